@@ -1,0 +1,219 @@
+"""SQL shared by all SQL adapters: sides as relations, segments as predicates, and the comparison as one statement.
+
+Built with SQLAlchemy Core, so identifiers go through the dialect's quoting and values are bound. A user's query is sent
+as written, as a sub-select.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.core.binding import Binding, BoundSide, Column
+from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment
+from trueup.core.row import Key, Kind, Value
+
+Expression = sa.ColumnElement[Any]
+
+
+class Relations:
+    """Renders sides and segments for one database; an adapter gives types, collation and value spelling."""
+
+    def __init__(
+        self,
+        *,
+        type_of: Callable[[Column], sa.types.TypeEngine[Any]],
+        spell: Callable[[Column, Value], Value],
+        collation: str,
+        token: Callable[[BoundSide], Expression],
+    ) -> None:
+        self.type_of = type_of
+        self.spell = spell
+        self.collation = collation
+        self.token = token
+
+    def table(self, side: BoundSide) -> sa.TableClause:
+        """The side's table with its key and compared columns."""
+        assert side.side.table is not None
+        schema, _, name = side.side.table.rpartition(".")
+        columns = [sa.column(column.name, self.type_of(column)) for column in side.columns]
+        return sa.table(name, *columns, schema=schema or None)
+
+    def columns(self, side: BoundSide) -> tuple[sa.FromClause, list[Expression]]:
+        """Where the side's rows come from, and its key and compared columns there."""
+        if side.side.table is not None:
+            origin: sa.FromClause = self.table(side)
+        else:
+            declared = [sa.column(column.name, self.type_of(column)) for column in side.columns]
+            origin = user_query(side.side.query or "").columns(*declared).subquery("q")
+        return origin, [origin.c[column.name] for column in side.columns]
+
+    def ordered(self, column: Column, expression: Expression) -> Expression:
+        """`expression` in binary order: text is pinned to it, other key kinds have no other."""
+        if column.kind in (Kind.TEXT, Kind.ANY):
+            return sa.collate(expression, self.collation)
+        return expression
+
+    def bound(self, column: Column, value: Value) -> Expression:
+        return sa.bindparam(None, self.spell(column, value), type_=self.type_of(column))
+
+    def within(self, side: BoundSide, parts: Sequence[Expression], segment: Segment) -> list[Expression]:
+        """Predicates that hold exactly for the rows of `segment`."""
+        match segment:
+            case Everything():
+                return []
+            case NullKeys():
+                return [sa.or_(*(part.is_(None) for part in parts))]
+            case Keys():
+                return [self._is_one_of(side.key, parts, segment.keys)]
+            case Range():
+                ordered = [self.ordered(column, part) for column, part in zip(side.key, parts, strict=True)]
+                bounds = []
+                if segment.lower is not None:
+                    bounds.append(self._beyond(side.key, ordered, segment.lower, above=True))
+                if segment.upper is not None:
+                    bounds.append(self._beyond(side.key, ordered, segment.upper, above=False))
+                return bounds + [part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable]
+
+    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+        """key >= bound (above) or key < bound, part by part; a row comparison, so that a composite index serves."""
+        if len(parts) == 1:
+            bound = self.bound(columns[0], key[0])
+            return parts[0] >= bound if above else parts[0] < bound
+        left = sa.tuple_(*parts)
+        right = sa.tuple_(*(self.bound(column, value) for column, value in zip(columns, key, strict=True)))
+        return left >= right if above else left < right
+
+    def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
+        if not keys:
+            return sa.false()
+        whole = [key for key in keys if None not in key]
+        choices: list[Expression] = []
+        if whole and len(parts) == 1:
+            choices.append(parts[0].in_([self.bound(columns[0], key[0]) for key in whole]))
+        elif whole:
+            rows = [sa.tuple_(*(self.bound(c, v) for c, v in zip(columns, key, strict=True))) for key in whole]
+            choices.append(sa.tuple_(*parts).in_(rows))
+        for key in keys:
+            if None in key:
+                choices.append(
+                    sa.and_(
+                        *(
+                            part.is_(None) if value is None else part == self.bound(column, value)
+                            for column, part, value in zip(columns, parts, key, strict=True)
+                        )
+                    )
+                )
+        return sa.or_(*choices)
+
+    def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
+        """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
+        origin, columns = self.columns(side)
+        keys = columns[: len(side.key)]
+        chosen = [column.label(f"c{at}") for at, column in enumerate(columns)]
+        if tokens:
+            chosen.append(self.token(side).label("token"))
+        statement = sa.select(*chosen).where(*self.within(side, keys, segment))
+        if order:
+            statement = statement.order_by(*(self.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
+        return statement
+
+    def repeats(self, side: BoundSide, segment: Segment) -> sa.Select[Any]:
+        """One row if some key of `segment` occurs more than once."""
+        origin, columns = self.columns(side)
+        keys = columns[: len(side.key)]
+        grouped = [self.ordered(column, key) for column, key in zip(side.key, keys, strict=True)]
+        return (
+            sa.select(sa.literal(1))
+            .select_from(origin)
+            .where(*self.within(side, keys, segment), *(key.is_not(None) for key in keys))
+            .group_by(*grouped)
+            .having(sa.func.count() > 1)
+            .limit(1)
+        )
+
+    def differences(
+        self, binding: Binding, segment: Segment, differ: Callable[[int, Expression, Expression], Expression], limit: int
+    ) -> sa.CompoundSelect[Any]:
+        """Both sides joined inside the database: one row of totals, then the rows that differ.
+
+        Columns: `here` flags, key parts (from either side), expected and observed values, token. The totals stand in
+        a first row that has NULL in both flags.
+        """
+        joined = self._joined(binding, segment)
+        j = joined.c
+        width = len(binding.columns)
+        pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(width)]
+        key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
+        both = j.source_here.is_not(None) & j.target_here.is_not(None)
+        unequal = [differ(*pair) for pair in pairs]
+        missing = j.target_here.is_(None) & ~key_has_null
+        extra = j.source_here.is_(None) & ~key_has_null
+        if binding.absent is not None and pairs:
+            not_absent = [
+                differ(at, self.bound(binding.target.values[at], binding.absent[at]), observed)
+                for at, _, observed in pairs
+            ]
+            extra = extra & sa.or_(*not_absent)
+        different = both & sa.or_(*unequal) if unequal else sa.false()
+
+        def count(condition: Expression) -> Expression:
+            return sa.func.count(sa.case((condition, 1)))
+
+        figures = [
+            sa.func.count(j.source_here),
+            sa.func.count(j.target_here),
+            count(missing),
+            count(extra),
+            count(different),
+            count(key_has_null & j.source_here.is_not(None)),
+            count(key_has_null & j.target_here.is_not(None)),
+            *(count(both & condition) for condition in unequal),
+        ]
+        # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
+        # differences has anything there.
+        listed = sa.cast(figures[0], sa.Text)
+        for figure in figures[1:]:
+            listed = listed + "," + sa.cast(figure, sa.Text)
+        nothing = [sa.null().label(column.name) for column in joined.c]
+        totals = sa.select(listed.label("figures"), *nothing).select_from(joined)
+        rows = sa.select(sa.null().label("figures"), *joined.c).where(sa.or_(missing, extra, different)).limit(limit)
+        return sa.union_all(totals, sa.select(rows.subquery("d")))
+
+    def _joined(self, binding: Binding, segment: Segment) -> sa.CTE:
+        sides = []
+        for name, side in (("s", binding.source), ("t", binding.target)):
+            origin, columns = self.columns(side)
+            keys, values = columns[: len(side.key)], columns[len(side.key) :]
+            chosen = [
+                *(self.ordered(c, key).label(f"k{at}") for at, (c, key) in enumerate(zip(side.key, keys, strict=True))),
+                *(value.label(f"v{at}") for at, value in enumerate(values)),
+                sa.literal(1).label("here"),
+            ]
+            if name == "t":
+                chosen.append(self.token(side).label("token"))
+            sides.append(sa.select(*chosen).where(*self.within(side, keys, segment)).subquery(name))
+        source, target = sides
+        width = range(len(binding.key_kinds))
+        on = sa.and_(*(source.c[f"k{at}"] == target.c[f"k{at}"] for at in width))
+        return (
+            sa.select(
+                source.c.here.label("source_here"),
+                target.c.here.label("target_here"),
+                target.c.token.label("token"),
+                *(sa.func.coalesce(source.c[f"k{at}"], target.c[f"k{at}"]).label(f"k{at}") for at in width),
+                *(source.c[f"v{at}"].label(f"s{at}") for at in range(len(binding.columns))),
+                *(target.c[f"v{at}"].label(f"t{at}") for at in range(len(binding.columns))),
+            )
+            .select_from(source.join(target, on, full=True))
+            .cte("j", nesting=False)
+            .prefix_with("MATERIALIZED")
+        )
+
+
+def user_query(query: str) -> sa.TextClause:
+    """A user's SELECT, sent as written: its colons are not bind parameters, and a last line comment ends before `)`."""
+    text = query.strip().rstrip(";").rstrip()
+    return sa.text(text.replace(":", "\\:") + "\n")

@@ -1,0 +1,288 @@
+"""What SQL adapters share: engine, sessions, reading in batches, comparing inside the database, repair units.
+
+A concrete adapter gives types, dialect functions, session settings and the translation of its driver's errors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from trueup.adapters import (
+    BATCH_ROWS,
+    DIFFERENCES_MAX,
+    Capabilities,
+    Look,
+    Marker,
+    Reader,
+    RowOutcome,
+    Stream,
+    Unit,
+)
+from trueup.adapters import _units as units
+from trueup.adapters._relations import Expression, Relations, user_query
+from trueup.core.binding import Binding, BoundSide, Column
+from trueup.core.compare import Counts, DriftKind, Suspect
+from trueup.core.plan import Everything, Keys, NullKeys, Segment
+from trueup.core.projection import Database
+from trueup.core.row import Batch, Value, Values, batch_of, canonical
+from trueup.errors import ConfigError, DesignProblem, TrueupError
+
+
+class RowStream:
+    """Rows of one statement in batches; `ended` only once the database has said so."""
+
+    def __init__(
+        self, adapter: SqlAdapter, binding: Binding, side: BoundSide, statement: sa.Select[Any], *, tokens: bool
+    ) -> None:
+        self.ended = False
+        self._adapter = adapter
+        self._binding = binding
+        self._side = side
+        self._statement = statement
+        self._tokens = tokens
+
+    def __iter__(self) -> Iterator[Batch]:
+        width = len(self._binding.key_kinds)
+        with self._adapter.reading() as connection:
+            result = connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
+            for rows in result.partitions():
+                self._adapter.check_keys(self._binding, self._side, list(zip(*rows, strict=True))[:width])
+                yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
+            self.ended = True
+
+
+class SqlAdapter(ABC):
+    """Base of the SQL adapters."""
+
+    capabilities: Capabilities
+
+    def __init__(self, name: str, database: Database) -> None:
+        self.name = name
+        self.database = database
+        self.engine = self._create_engine(database)
+        #: Whether the marker tables may be used; settled when the first fence is raised.
+        self.markers = database.markers
+        self.relations = Relations(
+            type_of=self.type_of, spell=self.spell, collation=self.collation, token=self.token_of
+        )
+
+    # --- what a concrete adapter gives ---------------------------------------------------------------------------
+
+    #: Name of the collation that orders text by its bytes.
+    collation: str
+
+    @abstractmethod
+    def _create_engine(self, database: Database) -> sa.Engine: ...
+
+    @abstractmethod
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
+        """SQLAlchemy's type for a column, so that values are bound as what they are."""
+
+    @abstractmethod
+    def spell(self, column: Column, value: Value) -> Value:
+        """A canonical value as this driver wants it."""
+
+    @abstractmethod
+    def token_of(self, side: BoundSide) -> Expression:
+        """The row version of a target row, as text; '' where there is none."""
+
+    @abstractmethod
+    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
+        """NULL-safe "is not the same value"."""
+
+    @abstractmethod
+    def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
+        """`statement`, locking its rows against writers; rows that are locked are passed over unless `wait`."""
+
+    @abstractmethod
+    def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
+        """INSERT that does nothing where the row is there."""
+
+    @abstractmethod
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Settings of a unit's transaction; it has just begun."""
+
+    @abstractmethod
+    def translate(self, error: SQLAlchemyError) -> TrueupError:
+        """The one place where the driver's errors become ours."""
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection in a read-only transaction."""
+        with self._session(self.reading_options) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A connection in a transaction that commits at the end, or rolls back if anything goes wrong."""
+        with self._session(self.writing_options) as connection:
+            self.begin_writing(connection)
+            yield connection
+            connection.commit()
+
+    reading_options: dict[str, Any] = {}
+    writing_options: dict[str, Any] = {}
+
+    @contextmanager
+    def _session(self, options: dict[str, Any]) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.connect().execution_options(**options) as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self.translate(error) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def stream(self, binding: Binding, side: BoundSide, segment: Segment, *, tokens: bool) -> Stream:
+        ordered = not isinstance(segment, Keys | NullKeys)
+        statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
+        return RowStream(self, binding, side, statement, tokens=tokens)
+
+    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+        with self.reading() as connection:
+            for side in (binding.source, binding.target):
+                if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
+                    return None
+            rows = connection.execute(self.comparison(binding, segment)).fetchall()
+        return _look(binding, rows)
+
+    def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
+        """The statement that compares `segment` inside the database."""
+
+        def differ(at: int, a: Expression, b: Expression) -> Expression:
+            return self.differ(binding.source.values[at], binding.target.values[at], a, b)
+
+        return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
+
+    def check_keys(self, binding: Binding, side: BoundSide, raw: Sequence[Sequence[Value]]) -> None:
+        """Raise DesignProblem if a key that was read could not be looked up again by its canonical value."""
+
+    def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Sequence[Any]]:
+        """The driver's description of a query's columns; no row is read.
+
+        Raises ConfigError if the database refuses the query.
+        """
+        probe = sa.select(sa.literal_column("*")).select_from(user_query(query).columns().subquery("q")).limit(0)
+        try:
+            result = connection.execute(probe)
+        except SQLAlchemyError as error:
+            raise ConfigError(f"databases.{self.name}: the query is refused: {message(error)}") from error
+        assert result.cursor is not None
+        return list(result.cursor.description)
+
+    def explain(self, connection: sa.Connection, prefix: str, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """The database's plan of `statement`."""
+        compiled = statement.compile(dialect=self.engine.dialect)  # type: ignore[attr-defined]
+        values = compiled.params
+        ordered = getattr(compiled, "positiontup", None)
+        parameters = tuple(values[name] for name in ordered) if ordered is not None else values
+        return connection.exec_driver_sql(f"{prefix} {compiled.string}", parameters).fetchall()
+
+    def rows_in(self, connection: sa.Connection, side: BoundSide, segment: Segment | None = None) -> int:
+        statement = self.relations.rows(side, segment or Everything(), tokens=False, order=False).subquery("r")
+        return int(connection.execute(sa.select(sa.func.count()).select_from(statement)).scalar_one())
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def raise_fence(self, fence: str, *, stop: bool | None = None) -> int | None:
+        if self.markers and not self._marker_tables():
+            self.markers = False
+        if not self.markers:
+            return None
+        table = units.fences
+        change: dict[str, Any] = {"token": table.c.token + 1}
+        if stop is not None:
+            change["stop"] = stop
+        with self._session(self.writing_options) as connection:
+            self.begin_fencing(connection)
+            connection.execute(self.insert_if_absent(table, {"fence": fence, "token": 0, "stop": False}))
+            connection.execute(table.update().where(table.c.fence == fence).values(**change))
+            token = connection.execute(sa.select(table.c.token).where(table.c.fence == fence)).scalar_one()
+            connection.commit()
+        return int(token)
+
+    @abstractmethod
+    def begin_fencing(self, connection: sa.Connection) -> None:
+        """Settings of the transaction that raises a fence: it waits for open units, which are short."""
+
+    def _marker_tables(self) -> bool:
+        """Make the marker tables where they are not there; False if the database does not let us."""
+        try:
+            with self._session(self.writing_options) as connection:
+                units.MARKER_TABLES.create_all(connection)
+                connection.commit()
+        except DesignProblem:
+            return False
+        return True
+
+    def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
+        return units.run_unit(self, binding, unit, source)
+
+    def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002 - other adapters need the binding
+        if not self.markers:
+            return None
+        with self._session(self.writing_options) as connection:
+            self.begin_fencing(connection)
+            marker = units.claim(connection, self.insert_if_absent, unit)
+            connection.commit()
+        return marker
+
+
+def sqlstate(error: SQLAlchemyError) -> str:
+    """The five-character SQLSTATE of a driver error, where it has one."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    return str(getattr(original, "sqlstate", None) or "")
+
+
+def message(error: SQLAlchemyError) -> str:
+    """The driver's own words, without the statement and its values."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(original).split())
+
+
+def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
+    """The rows of a comparison: figures first, then differences."""
+    figures = [int(part) for part in rows[0].figures.split(",")]
+    names = ("source_rows", "target_rows", "missing", "extra", "different", "null_keys_source", "null_keys_target")
+    counts = Counts(**dict(zip(names, figures, strict=False)))
+    for column, differing in zip(binding.columns, figures[len(names) :], strict=True):
+        if differing:
+            counts.different_by_column[column] = differing
+    found = rows[1:]
+    width, columns = len(binding.key_kinds), len(binding.columns)
+    table = [list(column) for column in zip(*found, strict=True)] if found else [[] for _ in range(4 + width + 2 * columns)]
+    _, source_here, target_here, tokens = table[:4]
+    kinds = (*binding.kinds, *binding.value_kinds)
+    clean = [canonical(kind, column) for kind, column in zip(kinds, table[4:], strict=True)]
+    keys = list(zip(*clean[:width], strict=True))
+    expected = _tuples(clean[width : width + columns], len(found))
+    observed = _tuples(clean[width + columns :], len(found))
+    suspects = []
+    for at, key in enumerate(keys):
+        there, here = source_here[at] is not None, target_here[at] is not None
+        kind = DriftKind.DIFFERENT if there and here else DriftKind.MISSING if there else DriftKind.EXTRA
+        suspects.append(
+            Suspect(
+                kind=kind,
+                key=key,
+                expected=expected[at] if there else binding.absent,
+                observed=observed[at] if here else None,
+                token=tokens[at] or "",
+            )
+        )
+    return Look(counts=counts, suspects=suspects)
+
+
+def _tuples(columns: list[list[Value]], rows: int) -> list[Values]:
+    return list(zip(*columns, strict=True)) if columns else [()] * rows

@@ -1,0 +1,333 @@
+"""One repair unit in one transaction, for all SQL adapters.
+
+    begin -> hold the fence -> leave the marker -> lock the rows -> read the source -> write -> read back -> commit
+
+The order carries the proof. *Lock, then read the source in a new statement*: a writer that touched the row before us has
+committed or rolled back by the time we hold its lock, so our reading of the source sees all of it or knows it never
+happened; one that comes after us waits. Where the source lives elsewhere the row's version is read first and the source
+second, and the lock is followed by a test that the version is still the same: what the row reflected is then no newer
+than what we write. (Design: correctness, sections 1.2 and 1.5.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from trueup.adapters import Marker, Reader, RowOutcome, Unit
+from trueup.core.binding import Binding, Column
+from trueup.core.compare import Suspect
+from trueup.core.decide import Action, decide_now
+from trueup.core.guarantee import Protocol
+from trueup.core.plan import Keys
+from trueup.core.row import Batch, Key, Values, batch_of, decode_row, encode_row, fit
+from trueup.core.states import Outcome
+from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused
+
+if TYPE_CHECKING:
+    from trueup.adapters._sql import SqlAdapter
+
+_metadata = sa.MetaData()
+
+#: One row for each unit that committed. `closed` rows were put there by recovery, so that the unit never can commit.
+applied = sa.Table(
+    "trueup_applied",
+    _metadata,
+    sa.Column("unit", sa.String(64), primary_key=True),
+    sa.Column("closed", sa.Boolean, nullable=False),
+    sa.Column("images", sa.Text, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.current_timestamp()),
+)
+
+#: One row for each projection that writes here. Units hold it shared; raising the token waits for them.
+fences = sa.Table(
+    "trueup_fence",
+    _metadata,
+    sa.Column("fence", sa.String(200), primary_key=True),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("stop", sa.Boolean, nullable=False, default=False),
+)
+
+#: Tables that Trueup keeps in a target database.
+MARKER_TABLES = _metadata
+
+
+@dataclass(kw_only=True, slots=True)
+class HeldRow:
+    """A target row as the unit holds it."""
+
+    values: Values
+    token: str
+
+
+class UnitTransaction:
+    """The steps of one unit on an open connection whose transaction has begun."""
+
+    def __init__(self, adapter: SqlAdapter, connection: sa.Connection, binding: Binding, unit: Unit) -> None:
+        self.adapter = adapter
+        self.connection = connection
+        self.binding = binding
+        self.unit = unit
+        self.table = adapter.relations.table(binding.target)
+
+    # --- the steps ---------------------------------------------------------------------------------------------
+
+    def hold_fence(self) -> None:
+        held = self.connection.execute(
+            sa.select(fences.c.token, fences.c.stop).where(fences.c.fence == self.unit.fence).with_for_update(read=True)
+        ).one_or_none()
+        if held is None or held.token != self.unit.token:
+            raise Refused(f"{self.unit.fence}: another run has taken over; this one writes no more")
+        if held.stop:
+            raise Refused(f"{self.unit.fence}: stopped by `trueup stop`; nothing more is written until `trueup resume`")
+
+    def leave_marker(self) -> None:
+        self.connection.execute(applied.insert().values(unit=self.unit.id, closed=False, images=""))
+
+    def lock(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
+        """The target's rows of `keys`, locked against other writers. One that is missing here is absent or busy."""
+        statement = self.adapter.relations.rows(self.binding.target, Keys(keys=tuple(keys)), tokens=True, order=True)
+        return self._held(self.adapter.locking(statement, wait=self.unit.wait))
+
+    def read_target(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
+        statement = self.adapter.relations.rows(self.binding.target, Keys(keys=tuple(keys)), tokens=True, order=False)
+        return self._held(statement)
+
+    def read_source_here(self, keys: Sequence[Key]) -> dict[Key, Values]:
+        """The source's rows of `keys` by a new statement of this same transaction."""
+        statement = self.adapter.relations.rows(self.binding.source, Keys(keys=tuple(keys)), tokens=False, order=False)
+        return by_key([self._read(statement, tokens=False)])
+
+    def insert_placeholders(self, expected: dict[Key, Values]) -> set[Key]:
+        """Insert rows that are absent; the keys that this made. Somebody else's row stays as it is."""
+        made: set[Key] = set()
+        for key, values in expected.items():
+            row = {**self._stored(self.binding.target.key, key), **self._stored(self.binding.target.values, values)}
+            if self.connection.execute(self.adapter.insert_if_absent(self.table, row)).rowcount == 1:
+                made.add(key)
+        return made
+
+    def update(self, rows: dict[Key, Values]) -> None:
+        for key, values in rows.items():
+            changed = self.connection.execute(
+                self.table.update().where(*self._is(key)).values(self._stored(self.binding.target.values, values))
+            ).rowcount
+            self._exactly_one(changed, key)
+
+    def delete(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._exactly_one(self.connection.execute(self.table.delete().where(*self._is(key))).rowcount, key)
+
+    def sign_marker(self, outcomes: Sequence[RowOutcome]) -> None:
+        """Write the images into the marker: after a crash they are the only witness of what was overwritten."""
+        images = json.dumps([outcome_to_json(outcome) for outcome in outcomes])
+        self.connection.execute(applied.update().where(applied.c.unit == self.unit.id).values(images=images))
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _read(self, statement: sa.Select[Any], *, tokens: bool) -> Batch:
+        rows = self.connection.execute(statement).fetchall()
+        return batch_of(rows, self.binding.kinds, len(self.binding.key_kinds), tokens=tokens)
+
+    def _held(self, statement: sa.Select[Any]) -> dict[Key, HeldRow]:
+        batch = self._read(statement, tokens=True)
+        tokens = batch.tokens or []
+        return {
+            batch.key(at): HeldRow(values=tuple(column[at] for column in batch.values), token=token)
+            for at, token in enumerate(tokens)
+        }
+
+    def _is(self, key: Key) -> list[sa.ColumnElement[bool]]:
+        origin = self.table.c
+        columns = self.binding.target.key
+        return [
+            origin[column.name] == self.adapter.relations.bound(column, value)
+            for column, value in zip(columns, key, strict=True)
+        ]
+
+    def _stored(self, columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
+        stored = {}
+        for column, value in zip(columns, values, strict=True):
+            try:
+                stored[column.name] = self.adapter.relations.bound(column, fit(column.kind, value))
+            except ValueError as lossy:
+                raise DataProblem(f"{self.unit.fence}: column {column.name!r}: {lossy}") from None
+        return stored
+
+    def _exactly_one(self, changed: int, key: Key) -> None:
+        if changed != 1:
+            raise BrokenRead(
+                f"{self.unit.fence}: a write to key {key} changed {changed} rows instead of 1; the unit was rolled back. "
+                f"Is the key column's unique index what it seems (collation, partition)?"
+            )
+
+
+def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
+    """Carry out one unit; the reading order is the protocol's."""
+    keys = [suspect.key for suspect in unit.drift]
+    seen: dict[Key, HeldRow] = {}
+    expected: dict[Key, Values] = {}
+    by_version = unit.protocol is Protocol.COMPARE_AND_SET
+    if by_version and not unit.withdraw:
+        with adapter.reading() as connection:
+            seen = UnitTransaction(adapter, connection, binding, unit).read_target(keys)  # token first
+        expected = read_source(source, binding, keys)  # source second
+    with adapter.writing() as connection:
+        steps = UnitTransaction(adapter, connection, binding, unit)
+        if adapter.markers:
+            steps.hold_fence()
+            steps.leave_marker()
+        made = steps.insert_placeholders(_absent_rows(unit, seen, expected, by_version=by_version))
+        held = steps.lock(keys)
+        if not by_version and not unit.withdraw:
+            expected = steps.read_source_here(keys) if binding.one_database else read_source(source, binding, keys)
+        outcomes = []
+        for suspect in unit.drift:
+            now = held.get(suspect.key)
+            if unit.withdraw:
+                outcome = _withdrawn(suspect, now)
+            elif by_version and suspect.key not in made and _token(now) != _token(seen.get(suspect.key)):
+                outcome = _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
+            else:
+                before = None if suspect.key in made else now
+                outcome = _decided(binding, unit, suspect, before, expected.get(suspect.key))
+            outcomes.append(outcome)
+        written = [outcome for outcome in outcomes if outcome.outcome is Outcome.APPLIED]
+        kept = {outcome.key for outcome in written if outcome.after is not None}
+        steps.update({o.key: o.after for o in written if o.after is not None and held[o.key].values != o.after})
+        steps.delete([o.key for o in written if o.after is None] + [key for key in made if key not in kept])
+        outcomes = _read_back(steps, outcomes)
+        if adapter.markers:
+            steps.sign_marker(outcomes)
+    return outcomes
+
+
+def _absent_rows(
+    unit: Unit, seen: dict[Key, HeldRow], expected: dict[Key, Values], *, by_version: bool
+) -> dict[Key, Values]:
+    """Rows to insert before locking: a row that does not exist cannot be locked."""
+    if unit.withdraw:
+        return {}
+    if by_version:
+        return {key: values for key, values in expected.items() if key not in seen}
+    return {s.key: s.expected for s in unit.drift if s.observed is None and s.expected is not None}
+
+
+def _decided(
+    binding: Binding, unit: Unit, suspect: Suspect, now: HeldRow | None, expected: Values | None
+) -> RowOutcome:
+    """What to do with a row that is held, given what the source says now."""
+    if now is None and suspect.observed is not None:
+        return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)
+    before = None if now is None else now.values
+    action, after = decide_now(expected, before, binding.absent, binding.projection)
+    if action is None:
+        return _left(suspect, now, Outcome.SUPERSEDED, "already right")
+    planned = (suspect.observed, suspect.expected)
+    if unit.as_planned and (before, binding.absent if expected is None else expected) != planned:
+        return _left(suspect, now, Outcome.CAS_LOST, "not what the plan was made on")
+    if action is Action.REPORT:
+        return _left(suspect, now, Outcome.CAS_LOST, f"the policy only reports what it is now ({suspect.kind})")
+    after = None if action is Action.DELETE else after
+    return RowOutcome(key=suspect.key, outcome=Outcome.APPLIED, action=action, before=before, after=after)
+
+
+def _withdrawn(suspect: Suspect, now: HeldRow | None) -> RowOutcome:
+    """Take back a row that we inserted, if it is still ours: its source row went away meanwhile."""
+    if now is None or now.token != suspect.token or now.values != suspect.observed:
+        return _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
+    evidence = "inserted by this run; the source row went away meanwhile"
+    return RowOutcome(
+        key=suspect.key, outcome=Outcome.APPLIED, action=Action.DELETE, before=now.values, evidence=evidence
+    )
+
+
+def _left(suspect: Suspect, now: HeldRow | None, outcome: Outcome, why: str, *, busy: bool = False) -> RowOutcome:
+    before = None if now is None else now.values
+    return RowOutcome(key=suspect.key, outcome=outcome, before=before, evidence=why, busy=busy)
+
+
+def _token(row: HeldRow | None) -> str | None:
+    return None if row is None else row.token
+
+
+def _read_back(steps: UnitTransaction, outcomes: list[RowOutcome]) -> list[RowOutcome]:
+    """Read what was written, before it is committed: a value that the database changed on its way in (a trigger, a
+    rounded decimal, a cut text) rolls the unit back.
+    """
+    written = [outcome.key for outcome in outcomes if outcome.outcome is Outcome.APPLIED]
+    now = steps.read_target(written) if written else {}
+    checked = []
+    for outcome in outcomes:
+        if outcome.outcome is Outcome.APPLIED:
+            row = now.get(outcome.key)
+            if (None if row is None else row.values) != outcome.after:
+                raise DataProblem(
+                    f"{steps.unit.fence}: key {outcome.key}: the target did not keep what was written "
+                    f"({outcome.after} became {None if row is None else row.values}); nothing was changed. "
+                    f"A trigger, or a column too narrow for the value?"
+                )
+            outcome = replace(outcome, token="" if row is None else row.token)
+        checked.append(outcome)
+    return checked
+
+
+def read_source(source: Reader, binding: Binding, keys: Sequence[Key]) -> dict[Key, Values]:
+    """The source's rows of `keys`, read to the end.
+
+    Raises BrokenRead if the end was not proven, DesignProblem if a key has more than one row.
+    """
+    stream = source.stream(binding, binding.source, Keys(keys=tuple(keys)), tokens=False)
+    batches = list(stream)
+    if not stream.ended:
+        raise BrokenRead(f"{binding.projection.name}: the source stopped before its end; nothing was written")
+    return by_key(batches)
+
+
+def by_key(batches: Iterable[Batch]) -> dict[Key, Values]:
+    rows: dict[Key, Values] = {}
+    for batch in batches:
+        for at in range(len(batch)):
+            key = batch.key(at)
+            if key in rows:
+                raise DesignProblem(f"the source has more than one row for key {key}; it cannot be repaired")
+            rows[key] = tuple(column[at] for column in batch.values)
+    return rows
+
+
+def outcome_to_json(outcome: RowOutcome) -> dict[str, Any]:
+    return {
+        "key": encode_row(outcome.key),
+        "outcome": outcome.outcome,
+        "action": outcome.action,
+        "before": encode_row(outcome.before),
+        "after": encode_row(outcome.after),
+        "evidence": outcome.evidence,
+    }
+
+
+def outcome_from_json(data: dict[str, Any]) -> RowOutcome:
+    return RowOutcome(
+        key=decode_row(data["key"]) or (),
+        outcome=Outcome(data["outcome"]),
+        action=None if data["action"] is None else Action(data["action"]),
+        before=decode_row(data["before"]),
+        after=decode_row(data["after"]),
+        evidence=data["evidence"],
+    )
+
+
+def claim(connection: sa.Connection, insert_if_absent: Any, unit: str) -> Marker:
+    """Put our own marker where the unit's would be: if it is there already the unit committed; if ours is, it never can.
+
+    A unit that is still open makes the insert wait until it has ended. No clock is involved.
+    """
+    row = {"unit": unit, "closed": True, "images": "[]"}
+    if connection.execute(insert_if_absent(applied, row)).rowcount == 1:
+        return Marker(applied=False)
+    found = connection.execute(sa.select(applied).where(applied.c.unit == unit)).one()
+    return Marker(applied=not found.closed, outcomes=[outcome_from_json(item) for item in json.loads(found.images)])

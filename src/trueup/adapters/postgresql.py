@@ -1,0 +1,335 @@
+"""PostgreSQL 13 and later: `postgresql://user@host/db`, by psycopg 3.
+
+A repair unit locks its rows with FOR NO KEY UPDATE SKIP LOCKED at READ COMMITTED, so that it neither waits for the
+application while holding something nor sees an old snapshot after the lock. `xmin` is the row version: it changes with
+every write. (`ctid` alone is not one: TID scans lacked the re-check after a lock wait until the minor releases of
+September 2025.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from trueup.adapters import Capabilities, Survey
+from trueup.adapters._relations import Expression
+from trueup.adapters._sql import SqlAdapter, message, sqlstate
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.guarantee import Writing
+from trueup.core.plan import Everything, Segment, ranges
+from trueup.core.projection import Database, Side
+from trueup.core.row import Key, Kind, Value, canonical
+from trueup.errors import (
+    Busy,
+    ConfigError,
+    ConnectionFailed,
+    DataProblem,
+    DesignProblem,
+    StatementTimeout,
+    Transient,
+    TrueupError,
+)
+
+#: Work of one key range, in the planner's cost units; some tenths of a second on common hardware.
+COST_PER_SEGMENT = 10_000.0
+#: Most candidate cut points; each costs one EXPLAIN (about a millisecond).
+CUTS_MAX = 1000
+#: Reading by key range pays while it costs no more than this, against one pass over everything without parallel
+#: workers. Above, the ranges fetch the same pages again and again.
+RANGES_PAY_BELOW = 1.6
+#: Rows from which on cut points come from a sample of pages instead of all keys.
+SAMPLE_FROM_ROWS = 500_000
+
+_KINDS = {
+    "bool": Kind.BOOLEAN,
+    "bytea": Kind.BYTES,
+    "int2": Kind.INTEGER,
+    "int4": Kind.INTEGER,
+    "int8": Kind.INTEGER,
+    "oid": Kind.INTEGER,
+    "numeric": Kind.DECIMAL,
+    "float4": Kind.FLOAT,
+    "float8": Kind.FLOAT,
+    "text": Kind.TEXT,
+    "varchar": Kind.TEXT,
+    "bpchar": Kind.TEXT,
+    "name": Kind.TEXT,
+    "uuid": Kind.UUID,
+    "date": Kind.DATE,
+    "time": Kind.TIME,
+    "timestamp": Kind.TIMESTAMP,
+    "timestamptz": Kind.INSTANT,
+}
+_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.BOOLEAN: sa.Boolean(),
+    Kind.BYTES: sa.LargeBinary(),
+    Kind.INTEGER: sa.BigInteger(),
+    Kind.DECIMAL: sa.Numeric(),
+    Kind.FLOAT: sa.Double(),
+    Kind.TEXT: sa.Text(),
+    Kind.UUID: sa.Uuid(),
+    Kind.DATE: sa.Date(),
+    Kind.TIME: sa.Time(),
+    Kind.TIMESTAMP: sa.DateTime(),
+    Kind.INSTANT: sa.DateTime(timezone=True),
+}
+#: Types without an equality operator: no comparison of theirs means anything.
+_WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
+
+#: Columns of a relation with what decides whether they can be read, written and looked up.
+_COLUMNS = sa.text("""
+    SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type, format_type(a.atttypid, a.atttypmod) AS type,
+           a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = :relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""")
+#: Unique, complete, valid indexes of a relation over plain columns.
+_UNIQUE = sa.text("""
+    SELECT array_agg(a.attname::text) AS columns
+    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+    WHERE i.indrelid = :relation AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    GROUP BY i.indexrelid""")
+
+
+def connect(name: str, database: Database) -> PostgresqlAdapter:
+    return PostgresqlAdapter(name, database)
+
+
+class _Verbatim(sa.types.UserDefinedType[Any]):
+    """A type that Python has no rule for: values travel as text and are cast by the database."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(sa.cast(bindvalue, sa.Text), self)
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.Text)
+
+
+class PostgresqlAdapter(SqlAdapter):
+    """Reads and repairs PostgreSQL."""
+
+    capabilities = Capabilities(
+        dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False)
+    )
+    collation = "C"
+    reading_options = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}
+    writing_options = {"isolation_level": "READ COMMITTED"}
+
+    def _create_engine(self, database: Database) -> sa.Engine:
+        url = sa.make_url(database.url.get_secret_value()).set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(
+            url,
+            pool_pre_ping=True,
+            # A plan made for one key range is wrong for the next: never prepare.
+            connect_args={"prepare_threshold": None, "connect_timeout": 10, "application_name": "trueup"},
+        )
+        sa.event.listen(engine, "connect", self._on_connect)
+        return engine
+
+    def _on_connect(self, connection: psycopg.Connection[Any], _record: object) -> None:
+        settings = {
+            "statement_timeout": f"{self.database.statement_timeout * 1000:.0f}",
+            "idle_in_transaction_session_timeout": "300s",
+            "timezone": "UTC",
+            "row_security": "off",  # a hidden row then raises an error instead of looking absent
+            "cursor_tuple_fraction": "1.0",  # our cursors are read to the end
+            "jit": "off",  # compiling costs each key range more than it saves
+        }
+        if connection.info.server_version >= 140000:
+            settings["client_connection_check_interval"] = "1s"  # a killed client's statement ends with it
+        with connection.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        connection.commit()
+
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
+        if column.kind is Kind.OPAQUE or column.type_name.startswith("enum "):
+            return _Verbatim(column.type_name.removeprefix("enum "))
+        return _TYPES[column.kind]
+
+    def spell(self, column: Column, value: Value) -> Value:
+        if column.kind is Kind.DECIMAL and isinstance(value, float | str):
+            return str(value)
+        return value
+
+    def token_of(self, side: BoundSide) -> Expression:
+        return sa.cast(sa.literal_column("xmin"), sa.Text) if side.shape.table else sa.literal("")
+
+    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
+        if source.kind is Kind.TEXT and target.kind is Kind.TEXT:
+            return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
+        if source.type_name != target.type_name and Kind.FLOAT in (source.kind, target.kind):
+            return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
+        if Kind.BOOLEAN in (source.kind, target.kind) and source.kind is not target.kind:
+            return sa.cast(a, sa.Integer).is_distinct_from(sa.cast(b, sa.Integer))
+        if Kind.TEXT in (source.kind, target.kind) and source.kind is not target.kind:
+            return sa.cast(a, sa.Text).is_distinct_from(sa.cast(b, sa.Text))
+        return a.is_distinct_from(b)
+
+    def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
+        return statement.with_for_update(key_share=True, skip_locked=not wait)
+
+    def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
+        return postgresql_insert(table).values(row).on_conflict_do_nothing()
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        self._limit(connection, self.database.lock_timeout)
+
+    def begin_fencing(self, connection: sa.Connection) -> None:
+        self._limit(connection, 10.0)
+
+    def _limit(self, connection: sa.Connection, lock_timeout_s: float) -> None:
+        for name, value in (("lock_timeout", f"{lock_timeout_s * 1000:.0f}"), ("idle_in_transaction_session_timeout", "10s")):
+            connection.execute(sa.select(sa.func.set_config(name, value, True)))
+
+    # --- shape ---------------------------------------------------------------------------------------------------
+
+    def describe(self, side: Side) -> Shape:
+        with self.reading() as connection:
+            if side.table is not None:
+                return self._describe_table(connection, side.table)
+            described = self.describe_query(connection, side.query or "")
+            types = connection.execute(
+                sa.text("SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type FROM pg_type "
+                        "WHERE oid = ANY (:oids)"),
+                {"oids": [item[1] for item in described]},
+            )
+            by_oid = {row.oid: row for row in types}
+        columns = {item[0]: _column(item[0], by_oid[item[1]]) for item in described}
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+        quote = connection.dialect.identifier_preparer.quote
+        schema, _, name = table.rpartition(".")
+        regclass = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+        relation = connection.execute(
+            sa.text("SELECT c.oid, c.relkind::text AS kind FROM pg_class c WHERE c.oid = to_regclass(:name)"), {"name": regclass}
+        ).one_or_none()
+        if relation is None:
+            tables = sa.inspect(connection).get_table_names(schema or None)
+            raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, tables)}")
+        rows = connection.execute(_COLUMNS, {"relation": relation.oid}).all()
+        columns = {
+            row.name: _column(
+                row.name,
+                row,
+                nullable=not row.not_null,
+                required=row.not_null and not row.has_default and not row.generated,
+                generated=row.generated,
+            )
+            for row in rows
+        }
+        unique = connection.execute(_UNIQUE, {"relation": relation.oid}).scalars()
+        return Shape(
+            columns=columns,
+            unique=tuple(frozenset(names) for names in unique),
+            table=relation.kind in ("r", "p"),
+            dialect=self.capabilities.dialect,
+        )
+
+    # --- access path ---------------------------------------------------------------------------------------------
+
+    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+        joined = len(of) == 2
+        with self.reading() as connection:
+
+            def cost(segment: Segment) -> float:
+                statement: Any = self.comparison(binding, segment)
+                if not joined:
+                    statement = self.relations.rows(of[0], segment, tokens=False, order=True)
+                (plan,) = self.explain(connection, "EXPLAIN (FORMAT JSON)", statement)
+                return float(plan[0][0]["Plan"]["Total Cost"])
+
+            connection.execute(sa.select(sa.func.set_config("max_parallel_workers_per_gather", "0", True)))
+            whole = cost(Everything())
+            wanted = min(round(whole / COST_PER_SEGMENT), CUTS_MAX)
+            table = binding.target if binding.target in of else of[0]
+            cuts = self._cuts(connection, table, wanted) if wanted > 1 else []
+            work = [cost(segment) for segment in ranges(cuts)] if cuts else [whole]
+        total = sum(work)
+        pays = bool(cuts) and total <= whole * RANGES_PAY_BELOW
+        figures = f"planner's cost {total:,.0f} by key range, {whole:,.0f} in one pass"
+        if not cuts:
+            figures = f"planner's cost {whole:,.0f}: small enough for one pass"
+        return Survey(cuts=cuts, work=work, whole=whole, per_segment=COST_PER_SEGMENT, seekable=pays, reason=figures)
+
+    def _cuts(self, connection: sa.Connection, side: BoundSide, wanted: int) -> list[Key]:
+        """Keys of `side`, evenly spaced in number of rows; from a sample of pages where the table is large."""
+        if side.side.table is None:
+            return []
+        quote = connection.dialect.identifier_preparer.format_table
+        table = self.relations.table(side)
+        rows = connection.execute(
+            sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": quote(table)}
+        ).scalar_one()
+        origin: sa.FromClause = table
+        if rows > SAMPLE_FROM_ROWS:
+            origin = sa.tablesample(table, sa.func.system(min(100.0, 100.0 * wanted * 100 / rows)), seed=sa.literal(1))
+        keys = [origin.c[column.name] for column in side.key]
+        ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
+        bucket = sa.func.ntile(wanted).over(order_by=ordered).label("bucket")
+        whole = [key.is_not(None) for key in keys]
+        numbered = sa.select(*(key.label(f"k{at}") for at, key in enumerate(keys)), bucket).where(*whole).subquery("n")
+        columns = [numbered.c[f"k{at}"] for at in range(len(keys))]
+        first = [self.relations.ordered(c, k) for c, k in zip(side.key, columns, strict=True)]
+        statement = (
+            sa.select(*columns)
+            .distinct(numbered.c.bucket)
+            .where(numbered.c.bucket > 1)
+            .order_by(numbered.c.bucket, *first)
+        )
+        found = connection.execute(statement).all()
+        cuts = [tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)) for row in found]
+        return list(dict.fromkeys(cuts))
+
+    def translate(self, error: SQLAlchemyError) -> TrueupError:
+        words = f"databases.{self.name}: {message(error)}"
+        code = sqlstate(error)
+        if code == "57014":
+            return StatementTimeout(f"{words}; the limit is databases.{self.name}.statement_timeout")
+        if code in ("55P03", "40001", "40P01"):
+            return Busy(words)
+        if code.startswith(("08", "57P", "53")):
+            return Transient(words)
+        if code.startswith(("22", "23")):
+            return DataProblem(words)
+        if code.startswith("28") or code == "3D000":
+            return ConnectionFailed(words)
+        if isinstance(error, DBAPIError) and not code and isinstance(error.orig, psycopg.OperationalError):
+            return Transient(words) if error.connection_invalidated else ConnectionFailed(words)
+        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.DataError):
+            return DataProblem(words)
+        return DesignProblem(words)
+
+
+def _column(name: str, row: sa.Row[Any], *, nullable: bool = True, required: bool = False, generated: bool = False) -> Column:
+    kind = _KINDS.get(row.base, Kind.OPAQUE)
+    type_name = row.type
+    if row.type_type == "e":
+        kind, type_name = Kind.TEXT, f"enum {row.type}"
+    if row.base in _WITHOUT_EQUALITY:
+        type_name = f"{row.type} (which has no equality) #{name}"
+    return Column(
+        name=name, kind=kind, type_name=type_name, nullable=nullable, required=required, generated=generated
+    )
+
+
+def _as_numeric(column: Column, expression: Expression) -> Expression:
+    """A number as numeric: a float by its shortest decimal spelling, not rounded to fifteen digits as a cast does."""
+    if column.kind is Kind.FLOAT:
+        expression = sa.cast(expression, sa.Text)
+    return sa.cast(expression, sa.Numeric)
+
+

@@ -1,0 +1,274 @@
+"""SQLite: `sqlite:///file.db`. One writer at a time, so a repair unit holds the write lock around reading and writing.
+
+SQLite has no types for dates, times, UUIDs or exact decimals: a column holds whatever spelling the application chose.
+Such a key is compared by meaning with a typed side, and looked up in the spelling that the column uses; a column that
+mixes spellings is an error, because a look-up would then find nothing and call it missing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from trueup.adapters import Capabilities, Survey
+from trueup.adapters._relations import Expression
+from trueup.adapters._sql import SqlAdapter, message
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.guarantee import Writing
+from trueup.core.plan import Range
+from trueup.core.projection import Database, Side
+from trueup.core.row import Key, Kind, Value, canonical
+from trueup.errors import Busy, ConfigError, ConnectionFailed, DataProblem, DesignProblem, StatementTimeout, TrueupError
+
+#: How long a unit waits for SQLite's only write lock, seconds: the application's transactions come first, but end.
+BUSY_TIMEOUT_S = 10.0
+#: Rows in one key range.
+SEGMENT_ROWS = 50_000
+#: Virtual machine steps between two looks at the clock.
+STEPS_PER_LOOK = 20_000
+
+#: First word found in the declared type -> kind. What SQLite has no type for (dates, UUIDs) is ANY: the other side, or
+#: the stored spelling itself, decides.
+_KINDS = (
+    ("DATE", Kind.ANY),
+    ("TIME", Kind.ANY),
+    ("INT", Kind.INTEGER),
+    ("BOOL", Kind.BOOLEAN),
+    ("CHAR", Kind.TEXT),
+    ("CLOB", Kind.TEXT),
+    ("TEXT", Kind.TEXT),
+    ("BLOB", Kind.BYTES),
+    ("REAL", Kind.FLOAT),
+    ("FLOA", Kind.FLOAT),
+    ("DOUB", Kind.FLOAT),
+    ("NUM", Kind.DECIMAL),
+    ("DEC", Kind.DECIMAL),
+)
+#: Kinds that SQLite can only spell, not hold.
+_MAY_SPELL = frozenset({Kind.ANY, Kind.TEXT})
+_SPELT = frozenset({Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
+
+
+def connect(name: str, database: Database) -> SqliteAdapter:
+    return SqliteAdapter(name, database)
+
+
+class SqliteAdapter(SqlAdapter):
+    """Reads and repairs SQLite files."""
+
+    capabilities = Capabilities(
+        dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True)
+    )
+    collation = "BINARY"
+    reading_options = {"trueup_begin": "BEGIN"}
+    writing_options = {"trueup_begin": "BEGIN IMMEDIATE"}
+
+    def _create_engine(self, database: Database) -> sa.Engine:
+        url = sa.make_url(database.url.get_secret_value())
+        if not url.database or url.database == ":memory:":
+            raise ConfigError(f"databases.{self.name}.url: give a file: an in-memory SQLite database is seen by nobody else")
+        self.path = Path(url.database)
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+        sa.event.listen(engine, "connect", self._on_connect)
+        sa.event.listen(engine, "begin", _on_begin)
+        sa.event.listen(engine, "before_cursor_execute", self._on_execute)
+        return engine
+
+    def _on_connect(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are ours: the driver would begin them too late
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
+        """Give the statement its upper time limit: SQLite has none of its own."""
+        end = time.monotonic() + self.database.statement_timeout
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_LOOK)
+
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:  # noqa: ARG002
+        return sa.types.NullType()
+
+    def spell(self, column: Column, value: Value) -> Value:
+        match value:
+            case datetime():
+                return value.isoformat("T" if column.sample[10:11] == "T" else " ")
+            case date() | time_of_day():
+                return value.isoformat()
+            case UUID():
+                return value.bytes if column.kind is Kind.BYTES else str(value)
+            case Decimal():
+                return str(value)
+        return value
+
+    def check_keys(self, binding: Binding, side: BoundSide, raw: Sequence[Sequence[Value]]) -> None:
+        for column, kind, values in zip(side.key, binding.key_kinds, raw, strict=False):
+            if kind not in _SPELT:
+                continue
+            for value, meant in zip(values, canonical(kind, values), strict=True):
+                if value is not None and self.spell(column, meant) != value:
+                    raise DesignProblem(
+                        f"projections.{binding.projection.name}: key column {column.name!r} in databases.{self.name} "
+                        f"holds {value!r}, which is not how it spells a {kind} elsewhere. Look-ups would miss it: "
+                        f"bring the column to one spelling, or compare it as text"
+                    )
+
+    def token_of(self, side: BoundSide) -> Expression:  # noqa: ARG002
+        return sa.literal("")
+
+    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:  # noqa: ARG002
+        # The unary plus takes affinities away, so that '5' (text) where 5 is expected is a difference.
+        return sa.collate(_bare(a), self.collation).is_distinct_from(_bare(b))
+
+    def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:  # noqa: ARG002
+        return statement  # BEGIN IMMEDIATE holds the only write lock already
+
+    def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
+        return sqlite_insert(table).values(row).on_conflict_do_nothing()
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """BEGIN IMMEDIATE has taken the lock."""
+
+    def begin_fencing(self, connection: sa.Connection) -> None:
+        """BEGIN IMMEDIATE has waited for every other unit."""
+
+    # --- shape ---------------------------------------------------------------------------------------------------
+
+    def describe(self, side: Side) -> Shape:
+        if not self.path.exists():
+            raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
+        with self.reading() as connection:
+            if side.table is not None:
+                return self._describe_table(connection, side.table)
+            names = [item[0] for item in self.describe_query(connection, side.query or "")]
+        columns = {name: Column(name=name, kind=Kind.ANY, type_name="") for name in names}
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+        schema, _, name = table.rpartition(".")
+        inspector = sa.inspect(connection)
+        tables = inspector.get_table_names(schema or None)
+        if name not in tables and name not in inspector.get_view_names(schema or None):
+            raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, tables)}")
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        prefix = connection.dialect.identifier_preparer.quote(schema) + "." if schema else ""
+        info = connection.exec_driver_sql(f"PRAGMA {prefix}table_xinfo({quoted})").mappings().all()
+        primary = [row["name"] for row in sorted(info, key=lambda row: row["pk"]) if row["pk"]]
+        rowid_alias = len(primary) == 1 and any(row["pk"] and row["type"].upper() == "INTEGER" for row in info)
+        columns = {
+            row["name"]: Column(
+                name=row["name"],
+                kind=_kind_of(row["type"]),
+                type_name=row["type"],
+                nullable=not row["notnull"] and not (rowid_alias and row["pk"]),
+                required=bool(row["notnull"]) and row["dflt_value"] is None and not (rowid_alias and row["pk"]),
+                generated=row["hidden"] in (2, 3),
+                sample=self._sample(connection, table, row["name"]) if _kind_of(row["type"]) in _MAY_SPELL else "",
+            )
+            for row in info
+            if row["hidden"] != 1
+        }
+        unique = [frozenset(primary)] if primary else []
+        for index in connection.exec_driver_sql(f"PRAGMA {prefix}index_list({quoted})").mappings().all():
+            if index["unique"] and not index["partial"]:
+                of = connection.dialect.identifier_preparer.quote(index["name"])
+                names = [row["name"] for row in connection.exec_driver_sql(f"PRAGMA {prefix}index_info({of})").mappings()]
+                if None not in names:
+                    unique.append(frozenset(names))
+        return Shape(columns=columns, unique=tuple(unique), table=name in tables, dialect=self.capabilities.dialect)
+
+    def _sample(self, connection: sa.Connection, table: str, name: str) -> str:
+        """One value of a column that may spell a date or UUID: how this application spells them."""
+        schema, _, bare = table.rpartition(".")
+        column: sa.ColumnClause[Any] = sa.column(name)
+        held = sa.select(column).select_from(sa.table(bare, schema=schema or None)).where(column.is_not(None)).limit(1)
+        return str(connection.execute(held).scalar() or "")
+
+    # --- access path ---------------------------------------------------------------------------------------------
+
+    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+        table = binding.target if binding.target in of else of[0]
+        with self.reading() as connection:
+            path = [self._path(connection, side) for side in of]
+            seekable = all("SEARCH" in step and "SCAN" not in step for step in path)
+            cuts = self._cuts(connection, table) if seekable else []
+        words = "; ".join(path)
+        return Survey(
+            cuts=cuts,
+            work=[float(SEGMENT_ROWS)] * (len(cuts) + 1),
+            whole=float(SEGMENT_ROWS) * (len(cuts) + 1),
+            per_segment=float(SEGMENT_ROWS),
+            seekable=seekable,
+            reason=f"an index serves key ranges ({words})" if seekable else f"no index serves key ranges ({words})",
+        )
+
+    def _path(self, connection: sa.Connection, side: BoundSide) -> str:
+        """How SQLite would read a key range of one side."""
+        probe = Range(lower=tuple(_SAMPLE.get(column.kind, "") for column in side.key))
+        statement = self.relations.rows(side, probe, tokens=False, order=False)
+        plan = self.explain(connection, "EXPLAIN QUERY PLAN", statement)
+        steps = [row[3] for row in plan if row[3].startswith(("SEARCH", "SCAN"))]
+        return ", ".join(step for step in steps if step not in ("SCAN q", "SCAN CONSTANT ROW")) or "nothing"
+
+    def _cuts(self, connection: sa.Connection, side: BoundSide) -> list[Key]:
+        """Every SEGMENT_ROWS-th key, walking the index."""
+        origin, columns = self.relations.columns(side)
+        keys = columns[: len(side.key)]
+        ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
+        cuts: list[Key] = []
+        while True:
+            after = Range(lower=cuts[-1]) if cuts else Range()
+            statement = (
+                sa.select(*keys)
+                .where(*self.relations.within(side, keys, after), *(key.is_not(None) for key in keys))
+                .order_by(*ordered)
+                .limit(1)
+                .offset(SEGMENT_ROWS)
+            )
+            row = connection.execute(statement).first()
+            if row is None:
+                return cuts
+            cuts.append(tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)))
+
+    def translate(self, error: SQLAlchemyError) -> TrueupError:
+        original = error.orig if isinstance(error, DBAPIError) else None
+        words = message(error)
+        where = f"databases.{self.name} ({self.path})"
+        code = getattr(original, "sqlite_errorname", "") or ""
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return Busy(f"{where}: {words}: another process holds the write lock longer than {BUSY_TIMEOUT_S:g} s")
+        if code == "SQLITE_INTERRUPT":
+            return StatementTimeout(f"{where}: a statement took longer than {self.database.statement_timeout:g} s")
+        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_NOTADB")):
+            return ConnectionFailed(f"{where}: {words}")
+        if code.startswith(("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")):
+            return DataProblem(f"{where}: {words}")
+        return DesignProblem(f"{where}: {words}")
+
+
+#: Any value of the kind, to ask for the access path of a range.
+_SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
+
+
+def _bare(expression: Expression) -> Expression:
+    return sa.sql.elements.UnaryExpression(expression, operator=sa.sql.operators.custom_op("+"))
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("trueup_begin", "BEGIN"))
+
+
+def _kind_of(declared: str) -> Kind:
+    upper = declared.upper()
+    return next((kind for word, kind in _KINDS if word in upper), Kind.ANY)

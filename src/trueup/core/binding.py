@@ -1,0 +1,250 @@
+"""Declaration + what the databases say of their columns -> a binding, or an error that names the place and the remedy.
+
+All of it happens before the first row is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from trueup.core import query
+from trueup.core.projection import Projection, Side, absent_value
+from trueup.core.row import KEY_KINDS, Key, Kind, Values, canonical, meeting
+from trueup.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column as its database describes it."""
+
+    name: str
+    kind: Kind
+    #: The database's own name of the type.
+    type_name: str
+    nullable: bool = True
+    #: NOT NULL without a default: an INSERT must give it.
+    required: bool = False
+    #: Computed by the database: cannot be written.
+    generated: bool = False
+    #: A value it holds, where the database has no type for what the column spells; shows the spelling.
+    sample: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What one side looks like, before any row of it is read."""
+
+    columns: Mapping[str, Column]
+    #: Column sets that are unique and NOT NULL or a primary key.
+    unique: tuple[frozenset[str], ...] = ()
+    #: False for a view or a query: nothing can be written to it.
+    table: bool = False
+    #: The database's name for its SQL, as SQLGlot knows it.
+    dialect: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundSide:
+    """One side with its columns resolved."""
+
+    side: Side
+    shape: Shape
+    #: Key columns in the projection's order.
+    key: tuple[Column, ...]
+    #: Compared columns in the projection's order.
+    values: tuple[Column, ...]
+    #: The key is known to be unique.
+    unique: bool
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.key, *self.values)
+
+    @property
+    def null_keys(self) -> bool:
+        """May there be rows with a NULL in the key?"""
+        return any(column.nullable for column in self.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """A projection whose columns, kinds and policies are settled."""
+
+    projection: Projection
+    #: Names of the compared columns, as the projection calls them.
+    columns: tuple[str, ...]
+    #: Kind in which each key part is compared.
+    key_kinds: tuple[Kind, ...]
+    #: Kind in which each compared column is compared.
+    value_kinds: tuple[Kind, ...]
+    source: BoundSide
+    target: BoundSide
+    #: What a key without a source row means, canonical; None: the row should not exist.
+    absent: Values | None
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (*self.key_kinds, *self.value_kinds)
+
+    @property
+    def one_database(self) -> bool:
+        return self.projection.one_database
+
+    @property
+    def hidden(self) -> tuple[bool, ...]:
+        """One flag for each compared column: is it sensitive?"""
+        return tuple(name in self.projection.sensitive for name in self.columns)
+
+    def named_key(self, key: Key) -> dict[str, object]:
+        return dict(zip(self.projection.key, key, strict=True))
+
+    def named_values(self, values: Values | None) -> dict[str, object] | None:
+        return None if values is None else dict(zip(self.columns, values, strict=True))
+
+
+def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool) -> Binding:
+    """Settle columns and kinds. `writing`: also demand what a repair needs of the target.
+
+    Raises ConfigError.
+    """
+    place = f"projections.{projection.name}"
+    for name, side, shape in (("source", projection.source, source), ("target", projection.target, target)):
+        found = query.problem(side.query, shape.dialect) if side.query is not None else ""
+        if found:
+            raise ConfigError(f"{place}.{name}.query: {found}")
+    columns = projection.columns or _shared(projection, source, target, place)
+    bound_source = _side(projection, "source", source, columns)
+    bound_target = _side(projection, "target", target, columns)
+    key_kinds = tuple(
+        _kind(place, name, a, b, projection.one_database, key=True)
+        for name, a, b in zip(projection.key, bound_source.key, bound_target.key, strict=True)
+    )
+    value_kinds = tuple(
+        _kind(place, name, a, b, projection.one_database, key=False)
+        for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
+    )
+    if writing:
+        _writable(projection, bound_target, place)
+    return Binding(
+        projection=projection,
+        columns=columns,
+        key_kinds=key_kinds,
+        value_kinds=value_kinds,
+        source=bound_source,
+        target=bound_target,
+        absent=_absent(projection, columns, value_kinds, place),
+    )
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """A hint at the nearest known name, or the list of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _shared(projection: Projection, source: Shape, target: Shape, place: str) -> tuple[str, ...]:
+    """Every column both sides have, besides the key, under the projection's names."""
+
+    def logical(side: Side, shape: Shape) -> dict[str, None]:
+        names = {physical: name for name, physical in side.columns.items()}
+        return dict.fromkeys(names.get(column, column) for column in shape.columns)
+
+    right = logical(projection.target, target)
+    shared = tuple(name for name in logical(projection.source, source) if name in right and name not in projection.key)
+    return shared
+
+
+def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:
+    side: Side = getattr(projection, name)
+    place = f"projections.{projection.name}"
+    what = f"table {side.table!r}" if side.table else "query"
+    for logical in side.columns:
+        if logical not in (*projection.key, *columns):
+            raise ConfigError(
+                f"{place}.{name}.columns: {logical!r} is neither in `key` nor in `columns`; "
+                f"{near(logical, (*projection.key, *columns))}"
+            )
+
+    def resolve(logical: str, where: str) -> Column:
+        physical = side.physical(logical)
+        column = shape.columns.get(physical)
+        if column is None:
+            raise ConfigError(
+                f"{place}.{where}: the {name} {what} in database {side.database!r} has no column {physical!r}; "
+                f"{near(physical, shape.columns)}"
+            )
+        return column
+
+    key = tuple(resolve(part, "key") for part in projection.key)
+    values = tuple(resolve(column, "columns") for column in columns)
+    key_set = frozenset(column.name for column in key)
+    unique = any(index <= key_set for index in shape.unique)
+    if not unique and side.query is not None:
+        unique = query.groups_by(side.query, shape.dialect, tuple(column.name for column in key))
+    return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique)
+
+
+def _kind(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
+    same_opaque = source.kind is target.kind is Kind.OPAQUE and source.type_name == target.type_name
+    kind = Kind.OPAQUE if same_opaque and one_database else meeting(source.kind, target.kind)
+    pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
+    if kind is None:
+        raise ConfigError(
+            f"{place}: column {name!r} cannot be compared exactly: {pair}. "
+            f"Cast it in the source query to the target's type or to text, or leave it out of `columns`"
+        )
+    if key and kind not in KEY_KINDS:
+        raise ConfigError(
+            f"{place}.key: column {name!r} ({pair}) cannot be a key: it has no order that is the same everywhere. "
+            f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
+        )
+    return kind
+
+
+def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> Values | None:
+    given = projection.absent
+    if given is None:
+        return None
+    for name in given:
+        if name not in columns:
+            raise ConfigError(f"{place}.absent: {name!r} is not a compared column; {near(name, columns)}")
+    lacking = [name for name in columns if name not in given]
+    if lacking:
+        raise ConfigError(f"{place}.absent: give a value for every compared column; missing: {', '.join(lacking)}")
+    return tuple(
+        canonical(kind, [absent_value(given[name])])[0] for name, kind in zip(columns, kinds, strict=True)
+    )
+
+
+def _writable(projection: Projection, target: BoundSide, place: str) -> None:
+    """What a repair demands of the target."""
+    what = f"table {target.side.table!r} in database {target.side.database!r}"
+    if target.side.query is not None or not target.shape.table:
+        raise ConfigError(f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here")
+    if projection.writers is None:
+        raise ConfigError(
+            f"{place}.writers: say how the application writes the target before Trueup writes to it; one of "
+            f"same_transaction, mutex, outbox, versioned, absolute, dual_write, increments"
+        )
+    names = frozenset(column.name for column in target.key)
+    if names not in target.shape.unique:
+        columns = ", ".join(column.name for column in target.key)
+        raise ConfigError(
+            f"{place}.target: {what} has no unique index on exactly its key ({columns}), so a repair could change "
+            f"more rows than one. Create it: CREATE UNIQUE INDEX ON {target.side.table} ({columns}), columns NOT NULL"
+        )
+    for column in target.values:
+        if column.generated:
+            raise ConfigError(f"{place}.columns: {column.name!r} of {what} is generated; it cannot be written")
+    if projection.on_missing == "insert":
+        given = {column.name for column in target.columns}
+        lacking = [c.name for c in target.shape.columns.values() if c.required and c.name not in given]
+        if lacking:
+            raise ConfigError(
+                f"{place}.on_missing: a row cannot be inserted into {what}: {', '.join(lacking)} must be given and is "
+                f'not in `columns`. Add it to `columns`, give it a default, or set on_missing = "report"'
+            )

@@ -1,0 +1,210 @@
+"""Expected against observed -> suspects.
+
+Compared are whole column batches: if every column is equal, and it mostly is, nothing is looked at row by row. Where
+they are not, set algebra over the rows leaves the few that differ. Keys that occur more than once are compared as
+multisets of their rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from trueup.core.row import Batch, Key, Values
+
+
+class DriftKind(StrEnum):
+    """How a row of the target differs from what the source says."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspect:
+    """A difference seen once."""
+
+    kind: DriftKind
+    key: Key
+    #: What the source says, as the target should hold it; None: the row should not exist.
+    expected: Values | None
+    #: What the target holds; None: there is no row.
+    observed: Values | None
+    #: Row version of `observed`, where the target's database has one.
+    token: str = ""
+    #: Rows with this key on the source / target side, where that is not at most one: such a key cannot be repaired.
+    copies: tuple[int, int] | None = None
+
+    @property
+    def pair(self) -> tuple[Values | None, Values | None]:
+        """What must be the same at the second look for this to be drift."""
+        return (self.expected, self.observed)
+
+    @property
+    def unrepairable(self) -> str:
+        """Why this row can only be reported; empty if it can be repaired."""
+        if self.copies is not None:
+            return f"the key occurs {self.copies[0]} times in the source and {self.copies[1]} times in the target"
+        if any(part is None for part in self.key):
+            return "the key has a NULL part"
+        return ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """What a comparison covered and found, in rows."""
+
+    source_rows: int = 0
+    target_rows: int = 0
+    missing: int = 0
+    extra: int = 0
+    different: int = 0
+    #: Differing rows by compared column.
+    different_by_column: dict[str, int] = field(default_factory=dict)
+    #: Keys that occur more than once, by side.
+    duplicate_keys_source: int = 0
+    duplicate_keys_target: int = 0
+    #: Rows with a NULL in the key, by side.
+    null_keys_source: int = 0
+    null_keys_target: int = 0
+
+    @property
+    def differing(self) -> int:
+        return self.missing + self.extra + self.different
+
+    def __iadd__(self, other: Counts) -> Counts:
+        for name in self.__slots__:
+            if name == "different_by_column":
+                for column, count in other.different_by_column.items():
+                    self.different_by_column[column] = self.different_by_column.get(column, 0) + count
+            else:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
+    def tally(self, suspects: list[Suspect], columns: tuple[str, ...]) -> None:
+        """Count `suspects` by kind and column."""
+        for suspect in suspects:
+            match suspect.kind:
+                case DriftKind.MISSING:
+                    self.missing += 1
+                case DriftKind.EXTRA:
+                    self.extra += 1
+                case DriftKind.DIFFERENT:
+                    self.different += 1
+                    for column, a, b in zip(columns, suspect.expected or (), suspect.observed or (), strict=False):
+                        if a != b:
+                            self.different_by_column[column] = self.different_by_column.get(column, 0) + 1
+
+
+def classify(expected: Values | None, observed: Values | None, absent: Values | None) -> DriftKind | None:
+    """The kind of difference between one source row and one target row; None if they agree.
+
+    `absent` is what a key without a source row means; None means that the row should not exist.
+    """
+    if expected is None:
+        return None if observed is None or observed == absent else DriftKind.EXTRA
+    if observed is None:
+        return DriftKind.MISSING
+    return None if expected == observed else DriftKind.DIFFERENT
+
+
+def compare(
+    source: Batch, target: Batch, *, columns: tuple[str, ...], absent: Values | None
+) -> tuple[Counts, list[Suspect]]:
+    """Compare two batches that cover the same keys."""
+    counts = Counts(source_rows=len(source), target_rows=len(target))
+    if source.keys == target.keys and source.values == target.values and not _repeats(source):
+        _count_nulls(counts, source, target)
+        return counts, []
+    _count_nulls(counts, source, target)
+    width = len(source.keys)
+    source_rows = list(zip(*source.keys, *source.values, strict=True))
+    target_rows = list(zip(*target.keys, *target.values, strict=True))
+    tokens = target.tokens or [""] * len(target_rows)
+    repeated = {key for batch in (source, target) for key in _repeats(batch)}
+    suspects = _repeated_keys(repeated, source_rows, target_rows, width, counts)
+    common = set(source_rows) & set(target_rows)
+    expected = {row[:width]: row[width:] for row in source_rows if row not in common and row[:width] not in repeated}
+    observed = {
+        row[:width]: (row[width:], token)
+        for row, token in zip(target_rows, tokens, strict=True)
+        if row not in common and row[:width] not in repeated
+    }
+    for key in dict.fromkeys([*expected, *observed]):
+        values, token = observed.get(key, (None, ""))
+        kind = classify(expected.get(key), values, absent)
+        if kind:
+            wanted = expected.get(key, absent)
+            suspects.append(Suspect(kind=kind, key=key, expected=wanted, observed=values, token=token))
+    counts.tally(suspects, columns)
+    return counts, suspects
+
+
+def _count_nulls(counts: Counts, source: Batch, target: Batch) -> None:
+    counts.null_keys_source = _null_rows(source)
+    counts.null_keys_target = _null_rows(target)
+
+
+def _null_rows(batch: Batch) -> int:
+    if not any(None in column for column in batch.keys):
+        return 0
+    return sum(1 for key in zip(*batch.keys, strict=True) if None in key)
+
+
+def _repeats(batch: Batch) -> list[Key]:
+    """Keys that occur more than once."""
+    if len(batch.keys) == 1:
+        if len(set(batch.keys[0])) == len(batch):
+            return []
+    elif len(set(zip(*batch.keys, strict=True))) == len(batch):
+        return []
+    return [key for key, copies in Counter(zip(*batch.keys, strict=True)).items() if copies > 1]
+
+
+def _repeated_keys(
+    repeated: set[Key], source: list[Values], target: list[Values], width: int, counts: Counts
+) -> list[Suspect]:
+    """Keys that occur more than once on a side, compared as multisets of rows."""
+    suspects: list[Suspect] = []
+    if not repeated:
+        return suspects
+    groups: dict[Key, tuple[list[Values], list[Values]]] = {key: ([], []) for key in repeated}
+    for side, rows in enumerate((source, target)):
+        for row in rows:
+            if row[:width] in groups:
+                groups[row[:width]][side].append(row[width:])
+    for key, (wanted, held) in groups.items():
+        counts.duplicate_keys_source += len(wanted) > 1
+        counts.duplicate_keys_target += len(held) > 1
+        if Counter(wanted) == Counter(held):
+            continue
+        kind = DriftKind.EXTRA if not wanted else DriftKind.MISSING if not held else DriftKind.DIFFERENT
+        suspects.append(
+            Suspect(
+                kind=kind,
+                key=key,
+                expected=_first(wanted),
+                observed=_first(held),
+                copies=(len(wanted), len(held)),
+            )
+        )
+    return suspects
+
+
+def _first(rows: list[Values]) -> Values | None:
+    """A stable representative, so that two looks at the same rows show the same pair."""
+    return min(rows, key=repr) if rows else None
+
+
+def mask(suspect: Suspect, hidden: tuple[bool, ...]) -> Suspect:
+    """The suspect with the values of sensitive columns replaced; `hidden` has one flag for each compared column."""
+
+    def cover(values: Values | None) -> Values | None:
+        if values is None:
+            return None
+        return tuple("•••" if hide else value for value, hide in zip(values, hidden, strict=True))
+
+    return replace(suspect, expected=cover(suspect.expected), observed=cover(suspect.observed))
+

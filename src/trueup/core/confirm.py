@@ -1,0 +1,44 @@
+"""Suspects -> drift, in flight, resolved.
+
+Lag is not drift. A suspect is looked at again after it had time to settle: the same pair of values twice is drift, a
+target that is right now was lag, values that moved mean that somebody is still working on the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trueup.core.compare import Suspect
+from trueup.core.row import Key
+
+#: How often a moving row is looked at, the first look included, before it is left as `in flight`.
+LOOKS_MAX = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmed:
+    """What the second look says of each suspect of the first."""
+
+    #: The same pair of values both times.
+    drift: list[Suspect]
+    #: Still different, but not the same pair: look once more.
+    moving: list[Suspect]
+    #: Right now, or gone on both sides.
+    resolved: list[Key]
+
+
+def confirm(first: Sequence[Suspect], second: Mapping[Key, Suspect]) -> Confirmed:
+    """Compare two looks at the same keys. `second` holds those that still differ."""
+    drift: list[Suspect] = []
+    moving: list[Suspect] = []
+    resolved: list[Key] = []
+    for before in first:
+        now = second.get(before.key)
+        if now is None:
+            resolved.append(before.key)
+        elif now.pair == before.pair:
+            drift.append(now)
+        else:
+            moving.append(now)
+    return Confirmed(drift=drift, moving=moving, resolved=resolved)

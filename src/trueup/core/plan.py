@@ -1,0 +1,145 @@
+"""Partition -> segments: which keys are looked at together.
+
+Segments of one partition are half-open, disjoint, and cover everything from minus to plus infinity, so that every key
+is in exactly one of them (a key above the target's largest is the classic one to lose).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trueup.core.row import Key, decode_row, encode_row
+
+#: Keys in one explicit-key segment: bounds a statement's parameters and what one repair transaction holds.
+KEYS_PER_SEGMENT = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Everything:
+    """All rows, those with a NULL in the key too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Rows with `lower` <= key < `upper`, compared part by part in binary order; no NULL in the key."""
+
+    #: None: from minus infinity.
+    lower: Key | None = None
+    #: None: to plus infinity.
+    upper: Key | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NullKeys:
+    """Rows with a NULL in at least one key part: no range contains them, so they are looked at by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keys:
+    """Rows with exactly these keys."""
+
+    keys: tuple[Key, ...]
+
+
+Segment = Everything | Range | NullKeys | Keys
+
+
+def ranges(cuts: Sequence[Key]) -> list[Range]:
+    """Segments between ascending, distinct cut points; none gives one range over everything."""
+    bounds = [None, *cuts, None]
+    return [Range(lower=low, upper=high) for low, high in zip(bounds, bounds[1:], strict=False)]
+
+
+def by_keys(keys: Sequence[Key], size: int = KEYS_PER_SEGMENT) -> list[Keys]:
+    """Explicit keys in segments of at most `size`, in the order given, each key once."""
+    distinct = list(dict.fromkeys(keys))
+    return [Keys(keys=tuple(distinct[at : at + size])) for at in range(0, len(distinct), size)]
+
+
+def merge_by_work(cuts: Sequence[Key], work: Sequence[float], segments: int) -> list[Key]:
+    """Those of `cuts` that leave about `segments` segments of equal work.
+
+    `work` holds one figure for each interval between neighbouring cuts, ends included: len(cuts) + 1 of them.
+    """
+    share = sum(work) / max(segments, 1)
+    kept: list[Key] = []
+    filled = 0.0
+    for cut, amount in zip(cuts, work, strict=False):
+        filled += amount
+        if filled >= share:
+            kept.append(cut)
+            filled = 0.0
+    return kept
+
+
+def to_json(segment: Segment) -> dict[str, Any]:
+    match segment:
+        case Everything():
+            return {"everything": True}
+        case NullKeys():
+            return {"null_keys": True}
+        case Range():
+            return {"lower": encode_row(segment.lower), "upper": encode_row(segment.upper)}
+        case Keys():
+            return {"keys": [encode_row(key) for key in segment.keys]}
+
+
+def from_json(data: dict[str, Any]) -> Segment:
+    if "everything" in data:
+        return Everything()
+    if "null_keys" in data:
+        return NullKeys()
+    if "keys" in data:
+        return Keys(keys=tuple(decode_row(key) or () for key in data["keys"]))
+    return Range(lower=decode_row(data["lower"]), upper=decode_row(data["upper"]))
+
+
+def describe(segment: Segment) -> str:
+    """A segment in words, for messages and logs."""
+    match segment:
+        case Everything():
+            return "all keys"
+        case NullKeys():
+            return "keys with a NULL part"
+        case Keys():
+            return f"{len(segment.keys)} keys"
+        case Range(lower=None, upper=None):
+            return "all keys"
+        case Range():
+            low = "-∞" if segment.lower is None else ", ".join(map(str, segment.lower))
+            high = "+∞" if segment.upper is None else ", ".join(map(str, segment.upper))
+            return f"[{low} … {high})"
+
+
+#: What one repair transaction aims at, seconds: so long the application may wait for a row.
+HOLD_S = 0.05
+
+
+class UnitSize:
+    """How many rows one repair transaction takes: as many as it can within `HOLD_S`.
+
+    Where halving does not make it shorter, the time goes into something that each transaction pays once (a source query
+    that has to read everything): then few large units hold rows for less time altogether than many small ones.
+    """
+
+    def __init__(self) -> None:
+        self.rows = KEYS_PER_SEGMENT
+        self._slow_s: float | None = None
+        self._fixed_cost = False
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Learn from a unit of `rows` rows that took `seconds`."""
+        if self._fixed_cost or rows < self.rows // 2:
+            return
+        if seconds <= HOLD_S:
+            self._slow_s = None
+            if seconds < HOLD_S / 2:
+                self.rows = min(self.rows * 2, KEYS_PER_SEGMENT)
+        elif self._slow_s is not None and seconds > self._slow_s * 0.75:
+            self._fixed_cost = True
+            self.rows = KEYS_PER_SEGMENT
+        else:
+            self._slow_s = seconds
+            self.rows = max(self.rows // 2, 1)

@@ -1,0 +1,192 @@
+"""What a team declares: databases, projections, limits.
+
+One model, two spellings: the tables of `trueup.toml`, or these classes in Python. A wrong value is refused here, before
+any database is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from "10s", "200ms", "5m", "6h", "1d" or a number; ValueError otherwise."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        match = _DURATION.match(str(value).strip())
+        if not match:
+            raise ValueError(f"{value!r} is not a duration; write it like '10s', '200ms', '5m' or '6h'")
+        seconds = float(match[1]) * _UNIT_S[match[2] or "s"]
+    if seconds < 0:
+        raise ValueError("a duration cannot be negative")
+    return seconds
+
+
+def parse_share(value: object) -> float:
+    """A share between 0 and 1 from "5%" or 0.05; ValueError otherwise."""
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a share; write it like '5%' or 0.05") from None
+    if not 0 <= share <= 1:
+        raise ValueError(f"{value!r} is not between 0% and 100%")
+    return share
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Share = Annotated[float, BeforeValidator(parse_share)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+
+
+class Declared(BaseModel):
+    """Base of all declarations: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Database(Declared):
+    """A database being reconciled."""
+
+    #: SQLAlchemy URL: `postgresql://user@host/db`, `sqlite:///file.db`. Never printed with its password.
+    url: SecretStr
+    #: Upper limit of one reading statement, seconds.
+    statement_timeout: Duration = Field(default=300.0, gt=0)
+    #: Upper limit of waiting for a lock of the application, seconds.
+    lock_timeout: Duration = Field(default=0.2, gt=0)
+    #: May Trueup keep its marker tables (`trueup_applied`, `trueup_fence`) in this database? Without them an outcome
+    #: that a crash left open can only be called `converged`, never `applied`.
+    markers: bool = True
+
+
+class Side(Declared):
+    """Where one side of a projection is read: a table or a query, in one database."""
+
+    #: Name of a declared database.
+    database: str
+    #: Table, with its schema where it is not the default one.
+    table: str | None = None
+    #: One SELECT in the database's own dialect.
+    query: str | None = None
+    #: Name used in the projection -> name in this database, where they differ.
+    columns: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Side:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("give either `table` or `query`, not both and not neither")
+        return self
+
+    def physical(self, name: str) -> str:
+        """What this database calls the projection's column `name`."""
+        return self.columns.get(name, name)
+
+
+class Writers(StrEnum):
+    """How the application keeps the projection up to date; decides which repair is safe (`core.guarantee`)."""
+
+    #: The source change and the projection change commit together, and the writer touches the projection's row.
+    SAME_TRANSACTION = "same_transaction"
+    #: As above, but the row serves as a mutex: it is locked, and not always changed.
+    MUTEX = "mutex"
+    #: The source change commits with an outbox row; a worker applies increments later.
+    OUTBOX = "outbox"
+    #: Absolute values with a version that the source issues; a store applies them only if newer.
+    VERSIONED = "versioned"
+    #: Absolute values without a version: a pipeline, a change-data-capture upsert, a cache fill.
+    ABSOLUTE = "absolute"
+    #: The source is committed first, an absolute value is written to the projection afterwards.
+    DUAL_WRITE = "dual_write"
+    #: Increments are sent to the projection in a transaction of their own.
+    INCREMENTS = "increments"
+
+
+class Limits(Declared):
+    """Blast radius of one run. Beyond it nothing is written and the run ends `refused`."""
+
+    #: Most rows one run may change.
+    rows: int = Field(default=1000, ge=0)
+    #: Most of the projection's rows one run may change, as a share; looked at from `share_from` drifting rows on.
+    share: Share = 0.05
+    #: A share says nothing about a handful of rows: below this many, only the other limits apply.
+    share_from: int = Field(default=20, ge=0)
+    #: Most rows one run may delete.
+    deletes: int = Field(default=100, ge=0)
+    #: The source counts as collapsed when it has fewer rows than this share of what it had at the last complete run
+    #: (or, at the first, of what the target has). "0%" switches the guard off.
+    collapse: Share = 0.5
+
+
+class Projection(Declared):
+    """The declared derived state: what the target should hold, computed from the source."""
+
+    #: Filled in from the table's name in the configuration.
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    owner: str = ""
+    source: Side
+    target: Side
+    #: Columns that identify a row, in the order that the target's unique index has them.
+    key: Names = Field(min_length=1)
+    #: Compared columns. Default: every column both sides have, besides the key.
+    columns: Names | None = None
+    #: What a key without a source row means: values for compared columns. Default: the row should not exist.
+    absent: dict[str, Any] | None = None
+    #: Needed for everything that writes; see `Writers`.
+    writers: Writers | None = None
+    on_missing: Literal["insert", "report"] = "insert"
+    #: Default: `reset` if `absent` is given, else `report`.
+    on_extra: Literal["reset", "delete", "report"] | None = None
+    on_different: Literal["update", "report"] = "update"
+    #: A difference is drift only if it is the same pair of values after this long, seconds. Default: 0 where one
+    #: snapshot covers both sides and the writers commit both together, else 10.
+    settle: Duration | None = None
+    limits: Limits = Limits()
+    #: Columns whose values are never shown.
+    sensitive: Names = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Projection:
+        columns = self.columns or ()
+        for name, names in (("key", self.key), ("columns", columns)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"`{name}` names a column twice")
+        both = set(self.key) & set(columns)
+        if both:
+            raise ValueError(f"column {sorted(both)[0]!r} is in `key` and in `columns`; a key is always compared")
+        if self.on_extra == "reset" and self.absent is None:
+            raise ValueError('on_extra = "reset" needs `absent`: the values to reset to')
+        if self.absent is not None and set(self.absent) & set(self.key):
+            raise ValueError("`absent` gives values for compared columns, not for the key")
+        return self
+
+    @property
+    def extra_policy(self) -> Literal["reset", "delete", "report"]:
+        return self.on_extra or ("report" if self.absent is None else "reset")
+
+    @property
+    def one_database(self) -> bool:
+        return self.source.database == self.target.database
+
+
+def absent_value(value: object) -> object:
+    """A value of `absent` as compared: TOML's floats are meant as the decimals they are written as."""
+    if isinstance(value, float):
+        try:
+            return Decimal(repr(value))
+        except InvalidOperation:
+            return value
+    return value

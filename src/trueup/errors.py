@@ -1,0 +1,79 @@
+"""Errors, classed by what the engine must do with them.
+
+    TrueupError
+    ├── UsageError            the caller's input is wrong; nothing was read           exit 2
+    │   ├── ConfigError       a declaration is wrong: names the place and the remedy
+    │   └── ConnectionFailed  a database could not be reached at all
+    ├── Transient             would likely pass on another try: retry, bounded
+    │   ├── Busy              a lock or a connection slot was not to be had in time
+    │   └── StatementTimeout  a statement hit its upper limit
+    ├── DataProblem           this row or value cannot be handled: go on without it
+    ├── DesignProblem         the declaration does not fit what the database does: stop the run
+    │   └── BrokenRead        a read did not prove that it reached its end
+    ├── Refused               a limit, a guard or a person said no                     exit 4
+    └── Interrupted           stopped on request; the run can be resumed
+
+Drivers' own exceptions are translated in exactly one function of each adapter.
+"""
+
+from __future__ import annotations
+
+
+class TrueupError(Exception):
+    """Base of everything that Trueup raises on purpose.
+
+    The message says what happened, to which projection or segment, and what to do next.
+    """
+
+    #: Exit code of the command line for this error.
+    exit_code = 3
+
+
+class UsageError(TrueupError):
+    """The caller's input is wrong; nothing was read and nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A declaration is wrong. The message names the place in the configuration and the remedy."""
+
+
+class ConnectionFailed(UsageError):
+    """A database could not be reached, or refused us."""
+
+
+class Transient(TrueupError):
+    """Would likely succeed on another try."""
+
+
+class Busy(Transient):
+    """A lock was not to be had within its time limit, or the database chose us as deadlock victim."""
+
+
+class StatementTimeout(Transient):
+    """A statement reached its upper time limit and was cancelled by the database."""
+
+
+class DataProblem(TrueupError):
+    """One row or value cannot be handled; the rest can."""
+
+
+class DesignProblem(TrueupError):
+    """The declaration does not fit what the database does; going on would be wrong."""
+
+
+class BrokenRead(DesignProblem):
+    """A read did not prove that it reached its end, so what it returned counts for nothing."""
+
+
+class Refused(TrueupError):
+    """A limit, a guard or a person said no; an approval or a changed limit is needed."""
+
+    exit_code = 4
+
+
+class Interrupted(TrueupError):
+    """Stopped on request at a segment border; `trueup run` resumes."""
+
+    exit_code = 3

@@ -1,0 +1,307 @@
+"""One segment, start to finish.
+
+    read both sides -> compare -> confirm -> decide -> INTEND -> repair (compare-and-set) -> verify -> record
+
+It is told in two halves, because the limits of a run are judged between them, when all of its drift is known and nothing
+has been written:
+
+* `examine` reads, compares, confirms and decides; the ledger makes its decisions durable, with before-images: the intent.
+* `correct` repairs what was decided, verifies it by reading again, and records what its own transactions saw.
+
+Both are restartable: what a crash leaves is a segment that is still open, or a unit whose outcome `settle_unit` finds out.
+Neither knows anything of pacing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from trueup.adapters import Adapter, RowOutcome, Unit
+from trueup.clock import Clock
+from trueup.core.compare import DriftKind, Suspect
+from trueup.core.confirm import LOOKS_MAX, confirm
+from trueup.core.decide import Action, Decision, decide
+from trueup.core.guarantee import Promise
+from trueup.core.plan import Keys, UnitSize, by_keys
+from trueup.core.row import Key
+from trueup.core.states import Outcome
+from trueup.errors import DataProblem, Transient
+from trueup.narrow import Pair, narrow
+from trueup.store.ledger import Ledger
+from trueup.store.records import DecisionRow, OutcomeRow, SegmentRow
+
+#: How often a row that the application holds locked is tried before it is left for the next run.
+BUSY_TRIES = 5
+#: First pause between such tries, seconds; doubled each time.
+BUSY_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What reconciling a segment needs."""
+
+    pair: Pair
+    target: Adapter
+    ledger: Ledger
+    clock: Clock
+    promise: Promise
+    #: Seconds between two looks.
+    settle_s: float
+    run: str
+    #: Held by every unit.
+    fence: str
+    #: Fencing token of this run in the target; 0 where it has no fence.
+    token: int = 0
+    #: Carry out a plan to the letter: rows that moved since are left alone.
+    as_planned: bool = False
+    size: UnitSize = field(default_factory=UnitSize)
+
+    @property
+    def one_snapshot(self) -> bool:
+        """One look is proof: both sides were read at the same instant, and writers commit both together."""
+        return self.pair.binding.one_database and self.settle_s == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examined:
+    """What a closer look made of a segment's suspects."""
+
+    decisions: list[Decision]
+    #: Right at a later look.
+    resolved: list[Key]
+    #: Still moving at the last look.
+    in_flight: list[Suspect]
+
+
+@dataclass(kw_only=True, slots=True)
+class Corrected:
+    """What became of a segment's decisions."""
+
+    outcomes: list[OutcomeRow] = field(default_factory=list)
+    #: Wrong after all; with the reason.
+    left: list[tuple[Suspect, str]] = field(default_factory=list)
+    #: Somebody is working on these rows.
+    in_flight: list[Suspect] = field(default_factory=list)
+
+
+def examine(work: Work, segment: SegmentRow) -> Examined:
+    """Suspects of one segment -> decisions."""
+    suspects = segment.suspects
+    seen_at = segment.looked_at or work.clock.now()
+    if work.one_snapshot:
+        drift, resolved, moving = suspects, list[Key](), list[Suspect]()
+    else:
+        age_s = (work.clock.now() - seen_at) / timedelta(seconds=1)
+        drift, resolved, moving = _confirm(work, suspects, first_wait_s=work.settle_s - age_s)
+    decisions = [decide(row, work.pair.binding.projection) for row in drift]
+    return Examined(decisions=decisions, resolved=resolved, in_flight=moving)
+
+
+def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> Corrected:
+    """Decisions of one segment -> outcomes, verified."""
+    result = Corrected()
+    result.left = [(d.decision.drift, d.decision.reason) for d in decided if d.decision.action is Action.REPORT]
+    writing = [item.decision.drift for item in decided if item.decision.action is not Action.REPORT]
+    known = {outcome.key for outcome in work.ledger.outcomes(work.run) if outcome.outcome is not Outcome.NOT_APPLIED}
+    result.outcomes = repair(work, segment.id, [row for row in writing if row.key not in known])
+    failed = {o.key: o.evidence for o in result.outcomes if o.outcome is Outcome.FAILED}
+    wrong, in_flight = verify(work, segment.id, writing, result.outcomes)
+    why_not = {o.key: o.evidence for o in result.outcomes if o.outcome is not Outcome.APPLIED}
+    result.left += [(row, why_not.get(row.key) or "wrong again after the repair") for row in wrong if row.key not in failed]
+    result.left += [(row, failed[row.key]) for row in writing if row.key in failed]
+    result.in_flight = in_flight
+    return result
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def look(work: Work, keys: Iterable[Key]) -> dict[Key, Suspect]:
+    """Those of `keys` whose rows differ now."""
+    found: dict[Key, Suspect] = {}
+    for segment in by_keys(list(keys)):
+        for covered in narrow(work.pair, segment):
+            found.update((suspect.key, suspect) for suspect in covered.suspects)
+    return found
+
+
+def _confirm(
+    work: Work, suspects: Sequence[Suspect], *, first_wait_s: float
+) -> tuple[list[Suspect], list[Key], list[Suspect]]:
+    """Look again until every suspect is drift or resolved, or was seen moving often enough."""
+    drift: list[Suspect] = []
+    resolved: list[Key] = []
+    moving = list(suspects)
+    wait_s = first_wait_s
+    for _ in range(LOOKS_MAX - 1):
+        if not moving:
+            break
+        work.clock.wait(wait_s)
+        seen = confirm(moving, look(work, [suspect.key for suspect in moving]))
+        drift += seen.drift
+        resolved += seen.resolved
+        moving, wait_s = seen.moving, work.settle_s
+    return drift, resolved, moving
+
+
+# --- repairing -------------------------------------------------------------------------------------------------------
+
+
+def repair(work: Work, segment: int, drift: Sequence[Suspect]) -> list[OutcomeRow]:
+    """Write what was decided, unit by unit; a row that is busy is tried again by itself."""
+    outcomes: list[OutcomeRow] = []
+    waiting = list(drift)
+    while waiting:
+        part, waiting = waiting[: work.size.rows], waiting[work.size.rows :]
+        started = work.clock.monotonic()
+        done = _unit(work, segment, part)
+        work.size.took(len(part), work.clock.monotonic() - started)
+        busy = {outcome.key for outcome in done if outcome.busy}
+        outcomes += [_record(outcome) for outcome in done if not outcome.busy]
+        for suspect in part:
+            if suspect.key in busy:
+                outcomes += [_record(outcome) for outcome in _patiently(work, segment, suspect)]
+    return outcomes
+
+
+def _patiently(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
+    """One row by itself, waiting for its lock while holding nothing else."""
+    pause_s = BUSY_PAUSE_S
+    for _ in range(BUSY_TRIES):
+        done = _unit(work, segment, [suspect], wait=True)
+        if not any(outcome.busy for outcome in done):
+            return done
+        work.clock.wait(pause_s)
+        pause_s *= 2
+    return [RowOutcome(key=suspect.key, outcome=Outcome.NOT_APPLIED, evidence="contended: locked at every try, or gone")]
+
+
+def _unit(
+    work: Work, segment: int, drift: Sequence[Suspect], *, wait: bool = False, withdraw: bool = False
+) -> list[RowOutcome]:
+    """One repair transaction, written down before it begins and after it ended."""
+    unit = Unit(
+        id=uuid.uuid4().hex,
+        fence=work.fence,
+        token=work.token,
+        protocol=work.promise.protocol,
+        drift=drift,
+        as_planned=work.as_planned,
+        wait=wait,
+        withdraw=withdraw,
+    )
+    work.ledger.open_unit(unit.id, work.run, segment, [suspect.key for suspect in drift], work.clock.now())
+    try:
+        outcomes = work.target.repair(work.pair.binding, unit, work.pair.source)
+    except DataProblem as problem:
+        _close(work, unit.id, [])
+        return _one_by_one(work, segment, drift, problem, withdraw=withdraw)
+    except Transient as problem:
+        outcomes = settle_unit(work, unit.id, drift)
+        if all(outcome.outcome is Outcome.NOT_APPLIED for outcome in outcomes):
+            outcomes = [replace(outcome, busy=True, evidence=str(problem)) for outcome in outcomes]
+    _close(work, unit.id, [_record(outcome) for outcome in outcomes if not outcome.busy])
+    return outcomes
+
+
+def _one_by_one(
+    work: Work, segment: int, drift: Sequence[Suspect], problem: DataProblem, *, withdraw: bool
+) -> list[RowOutcome]:
+    """The database refused a row of the unit: find which, and repair the others."""
+    if len(drift) == 1:
+        failed = RowOutcome(key=drift[0].key, outcome=Outcome.FAILED, evidence=str(problem))
+        unit = uuid.uuid4().hex
+        work.ledger.open_unit(unit, work.run, segment, [drift[0].key], work.clock.now())
+        _close(work, unit, [_record(failed)])
+        return [failed]
+    middle = len(drift) // 2
+    return [
+        outcome for half in (drift[:middle], drift[middle:]) for outcome in _unit(work, segment, half, withdraw=withdraw)
+    ]
+
+
+def settle_unit(work: Work, unit: str, drift: Sequence[Suspect]) -> list[RowOutcome]:
+    """Find out what became of a unit whose answer was lost.
+
+    With a marker this is proof. Without one the rows are read again, and the words are weaker.
+    """
+    marker = work.target.claim(work.pair.binding, unit)
+    if marker is not None and marker.applied:
+        return marker.outcomes
+    if marker is not None:
+        return [RowOutcome(key=row.key, outcome=Outcome.NOT_APPLIED, evidence="marker claimed") for row in drift]
+    now = look(work, [suspect.key for suspect in drift])
+    outcomes = []
+    for suspect in drift:
+        seen = now.get(suspect.key)
+        if seen is None:
+            outcome, why = Outcome.CONVERGED, "no marker: the row is right now, its author unknown"
+        elif seen.pair == suspect.pair and seen.token == suspect.token:
+            outcome, why = Outcome.NOT_APPLIED, "no marker: presumed, the row is as it was"
+        else:
+            outcome, why = Outcome.SUPERSEDED, "no marker: the row moved on"
+        outcomes.append(RowOutcome(key=suspect.key, outcome=outcome, before=suspect.observed, evidence=why))
+    return outcomes
+
+
+def recover(work: Work, decided: dict[Key, Suspect], unit: str, keys: Sequence[Key]) -> list[OutcomeRow]:
+    """Settle a unit that a crash left open, and close it."""
+    drift = [
+        decided.get(key) or Suspect(kind=DriftKind.DIFFERENT, key=key, expected=None, observed=None) for key in keys
+    ]
+    outcomes = [replace(_record(outcome), witness="recovery") for outcome in settle_unit(work, unit, drift)]
+    _close(work, unit, outcomes)
+    return outcomes
+
+
+# --- verifying -------------------------------------------------------------------------------------------------------
+
+
+def verify(
+    work: Work, segment: int, written: Sequence[Suspect], outcomes: Sequence[OutcomeRow]
+) -> tuple[list[Suspect], list[Suspect]]:
+    """Read the rows again, whoever wrote them last: those that are wrong, and those in flight."""
+    if not written:
+        return [], []
+    differing = look(work, [suspect.key for suspect in written])
+    inserted = {o.key: o for o in outcomes if o.outcome is Outcome.APPLIED and o.action is Action.INSERT}
+    ghosts = [
+        replace(suspect, token=inserted[key].token)
+        for key, suspect in differing.items()
+        if suspect.kind is DriftKind.EXTRA and key in inserted and suspect.observed == inserted[key].after
+    ]
+    if ghosts:
+        # The source row went away between our look at it and our commit: take our insert back, if it is still ours.
+        _unit(work, segment, ghosts, withdraw=True)
+        differing.update({ghost.key: ghost for ghost in ghosts})
+        still = look(work, [ghost.key for ghost in ghosts])
+        differing = {key: suspect for key, suspect in differing.items() if key in still or suspect not in ghosts}
+    if work.one_snapshot or not differing:
+        return list(differing.values()), []
+    drift, _, moving = _confirm(work, list(differing.values()), first_wait_s=work.settle_s)
+    return drift, moving
+
+
+def _close(work: Work, unit: str, outcomes: Sequence[OutcomeRow]) -> None:
+    work.ledger.close_unit(unit, work.run, outcomes, work.clock.now())
+
+
+def _record(outcome: RowOutcome) -> OutcomeRow:
+    return OutcomeRow(
+        key=outcome.key,
+        outcome=outcome.outcome,
+        action=outcome.action,
+        before=outcome.before,
+        after=outcome.after,
+        token=outcome.token,
+        evidence=outcome.evidence,
+        witness="unit",
+    )
+
+
+def keys_of(segment: SegmentRow) -> tuple[Key, ...]:
+    assert isinstance(segment.span, Keys)
+    return segment.span.keys

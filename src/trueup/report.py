@@ -1,0 +1,174 @@
+"""What a run answers. The fields of `to_dict` are a contract with users; new ones may be added."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trueup.core.compare import Suspect, mask
+from trueup.core.row import present
+from trueup.core.states import EXIT_CODES, Outcome, Verdict
+from trueup.store.records import DecisionRow, OutcomeRow, RunRow
+
+if TYPE_CHECKING:
+    from trueup.narrow import Route
+    from trueup.run import Job
+    from trueup.store.standing import PlanRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """The answer for one projection."""
+
+    projection: str
+    run: str
+    command: str
+    verdict: Verdict
+    #: Why it is refused or inconclusive; empty otherwise.
+    reason: str
+    guarantee: str
+    strategy: str
+    source_rows: int
+    target_rows: int
+    missing: int
+    extra: int
+    different: int
+    different_by_column: dict[str, int]
+    in_flight: int
+    resolved: int
+    #: Rows that were put right by this run, and read again.
+    repaired: int
+    #: Rows left alone because they had moved on since they were decided on.
+    stepped_aside: int
+    #: Rows that are still wrong, or that the database refused.
+    left: int
+    duplicate_keys: dict[str, int]
+    null_keys: dict[str, int]
+    segments: dict[str, int]
+    seconds: float
+    #: At most as many as were asked for; the counts above are complete.
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    plan: str = ""
+    plan_hash: str = ""
+    resumed: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def drifted(self) -> int:
+        return self.missing + self.extra + self.different
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        data: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        data["verdict"] = str(self.verdict)
+        data["seconds"] = round(self.seconds, 3)
+        data |= {"accepted": 0, "quarantined": 0}
+        for optional in ("plan", "plan_hash", "reason"):
+            if not data[optional]:
+                del data[optional]
+        return data
+
+    def to_json_text(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+def build(
+    job: Job,
+    run: RunRow,
+    *,
+    verdict: Verdict,
+    reason: str,
+    decisions: Sequence[DecisionRow],
+    left: Sequence[tuple[Suspect, str]],
+    in_flight: int,
+    seconds: float,
+    plan: PlanRow | None,
+    route: Route | None,
+    resumed: bool,
+) -> Report:
+    """Put the ledger's figures of a run together."""
+    binding = job.pair.binding
+    counts, done, planned = job.ledger.narrowed(run.id)
+    tallies = job.ledger.tallies(run.id)
+    outcomes = job.ledger.outcomes(run.id)
+    kinds = Counter(str(item.decision.drift.kind) for item in decisions)
+    by_column: Counter[str] = Counter()
+    for item in decisions:
+        drift = item.decision.drift
+        if drift.expected is not None and drift.observed is not None and drift.kind == "different":
+            by_column.update(
+                name for name, a, b in zip(binding.columns, drift.expected, drift.observed, strict=True) if a != b
+            )
+    if counts.differing > len(decisions) and job.settle_s == 0 and binding.one_database:
+        # More than were handed out: the database's own counts are complete, and one look was proof.
+        kinds.update(missing=counts.missing - kinds["missing"], extra=counts.extra - kinds["extra"])
+        kinds.update(different=counts.different - kinds["different"])
+        by_column = Counter(counts.different_by_column)
+    final = final_outcomes(outcomes)
+    still_wrong = {suspect.key for suspect, _ in left}
+    return Report(
+        projection=job.name,
+        run=run.id,
+        command=job.command,
+        verdict=verdict,
+        reason=reason,
+        guarantee=str(job.promise.guarantee),
+        strategy="" if route is None else route.strategy,
+        source_rows=counts.source_rows,
+        target_rows=counts.target_rows,
+        missing=kinds["missing"],
+        extra=kinds["extra"],
+        different=kinds["different"],
+        different_by_column={name: count for name, count in by_column.items() if count},
+        in_flight=tallies.get("in_flight", 0) + in_flight,
+        resolved=tallies.get("resolved", 0),
+        repaired=sum(o.outcome is Outcome.APPLIED and key not in still_wrong for key, o in final.items()),
+        stepped_aside=sum(o.outcome in (Outcome.CAS_LOST, Outcome.SUPERSEDED) for o in final.values()),
+        left=len(still_wrong),
+        duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
+        null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
+        segments={"planned": planned, "done": done},
+        seconds=seconds,
+        drift=drift_rows(job, decisions, final),
+        plan="" if plan is None else plan.id,
+        plan_hash="" if plan is None else plan.hash,
+        resumed=resumed,
+    )
+
+
+def final_outcomes(outcomes: Sequence[OutcomeRow]) -> dict[tuple[Any, ...], OutcomeRow]:
+    """The last word on each row: a row may have been tried more than once."""
+    return {outcome.key: outcome for outcome in outcomes}
+
+
+def drift_rows(
+    job: Job, decisions: Sequence[DecisionRow], final: dict[tuple[Any, ...], OutcomeRow]
+) -> list[dict[str, Any]]:
+    """The listed rows, with sensitive values masked."""
+    binding = job.pair.binding
+    listed = []
+    for item in decisions[: job.rows or None]:
+        drift = mask(item.decision.drift, binding.hidden)
+        row: dict[str, Any] = {
+            "kind": str(drift.kind),
+            "key": _present(binding.named_key(drift.key)),
+            "expected": _present(binding.named_values(drift.expected)),
+            "observed": _present(binding.named_values(drift.observed)),
+        }
+        outcome = final.get(drift.key)
+        if outcome is not None:
+            row["outcome"] = str(outcome.outcome)
+        elif item.decision.reason:
+            row["reason"] = item.decision.reason
+        listed.append(row)
+    return listed
+
+
+def _present(values: dict[str, object] | None) -> dict[str, Any] | None:
+    return None if values is None else {name: present(value) for name, value in values.items()}

@@ -1,0 +1,415 @@
+"""One run of one projection.
+
+    plan -> narrow -> confirm -> judge -> repair -> report
+
+Each stage is a series of segments, each committed with its result, so that a run that was killed goes on where it was.
+All drift is known before anything is written: limits and guards judge the whole run, not what is left of it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from trueup._version import VERSION
+from trueup.adapters import DIFFERENCES_MAX, Adapter
+from trueup.clock import Clock
+from trueup.core.compare import Counts
+from trueup.core.confirm import LOOKS_MAX
+from trueup.core.decide import Totals, changes, collapsed, judge
+from trueup.core.guarantee import Guarantee, Promise
+from trueup.core.plan import Everything, Segment, by_keys
+from trueup.core.row import Key
+from trueup.core.states import Outcome, RunState, Stage, Verdict
+from trueup.errors import BrokenRead, Interrupted, Refused, TrueupError
+from trueup.narrow import Pair, Route, narrow, route
+from trueup.observe import Progress
+from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
+from trueup.report import Report, build
+from trueup.store import lock
+from trueup.store.ledger import Ledger
+from trueup.store.records import DecisionRow, RunRow, SegmentRow
+from trueup.store.standing import Control, PlanRow, Standing
+
+#: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
+RESUME_WITHIN = timedelta(hours=24)
+#: Seconds between two looks at the pause switch while paused.
+PAUSE_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What a run is asked to do, and with what."""
+
+    #: `check`, `plan`, `apply` or `run`.
+    command: str
+    pair: Pair
+    target: Adapter
+    promise: Promise
+    settle_s: float
+    ledger: Ledger
+    standing: Standing
+    clock: Clock
+    progress: Progress
+    #: Fingerprint of the declaration.
+    definition: str
+    #: Explicit keys; None: all.
+    keys: tuple[Key, ...] | None = None
+    #: The plan to carry out, for `apply`.
+    plan: PlanRow | None = None
+    #: Rows listed in the report; 0: all.
+    rows: int = 100
+
+    @property
+    def name(self) -> str:
+        return self.pair.name
+
+    @property
+    def writes(self) -> bool:
+        return self.command in ("run", "apply")
+
+
+@dataclass(kw_only=True, slots=True)
+class Stop:
+    """Set from outside (Ctrl-C, a signal) to end the run after the segment at hand."""
+
+    asked: bool = False
+    reason: str = ""
+
+
+def execute(job: Job, stop: Stop | None = None) -> Report:
+    """Do what the job asks, in the calling thread, and report.
+
+    Raises Refused if another process runs this projection or it is stopped, Interrupted when asked to stop, and the
+    adapters' errors; all of them leave a run that the next call resumes or replaces.
+    """
+    with lock.hold(job.ledger.engine, job.name):
+        return _Run(job, stop or Stop()).execute()
+
+
+class _Run:
+    def __init__(self, job: Job, stop: Stop) -> None:
+        self.job = job
+        self.stop = stop
+        self.ledger = job.ledger
+        self.started = job.clock.monotonic()
+        self.route: Route | None = None
+        self.row: RunRow
+        self.resumed = False
+        self.corrected = Corrected()
+        self.plan: PlanRow | None = job.plan
+
+    def execute(self) -> Report:
+        self._border()
+        if self.job.writes and self.job.promise.guarantee is Guarantee.REPORT_ONLY:
+            raise Refused(
+                f"{self.job.name}: this projection is {Guarantee.REPORT_ONLY}: {'; '.join(self.job.promise.reasons)}. "
+                f"`trueup check {self.job.name}` reports without writing"
+            )
+        self.row = self._resume() or self._start()
+        try:
+            return self._stages()
+        except (Interrupted, KeyboardInterrupt) as asked:
+            self._end(RunState.INTERRUPTED, reason=str(asked) or "interrupted")
+            raise
+        except Refused as refusal:
+            self._end(RunState.INTERRUPTED, reason=str(refusal))
+            raise
+        except TrueupError as error:
+            self._end(RunState.FAILED, reason=str(error))
+            raise
+
+    def _stages(self) -> Report:
+        if self.row.stage is Stage.NARROW:
+            self._narrow()
+            counts, _, _ = self.ledger.narrowed(self.row.id)
+            why = self._source_collapsed(counts)
+            if why:
+                return self._refuse(why)
+            self._enter(Stage.CONFIRM)
+        if self.row.stage is Stage.CONFIRM:
+            self._confirm()
+            if self.job.command == "check":
+                return self._finish()
+            why = self._judged()
+            if why:
+                return self._refuse(why)
+            if self.job.command == "plan":
+                self.plan = self.job.standing.add_plan(
+                    _new_id("p"), self.row, self._decisions(self.row.id), self.job.clock.now()
+                )
+                return self._finish()
+            self._enter(Stage.REPAIR)
+        self._repair()
+        return self._finish()
+
+    # --- beginning and resuming ----------------------------------------------------------------------------------
+
+    def _resume(self) -> RunRow | None:
+        """The unfinished run that this job continues, if there is one. Those it replaces are marked as abandoned."""
+        now = self.job.clock.now()
+        for run in self.ledger.unfinished(self.job.name):
+            same_work = run.command == self.job.command and run.keys == self.job.keys and run.plan == self._plan_id()
+            if not same_work:
+                continue
+            if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN:
+                self.ledger.set_state(run, RunState.RUNNING, pid=os.getpid(), host=socket.gethostname(), reason="")
+                self.resumed = True
+                self.job.progress.resumed(run.id, run.stage)
+                return run
+            why = "the definition changed" if run.definition != self.job.definition else "too old to be resumed"
+            self.ledger.set_state(run, RunState.ABANDONED, ended_at=now, reason=why)
+        return None
+
+    def _start(self) -> RunRow:
+        stage, spans = Stage.NARROW, self._spans()
+        if self.job.plan is not None:
+            stage = Stage.REPAIR
+        return self.ledger.start_run(
+            {
+                "id": _new_id("r"),
+                "projection": self.job.name,
+                "command": self.job.command,
+                "definition": self.job.definition,
+                "code_version": VERSION,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "actor": actor(),
+                "plan": self._plan_id(),
+                "started_at": self.job.clock.now(),
+                "keys": self.job.keys,
+            },
+            spans,
+            stage,
+        )
+
+    def _plan_id(self) -> str | None:
+        return None if self.job.plan is None else self.job.plan.id
+
+    def _spans(self) -> list[Segment]:
+        if self.job.plan is not None:
+            keys = [item.decision.drift.key for item in self._decisions(self.job.plan.run)]
+            return [*by_keys(keys)]
+        if self.job.keys is not None:
+            return [*by_keys(self.job.keys)]
+        self.route = route(self.job.pair)
+        return self.route.segments
+
+    # --- stages --------------------------------------------------------------------------------------------------
+
+    def _enter(self, stage: Stage) -> None:
+        self.ledger.set_stage(self.row, stage)
+        self.row = replace(self.row, stage=stage)
+
+    def _narrow(self) -> None:
+        counts, done, planned = self.ledger.narrowed(self.row.id)
+        for segment in self.ledger.open_segments(self.row.id, Stage.NARROW):
+            rest = segment
+            self._border()
+            for covered in narrow(self.job.pair, segment.span):
+                self.ledger.commit_narrowed(
+                    rest, covered.span, covered.rest, covered.counts, covered.suspects, self.job.clock.now()
+                )
+                counts += covered.counts
+                if covered.rest is not None:
+                    rest, planned = replace(rest, span=covered.rest), planned + 1
+                    self._border()
+                done += 1
+                self.job.progress.narrowed(done, planned, counts)
+
+    def _confirm(self) -> None:
+        work = self._work()
+        segments = self.ledger.open_segments(self.row.id, Stage.CONFIRM)
+        for at, segment in enumerate(segments, 1):
+            self._border()
+            self.job.progress.confirming(at, len(segments), self.job.settle_s)
+            examined = examine(work, segment)
+            self._border()  # a wait that was interrupted has confirmed nothing
+            tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight)}
+            self.ledger.commit_confirmed(segment, examined.decisions, tallies)
+
+    def _repair(self) -> None:
+        fence = self.job.name
+        token = self.job.target.raise_fence(fence)
+        work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
+        decided = {item.decision.drift.key: item for item in self._decisions(self._decided_in())}
+        for unit, run, _, keys in self.ledger.open_units(self.job.name):
+            drift = {key: item.decision.drift for key, item in decided.items()}
+            recovered = recover(replace(work, run=run), drift, unit, keys)
+            self.job.progress.recovered(unit, recovered)
+        segments = self.ledger.open_segments(self.row.id, Stage.REPAIR)
+        for at, segment in enumerate(segments, 1):
+            self._border()
+            done = correct(work, segment, [decided[key] for key in keys_of(segment) if key in decided])
+            self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
+            self._note_left(done)
+            self.corrected.in_flight += done.in_flight
+            self.job.progress.repaired(at, len(segments), done.outcomes)
+
+    def _note_left(self, done: Corrected) -> None:
+        """What is still wrong stands in the ledger at once; the rest of the segment is right."""
+        now = self.job.clock.now()
+        self.corrected.left += done.left
+        left = {suspect.key for suspect, _ in done.left}
+        self.job.standing.found(self.row, done.left, now)
+        self.job.standing.settled(self.job.name, [outcome.key for outcome in done.outcomes if outcome.key not in left])
+
+    def _decided_in(self) -> str:
+        """The run that decided what this one carries out."""
+        return self.row.id if self.job.plan is None else self.job.plan.run
+
+    def _decisions(self, run: str) -> list[DecisionRow]:
+        return self.ledger.decisions(run)
+
+    def _work(self) -> Work:
+        return Work(
+            pair=self.job.pair,
+            target=self.job.target,
+            ledger=self.ledger,
+            clock=self.job.clock,
+            promise=self.job.promise,
+            settle_s=self.job.settle_s,
+            run=self.row.id,
+            fence=self.job.name,
+        )
+
+    # --- guards --------------------------------------------------------------------------------------------------
+
+    def _source_collapsed(self, counts: Counts) -> str:
+        if self.job.keys is not None:
+            return ""
+        before = self.ledger.last_source_rows(self.job.name, self.job.definition)
+        return collapsed(counts.source_rows, counts.target_rows, before, self.job.pair.binding.projection.limits)
+
+    def _judged(self) -> str:
+        """Why what was decided may not be written; empty if it may."""
+        counts, _, _ = self.ledger.narrowed(self.row.id)
+        decisions = [item.decision for item in self._decisions(self.row.id)]
+        writing, deletes = changes(decisions)
+        if counts.differing > DIFFERENCES_MAX:
+            return f"{counts.differing:,} rows differ: check the definition of the projection before its data"
+        totals = Totals(
+            source_rows=counts.source_rows,
+            target_rows=counts.target_rows,
+            source_rows_before=counts.source_rows if self.job.keys is not None else None,
+            changes=writing,
+            deletes=deletes,
+            drift=len(decisions),
+        )
+        limits = self.job.pair.binding.projection.limits
+        if self.job.keys is not None:
+            # A share of a handful of keys means nothing; rows and deletes still count.
+            limits = limits.model_copy(update={"share": 1.0, "collapse": 0.0})
+        return judge(totals, limits.model_copy(update={"collapse": 0.0}))
+
+    def _border(self) -> None:
+        """Between two segments: the place where a run can be stopped or paused without leaving anything half done."""
+        if self.stop.asked:
+            raise Interrupted(
+                f"{self.job.name}: {self.stop.reason or 'stopped'} after the current segment; "
+                f"`trueup {self.job.command} …` again goes on from there"
+            )
+        told = False
+        while (control := self.job.standing.control(self.job.name)).state != "running":
+            if control.state == "stopped":
+                raise Refused(f"{self.job.name}: stopped {_by(control)}; `trueup resume {self.job.name}` allows runs again")
+            if not told:
+                self.job.progress.paused(_by(control))
+                told = True
+            if self.stop.asked:
+                raise Interrupted(f"{self.job.name}: stopped while paused; run again to go on")
+            self.job.clock.wait(PAUSE_LOOK_S)
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    def _refuse(self, why: str) -> Report:
+        return self._report(Verdict.REFUSED, why, RunState.REFUSED)
+
+    def _finish(self) -> Report:
+        _, done, planned = self.ledger.narrowed(self.row.id)
+        if self.job.plan is None and done != planned:
+            raise BrokenRead(f"{self.job.name}: {done} of {planned} segments were compared; this cannot be an answer")
+        verdict, why = self._verdict()
+        return self._report(verdict, why, RunState.DONE)
+
+    def _verdict(self) -> tuple[Verdict, str]:
+        counts, _, _ = self.ledger.narrowed(self.row.id)
+        decisions = self._decisions(self._decided_in())
+        if self.job.writes:
+            if self.corrected.left or self._left_before():
+                return Verdict.DRIFT, ""
+            return (Verdict.REPAIRED if decisions else Verdict.IN_SYNC), ""
+        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self._work().one_snapshot:
+            return Verdict.INCONCLUSIVE, f"at least {len(decisions):,} rows differ; too many to look at each again"
+        return (Verdict.DRIFT if decisions or counts.differing > DIFFERENCES_MAX else Verdict.IN_SYNC), ""
+
+    def _left_before(self) -> bool:
+        """A resumed run also answers for what it left wrong before it was interrupted."""
+        return self.resumed and any(row.run == self.row.id for row in self.job.standing.drift(self.job.name))
+
+    def _report(self, verdict: Verdict, why: str, state: RunState) -> Report:
+        decisions = self._decisions(self._decided_in())
+        if verdict is not Verdict.REFUSED:
+            self._stand(decisions)
+        report = build(
+            self.job,
+            self.row,
+            verdict=verdict,
+            reason=why,
+            decisions=decisions,
+            left=self.corrected.left,
+            in_flight=len(self.corrected.in_flight),
+            seconds=self.job.clock.monotonic() - self.started,
+            plan=self.plan,
+            route=self.route,
+            resumed=self.resumed,
+        )
+        complete = self.job.keys is None and self.job.plan is None
+        self._end(
+            state,
+            verdict=verdict,
+            reason=why,
+            source_rows=report.source_rows if complete else None,
+            report=report.to_json_text(),
+        )
+        return report
+
+    def _stand(self, decisions: Sequence[DecisionRow]) -> None:
+        """What this run knows to be wrong, and, where it saw everything, that nothing else is."""
+        now = self.job.clock.now()
+        if not self.job.writes:
+            found = [(item.decision.drift, item.decision.reason) for item in decisions]
+            self.job.standing.found(self.row, found, now)
+        if self.job.keys is None and self.job.plan is None:
+            self.job.standing.only(self.row)
+        elif self.job.keys is not None:
+            wrong = {item.decision.drift.key for item in decisions}
+            self.job.standing.settled(self.job.name, [key for key in self.job.keys if key not in wrong])
+
+    def _end(self, state: RunState, **values: Any) -> None:
+        self.ledger.set_state(self.row, state, ended_at=self.job.clock.now(), **values)
+
+
+def actor() -> str:
+    """Who is running this, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _new_id(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+def _by(control: Control) -> str:
+    when = f" at {control.at:%Y-%m-%d %H:%M:%S} UTC" if control.at else ""
+    return f"by {control.actor}{when}" + (f": {control.reason}" if control.reason else "")
+
+

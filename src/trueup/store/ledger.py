@@ -1,0 +1,365 @@
+"""The ledger: what runs did, decided and found. SQLite beside the configuration by default, PostgreSQL by URL.
+
+Each method that writes is one transaction, and each transaction leaves a state from which the next run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from trueup.core import plan
+from trueup.core.compare import Counts, Suspect
+from trueup.core.decide import Decision
+from trueup.core.row import Key, decode_row, encode_row
+from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
+from trueup.errors import ConfigError, ConnectionFailed
+from trueup.store import schema as t
+from trueup.store.records import (
+    DecisionRow,
+    OutcomeRow,
+    RunRow,
+    SegmentRow,
+    decision_row,
+    json_or_none,
+    outcome_row,
+    run_row,
+    segment_row,
+    suspect_to_json,
+)
+
+#: Newest migration; older ledgers are brought up to it when opened.
+HEAD = "0001"
+
+#: SQLite releases in which the write-ahead log cannot lose commits when it is reset (sqlite.org/wal.html#walresetbug).
+_WAL_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+
+
+class Ledger:
+    """Opens (and, where it is not there yet, makes) the ledger at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        if self.url.drivername in ("postgresql", "postgres"):
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        if not self.sqlite and self.url.get_backend_name() != "postgresql":
+            raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
+        if self.sqlite and not self.url.database:
+            raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
+        try:
+            self.engine = sa.create_engine(self.url)
+        except ModuleNotFoundError as missing:
+            raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
+        if self.sqlite:
+            if not Path(self.url.database or "").parent.is_dir():
+                raise ConfigError(f"trueup.ledger: there is no directory {Path(self.url.database or '').parent}")
+            sa.event.listen(self.engine, "connect", _sqlite_settings)
+            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        try:
+            with self.engine.connect() as connection:
+                self._migrate(connection)
+        except SQLAlchemyError as error:
+            words = " ".join(str(getattr(error, "orig", None) or error).split())
+            where = self.url.render_as_string(hide_password=True)
+            raise ConnectionFailed(f"trueup.ledger ({where}) cannot be used: {words}") from error
+
+    def _migrate(self, connection: sa.Connection) -> None:
+        if sa.inspect(connection).has_table("trueup_schema"):
+            found = connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar()
+            if found == HEAD:
+                return
+        connection.rollback()
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # --- runs ----------------------------------------------------------------------------------------------------
+
+    def start_run(self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage) -> RunRow:
+        """A new run with its segments of the first stage."""
+        keys = values.pop("keys", None)
+        with self.begin() as c:
+            c.execute(
+                t.runs.insert().values(
+                    **values,
+                    state=RunState.RUNNING,
+                    stage=stage,
+                    keys=None if keys is None else json.dumps([encode_row(key) for key in keys]),
+                )
+            )
+            for span in spans:
+                self._add_segment(c, values["id"], stage, span)
+        return self.run(values["id"])
+
+    def _add_segment(
+        self,
+        c: sa.Connection,
+        run: str,
+        stage: Stage,
+        span: plan.Segment,
+        *,
+        state: str = "open",
+        counts: Counts | None = None,
+        suspects: Sequence[Suspect] = (),
+        at: datetime | None = None,
+    ) -> int:
+        result = c.execute(
+            t.segments.insert().values(
+                run=run,
+                stage=stage,
+                span=json.dumps(plan.to_json(span)),
+                state=state,
+                counts=None if counts is None else json.dumps(asdict(counts)),
+                suspects=json.dumps([suspect_to_json(suspect) for suspect in suspects]) if suspects else None,
+                looked_at=at,
+            )
+        )
+        return int(result.inserted_primary_key[0])
+
+    def run(self, run: str) -> RunRow:
+        with self.engine.connect() as c:
+            return run_row(c.execute(sa.select(t.runs).where(t.runs.c.id == run)).one())
+
+    def unfinished(self, projection: str) -> list[RunRow]:
+        """Runs that ended without an end, newest first. Only meaningful while holding the projection's lock."""
+        statement = (
+            sa.select(t.runs)
+            .where(t.runs.c.projection == projection, t.runs.c.state.in_([str(state) for state in RESUMABLE]))
+            .order_by(t.runs.c.started_at.desc())
+        )
+        with self.engine.connect() as c:
+            return [run_row(row) for row in c.execute(statement)]
+
+    def last_source_rows(self, projection: str, definition: str) -> int | None:
+        """Source rows at the last complete run over all keys under this definition."""
+        statement = (
+            sa.select(t.runs.c.source_rows)
+            .where(
+                t.runs.c.projection == projection,
+                t.runs.c.definition == definition,
+                t.runs.c.source_rows.is_not(None),
+                t.runs.c.state == RunState.DONE,
+            )
+            .order_by(t.runs.c.ended_at.desc())
+            .limit(1)
+        )
+        with self.engine.connect() as c:
+            return c.execute(statement).scalar()
+
+    def set_stage(self, run: RunRow, stage: Stage) -> None:
+        with self.begin() as c:
+            c.execute(t.runs.update().where(t.runs.c.id == run.id).values(stage=stage))
+
+    def set_state(self, run: RunRow, state: RunState, **values: Any) -> None:
+        """Move a run to another state. The transition table says which may follow."""
+        with self.begin() as c:
+            before = RunState(c.execute(sa.select(t.runs.c.state).where(t.runs.c.id == run.id)).scalar_one())
+            if not may_follow(before, state):
+                raise ValueError(f"run {run.id} is {before}; it cannot become {state}")
+            c.execute(t.runs.update().where(t.runs.c.id == run.id).values(state=state, **values))
+
+    # --- segments ------------------------------------------------------------------------------------------------
+
+    def open_segments(self, run: str, stage: Stage) -> list[SegmentRow]:
+        statement = (
+            sa.select(t.segments)
+            .where(t.segments.c.run == run, t.segments.c.stage == stage, t.segments.c.state == "open")
+            .order_by(t.segments.c.id)
+        )
+        with self.engine.connect() as c:
+            return [segment_row(row) for row in c.execute(statement)]
+
+    def commit_narrowed(
+        self,
+        segment: SegmentRow,
+        covered: plan.Segment,
+        rest: plan.Segment | None,
+        counts: Counts,
+        suspects: Sequence[Suspect],
+        at: datetime,
+    ) -> None:
+        """Checkpoint: `covered` was looked at. `rest` is what remains of the segment; None: nothing."""
+        found = list(suspects)
+        with self.begin() as c:
+            mine = t.segments.c.id == segment.id
+            if rest is None:
+                done = {"state": "done", "counts": json.dumps(asdict(counts)), "span": json.dumps(plan.to_json(covered))}
+                c.execute(t.segments.update().where(mine).values(**done, looked_at=at))
+            else:
+                self._add_segment(c, segment.run, segment.stage, covered, state="done", counts=counts, at=at)
+                c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
+            for start in range(0, len(found), plan.KEYS_PER_SEGMENT):
+                part = found[start : start + plan.KEYS_PER_SEGMENT]
+                keys = plan.Keys(keys=tuple(suspect.key for suspect in part))
+                self._add_segment(c, segment.run, Stage.CONFIRM, keys, suspects=part, at=at)
+
+    def narrowed(self, run: str) -> tuple[Counts, int, int]:
+        """Sum of what the narrowing counted; segments done, and planned."""
+        total, done, planned = Counts(), 0, 0
+        with self.engine.connect() as c:
+            for row in c.execute(
+                sa.select(t.segments.c.counts, t.segments.c.state).where(
+                    t.segments.c.run == run, t.segments.c.stage == Stage.NARROW
+                )
+            ):
+                planned += 1
+                if row.state == "done":
+                    done += 1
+                    total += Counts(**json.loads(row.counts))
+        return total, done, planned
+
+    def suspects_open(self, run: str) -> int:
+        with self.engine.connect() as c:
+            segments = c.execute(
+                sa.select(t.segments.c.span).where(t.segments.c.run == run, t.segments.c.stage == Stage.CONFIRM)
+            ).scalars()
+            return sum(len(json.loads(span)["keys"]) for span in segments)
+
+    def commit_confirmed(self, segment: SegmentRow, decisions: Sequence[Decision], tallies: dict[str, int]) -> None:
+        """Checkpoint, and *intend*: what is to be done, with before-images, before anything is done."""
+        with self.begin() as c:
+            c.execute(
+                t.segments.update().where(t.segments.c.id == segment.id).values(state="done", counts=json.dumps(tallies))
+            )
+            if not decisions:
+                return
+            repair = self._add_segment(
+                c, segment.run, Stage.REPAIR, plan.Keys(keys=tuple(item.drift.key for item in decisions))
+            )
+            c.execute(
+                t.decisions.insert(),
+                [
+                    {
+                        "run": segment.run,
+                        "segment": repair,
+                        "key": json.dumps(encode_row(item.drift.key)),
+                        "kind": item.drift.kind,
+                        "action": item.action,
+                        "reason": item.reason,
+                        "before": json_or_none(item.drift.observed),
+                        "after": json_or_none(item.drift.expected),
+                        "token": item.drift.token,
+                        "copies": None if item.drift.copies is None else json.dumps(item.drift.copies),
+                    }
+                    for item in decisions
+                ],
+            )
+
+    def tallies(self, run: str) -> dict[str, int]:
+        """Sum of what confirming tallied: resolved, in_flight."""
+        total: dict[str, int] = {}
+        with self.engine.connect() as c:
+            for text in c.execute(
+                sa.select(t.segments.c.counts).where(
+                    t.segments.c.run == run, t.segments.c.stage == Stage.CONFIRM, t.segments.c.counts.is_not(None)
+                )
+            ).scalars():
+                for name, count in json.loads(text).items():
+                    total[name] = total.get(name, 0) + count
+        return total
+
+    def close_segment(self, segment: int, tallies: dict[str, int]) -> None:
+        with self.begin() as c:
+            c.execute(
+                t.segments.update().where(t.segments.c.id == segment).values(state="done", counts=json.dumps(tallies))
+            )
+
+    def add_segments(self, run: str, stage: Stage, spans: Sequence[plan.Segment]) -> None:
+        with self.begin() as c:
+            for span in spans:
+                self._add_segment(c, run, stage, span)
+
+    # --- decisions, units, outcomes --------------------------------------------------------------------------------
+
+    def decisions(self, run: str, segment: int | None = None) -> list[DecisionRow]:
+        statement = sa.select(t.decisions).where(t.decisions.c.run == run).order_by(t.decisions.c.id)
+        if segment is not None:
+            statement = statement.where(t.decisions.c.segment == segment)
+        with self.engine.connect() as c:
+            return [decision_row(row) for row in c.execute(statement)]
+
+    def open_unit(self, unit: str, run: str, segment: int, keys: Sequence[Key], at: datetime) -> None:
+        with self.begin() as c:
+            c.execute(
+                t.units.insert().values(
+                    id=unit, run=run, segment=segment, keys=json.dumps([encode_row(key) for key in keys]), opened_at=at
+                )
+            )
+
+    def close_unit(self, unit: str, run: str, outcomes: Sequence[OutcomeRow], at: datetime) -> None:
+        """Record what a unit did. Closing a closed unit changes nothing."""
+        with self.begin() as c:
+            open_unit = (t.units.c.id == unit) & t.units.c.closed_at.is_(None)
+            if c.execute(t.units.update().where(open_unit).values(closed_at=at)).rowcount != 1 or not outcomes:
+                return
+            c.execute(
+                t.outcomes.insert(),
+                [
+                    {
+                        "unit": unit,
+                        "run": run,
+                        "key": json.dumps(encode_row(item.key)),
+                        "outcome": item.outcome,
+                        "action": item.action,
+                        "before": json_or_none(item.before),
+                        "after": json_or_none(item.after),
+                        "token": item.token,
+                        "evidence": item.evidence,
+                        "witness": item.witness,
+                        "at": at,
+                    }
+                    for item in outcomes
+                ],
+            )
+
+    def open_units(self, projection: str) -> list[tuple[str, str, int, list[Key]]]:
+        """Units of unknown outcome: (unit, run, segment, keys)."""
+        statement = (
+            sa.select(t.units)
+            .join(t.runs, t.runs.c.id == t.units.c.run)
+            .where(t.runs.c.projection == projection, t.units.c.closed_at.is_(None))
+        )
+        with self.engine.connect() as c:
+            return [
+                (row.id, row.run, row.segment, [decode_row(key) or () for key in json.loads(row.keys)])
+                for row in c.execute(statement)
+            ]
+
+    def outcomes(self, run: str) -> list[OutcomeRow]:
+        with self.engine.connect() as c:
+            rows = c.execute(sa.select(t.outcomes).where(t.outcomes.c.run == run).order_by(t.outcomes.c.id)).all()
+        return [outcome_row(row) for row in rows]
+
+
+def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:
+    """Durable commits on every SQLite. WAL only where it cannot lose them: see `_WAL_FIXED`."""
+    connection.isolation_level = None
+    version = sqlite3.sqlite_version_info
+    fixed = version >= _WAL_FIXED[-1] or any(version[:2] == f[:2] and version >= f for f in _WAL_FIXED)
+    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute(f"PRAGMA journal_mode={'WAL' if fixed else 'TRUNCATE'}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")

@@ -1,0 +1,1 @@
+"""One suite that every adapter, store and trigger passes; it finds them by itself."""

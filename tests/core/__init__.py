@@ -1,0 +1,1 @@
+"""The pure core: one file a module, mostly property tests, no database, no clock."""

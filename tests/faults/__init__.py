@@ -1,0 +1,1 @@
+"""Crashes, cut connections and lost answers: state and ledger must both be right afterwards."""

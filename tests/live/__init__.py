@@ -1,0 +1,1 @@
+"""Whole runs on real databases while an application keeps writing."""
