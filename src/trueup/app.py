@@ -16,6 +16,7 @@ from trueup import config as configuration
 from trueup.adapters import Adapter, connect
 from trueup.clock import Clock, SystemClock
 from trueup.core.binding import Binding, bind, near
+from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
 from trueup.core.projection import Database, Projection, Writers
 from trueup.core.row import Key, canonical, parse_value
@@ -225,6 +226,13 @@ class Trueup:
     def outcomes(self, run: str) -> list[OutcomeRow]:
         """What a run's repair transactions did."""
         return self.ledger.outcomes(self.find_run(run).id)
+
+    def statements(self, name: str) -> dict[Action, str]:
+        """The statement behind each action of a repair, as the target's database would get it."""
+        binding = self.binding(name, writing=False)
+        target = self._adapter(binding.projection.target.database)
+        actions = (Action.INSERT, Action.UPDATE, Action.DELETE)
+        return {action: target.statement(binding, action) for action in actions}
 
     # --- switches ----------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds, never backwards; only differences mean anything."""
 
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or at once when `interrupt` is called."""
+    def wait(self, seconds: float) -> bool:
+        """Return False after `seconds`, or True at once when `interrupt` was called."""
 
     def interrupt(self) -> None:
         """End this wait and all later ones."""
@@ -36,8 +36,8 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def wait(self, seconds: float) -> None:
-        self._interrupted.wait(max(seconds, 0.0))
+    def wait(self, seconds: float) -> bool:
+        return self._interrupted.wait(max(seconds, 0.0))
 
     def interrupt(self) -> None:
         self._interrupted.set()

@@ -85,7 +85,10 @@ def route(pair: Pair) -> Route:
             segments=[*ranges(cuts), NullKeys()] if cuts else [whole],
             reasons=[survey.reason],
         )
-    surveys = {"source": pair.source.survey(binding, (binding.source,)), "target": pair.target.survey(binding, (binding.target,))}
+    surveys = {
+        "source": pair.source.survey(binding, (binding.source,)),
+        "target": pair.target.survey(binding, (binding.target,)),
+    }
     seekable = all(survey.seekable for survey in surveys.values())
     longer = max(surveys.values(), key=lambda survey: len(survey.cuts))
     cuts = _cuts(longer) if seekable else []
@@ -225,7 +228,9 @@ class _Side:
             self._rows = self._in_order(batch)
             self.last = self._rows.key(len(self._rows) - 1)
             if len(self._rows) > SAME_KEY_MAX:
-                raise DataProblem(f"{self._pair.name}: more than {SAME_KEY_MAX:,} rows of the {self._name} share one key")
+                raise DataProblem(
+                    f"{self._pair.name}: more than {SAME_KEY_MAX:,} rows of the {self._name} share one key"
+                )
 
     def _in_order(self, batch: Batch) -> Batch:
         rows = self._rows + batch

@@ -15,9 +15,10 @@ Neither knows anything of pacing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
 
 from trueup.adapters import Adapter, RowOutcome, Unit
 from trueup.clock import Clock
@@ -28,11 +29,16 @@ from trueup.core.guarantee import Promise
 from trueup.core.plan import Keys, UnitSize, by_keys
 from trueup.core.row import Key
 from trueup.core.states import Outcome
-from trueup.errors import DataProblem, Transient
+from trueup.errors import DataProblem, Interrupted, StatementTimeout, Transient
 from trueup.narrow import Pair, narrow
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, SegmentRow
 
+Result = TypeVar("Result")
+
+#: How often a read is tried, and the first pause between two tries, seconds; doubled each time.
+READ_TRIES = 4
+READ_PAUSE_S = 0.2
 #: How often a row that the application holds locked is tried before it is left for the next run.
 BUSY_TRIES = 5
 #: First pause between such tries, seconds; doubled each time.
@@ -110,7 +116,9 @@ def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> 
     failed = {o.key: o.evidence for o in result.outcomes if o.outcome is Outcome.FAILED}
     wrong, in_flight = verify(work, segment.id, writing, result.outcomes)
     why_not = {o.key: o.evidence for o in result.outcomes if o.outcome is not Outcome.APPLIED}
-    result.left += [(row, why_not.get(row.key) or "wrong again after the repair") for row in wrong if row.key not in failed]
+    result.left += [
+        (row, why_not.get(row.key) or "wrong again after the repair") for row in wrong if row.key not in failed
+    ]
     result.left += [(row, failed[row.key]) for row in writing if row.key in failed]
     result.in_flight = in_flight
     return result
@@ -123,9 +131,23 @@ def look(work: Work, keys: Iterable[Key]) -> dict[Key, Suspect]:
     """Those of `keys` whose rows differ now."""
     found: dict[Key, Suspect] = {}
     for segment in by_keys(list(keys)):
-        for covered in narrow(work.pair, segment):
+        for covered in patiently(work.clock, lambda segment=segment: list(narrow(work.pair, segment))):
             found.update((suspect.key, suspect) for suspect in covered.suspects)
     return found
+
+
+def patiently(clock: Clock, read: Callable[[], Result]) -> Result:
+    """A read that is tried again if the database was busy or the connection broke; it has no effect to double."""
+    pause_s = READ_PAUSE_S
+    for _ in range(READ_TRIES - 1):
+        try:
+            return read()
+        except StatementTimeout:
+            raise
+        except Transient:
+            clock.wait(pause_s)
+            pause_s *= 2
+    return read()
 
 
 def _confirm(
@@ -139,7 +161,8 @@ def _confirm(
     for _ in range(LOOKS_MAX - 1):
         if not moving:
             break
-        work.clock.wait(wait_s)
+        if work.clock.wait(wait_s):
+            raise Interrupted(f"{work.pair.name}: stopped while waiting for suspects to settle; run again to go on")
         seen = confirm(moving, look(work, [suspect.key for suspect in moving]))
         drift += seen.drift
         resolved += seen.resolved
@@ -163,11 +186,11 @@ def repair(work: Work, segment: int, drift: Sequence[Suspect]) -> list[OutcomeRo
         outcomes += [_record(outcome) for outcome in done if not outcome.busy]
         for suspect in part:
             if suspect.key in busy:
-                outcomes += [_record(outcome) for outcome in _patiently(work, segment, suspect)]
+                outcomes += [_record(outcome) for outcome in _alone(work, segment, suspect)]
     return outcomes
 
 
-def _patiently(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
+def _alone(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
     """One row by itself, waiting for its lock while holding nothing else."""
     pause_s = BUSY_PAUSE_S
     for _ in range(BUSY_TRIES):
@@ -176,7 +199,9 @@ def _patiently(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
             return done
         work.clock.wait(pause_s)
         pause_s *= 2
-    return [RowOutcome(key=suspect.key, outcome=Outcome.NOT_APPLIED, evidence="contended: locked at every try, or gone")]
+    return [
+        RowOutcome(key=suspect.key, outcome=Outcome.NOT_APPLIED, evidence="contended: locked at every try, or gone")
+    ]
 
 
 def _unit(
@@ -219,7 +244,9 @@ def _one_by_one(
         return [failed]
     middle = len(drift) // 2
     return [
-        outcome for half in (drift[:middle], drift[middle:]) for outcome in _unit(work, segment, half, withdraw=withdraw)
+        outcome
+        for half in (drift[:middle], drift[middle:])
+        for outcome in _unit(work, segment, half, withdraw=withdraw)
     ]
 
 

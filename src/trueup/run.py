@@ -13,7 +13,7 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,12 +21,11 @@ from trueup._version import VERSION
 from trueup.adapters import DIFFERENCES_MAX, Adapter
 from trueup.clock import Clock
 from trueup.core.compare import Counts
-from trueup.core.confirm import LOOKS_MAX
 from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee, Promise
-from trueup.core.plan import Everything, Segment, by_keys
+from trueup.core.plan import Segment, by_keys
 from trueup.core.row import Key
-from trueup.core.states import Outcome, RunState, Stage, Verdict
+from trueup.core.states import RunState, Stage, Verdict
 from trueup.errors import BrokenRead, Interrupted, Refused, TrueupError
 from trueup.narrow import Pair, Route, narrow, route
 from trueup.observe import Progress
@@ -34,7 +33,7 @@ from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
 from trueup.store.ledger import Ledger
-from trueup.store.records import DecisionRow, RunRow, SegmentRow
+from trueup.store.records import DecisionRow, RunRow
 from trueup.store.standing import Control, PlanRow, Standing
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
@@ -318,7 +317,9 @@ class _Run:
         told = False
         while (control := self.job.standing.control(self.job.name)).state != "running":
             if control.state == "stopped":
-                raise Refused(f"{self.job.name}: stopped {_by(control)}; `trueup resume {self.job.name}` allows runs again")
+                raise Refused(
+                    f"{self.job.name}: stopped {_by(control)}; `trueup resume {self.job.name}` allows runs again"
+                )
             if not told:
                 self.job.progress.paused(_by(control))
                 told = True
@@ -411,5 +412,3 @@ def _new_id(prefix: str) -> str:
 def _by(control: Control) -> str:
     when = f" at {control.at:%Y-%m-%d %H:%M:%S} UTC" if control.at else ""
     return f"by {control.actor}{when}" + (f": {control.reason}" if control.reason else "")
-
-

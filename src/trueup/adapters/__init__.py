@@ -153,6 +153,9 @@ class Writer(Protocol):
     def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
         """Carry out one unit in one transaction."""
 
+    def statement(self, binding: Binding, action: Action) -> str:
+        """The statement that carries out `action` on one row, for people; values are named, not given."""
+
     def claim(self, binding: Binding, unit: str) -> Marker | None:
         """Settle a unit whose outcome is unknown: it committed, or never can. None where there are no markers."""
 

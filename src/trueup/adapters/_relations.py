@@ -26,11 +26,13 @@ class Relations:
         *,
         type_of: Callable[[Column], sa.types.TypeEngine[Any]],
         spell: Callable[[Column, Value], Value],
+        can_hold: Callable[[Column, Value], bool],
         collation: str,
         token: Callable[[BoundSide], Expression],
     ) -> None:
         self.type_of = type_of
         self.spell = spell
+        self.can_hold = can_hold
         self.collation = collation
         self.token = token
 
@@ -59,6 +61,11 @@ class Relations:
     def bound(self, column: Column, value: Value) -> Expression:
         return sa.bindparam(None, self.spell(column, value), type_=self.type_of(column))
 
+    def border(self, column: Column, value: Value) -> Expression:
+        """A value to order by, which may come from the other side: a wider integer than the column's is no error."""
+        wide = sa.BigInteger() if column.kind is Kind.INTEGER else self.type_of(column)
+        return sa.bindparam(None, self.spell(column, value), type_=wide)
+
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Segment) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
         match segment:
@@ -75,18 +82,21 @@ class Relations:
                     bounds.append(self._beyond(side.key, ordered, segment.lower, above=True))
                 if segment.upper is not None:
                     bounds.append(self._beyond(side.key, ordered, segment.upper, above=False))
-                return bounds + [part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable]
+                return bounds + [
+                    part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable
+                ]
 
     def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """key >= bound (above) or key < bound, part by part; a row comparison, so that a composite index serves."""
         if len(parts) == 1:
-            bound = self.bound(columns[0], key[0])
+            bound = self.border(columns[0], key[0])
             return parts[0] >= bound if above else parts[0] < bound
         left = sa.tuple_(*parts)
-        right = sa.tuple_(*(self.bound(column, value) for column, value in zip(columns, key, strict=True)))
+        right = sa.tuple_(*(self.border(column, value) for column, value in zip(columns, key, strict=True)))
         return left >= right if above else left < right
 
     def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
+        keys = [key for key in keys if all(map(self.can_hold, columns, key))]  # what cannot be held is not there
         if not keys:
             return sa.false()
         whole = [key for key in keys if None not in key]
@@ -135,7 +145,11 @@ class Relations:
         )
 
     def differences(
-        self, binding: Binding, segment: Segment, differ: Callable[[int, Expression, Expression], Expression], limit: int
+        self,
+        binding: Binding,
+        segment: Segment,
+        differ: Callable[[int, Expression, Expression], Expression],
+        limit: int,
     ) -> sa.CompoundSelect[Any]:
         """Both sides joined inside the database: one row of totals, then the rows that differ.
 

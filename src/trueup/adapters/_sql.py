@@ -28,6 +28,7 @@ from trueup.adapters import _units as units
 from trueup.adapters._relations import Expression, Relations, user_query
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.compare import Counts, DriftKind, Suspect
+from trueup.core.decide import Action
 from trueup.core.plan import Everything, Keys, NullKeys, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
@@ -69,7 +70,11 @@ class SqlAdapter(ABC):
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
         self.relations = Relations(
-            type_of=self.type_of, spell=self.spell, collation=self.collation, token=self.token_of
+            type_of=self.type_of,
+            spell=self.spell,
+            can_hold=self.can_hold,
+            collation=self.collation,
+            token=self.token_of,
         )
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
@@ -87,6 +92,10 @@ class SqlAdapter(ABC):
     @abstractmethod
     def spell(self, column: Column, value: Value) -> Value:
         """A canonical value as this driver wants it."""
+
+    def can_hold(self, column: Column, value: Value) -> bool:  # noqa: ARG002 - the default
+        """False if no row of this column can have this value, and asking for it would be an error."""
+        return True
 
     @abstractmethod
     def token_of(self, side: BoundSide) -> Expression:
@@ -226,6 +235,24 @@ class SqlAdapter(ABC):
             return False
         return True
 
+    def statement(self, binding: Binding, action: Action) -> str:
+        table = self.relations.table(binding.target)
+
+        def named(columns: Sequence[Column]) -> dict[str, Any]:
+            return {column.name: sa.bindparam(f"the_{column.name}") for column in columns}
+
+        found = [table.c[name] == value for name, value in named(binding.target.key).items()]
+        statements: dict[Action, sa.Executable] = {
+            Action.INSERT: table.insert().values(named(binding.target.columns)),
+            Action.UPDATE: table.update().values(named(binding.target.values)).where(*found),
+            Action.DELETE: table.delete().where(*found),
+        }
+        if action not in statements:
+            return ""
+        dialect = type(self.engine.dialect)(paramstyle="named")
+        text = str(statements[action].compile(dialect=dialect))  # type: ignore[attr-defined]
+        return " ".join(text.split()).replace(":the_", ":")
+
     def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
         return units.run_unit(self, binding, unit, source)
 
@@ -261,7 +288,9 @@ def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
             counts.different_by_column[column] = differing
     found = rows[1:]
     width, columns = len(binding.key_kinds), len(binding.columns)
-    table = [list(column) for column in zip(*found, strict=True)] if found else [[] for _ in range(4 + width + 2 * columns)]
+    table = (
+        [list(column) for column in zip(*found, strict=True)] if found else [[] for _ in range(4 + width + 2 * columns)]
+    )
     _, source_here, target_here, tokens = table[:4]
     kinds = (*binding.kinds, *binding.value_kinds)
     clean = [canonical(kind, column) for kind, column in zip(kinds, table[4:], strict=True)]

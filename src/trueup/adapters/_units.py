@@ -107,7 +107,7 @@ class UnitTransaction:
         made: set[Key] = set()
         for key, values in expected.items():
             row = {**self._stored(self.binding.target.key, key), **self._stored(self.binding.target.values, values)}
-            if self.connection.execute(self.adapter.insert_if_absent(self.table, row)).rowcount == 1:
+            if inserted(self.connection, self.adapter.insert_if_absent(self.table, row)):
                 made.add(key)
         return made
 
@@ -321,13 +321,18 @@ def outcome_from_json(data: dict[str, Any]) -> RowOutcome:
     )
 
 
+def inserted(connection: sa.Connection, statement: sa.Insert) -> bool:
+    """Run an INSERT that may do nothing; did it insert? (SQLAlchemy drops an INSERT's row count unless asked.)"""
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
+
+
 def claim(connection: sa.Connection, insert_if_absent: Any, unit: str) -> Marker:
     """Put our own marker where the unit's would be: if it is there already the unit committed; if ours is, it never can.
 
     A unit that is still open makes the insert wait until it has ended. No clock is involved.
     """
     row = {"unit": unit, "closed": True, "images": "[]"}
-    if connection.execute(insert_if_absent(applied, row)).rowcount == 1:
+    if inserted(connection, insert_if_absent(applied, row)):
         return Marker(applied=False)
     found = connection.execute(sa.select(applied).where(applied.c.unit == unit)).one()
     return Marker(applied=not found.closed, outcomes=[outcome_from_json(item) for item in json.loads(found.images)])

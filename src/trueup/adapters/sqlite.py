@@ -77,7 +77,9 @@ class SqliteAdapter(SqlAdapter):
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value())
         if not url.database or url.database == ":memory:":
-            raise ConfigError(f"databases.{self.name}.url: give a file: an in-memory SQLite database is seen by nobody else")
+            raise ConfigError(
+                f"databases.{self.name}.url: give a file: an in-memory SQLite database is seen by nobody else"
+            )
         self.path = Path(url.database)
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         sa.event.listen(engine, "connect", self._on_connect)
@@ -183,7 +185,9 @@ class SqliteAdapter(SqlAdapter):
         for index in connection.exec_driver_sql(f"PRAGMA {prefix}index_list({quoted})").mappings().all():
             if index["unique"] and not index["partial"]:
                 of = connection.dialect.identifier_preparer.quote(index["name"])
-                names = [row["name"] for row in connection.exec_driver_sql(f"PRAGMA {prefix}index_info({of})").mappings()]
+                names = [
+                    row["name"] for row in connection.exec_driver_sql(f"PRAGMA {prefix}index_info({of})").mappings()
+                ]
                 if None not in names:
                     unique.append(frozenset(names))
         return Shape(columns=columns, unique=tuple(unique), table=name in tables, dialect=self.capabilities.dialect)

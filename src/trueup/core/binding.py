@@ -215,16 +215,16 @@ def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind,
     lacking = [name for name in columns if name not in given]
     if lacking:
         raise ConfigError(f"{place}.absent: give a value for every compared column; missing: {', '.join(lacking)}")
-    return tuple(
-        canonical(kind, [absent_value(given[name])])[0] for name, kind in zip(columns, kinds, strict=True)
-    )
+    return tuple(canonical(kind, [absent_value(given[name])])[0] for name, kind in zip(columns, kinds, strict=True))
 
 
 def _writable(projection: Projection, target: BoundSide, place: str) -> None:
     """What a repair demands of the target."""
     what = f"table {target.side.table!r} in database {target.side.database!r}"
     if target.side.query is not None or not target.shape.table:
-        raise ConfigError(f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here")
+        raise ConfigError(
+            f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here"
+        )
     if projection.writers is None:
         raise ConfigError(
             f"{place}.writers: say how the application writes the target before Trueup writes to it; one of "

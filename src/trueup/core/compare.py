@@ -207,4 +207,3 @@ def mask(suspect: Suspect, hidden: tuple[bool, ...]) -> Suspect:
         return tuple("•••" if hide else value for value, hide in zip(values, hidden, strict=True))
 
     return replace(suspect, expected=cover(suspect.expected), observed=cover(suspect.observed))
-

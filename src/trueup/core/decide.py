@@ -42,7 +42,7 @@ def decide(drift: Suspect, projection: Projection) -> Decision:
     if drift.unrepairable:
         return Decision(drift=drift, action=Action.REPORT, reason=drift.unrepairable)
     action = action_for(drift.kind, projection)
-    reason = f"on_{drift.kind} = \"report\"" if action is Action.REPORT else ""
+    reason = f'on_{drift.kind} = "report"' if action is Action.REPORT else ""
     return Decision(drift=drift, action=action, reason=reason)
 
 
@@ -94,7 +94,7 @@ def collapsed(source_rows: int, target_rows: int, source_rows_before: int | None
     against = "rows in the target" if source_rows_before is None else "at the last complete run"
     return (
         f"source collapsed: it returned {source_rows:,} rows, against {reference:,} {against}. Nothing was written. "
-        f"Check the source; if it is right, set limits.collapse = \"0%\" for one run"
+        f'Check the source; if it is right, set limits.collapse = "0%" for one run'
     )
 
 

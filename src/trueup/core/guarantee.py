@@ -79,7 +79,7 @@ def _in_one_database(writers: Writers, writing: Writing) -> Promise:
     if writers is Writers.OUTBOX:
         return _report_only(
             "events still queued would be counted twice: once by the repair and once by the worker",
-            "give each row the id of the last event it reflects, compare it, and declare writers = \"versioned\"",
+            'give each row the id of the last event it reflects, compare it, and declare writers = "versioned"',
         )
     if writing.single_writer:
         how = "one writer at a time: the row is read, computed and written under the database's write lock"
@@ -95,7 +95,7 @@ def _in_one_database(writers: Writers, writing: Writing) -> Promise:
 def _across_databases(writers: Writers, writing: Writing) -> Promise:
     if writers in (Writers.SAME_TRANSACTION, Writers.MUTEX):
         return _report_only(
-            f"writers = \"{writers}\" cannot be: source and target are different databases",
+            f'writers = "{writers}" cannot be: source and target are different databases',
             "declare what really writes the target: versioned, absolute or dual_write",
         )
     if writers in (Writers.INCREMENTS, Writers.OUTBOX):

@@ -50,9 +50,7 @@ class Kind(StrEnum):
 
 
 #: Kinds whose order is the same on both sides of every pairing, so that ranges of them can be compared.
-KEY_KINDS = frozenset(
-    {Kind.INTEGER, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT, Kind.ANY}
-)
+KEY_KINDS = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT, Kind.ANY})
 
 _NUMBERS = {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN}
 _TEXT_MAY_SPELL = {Kind.UUID, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.INSTANT}

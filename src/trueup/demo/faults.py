@@ -113,9 +113,7 @@ def commit_fault(
     return key
 
 
-def _reflected_ids(
-    conn: sqlite3.Connection, projection: Projection, key: Key, event: Departure
-) -> Sequence[int]:
+def _reflected_ids(conn: sqlite3.Connection, projection: Projection, key: Key, event: Departure) -> Sequence[int]:
     """Ids of the events the row stands for, oldest first; empty when the row is absent or already wrong."""
     table, count, amount, where = projection.name, projection.count, projection.amount, projection.where
     row = conn.execute(f"SELECT {count}, {amount}, last_departure FROM {table} WHERE {where}", key).fetchone()

@@ -16,9 +16,7 @@ from trueup.demo.schema import BUSY_TIMEOUT_MS, PROJECTIONS
 ROWS_PER_COMMIT = 100
 
 
-def recount_plainly(
-    db_path: str, projection: Literal["aircraft", "airport_hours"], pause_s: float = 0.5
-) -> int:
+def recount_plainly(db_path: str, projection: Literal["aircraft", "airport_hours"], pause_s: float = 0.5) -> int:
     """Recount every key, wait `pause_s` seconds, set every row to its recount; the number of rows written.
 
     Plain UPDATEs: a missing row stays missing and an orphan stays. judge.destroyed counts the damage.
@@ -26,9 +24,7 @@ def recount_plainly(
     spec = next(p for p in PROJECTIONS if p.name == projection)
     key = ", ".join(spec.key)
     recount = f"SELECT count(*), sum({spec.amount}), max(id), {key} FROM departures GROUP BY {key}"
-    write = (
-        f"UPDATE {spec.name} SET {spec.count} = ?, {spec.amount} = ?, last_departure = ? WHERE {spec.where}"
-    )
+    write = f"UPDATE {spec.name} SET {spec.count} = ?, {spec.amount} = ?, last_departure = ? WHERE {spec.where}"
     written = 0
     with closing(sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_MS / 1000)) as conn:
         rows = conn.execute(recount).fetchall()

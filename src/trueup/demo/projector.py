@@ -95,9 +95,7 @@ class Projector:
             self.conn.execute(
                 "UPDATE projector SET position = ? WHERE projection = ?", (events[-1][0], projection.name)
             )
-        return Applied(
-            applied=applied, skipped=len(events) - applied, faults=tuple(faults), plans=tuple(used)
-        )
+        return Applied(applied=applied, skipped=len(events) - applied, faults=tuple(faults), plans=tuple(used))
 
     def spoil_history(self, plan: Sequence[PlannedFault], loaded: Sequence[Departure]) -> list[Fault]:
         """Make the planned mistakes on rows loaded in bulk, as if they had happened at the planned event."""

@@ -88,9 +88,7 @@ class Projection:
 
 
 AIRCRAFT = Projection(name="aircraft", key=("tailnum",), count="flights", amount="miles")
-AIRPORT_HOURS = Projection(
-    name="airport_hours", key=("origin", "hour"), count="departures", amount="delay_min"
-)
+AIRPORT_HOURS = Projection(name="airport_hours", key=("origin", "hour"), count="departures", amount="delay_min")
 PROJECTIONS = (AIRCRAFT, AIRPORT_HOURS)
 
 

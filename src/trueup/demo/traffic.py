@@ -82,18 +82,14 @@ class Prepared:
     seconds: float
 
 
-def prepare(
-    db_path: str, faults_path: str, *, seed: int = 1, share: float = 0.8, history_faults: int = 40
-) -> Prepared:
+def prepare(db_path: str, faults_path: str, *, seed: int = 1, share: float = 0.8, history_faults: int = 40) -> Prepared:
     """Make the database: the first `share` of the month, projected rightly, then `history_faults` mistakes.
 
     The database must not exist yet; a fault list left over from another one is started anew.
     """
     started = time.monotonic()
     if Path(db_path).exists():
-        raise FileExistsError(
-            f"{db_path} exists; choose a new path, the demo never changes a database it did not make"
-        )
+        raise FileExistsError(f"{db_path} exists; choose a new path, the demo never changes a database it did not make")
     flights = load_flights()
     loaded = flights[: round(len(flights) * share)]
     Path(faults_path).write_text("", encoding="utf-8")
@@ -248,14 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", required=True, help="list of the mistakes made, JSON lines; appended to")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=200.0, help="departures a second")
-    parser.add_argument(
-        "--lag", type=float, default=0.25, help="least age of an event that is applied, seconds"
-    )
+    parser.add_argument("--lag", type=float, default=0.25, help="least age of an event that is applied, seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="upper limit")
     parser.add_argument("--live-faults", type=int, default=0, help="mistakes to make during the replay")
-    parser.add_argument(
-        "--fault-window", type=float, default=4.0, help="they fall in the first so many seconds"
-    )
+    parser.add_argument("--fault-window", type=float, default=4.0, help="they fall in the first so many seconds")
     parser.add_argument("--drain", action="store_true", help="apply everything written before the end")
     args = parser.parse_args(argv)
     if not Path(args.db).exists():

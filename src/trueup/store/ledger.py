@@ -206,7 +206,11 @@ class Ledger:
         with self.begin() as c:
             mine = t.segments.c.id == segment.id
             if rest is None:
-                done = {"state": "done", "counts": json.dumps(asdict(counts)), "span": json.dumps(plan.to_json(covered))}
+                done = {
+                    "state": "done",
+                    "counts": json.dumps(asdict(counts)),
+                    "span": json.dumps(plan.to_json(covered)),
+                }
                 c.execute(t.segments.update().where(mine).values(**done, looked_at=at))
             else:
                 self._add_segment(c, segment.run, segment.stage, covered, state="done", counts=counts, at=at)
@@ -242,7 +246,9 @@ class Ledger:
         """Checkpoint, and *intend*: what is to be done, with before-images, before anything is done."""
         with self.begin() as c:
             c.execute(
-                t.segments.update().where(t.segments.c.id == segment.id).values(state="done", counts=json.dumps(tallies))
+                t.segments.update()
+                .where(t.segments.c.id == segment.id)
+                .values(state="done", counts=json.dumps(tallies))
             )
             if not decisions:
                 return

@@ -96,7 +96,9 @@ class Standing:
 
     def drift(self, projection: str, limit: int = 0) -> list[DriftRow]:
         """Known drift, oldest first; `limit` 0: all."""
-        statement = sa.select(t.drift).where(t.drift.c.projection == projection).order_by(t.drift.c.first_seen, t.drift.c.key)
+        statement = (
+            sa.select(t.drift).where(t.drift.c.projection == projection).order_by(t.drift.c.first_seen, t.drift.c.key)
+        )
         if limit:
             statement = statement.limit(limit)
         with self.ledger.engine.connect() as c:
@@ -104,7 +106,9 @@ class Standing:
 
     def drift_count(self, projection: str) -> tuple[int, datetime | None]:
         """How many rows are known to be wrong, and since when the oldest is."""
-        statement = sa.select(sa.func.count(), sa.func.min(t.drift.c.first_seen)).where(t.drift.c.projection == projection)
+        statement = sa.select(sa.func.count(), sa.func.min(t.drift.c.first_seen)).where(
+            t.drift.c.projection == projection
+        )
         with self.ledger.engine.connect() as c:
             count, oldest = c.execute(statement).one()
         return int(count), utc(oldest)
@@ -170,7 +174,9 @@ class Standing:
         return None if row is None else run_row(row)
 
     def last_run(self, projection: str, *, unfinished: bool = False) -> RunRow | None:
-        statement = sa.select(t.runs).where(t.runs.c.projection == projection).order_by(t.runs.c.started_at.desc()).limit(1)
+        statement = (
+            sa.select(t.runs).where(t.runs.c.projection == projection).order_by(t.runs.c.started_at.desc()).limit(1)
+        )
         if unfinished:
             statement = statement.where(t.runs.c.state.in_([str(state) for state in RESUMABLE]))
         with self.ledger.engine.connect() as c:

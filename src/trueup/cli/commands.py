@@ -1,0 +1,282 @@
+"""One function a command; its signature and docstring are its help."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Group, Parameter
+
+from trueup._version import VERSION
+
+if TYPE_CHECKING:
+    from trueup import Report, Trueup
+
+LOOP = Group("Find and repair", sort_key=1)
+KNOW = Group("Know", sort_key=2)
+SWITCH = Group("Switches", sort_key=3)
+BEGIN = Group("Begin", sort_key=0)
+
+app = App(
+    name="trueup",
+    version=VERSION,
+    version_flags=["--version"],
+    help="Find drift between derived state and its source of truth, confirm it, repair it safely, prove it.",
+    help_epilogue="Exit codes: 0 in sync or repaired, 1 drift, 2 usage or configuration, 3 inconclusive, 4 refused.",
+)
+
+Config = Annotated[Path, Parameter(name=["--config", "-c"], env_var="TRUEUP_CONFIG", help="Configuration file.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
+Rows = Annotated[int, Parameter(name="--rows", help="Rows listed at most; 0: all. Counts are always complete.")]
+KeyTexts = Annotated[
+    tuple[str, ...],
+    Parameter(name="--key", negative="", help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated."),
+]
+Reason = Annotated[str, Parameter(help="Why; kept in the record.")]
+FILE = Path("trueup.toml")
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+@app.command(group=LOOP)
+def check(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Find drift; change nothing.
+
+    Parameters
+    ----------
+    names
+        Projections; all of them if none is given.
+    """
+    return _each("check", names, key, rows, as_json=as_json, config=config)
+
+
+@app.command(group=LOOP)
+def run(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run.
+
+    Parameters
+    ----------
+    names
+        Projections; all of them if none is given.
+    """
+    return _each("run", names, key, rows, as_json=as_json, config=config)
+
+
+@app.command(group=LOOP)
+def plan(name: str, /, *, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Find drift and write down what would be done about it, for `trueup apply`."""
+    return _each("plan", (name,), key, rows, as_json=as_json, config=config)
+
+
+@app.command(group=LOOP)
+def apply(plan: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Carry out a plan to the letter: rows that changed since are left alone and listed."""
+    with _engine(config, as_json=as_json) as engine:
+        report = engine.apply(plan, rows=rows)
+    return _print_reports([report], as_json=as_json)
+
+
+@app.command(group=LOOP)
+def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Show a plan or a run: each row before and after, the statement, and what became of it."""
+    from trueup.cli import show as drawing
+
+    with _engine(config, as_json=as_json) as engine:
+        shown = drawing.gather(engine, plan_or_run, rows)
+    drawing.print_json(shown) if as_json else drawing.draw_shown(shown)
+    return 0
+
+
+# --- knowing ---------------------------------------------------------------------------------------------------------
+
+
+@app.command(group=KNOW)
+def status(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
+    """What is going on: last run, known drift and its age, switches."""
+    from trueup.cli import tables
+
+    with _engine(config, as_json=as_json) as engine:
+        rows = tables.status_rows(engine, names)
+    return tables.put(rows, as_json=as_json, title="projections", empty="no projection is declared")
+
+
+@app.command(group=KNOW)
+def runs(name: str | None = None, /, *, limit: int = 20, as_json: AsJson = False, config: Config = FILE) -> int:
+    """What happened: runs, newest first."""
+    from trueup.cli import tables
+
+    with _engine(config, as_json=as_json) as engine:
+        rows = tables.run_rows(engine, name, limit)
+    return tables.put(rows, as_json=as_json, title="runs", empty="no run yet")
+
+
+@app.command(group=KNOW)
+def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+    """What is known to be wrong now, longest standing first."""
+    from trueup.cli import tables
+
+    with _engine(config, as_json=as_json) as engine:
+        listed = tables.drift_rows(engine, name, rows)
+    tables.put(listed, as_json=as_json, title="drift", empty=f"{name}: no drift is known")
+    return 1 if listed else 0
+
+
+@app.command(group=KNOW)
+def explain(name: str, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
+    """Strategy, access path, guarantee class and every reason, before anything runs."""
+    from trueup.cli import show as drawing
+
+    with _engine(config, as_json=as_json) as engine:
+        told = drawing.explanation(engine.explain(name))
+    drawing.print_json(told) if as_json else drawing.draw_explanation(told)
+    return 0
+
+
+# --- switches --------------------------------------------------------------------------------------------------------
+
+
+@app.command(group=SWITCH)
+def pause(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
+    """Halt runs of a projection at the next segment border."""
+    with _engine(config) as engine:
+        engine.pause(name, reason=reason)
+    print(f"{name}: paused; `trueup resume {name}` goes on")
+    return 0
+
+
+@app.command(group=SWITCH)
+def resume(name: str, /, *, config: Config = FILE) -> int:
+    """Undo `pause` and `stop`."""
+    with _engine(config) as engine:
+        engine.resume(name)
+    print(f"{name}: may run")
+    return 0
+
+
+@app.command(group=SWITCH)
+def stop(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
+    """Stop a projection: when this returns, no write is in flight, and none begins until `resume`."""
+    with _engine(config) as engine:
+        engine.stop(name, reason=reason)
+    print(f"{name}: stopped; no write is in flight. `trueup resume {name}` allows runs again")
+    return 0
+
+
+# --- beginning -------------------------------------------------------------------------------------------------------
+
+
+@app.command(group=BEGIN)
+def init(url: str | None = None, /, *, config: Config = FILE, force: bool = False) -> int:
+    """Write a commented trueup.toml; with a database URL, with the tables found there.
+
+    Parameters
+    ----------
+    url
+        `postgresql://user@host/database` or `sqlite:///file.db`.
+    force
+        Replace an existing file.
+    """
+    from trueup.cli import init as writing
+
+    return writing.write(url, config, force=force)
+
+
+app.command("trueup.demo.story:demo", name="demo", group=BEGIN)
+
+
+# --- shared ----------------------------------------------------------------------------------------------------------
+
+
+def _each(command: str, names: Sequence[str], keys: Sequence[str], rows: int, *, as_json: bool, config: Path) -> int:
+    from trueup.errors import UsageError
+
+    with _engine(config, as_json=as_json) as engine:
+        chosen = list(names) or list(engine.projections)
+        if keys and len(chosen) != 1:
+            raise UsageError("--key belongs to one projection: name it")
+        if not chosen:
+            raise UsageError(f"{config} declares no projection")
+        for name in chosen:
+            engine.projection(name)  # all names are checked before the first runs
+        parsed = [parse_key(text) for text in keys] or None
+        work: Callable[..., Report] = getattr(engine, command)
+        reports = [work(name, keys=parsed, rows=rows) for name in chosen]
+    return _print_reports(reports, as_json=as_json)
+
+
+def parse_key(text: str) -> dict[str, str]:
+    """`tenant=7,id=42` as a mapping. A comma belongs to the value unless a name and `=` follow it.
+
+    Raises UsageError.
+    """
+    from trueup.errors import UsageError
+
+    key: dict[str, str] = {}
+    for part in re.split(r",(?=\w+=)", text):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--key {text!r}: write it as NAME=VALUE, or NAME=VALUE,NAME=VALUE for a composite key")
+        key[name] = value
+    return key
+
+
+def _print_reports(reports: Sequence[Report], *, as_json: bool) -> int:
+    worst = max(reports, key=lambda report: SEVERITY.index(report.exit_code))
+    if as_json:
+        document: dict[str, Any] = {
+            "verdict": str(worst.verdict),
+            "projections": [report.to_dict() for report in reports],
+        }
+        print(json.dumps(document, ensure_ascii=False))
+    else:
+        from trueup.cli import tables
+
+        for report in reports:
+            tables.draw_report(report)
+    return worst.exit_code
+
+
+#: Exit codes from best to worst.
+SEVERITY = [0, 1, 3, 4, 2]
+
+
+@contextmanager
+def _engine(config: Path, *, as_json: bool = False) -> Iterator[Trueup]:
+    """The declared engine, with progress on stderr and Ctrl-C handled."""
+    import trueup
+    from trueup.cli.progress import progress
+
+    with progress(quiet=as_json) as shown, trueup.load(config, progress=shown) as engine, _interruptible(engine):
+        yield engine
+
+
+@contextmanager
+def _interruptible(engine: Trueup) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the run after the segment at hand, the second at once."""
+
+    def on_signal(number: int, _frame: object) -> None:
+        if engine.stop_after_segment.asked:
+            raise KeyboardInterrupt
+        engine.stop_after_segment.asked = True
+        engine.stop_after_segment.reason = f"stopped by {signal.Signals(number).name}"
+        engine.clock.interrupt()
+        os.write(2, b"\ntrueup: stopping after the current segment; once more stops at once\n")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
