@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trueup._version import VERSION as __version__
+from trueup._version import __version__
 
 if TYPE_CHECKING:
     from trueup.app import Explanation, Status, Trueup, load

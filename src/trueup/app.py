@@ -21,10 +21,11 @@ from trueup.core.guarantee import Promise, promise
 from trueup.core.projection import Database, Projection, Writers
 from trueup.core.row import Key, canonical, parse_value
 from trueup.errors import ConfigError, Refused, UsageError
+from trueup.job import Job, Stop, actor
 from trueup.narrow import Pair, Route, route
 from trueup.observe import Progress, Silent
 from trueup.report import Report
-from trueup.run import Job, Stop, actor, execute
+from trueup.run import execute
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
 from trueup.store.standing import Control, DriftRow, PlanRow, Standing, plan_hash

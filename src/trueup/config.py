@@ -122,9 +122,7 @@ def _expanded(value: Any, environ: Mapping[str, str], path: Path, place: tuple[s
     def replace(match: re.Match[str]) -> str:
         name = match[1]
         if name not in environ:
-            raise ConfigError(
-                f"{path}: {'.'.join(place)}: the environment variable {name!r} is not set; export it, or write the value"
-            )
+            raise ConfigError(f"{path}: {'.'.join(place)}: the environment variable {name!r} is not set; export it")
         return environ[name]
 
     return _VARIABLE.sub(replace, value)

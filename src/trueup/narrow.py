@@ -1,6 +1,6 @@
 """Where to look: segments -> suspects, with proof of what was covered.
 
-Narrowing is cheap and may cover millions of rows; reconciling (`reconcile.py`) is exact and runs on what narrowing found.
+Narrowing is cheap and may cover millions of rows; reconciling (`reconcile.py`) is exact and runs on what it found.
 There are two strategies, one function each:
 
 * `inside`: source and target are in one database. It compares; only differences leave it.
@@ -244,8 +244,8 @@ class _Side:
         if not ascending:
             at = next(at for at, (a, b) in enumerate(pairwise(keys)) if a > b)
             raise BrokenRead(
-                f"{self._pair.name}: the {self._name} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is not "
-                f"the binary order that comparing needs"
+                f"{self._pair.name}: the {self._name} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is "
+                f"not the binary order that comparing needs"
             )
         return rows
 

@@ -2,13 +2,13 @@
 
     read both sides -> compare -> confirm -> decide -> INTEND -> repair (compare-and-set) -> verify -> record
 
-It is told in two halves, because the limits of a run are judged between them, when all of its drift is known and nothing
-has been written:
+It is told in two halves, because the limits of a run are judged between them, when all of its drift is known and
+nothing has been written:
 
-* `examine` reads, compares, confirms and decides; the ledger makes its decisions durable, with before-images: the intent.
+* `examine` reads, compares, confirms and decides; the ledger makes that durable, with before-images: the intent.
 * `correct` repairs what was decided, verifies it by reading again, and records what its own transactions saw.
 
-Both are restartable: what a crash leaves is a segment that is still open, or a unit whose outcome `settle_unit` finds out.
+Both are restartable: what a crash leaves is a segment still open, or a unit whose outcome `settle_unit` finds out.
 Neither knows anything of pacing.
 """
 
@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from trueup.adapters import Adapter, RowOutcome, Unit
@@ -26,11 +27,11 @@ from trueup.core.compare import DriftKind, Suspect
 from trueup.core.confirm import LOOKS_MAX, confirm
 from trueup.core.decide import Action, Decision, decide
 from trueup.core.guarantee import Promise
-from trueup.core.plan import Keys, UnitSize, by_keys
+from trueup.core.plan import Keys, Segment, UnitSize, by_keys
 from trueup.core.row import Key
 from trueup.core.states import Outcome
 from trueup.errors import DataProblem, Interrupted, StatementTimeout, Transient
-from trueup.narrow import Pair, narrow
+from trueup.narrow import Covered, Pair, narrow
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, SegmentRow
 
@@ -131,9 +132,13 @@ def look(work: Work, keys: Iterable[Key]) -> dict[Key, Suspect]:
     """Those of `keys` whose rows differ now."""
     found: dict[Key, Suspect] = {}
     for segment in by_keys(list(keys)):
-        for covered in patiently(work.clock, lambda segment=segment: list(narrow(work.pair, segment))):
+        for covered in patiently(work.clock, partial(_read, work.pair, segment)):
             found.update((suspect.key, suspect) for suspect in covered.suspects)
     return found
+
+
+def _read(pair: Pair, segment: Segment) -> list[Covered]:
+    return list(narrow(pair, segment))
 
 
 def patiently(clock: Clock, read: Callable[[], Result]) -> Result:

@@ -14,8 +14,8 @@ from trueup.core.states import EXIT_CODES, Outcome, Verdict
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
 
 if TYPE_CHECKING:
+    from trueup.job import Job
     from trueup.narrow import Route
-    from trueup.run import Job
     from trueup.store.standing import PlanRow
 
 

@@ -8,78 +8,33 @@ All drift is known before anything is written: limits and guards judge the whole
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from trueup._version import VERSION
-from trueup.adapters import DIFFERENCES_MAX, Adapter
-from trueup.clock import Clock
+from trueup._version import __version__
+from trueup.adapters import DIFFERENCES_MAX
 from trueup.core.compare import Counts
 from trueup.core.decide import Totals, changes, collapsed, judge
-from trueup.core.guarantee import Guarantee, Promise
+from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Segment, by_keys
-from trueup.core.row import Key
 from trueup.core.states import RunState, Stage, Verdict
 from trueup.errors import BrokenRead, Interrupted, Refused, TrueupError
-from trueup.narrow import Pair, Route, narrow, route
-from trueup.observe import Progress
+from trueup.job import Job, Stop, actor, new_id
+from trueup.narrow import Route, narrow, route
 from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
-from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, RunRow
-from trueup.store.standing import Control, PlanRow, Standing
+from trueup.store.standing import Control, PlanRow
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
 RESUME_WITHIN = timedelta(hours=24)
 #: Seconds between two looks at the pause switch while paused.
 PAUSE_LOOK_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """What a run is asked to do, and with what."""
-
-    #: `check`, `plan`, `apply` or `run`.
-    command: str
-    pair: Pair
-    target: Adapter
-    promise: Promise
-    settle_s: float
-    ledger: Ledger
-    standing: Standing
-    clock: Clock
-    progress: Progress
-    #: Fingerprint of the declaration.
-    definition: str
-    #: Explicit keys; None: all.
-    keys: tuple[Key, ...] | None = None
-    #: The plan to carry out, for `apply`.
-    plan: PlanRow | None = None
-    #: Rows listed in the report; 0: all.
-    rows: int = 100
-
-    @property
-    def name(self) -> str:
-        return self.pair.name
-
-    @property
-    def writes(self) -> bool:
-        return self.command in ("run", "apply")
-
-
-@dataclass(kw_only=True, slots=True)
-class Stop:
-    """Set from outside (Ctrl-C, a signal) to end the run after the segment at hand."""
-
-    asked: bool = False
-    reason: str = ""
 
 
 def execute(job: Job, stop: Stop | None = None) -> Report:
@@ -141,7 +96,7 @@ class _Run:
                 return self._refuse(why)
             if self.job.command == "plan":
                 self.plan = self.job.standing.add_plan(
-                    _new_id("p"), self.row, self._decisions(self.row.id), self.job.clock.now()
+                    new_id("p"), self.row, self._decisions(self.row.id), self.job.clock.now()
                 )
                 return self._finish()
             self._enter(Stage.REPAIR)
@@ -172,11 +127,11 @@ class _Run:
             stage = Stage.REPAIR
         return self.ledger.start_run(
             {
-                "id": _new_id("r"),
+                "id": new_id("r"),
                 "projection": self.job.name,
                 "command": self.job.command,
                 "definition": self.job.definition,
-                "code_version": VERSION,
+                "code_version": __version__,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "actor": actor(),
@@ -395,18 +350,6 @@ class _Run:
 
     def _end(self, state: RunState, **values: Any) -> None:
         self.ledger.set_state(self.row, state, ended_at=self.job.clock.now(), **values)
-
-
-def actor() -> str:
-    """Who is running this, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}-{uuid.uuid4().hex[:10]}"
 
 
 def _by(control: Control) -> str:

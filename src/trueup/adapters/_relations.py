@@ -108,19 +108,13 @@ class Relations:
             choices.append(sa.tuple_(*parts).in_(rows))
         for key in keys:
             if None in key:
-                choices.append(
-                    sa.and_(
-                        *(
-                            part.is_(None) if value is None else part == self.bound(column, value)
-                            for column, part, value in zip(columns, parts, key, strict=True)
-                        )
-                    )
-                )
+                matches = zip(columns, parts, key, strict=True)
+                choices.append(sa.and_(*(p.is_(None) if v is None else p == self.bound(c, v) for c, p, v in matches)))
         return sa.or_(*choices)
 
     def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
-        origin, columns = self.columns(side)
+        _, columns = self.columns(side)
         keys = columns[: len(side.key)]
         chosen = [column.label(f"c{at}") for at, column in enumerate(columns)]
         if tokens:
@@ -188,7 +182,7 @@ class Relations:
         ]
         # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
         # differences has anything there.
-        listed = sa.cast(figures[0], sa.Text)
+        listed: Expression = sa.cast(figures[0], sa.Text)
         for figure in figures[1:]:
             listed = listed + "," + sa.cast(figure, sa.Text)
         nothing = [sa.null().label(column.name) for column in joined.c]
@@ -199,7 +193,7 @@ class Relations:
     def _joined(self, binding: Binding, segment: Segment) -> sa.CTE:
         sides = []
         for name, side in (("s", binding.source), ("t", binding.target)):
-            origin, columns = self.columns(side)
+            _, columns = self.columns(side)
             keys, values = columns[: len(side.key)], columns[len(side.key) :]
             chosen = [
                 *(self.ordered(c, key).label(f"k{at}") for at, (c, key) in enumerate(zip(side.key, keys, strict=True))),

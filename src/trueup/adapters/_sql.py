@@ -6,8 +6,9 @@ A concrete adapter gives types, dialect functions, session settings and the tran
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,7 +54,7 @@ class RowStream:
         with self._adapter.reading() as connection:
             result = connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
             for rows in result.partitions():
-                self._adapter.check_keys(self._binding, self._side, list(zip(*rows, strict=True))[:width])
+                self._adapter.check_keys(self._binding, self._side, rows)
                 yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
             self.ended = True
 
@@ -137,11 +138,12 @@ class SqlAdapter(ABC):
             yield connection
             connection.commit()
 
-    reading_options: dict[str, Any] = {}
-    writing_options: dict[str, Any] = {}
+    #: SQLAlchemy execution options of the two kinds of transaction.
+    reading_options: Mapping[str, Any] = MappingProxyType({})
+    writing_options: Mapping[str, Any] = MappingProxyType({})
 
     @contextmanager
-    def _session(self, options: dict[str, Any]) -> Iterator[sa.Connection]:
+    def _session(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
         try:
             with self.engine.connect().execution_options(**options) as connection:
                 yield connection
@@ -174,15 +176,20 @@ class SqlAdapter(ABC):
 
         return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
 
-    def check_keys(self, binding: Binding, side: BoundSide, raw: Sequence[Sequence[Value]]) -> None:
-        """Raise DesignProblem if a key that was read could not be looked up again by its canonical value."""
+    def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:  # noqa: B027
+        """Raise DesignProblem if a key that was read could not be looked up again by its canonical value.
+
+        Most databases have nothing to check.
+        """
 
     def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Sequence[Any]]:
         """The driver's description of a query's columns; no row is read.
 
         Raises ConfigError if the database refuses the query.
         """
-        probe = sa.select(sa.literal_column("*")).select_from(user_query(query).columns().subquery("q")).limit(0)
+        probe: sa.Select[Any] = (
+            sa.select(sa.literal_column("*")).select_from(user_query(query).columns().subquery("q")).limit(0)
+        )
         try:
             result = connection.execute(probe)
         except SQLAlchemyError as error:
@@ -249,7 +256,7 @@ class SqlAdapter(ABC):
         }
         if action not in statements:
             return ""
-        dialect = type(self.engine.dialect)(paramstyle="named")
+        dialect = type(self.engine.dialect)(paramstyle="named")  # type: ignore[call-arg]
         text = str(statements[action].compile(dialect=dialect))  # type: ignore[attr-defined]
         return " ".join(text.split()).replace(":the_", ":")
 
@@ -282,7 +289,9 @@ def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
     """The rows of a comparison: figures first, then differences."""
     figures = [int(part) for part in rows[0].figures.split(",")]
     names = ("source_rows", "target_rows", "missing", "extra", "different", "null_keys_source", "null_keys_target")
-    counts = Counts(**dict(zip(names, figures, strict=False)))
+    counts = Counts()
+    for name, figure in zip(names, figures, strict=False):
+        setattr(counts, name, figure)
     for column, differing in zip(binding.columns, figures[len(names) :], strict=True):
         if differing:
             counts.different_by_column[column] = differing

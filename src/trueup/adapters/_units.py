@@ -2,8 +2,8 @@
 
     begin -> hold the fence -> leave the marker -> lock the rows -> read the source -> write -> read back -> commit
 
-The order carries the proof. *Lock, then read the source in a new statement*: a writer that touched the row before us has
-committed or rolled back by the time we hold its lock, so our reading of the source sees all of it or knows it never
+The order carries the proof. *Lock, then read the source in a new statement*: a writer that touched the row before us
+has committed or rolled back by the time we hold its lock, so our reading of the source sees all of it or knows it never
 happened; one that comes after us waits. Where the source lives elsewhere the row's version is read first and the source
 second, and the lock is followed by a test that the version is still the same: what the row reflected is then no newer
 than what we write. (Design: correctness, sections 1.2 and 1.5.)
@@ -161,7 +161,7 @@ class UnitTransaction:
     def _exactly_one(self, changed: int, key: Key) -> None:
         if changed != 1:
             raise BrokenRead(
-                f"{self.unit.fence}: a write to key {key} changed {changed} rows instead of 1; the unit was rolled back. "
+                f"{self.unit.fence}: a write to key {key} changed {changed} rows, not 1; the unit was rolled back. "
                 f"Is the key column's unique index what it seems (collation, partition)?"
             )
 
@@ -271,8 +271,9 @@ def _read_back(steps: UnitTransaction, outcomes: list[RowOutcome]) -> list[RowOu
                     f"({outcome.after} became {None if row is None else row.values}); nothing was changed. "
                     f"A trigger, or a column too narrow for the value?"
                 )
-            outcome = replace(outcome, token="" if row is None else row.token)
-        checked.append(outcome)
+            checked.append(replace(outcome, token="" if row is None else row.token))
+        else:
+            checked.append(outcome)
     return checked
 
 
@@ -327,7 +328,7 @@ def inserted(connection: sa.Connection, statement: sa.Insert) -> bool:
 
 
 def claim(connection: sa.Connection, insert_if_absent: Any, unit: str) -> Marker:
-    """Put our own marker where the unit's would be: if it is there already the unit committed; if ours is, it never can.
+    """Put our own marker where the unit's would be: if there is one already the unit committed; if not, it never can.
 
     A unit that is still open makes the insert wait until it has ended. No clock is involved.
     """

@@ -9,6 +9,7 @@ September 2025.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -90,10 +91,15 @@ _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "line", "lseg", "box", "p
 
 #: Columns of a relation with what decides whether they can be read, written and looked up.
 _COLUMNS = sa.text("""
-    SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type, format_type(a.atttypid, a.atttypmod) AS type,
-           a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
+    SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type,
+           format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
+           a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = :relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""")
+#: Types by number.
+_TYPES_OF = sa.text("""
+    SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
+    FROM pg_type WHERE oid = ANY (:oids)""")
 #: Unique, complete, valid indexes of a relation over plain columns.
 _UNIQUE = sa.text("""
     SELECT array_agg(a.attname::text) AS columns
@@ -131,8 +137,8 @@ class PostgresqlAdapter(SqlAdapter):
         dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False)
     )
     collation = "C"
-    reading_options = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}
-    writing_options = {"isolation_level": "READ COMMITTED"}
+    reading_options = MappingProxyType({"isolation_level": "READ COMMITTED", "postgresql_readonly": True})
+    writing_options = MappingProxyType({"isolation_level": "READ COMMITTED"})
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value()).set(drivername="postgresql+psycopg")
@@ -217,13 +223,7 @@ class PostgresqlAdapter(SqlAdapter):
             if side.table is not None:
                 return self._describe_table(connection, side.table)
             described = self.describe_query(connection, side.query or "")
-            types = connection.execute(
-                sa.text(
-                    "SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type FROM pg_type "
-                    "WHERE oid = ANY (:oids)"
-                ),
-                {"oids": [item[1] for item in described]},
-            )
+            types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]})
             by_oid = {row.oid: row for row in types}
         columns = {item[0]: _column(item[0], by_oid[item[1]]) for item in described}
         return Shape(columns=columns, dialect=self.capabilities.dialect)

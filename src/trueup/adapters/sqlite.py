@@ -14,6 +14,7 @@ from datetime import date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -71,8 +72,8 @@ class SqliteAdapter(SqlAdapter):
         dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True)
     )
     collation = "BINARY"
-    reading_options = {"trueup_begin": "BEGIN"}
-    writing_options = {"trueup_begin": "BEGIN IMMEDIATE"}
+    reading_options = MappingProxyType({"trueup_begin": "BEGIN"})
+    writing_options = MappingProxyType({"trueup_begin": "BEGIN IMMEDIATE"})
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value())
@@ -95,8 +96,7 @@ class SqliteAdapter(SqlAdapter):
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
         """Give the statement its upper time limit: SQLite has none of its own."""
         end = time.monotonic() + self.database.statement_timeout
-        driver = connection.connection.dbapi_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver: Any = connection.connection.dbapi_connection
         driver.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_LOOK)
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:  # noqa: ARG002
@@ -114,10 +114,11 @@ class SqliteAdapter(SqlAdapter):
                 return str(value)
         return value
 
-    def check_keys(self, binding: Binding, side: BoundSide, raw: Sequence[Sequence[Value]]) -> None:
-        for column, kind, values in zip(side.key, binding.key_kinds, raw, strict=False):
+    def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
+        for at, (column, kind) in enumerate(zip(side.key, binding.key_kinds, strict=True)):
             if kind not in _SPELT:
                 continue
+            values = [row[at] for row in rows]
             for value, meant in zip(values, canonical(kind, values), strict=True):
                 if value is not None and self.spell(column, meant) != value:
                     raise DesignProblem(
@@ -222,12 +223,13 @@ class SqliteAdapter(SqlAdapter):
         probe = Range(lower=tuple(_SAMPLE.get(column.kind, "") for column in side.key))
         statement = self.relations.rows(side, probe, tokens=False, order=False)
         plan = self.explain(connection, "EXPLAIN QUERY PLAN", statement)
-        steps = [row[3] for row in plan if row[3].startswith(("SEARCH", "SCAN"))]
+        details = [str(row.detail) for row in plan]
+        steps = [detail for detail in details if detail.startswith(("SEARCH", "SCAN"))]
         return ", ".join(step for step in steps if step not in ("SCAN q", "SCAN CONSTANT ROW")) or "nothing"
 
     def _cuts(self, connection: sa.Connection, side: BoundSide) -> list[Key]:
         """Every SEGMENT_ROWS-th key, walking the index."""
-        origin, columns = self.relations.columns(side)
+        _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
         cuts: list[Key] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
-from trueup._version import VERSION
+from trueup._version import __version__
 
 if TYPE_CHECKING:
     from trueup import Report, Trueup
@@ -26,7 +26,7 @@ BEGIN = Group("Begin", sort_key=0)
 
 app = App(
     name="trueup",
-    version=VERSION,
+    version=__version__,
     version_flags=["--version"],
     help="Find drift between derived state and its source of truth, confirm it, repair it safely, prove it.",
     help_epilogue="Exit codes: 0 in sync or repaired, 1 drift, 2 usage or configuration, 3 inconclusive, 4 refused.",

@@ -18,18 +18,19 @@ _HEAD = """\
 # Every key: docs/configuration.md. Environment variables are written ${NAME}.
 
 [trueup]
-ledger = "sqlite:///trueup.db"     # what was found, decided and done; postgresql://... when several nodes share the work
+ledger = "sqlite:///trueup.db"     # what was found, decided and done; postgresql://... for several nodes
 
 [databases.app]
 url = "%s"
 """
 
-_PROJECTION = """
+_PROJECTION = '''
 # A projection: `target` should hold, for each `key`, what `source` says. Adapt it to your tables and take the # away.
 #
 # [projections.post_like_counts]
 # description = "likes shown on a post"
-# source  = { database = "app", query = "SELECT post_id, count(*) AS likes FROM post_likes WHERE active GROUP BY post_id" }
+# source  = { database = "app", query = """
+#   SELECT post_id, count(*) AS likes FROM post_likes WHERE active GROUP BY post_id""" }
 # target  = { database = "app", table = "post_like_counts" }
 # key     = ["post_id"]
 # absent  = { likes = 0 }          # what a key without a source row means; without it: the row should not exist
@@ -39,7 +40,7 @@ _PROJECTION = """
 # then:   trueup explain post_like_counts
 #         trueup check post_like_counts
 #         trueup run post_like_counts
-"""
+'''
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - each exporter takes what it needs of what it is told
 """Progress on stderr: a bar with rate and time left on a terminal, plain lines elsewhere, nothing where it is quiet."""
 
 from __future__ import annotations

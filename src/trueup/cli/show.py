@@ -60,9 +60,8 @@ def gather(engine: Trueup, plan_or_run: str, limit: int) -> dict[str, Any]:
 def draw_shown(shown: dict[str, Any]) -> None:
     out = console()
     what = f"plan {shown['plan']} ({shown['plan_state']})" if "plan" in shown else f"run {shown['run']}"
-    out.print(
-        f"[bold]{what}[/bold]  {shown['projection']}  {shown['command']}  {shown['started'][:19]} UTC  {shown['verdict']}"
-    )
+    facts = [shown["projection"], shown["command"], f"{shown['started'][:19]} UTC", shown["verdict"]]
+    out.print(f"[bold]{what}[/bold]  {'  '.join(facts)}")
     if shown["reason"]:
         out.print(f"  {shown['reason']}", markup=False)
     if "hash" in shown:

@@ -69,13 +69,14 @@ def draw_report(report: Report) -> None:
             if counts[side]:
                 out.print(f"  [yellow]{counts[side]:,} {what} in the {side}[/yellow]")
     if report.drift:
-        table([flat(row) for row in report.drift])
+        cells = [flat(row) for row in report.drift]
+        shown = [name for name in cells[0] if name not in ("outcome", "reason") or any(row[name] for row in cells)]
+        table([{name: row[name] for name in shown} for row in cells])
         if report.drifted > len(report.drift):
             out.print(f"  [dim]{report.drifted - len(report.drift):,} more; --rows 0 lists all[/dim]")
-    if report.plan:
-        if report.command == "plan":
-            out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
-            out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
+    if report.command == "plan":
+        out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
+        out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
 
 
 def headline(report: Report) -> str:
@@ -103,9 +104,7 @@ def flat(row: dict[str, Any]) -> dict[str, Any]:
     cells["observed"] = named(row["observed"])
     for extra in ("outcome", "reason"):
         cells[extra] = row.get(extra, "")
-    return {name: value for name, value in cells.items() if value or name not in ("outcome", "reason")} | (
-        {} if "outcome" in row or "reason" in row else {}
-    )
+    return cells
 
 
 def named(values: dict[str, Any] | None) -> str:

@@ -114,7 +114,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         found = query.problem(side.query, shape.dialect) if side.query is not None else ""
         if found:
             raise ConfigError(f"{place}.{name}.query: {found}")
-    columns = projection.columns or _shared(projection, source, target, place)
+    columns = projection.columns or _shared(projection, source, target)
     bound_source = _side(projection, "source", source, columns)
     bound_target = _side(projection, "target", target, columns)
     key_kinds = tuple(
@@ -146,7 +146,7 @@ def near(name: str, known: Collection[str]) -> str:
     return f"known: {', '.join(sorted(known)) or 'none'}"
 
 
-def _shared(projection: Projection, source: Shape, target: Shape, place: str) -> tuple[str, ...]:
+def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, ...]:
     """Every column both sides have, besides the key, under the projection's names."""
 
     def logical(side: Side, shape: Shape) -> dict[str, None]:
@@ -154,8 +154,7 @@ def _shared(projection: Projection, source: Shape, target: Shape, place: str) ->
         return dict.fromkeys(names.get(column, column) for column in shape.columns)
 
     right = logical(projection.target, target)
-    shared = tuple(name for name in logical(projection.source, source) if name in right and name not in projection.key)
-    return shared
+    return tuple(name for name in logical(projection.source, source) if name in right and name not in projection.key)
 
 
 def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:

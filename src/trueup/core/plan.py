@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from trueup.core.row import Key, decode_row, encode_row
@@ -49,7 +50,7 @@ Segment = Everything | Range | NullKeys | Keys
 def ranges(cuts: Sequence[Key]) -> list[Range]:
     """Segments between ascending, distinct cut points; none gives one range over everything."""
     bounds = [None, *cuts, None]
-    return [Range(lower=low, upper=high) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [Range(lower=low, upper=high) for low, high in pairwise(bounds)]
 
 
 def by_keys(keys: Sequence[Key], size: int = KEYS_PER_SEGMENT) -> list[Keys]:

@@ -42,7 +42,9 @@ def groups_by(query: str, dialect: str, key: tuple[str, ...]) -> bool:
         statement = sqlglot.parse_one(query, dialect=dialect)
     except SqlglotError:
         return False
-    group = statement.args.get("group") if isinstance(statement, exp.Select) else None
+    if not isinstance(statement, exp.Select):
+        return False
+    group = statement.args.get("group")
     if group is None or any(group.args.get(name) for name in ("grouping_sets", "cube", "rollup", "totals", "all")):
         return False
     outputs = [_bare(item) for item in statement.selects]

@@ -153,7 +153,7 @@ _CANONICAL: dict[Kind, Callable[[Value], Value]] = {
 
 
 def canonical(kind: Kind, column: Sequence[Value]) -> list[Value]:
-    """A column in the one spelling of `kind`. A value that cannot be read as that kind stays as it is, and so differs."""
+    """A column in the one spelling of `kind`; what cannot be read as that kind stays as it is, and so differs."""
     spell = _CANONICAL.get(kind)
     return list(column) if spell is None else [spell(value) for value in column]
 

@@ -137,7 +137,9 @@ class Ledger:
                 looked_at=at,
             )
         )
-        return int(result.inserted_primary_key[0])
+        key = result.inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     def run(self, run: str) -> RunRow:
         with self.engine.connect() as c:
