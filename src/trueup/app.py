@@ -20,16 +20,20 @@ from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
 from trueup.core.projection import Database, Projection, Writers
 from trueup.core.row import Key, canonical, parse_value
-from trueup.errors import ConfigError, Refused, UsageError
+from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
 from trueup.narrow import Pair, Route, route
 from trueup.observe import Progress, Silent
 from trueup.report import Report
 from trueup.run import execute
+from trueup.store import lock
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
 from trueup.store.standing import Control, DriftRow, PlanRow, Standing, plan_hash
 
+#: Looks at whether a stopped run has ended, and seconds between two of them.
+STOP_LOOKS = 120
+STOP_LOOK_S = 0.5
 #: Default settle time where lag is possible, seconds.
 SETTLE_S = 10.0
 
@@ -250,10 +254,20 @@ class Trueup:
     def stop(self, name: str, *, reason: str = "") -> None:
         """When this returns, no write of this projection is in flight, and none begins until `resume`."""
         self._switch(name, "stopped", reason)
-        self._fence(name, stop=True)
+        if self._fence(name, stop=True):
+            return
+        # No fence in this target: a run ends before its next unit; then its lock is free.
+        for _ in range(STOP_LOOKS):
+            try:
+                with lock.hold(self.ledger.engine, name):
+                    return
+            except Refused:
+                self.clock.wait(STOP_LOOK_S)
+        raise Busy(f"{name}: told to stop, but a run still holds it; it ends before its next repair transaction")
 
-    def _fence(self, name: str, *, stop: bool) -> None:
-        self._adapter(self.projection(name).target.database).raise_fence(name, stop=stop)
+    def _fence(self, name: str, *, stop: bool) -> bool:
+        """Set or clear the kill switch in the target; False where it has none."""
+        return self._adapter(self.projection(name).target.database).raise_fence(name, stop=stop) is not None
 
     def _switch(self, name: str, state: str, reason: str) -> None:
         control = Control(state=state, reason=reason, actor=actor(), at=self.clock.now())

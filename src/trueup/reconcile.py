@@ -62,6 +62,8 @@ class Work:
     fence: str
     #: Fencing token of this run in the target; 0 where it has no fence.
     token: int = 0
+    #: Called before each unit: raises if the run must stop here, waits while it is paused.
+    border: Callable[[], None] = lambda: None
     #: Carry out a plan to the letter: rows that moved since are left alone.
     as_planned: bool = False
     size: UnitSize = field(default_factory=UnitSize)
@@ -213,6 +215,7 @@ def _unit(
     work: Work, segment: int, drift: Sequence[Suspect], *, wait: bool = False, withdraw: bool = False
 ) -> list[RowOutcome]:
     """One repair transaction, written down before it begins and after it ended."""
+    work.border()
     unit = Unit(
         id=uuid.uuid4().hex,
         fence=work.fence,

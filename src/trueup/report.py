@@ -15,7 +15,6 @@ from trueup.store.records import DecisionRow, OutcomeRow, RunRow
 
 if TYPE_CHECKING:
     from trueup.job import Job
-    from trueup.narrow import Route
     from trueup.store.standing import PlanRow
 
 
@@ -89,7 +88,6 @@ def build(
     in_flight: int,
     seconds: float,
     plan: PlanRow | None,
-    route: Route | None,
     resumed: bool,
 ) -> Report:
     """Put the ledger's figures of a run together."""
@@ -119,7 +117,7 @@ def build(
         verdict=verdict,
         reason=reason,
         guarantee=str(job.promise.guarantee),
-        strategy="" if route is None else route.strategy,
+        strategy=run.strategy,
         source_rows=counts.source_rows,
         target_rows=counts.target_rows,
         missing=kinds["missing"],

@@ -24,7 +24,7 @@ from trueup.core.plan import Segment, by_keys
 from trueup.core.states import RunState, Stage, Verdict
 from trueup.errors import BrokenRead, Interrupted, Refused, TrueupError
 from trueup.job import Job, Stop, actor, new_id
-from trueup.narrow import Route, narrow, route
+from trueup.narrow import narrow, route
 from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
@@ -53,7 +53,6 @@ class _Run:
         self.stop = stop
         self.ledger = job.ledger
         self.started = job.clock.monotonic()
-        self.route: Route | None = None
         self.row: RunRow
         self.resumed = False
         self.corrected = Corrected()
@@ -122,9 +121,8 @@ class _Run:
         return None
 
     def _start(self) -> RunRow:
-        stage, spans = Stage.NARROW, self._spans()
-        if self.job.plan is not None:
-            stage = Stage.REPAIR
+        strategy, spans = self._spans()
+        stage = Stage.NARROW if self.job.plan is None else Stage.REPAIR
         return self.ledger.start_run(
             {
                 "id": new_id("r"),
@@ -136,6 +134,7 @@ class _Run:
                 "pid": os.getpid(),
                 "actor": actor(),
                 "plan": self._plan_id(),
+                "strategy": strategy,
                 "started_at": self.job.clock.now(),
                 "keys": self.job.keys,
             },
@@ -146,14 +145,15 @@ class _Run:
     def _plan_id(self) -> str | None:
         return None if self.job.plan is None else self.job.plan.id
 
-    def _spans(self) -> list[Segment]:
+    def _spans(self) -> tuple[str, list[Segment]]:
+        """The segments of the first stage, and how they came to be, in words."""
         if self.job.plan is not None:
             keys = [item.decision.drift.key for item in self._decisions(self.job.plan.run)]
-            return [*by_keys(keys)]
+            return f"the rows of plan {self.job.plan.id}", [*by_keys(keys)]
         if self.job.keys is not None:
-            return [*by_keys(self.job.keys)]
-        self.route = route(self.job.pair)
-        return self.route.segments
+            return "explicit keys", [*by_keys(self.job.keys)]
+        chosen = route(self.job.pair)
+        return chosen.strategy, chosen.segments
 
     # --- stages --------------------------------------------------------------------------------------------------
 
@@ -231,6 +231,7 @@ class _Run:
             settle_s=self.job.settle_s,
             run=self.row.id,
             fence=self.job.name,
+            border=self._border,
         )
 
     # --- guards --------------------------------------------------------------------------------------------------
@@ -323,7 +324,6 @@ class _Run:
             in_flight=len(self.corrected.in_flight),
             seconds=self.job.clock.monotonic() - self.started,
             plan=self.plan,
-            route=self.route,
             resumed=self.resumed,
         )
         complete = self.job.keys is None and self.job.plan is None

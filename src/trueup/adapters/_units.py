@@ -24,7 +24,7 @@ from trueup.core.compare import Suspect
 from trueup.core.decide import Action, decide_now
 from trueup.core.guarantee import Protocol
 from trueup.core.plan import Keys
-from trueup.core.row import Batch, Key, Values, batch_of, decode_row, encode_row, fit
+from trueup.core.row import Batch, Key, Kind, Values, batch_of, decode_row, encode_row, fit
 from trueup.core.states import Outcome
 from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused
 
@@ -142,12 +142,14 @@ class UnitTransaction:
         }
 
     def _is(self, key: Key) -> list[sa.ColumnElement[bool]]:
-        origin = self.table.c
-        columns = self.binding.target.key
-        return [
-            origin[column.name] == self.adapter.relations.bound(column, value)
-            for column, value in zip(columns, key, strict=True)
-        ]
+        """Exactly this key. The first test may use any index, the second knows no collation that takes A for a."""
+        relations, tests = self.adapter.relations, []
+        for column, value in zip(self.binding.target.key, key, strict=True):
+            mine = self.table.c[column.name]
+            tests += [mine == relations.bound(column, value)]
+            if column.kind in (Kind.TEXT, Kind.ANY):
+                tests += [relations.ordered(column, mine) == relations.bound(column, value)]
+        return tests
 
     def _stored(self, columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
         stored = {}

@@ -57,9 +57,15 @@ def draw_report(report: Report) -> None:
     out.print(f"[bold]{report.projection}[/bold]  [{style}]{verdict.replace('_', ' ')}[/{style}]  {headline(report)}")
     if report.reason:
         out.print(f"  {report.reason}", markup=False)
-    facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows"]
-    facts += [f"{report.segments['done']} of {report.segments['planned']} segments", f"{report.seconds:.1f} s"]
-    facts += [report.guarantee, f"run {report.run}" + (" (resumed)" if report.resumed else "")]
+    facts = []
+    if report.segments["planned"]:
+        facts += [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows"]
+        facts += [f"{report.segments['done']} of {report.segments['planned']} segments"]
+    facts += [
+        f"{report.seconds:.1f} s",
+        report.guarantee,
+        f"run {report.run}" + (" (resumed)" if report.resumed else ""),
+    ]
     out.print(f"  [dim]{' · '.join(facts)}[/dim]")
     for side in ("source", "target"):
         for what, counts in (

@@ -29,6 +29,7 @@ class RunRow:
     keys: tuple[Key, ...] | None
     definition: str
     plan: str | None
+    strategy: str
     started_at: datetime
     ended_at: datetime | None
     verdict: Verdict | None
@@ -121,6 +122,7 @@ def run_row(row: sa.Row[Any]) -> RunRow:
         keys=keys,
         definition=row.definition,
         plan=row.plan,
+        strategy=row.strategy,
         started_at=started,
         ended_at=utc(row.ended_at),
         verdict=None if row.verdict is None else Verdict(row.verdict),

@@ -51,6 +51,8 @@ runs = sa.Table(
     sa.Column("actor", sa.String(200), nullable=False),
     #: The run whose decisions an `apply` carries out.
     sa.Column("plan", sa.String(40)),
+    #: How it looks for drift, in words.
+    sa.Column("strategy", sa.Text, nullable=False, default=""),
     _moment("started_at"),
     _moment("ended_at", nullable=True),
     sa.Column("verdict", sa.String(16)),
