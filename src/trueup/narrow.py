@@ -147,8 +147,14 @@ def _all_at_once(pair: Pair, segment: Segment) -> Covered:
     binding = pair.binding
     target = _whole(pair, pair.target.stream(binding, binding.target, segment, tokens=True), "target")
     source = _whole(pair, pair.source.stream(binding, binding.source, segment, tokens=False), "source")
-    counts, suspects = compare(source, target, columns=binding.columns, absent=binding.absent)
+    counts, suspects = compare(
+        source, target, columns=binding.columns, absent=binding.absent, kinds=binding.value_kinds
+    )
     return Covered(span=segment, counts=counts, suspects=suspects)
+
+
+def _compare(binding: Binding, source: Batch, target: Batch) -> tuple[Counts, list[Suspect]]:
+    return compare(source, target, columns=binding.columns, absent=binding.absent, kinds=binding.value_kinds)
 
 
 def _whole(pair: Pair, stream: Stream, side: str) -> Batch:
@@ -188,7 +194,9 @@ def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
         source.fill()
         border = min((side.last for side in (source, target) if side.last is not None), default=None)
         expected, observed = source.take(border), target.take(border)
-        found, different = compare(expected, observed, columns=binding.columns, absent=binding.absent)
+        found, different = compare(
+            expected, observed, columns=binding.columns, absent=binding.absent, kinds=binding.value_kinds
+        )
         counts += found
         suspects += different
         rows += len(expected) + len(observed)

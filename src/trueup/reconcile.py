@@ -26,8 +26,9 @@ from trueup.clock import Clock
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.confirm import LOOKS_MAX, confirm
 from trueup.core.decide import Action, Decision, decide
-from trueup.core.guarantee import Promise
+from trueup.core.guarantee import Promise, Protocol
 from trueup.core.plan import Keys, Segment, UnitSize, by_keys
+from trueup.core.projection import Writers
 from trueup.core.row import Key
 from trueup.core.states import Outcome
 from trueup.errors import DataProblem, Interrupted, StatementTimeout, Transient
@@ -72,6 +73,12 @@ class Work:
     def one_snapshot(self) -> bool:
         """One look is proof: both sides were read at the same instant, and writers commit both together."""
         return self.pair.binding.one_database and self.settle_s == 0
+
+    @property
+    def tokens_vouch(self) -> bool:
+        """A row's unchanged version proves that its source is unchanged: the snapshot that judged it still holds."""
+        writers = self.pair.binding.projection.writers
+        return self.one_snapshot and self.promise.protocol is Protocol.LOCK and writers is Writers.SAME_TRANSACTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,13 +188,29 @@ def _confirm(
 
 
 def repair(work: Work, segment: int, drift: Sequence[Suspect]) -> list[OutcomeRow]:
-    """Write what was decided, unit by unit; a row that is busy is tried again by itself."""
+    """Write what was decided, unit by unit.
+
+    Rows that have not moved since the snapshot they were judged in need no second reading of the source, and so hold
+    no lock while it is read; those that moved do. A row that is busy is tried again by itself.
+    """
+    if not work.tokens_vouch:
+        return _in_units(work, segment, drift)
+    still = [suspect for suspect in drift if suspect.observed is not None]
+    first = _in_units(work, segment, still, by_snapshot=True)
+    if work.as_planned:
+        return first + _in_units(work, segment, [suspect for suspect in drift if suspect.observed is None])
+    moved = {outcome.key for outcome in first if outcome.outcome is Outcome.CAS_LOST}
+    again = [suspect for suspect in drift if suspect.observed is None or suspect.key in moved]
+    return [outcome for outcome in first if outcome.key not in moved] + _in_units(work, segment, again)
+
+
+def _in_units(work: Work, segment: int, drift: Sequence[Suspect], *, by_snapshot: bool = False) -> list[OutcomeRow]:
     outcomes: list[OutcomeRow] = []
     waiting = list(drift)
     while waiting:
         part, waiting = waiting[: work.size.rows], waiting[work.size.rows :]
         started = work.clock.monotonic()
-        done = _unit(work, segment, part)
+        done = _unit(work, segment, part, by_snapshot=by_snapshot)
         work.size.took(len(part), work.clock.monotonic() - started)
         busy = {outcome.key for outcome in done if outcome.busy}
         outcomes += [_record(outcome) for outcome in done if not outcome.busy]
@@ -212,7 +235,13 @@ def _alone(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
 
 
 def _unit(
-    work: Work, segment: int, drift: Sequence[Suspect], *, wait: bool = False, withdraw: bool = False
+    work: Work,
+    segment: int,
+    drift: Sequence[Suspect],
+    *,
+    wait: bool = False,
+    withdraw: bool = False,
+    by_snapshot: bool = False,
 ) -> list[RowOutcome]:
     """One repair transaction, written down before it begins and after it ended."""
     work.border()
@@ -225,13 +254,14 @@ def _unit(
         as_planned=work.as_planned,
         wait=wait,
         withdraw=withdraw,
+        by_snapshot=by_snapshot,
     )
     work.ledger.open_unit(unit.id, work.run, segment, [suspect.key for suspect in drift], work.clock.now())
     try:
         outcomes = work.target.repair(work.pair.binding, unit, work.pair.source)
     except DataProblem as problem:
         _close(work, unit.id, [])
-        return _one_by_one(work, segment, drift, problem, withdraw=withdraw)
+        return _one_by_one(work, segment, drift, problem, withdraw=withdraw, by_snapshot=by_snapshot)
     except Transient as problem:
         outcomes = settle_unit(work, unit.id, drift)
         if all(outcome.outcome is Outcome.NOT_APPLIED for outcome in outcomes):
@@ -241,7 +271,7 @@ def _unit(
 
 
 def _one_by_one(
-    work: Work, segment: int, drift: Sequence[Suspect], problem: DataProblem, *, withdraw: bool
+    work: Work, segment: int, drift: Sequence[Suspect], problem: DataProblem, *, withdraw: bool, by_snapshot: bool
 ) -> list[RowOutcome]:
     """The database refused a row of the unit: find which, and repair the others."""
     if len(drift) == 1:
@@ -254,7 +284,7 @@ def _one_by_one(
     return [
         outcome
         for half in (drift[:middle], drift[middle:])
-        for outcome in _unit(work, segment, half, withdraw=withdraw)
+        for outcome in _unit(work, segment, half, withdraw=withdraw, by_snapshot=by_snapshot)
     ]
 
 

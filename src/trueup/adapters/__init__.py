@@ -87,6 +87,9 @@ class Unit:
     drift: Sequence[Suspect]
     #: Write only what was planned: a row whose target or expected value moved since is left alone.
     as_planned: bool
+    #: `drift` was read in one snapshot, by versions that change with every change of the source: a row that still has
+    #: its version may be given its expected value without reading the source again.
+    by_snapshot: bool = False
     #: Delete these rows whatever the policy says (an insert of ours whose source row went away meanwhile).
     withdraw: bool = False
     #: Wait for a locked row (up to the lock timeout) instead of passing it over. Only for units of one row.

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from trueup.adapters import Marker, Reader, RowOutcome, Unit
 from trueup.core.binding import Binding, Column
-from trueup.core.compare import Suspect
+from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import Action, decide_now
 from trueup.core.guarantee import Protocol
 from trueup.core.plan import Keys
@@ -131,7 +131,8 @@ class UnitTransaction:
 
     def _read(self, statement: sa.Select[Any], *, tokens: bool) -> Batch:
         rows = self.connection.execute(statement).fetchall()
-        return batch_of(rows, self.binding.kinds, len(self.binding.key_kinds), tokens=tokens)
+        batch = batch_of(rows, self.binding.kinds, len(self.binding.key_kinds), tokens=tokens)
+        return batch.clean(self.binding.value_kinds)
 
     def _held(self, statement: sa.Select[Any]) -> dict[Key, HeldRow]:
         batch = self._read(statement, tokens=True)
@@ -169,31 +170,39 @@ class UnitTransaction:
 
 
 def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
-    """Carry out one unit; the reading order is the protocol's."""
+    """Carry out one unit; the reading order is the protocol's.
+
+    Three ways to know what to write, each safe against its own kind of writer:
+    the source is read under the lock; or between the row's version and its lock (compare-and-set); or it was read in
+    the same snapshot as the row's version, and every writer that changes the source changes the row too.
+    """
     keys = [suspect.key for suspect in unit.drift]
-    seen: dict[Key, HeldRow] = {}
+    versions: dict[Key, str | None] = {}
     expected: dict[Key, Values] = {}
-    by_version = unit.protocol is Protocol.COMPARE_AND_SET
-    if by_version and not unit.withdraw:
+    if unit.by_snapshot or unit.withdraw:
+        versions = {suspect.key: suspect.token for suspect in unit.drift}
+        expected = {s.key: s.expected for s in unit.drift if s.expected is not None and s.kind is not DriftKind.EXTRA}
+    elif unit.protocol is Protocol.COMPARE_AND_SET:
         with adapter.reading() as connection:
-            seen = UnitTransaction(adapter, connection, binding, unit).read_target(keys)  # token first
-        expected = read_source(source, binding, keys)  # source second
+            seen = UnitTransaction(adapter, connection, binding, unit).read_target(keys)  # the version first
+        versions = {key: seen[key].token if key in seen else None for key in keys}
+        expected = read_source(source, binding, keys)  # the source second
     with adapter.writing() as connection:
         steps = UnitTransaction(adapter, connection, binding, unit)
         if adapter.markers:
             steps.hold_fence()
             steps.leave_marker()
-        made = steps.insert_placeholders(_absent_rows(unit, seen, expected, by_version=by_version))
+        made = steps.insert_placeholders(_absent_rows(unit, versions, expected))
         held = steps.lock(keys)
-        if not by_version and not unit.withdraw:
+        if not versions:
             expected = steps.read_source_here(keys) if binding.one_database else read_source(source, binding, keys)
         outcomes = []
         for suspect in unit.drift:
             now = held.get(suspect.key)
-            if unit.withdraw:
-                outcome = _withdrawn(suspect, now)
-            elif by_version and suspect.key not in made and _token(now) != _token(seen.get(suspect.key)):
+            if versions and suspect.key not in made and _token(now) != versions[suspect.key]:
                 outcome = _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
+            elif unit.withdraw:
+                outcome = _withdrawn(suspect, now)
             else:
                 before = None if suspect.key in made else now
                 outcome = _decided(binding, unit, suspect, before, expected.get(suspect.key))
@@ -208,14 +217,12 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
     return outcomes
 
 
-def _absent_rows(
-    unit: Unit, seen: dict[Key, HeldRow], expected: dict[Key, Values], *, by_version: bool
-) -> dict[Key, Values]:
+def _absent_rows(unit: Unit, versions: dict[Key, str | None], expected: dict[Key, Values]) -> dict[Key, Values]:
     """Rows to insert before locking: a row that does not exist cannot be locked."""
-    if unit.withdraw:
+    if unit.by_snapshot or unit.withdraw:
         return {}
-    if by_version:
-        return {key: values for key, values in expected.items() if key not in seen}
+    if versions:
+        return {key: values for key, values in expected.items() if versions[key] is None}
     return {s.key: s.expected for s in unit.drift if s.observed is None and s.expected is not None}
 
 
@@ -240,7 +247,7 @@ def _decided(
 
 def _withdrawn(suspect: Suspect, now: HeldRow | None) -> RowOutcome:
     """Take back a row that we inserted, if it is still ours: its source row went away meanwhile."""
-    if now is None or now.token != suspect.token or now.values != suspect.observed:
+    if now is None or now.values != suspect.observed:
         return _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
     evidence = "inserted by this run; the source row went away meanwhile"
     return RowOutcome(
@@ -288,7 +295,7 @@ def read_source(source: Reader, binding: Binding, keys: Sequence[Key]) -> dict[K
     batches = list(stream)
     if not stream.ended:
         raise BrokenRead(f"{binding.projection.name}: the source stopped before its end; nothing was written")
-    return by_key(batches)
+    return by_key(batch.clean(binding.value_kinds) for batch in batches)
 
 
 def by_key(batches: Iterable[Batch]) -> dict[Key, Values]:

@@ -47,8 +47,9 @@ CUTS_MAX = 1000
 RANGES_PAY_BELOW = 4.0
 #: Intervals whose cost is asked first; where it is far too high the others are not worth asking.
 FEW = 6
-#: Rows from which on cut points come from a sample of pages instead of all keys.
-SAMPLE_FROM_ROWS = 500_000
+#: Cut points of a table that is larger than this come from a sample of its pages.
+SAMPLE_PAGES_MIN = 1000
+PAGES_PER_CUT = 10
 
 _KINDS = {
     "bool": Kind.BOOLEAN,
@@ -294,12 +295,13 @@ class PostgresqlAdapter(SqlAdapter):
             return []
         quote = connection.dialect.identifier_preparer.format_table
         table = self.relations.table(side)
-        rows = connection.execute(
-            sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": quote(table)}
+        pages = connection.execute(
+            sa.text("SELECT relpages FROM pg_class WHERE oid = to_regclass(:name)"), {"name": quote(table)}
         ).scalar_one()
         origin: sa.FromClause = table
-        if rows > SAMPLE_FROM_ROWS:
-            origin = sa.tablesample(table, sa.func.system(min(100.0, 100.0 * wanted * 100 / rows)), seed=sa.literal(1))
+        enough = max(PAGES_PER_CUT * wanted, SAMPLE_PAGES_MIN)
+        if pages > 2 * enough:
+            origin = sa.tablesample(table, sa.func.system(100.0 * enough / pages), seed=sa.literal(1))
         keys = [origin.c[column.name] for column in side.key]
         ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
         bucket = sa.func.ntile(wanted).over(order_by=ordered).label("bucket")

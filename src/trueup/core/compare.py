@@ -8,10 +8,11 @@ multisets of their rows.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from trueup.core.row import Batch, Key, Values
+from trueup.core.row import Batch, Key, Kind, Values
 
 
 class DriftKind(StrEnum):
@@ -111,14 +112,20 @@ def classify(expected: Values | None, observed: Values | None, absent: Values | 
 
 
 def compare(
-    source: Batch, target: Batch, *, columns: tuple[str, ...], absent: Values | None
+    source: Batch, target: Batch, *, columns: tuple[str, ...], absent: Values | None, kinds: Sequence[Kind] = ()
 ) -> tuple[Counts, list[Suspect]]:
-    """Compare two batches that cover the same keys."""
+    """Compare two batches that cover the same keys.
+
+    `kinds` of the compared columns are given where values may be spelled differently on the two sides; they are brought
+    into one spelling only where the columns are not equal as they are.
+    """
     counts = Counts(source_rows=len(source), target_rows=len(target))
     if source.keys == target.keys and source.values == target.values and not _repeats(source):
         _count_nulls(counts, source, target)
         return counts, []
     _count_nulls(counts, source, target)
+    if kinds:
+        source, target = source.clean(kinds), target.clean(kinds)
     width = len(source.keys)
     source_rows = list(zip(*source.keys, *source.values, strict=True))
     target_rows = list(zip(*target.keys, *target.values, strict=True))

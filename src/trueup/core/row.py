@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -164,7 +164,7 @@ class Batch:
 
     #: One list for each key part, canonical.
     keys: tuple[list[Value], ...]
-    #: One list for each compared column, canonical.
+    #: One list for each compared column, as the driver gave them: most are equal as they are, and need no other form.
     values: tuple[list[Value], ...]
     #: Row versions of the target ("" where the database has none); None when nobody asked.
     tokens: list[str] | None = None
@@ -183,6 +183,11 @@ class Batch:
             tokens=None if self.tokens is None else self.tokens[start:end],
         )
 
+    def clean(self, kinds: Sequence[Kind]) -> Batch:
+        """The same rows with canonical values."""
+        values = tuple(canonical(kind, column) for kind, column in zip(kinds, self.values, strict=True))
+        return replace(self, values=values)
+
     def __add__(self, other: Batch) -> Batch:
         return Batch(
             keys=tuple(a + b for a, b in zip(self.keys, other.keys, strict=True)),
@@ -192,13 +197,12 @@ class Batch:
 
 
 def batch_of(rows: Sequence[Sequence[Value]], kinds: Sequence[Kind], key_width: int, *, tokens: bool) -> Batch:
-    """Rows (key parts, then values, then the token where `tokens`) turned into canonical columns."""
+    """Rows (key parts, then values, then the token where `tokens`) turned into columns, the keys canonical."""
     width = len(kinds) + tokens
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-    clean = [canonical(kind, column) for kind, column in zip(kinds, columns, strict=False)]
     return Batch(
-        keys=tuple(clean[:key_width]),
-        values=tuple(clean[key_width:]),
+        keys=tuple(canonical(kind, column) for kind, column in zip(kinds[:key_width], columns, strict=False)),
+        values=tuple(columns[key_width : len(kinds)]),
         tokens=columns[-1] if tokens else None,
     )
 
