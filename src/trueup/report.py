@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trueup.core.compare import Suspect, mask
 from trueup.core.row import present
 from trueup.core.states import EXIT_CODES, Outcome, Verdict
-from trueup.store.records import DecisionRow, OutcomeRow, RunRow
+from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
 
 if TYPE_CHECKING:
     from trueup.job import Job
@@ -85,6 +85,7 @@ def build(
     reason: str,
     decisions: Sequence[DecisionRow],
     left: Sequence[tuple[Suspect, str]],
+    seen: Narrowed,
     in_flight: int,
     seconds: float,
     plan: PlanRow | None,
@@ -92,7 +93,7 @@ def build(
 ) -> Report:
     """Put the ledger's figures of a run together."""
     binding = job.pair.binding
-    counts, done, planned = job.ledger.narrowed(run.id)
+    counts = seen.counts
     tallies = job.ledger.tallies(run.id)
     outcomes = job.ledger.outcomes(run.id)
     kinds = Counter(str(item.decision.drift.kind) for item in decisions)
@@ -131,7 +132,7 @@ def build(
         left=len(still_wrong),
         duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
         null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
-        segments={"planned": planned, "done": done},
+        segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, decisions, final),
         plan="" if plan is None else plan.id,

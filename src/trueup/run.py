@@ -22,13 +22,13 @@ from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Segment, by_keys
 from trueup.core.states import RunState, Stage, Verdict
-from trueup.errors import BrokenRead, Interrupted, Refused, TrueupError
+from trueup.errors import BrokenRead, Interrupted, Refused, StatementTimeout, Transient, TrueupError
 from trueup.job import Job, Stop, actor, new_id
 from trueup.narrow import narrow, route
-from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
+from trueup.reconcile import READ_PAUSE_S, READ_TRIES, Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
-from trueup.store.records import DecisionRow, RunRow
+from trueup.store.records import DecisionRow, Narrowed, RunRow, SegmentRow
 from trueup.store.standing import Control, PlanRow
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
@@ -54,6 +54,7 @@ class _Run:
         self.ledger = job.ledger
         self.started = job.clock.monotonic()
         self.row: RunRow
+        self.seen: Narrowed
         self.resumed = False
         self.corrected = Corrected()
         self.plan: PlanRow | None = job.plan
@@ -79,10 +80,10 @@ class _Run:
             raise
 
     def _stages(self) -> Report:
+        self.seen = self.ledger.narrowed(self.row.id)
         if self.row.stage is Stage.NARROW:
             self._narrow()
-            counts, _, _ = self.ledger.narrowed(self.row.id)
-            why = self._source_collapsed(counts)
+            why = self._source_collapsed(self.seen.counts)
             if why:
                 return self._refuse(why)
             self._enter(Stage.CONFIRM)
@@ -162,20 +163,31 @@ class _Run:
         self.row = replace(self.row, stage=stage)
 
     def _narrow(self) -> None:
-        counts, done, planned = self.ledger.narrowed(self.row.id)
-        for segment in self.ledger.open_segments(self.row.id, Stage.NARROW):
-            rest = segment
+        """Look at each segment. The ledger knows what is still open: after a broken read it is asked again."""
+        tries = READ_TRIES
+        while segment := self.ledger.next_segment(self.row.id, Stage.NARROW):
             self._border()
-            for covered in narrow(self.job.pair, segment.span):
-                self.ledger.commit_narrowed(
-                    rest, covered.span, covered.rest, covered.counts, covered.suspects, self.job.clock.now()
-                )
-                counts += covered.counts
-                if covered.rest is not None:
-                    rest, planned = replace(rest, span=covered.rest), planned + 1
-                    self._border()
-                done += 1
-                self.job.progress.narrowed(done, planned, counts)
+            try:
+                self._look_at(segment)
+                tries = READ_TRIES
+            except StatementTimeout:
+                raise
+            except Transient:
+                tries -= 1
+                if not tries or self.job.clock.wait(READ_PAUSE_S):
+                    raise
+
+    def _look_at(self, segment: SegmentRow) -> None:
+        for covered in narrow(self.job.pair, segment.span):
+            room = max(DIFFERENCES_MAX - self.seen.counts.differing, 0)  # beyond it rows are counted, not kept
+            now = self.job.clock.now()
+            kept = covered.suspects[:room]
+            self.ledger.commit_narrowed(segment, covered.span, covered.rest, covered.counts, kept, now)
+            self.seen.add(covered.counts, split=covered.rest is not None)
+            self.job.progress.narrowed(self.seen.done, self.seen.planned, self.seen.counts)
+            if covered.rest is not None:
+                segment = replace(segment, span=covered.rest)
+                self._border()
 
     def _confirm(self) -> None:
         work = self._work()
@@ -184,7 +196,6 @@ class _Run:
             self._border()
             self.job.progress.confirming(at, len(segments), self.job.settle_s)
             examined = examine(work, segment)
-            self._border()  # a wait that was interrupted has confirmed nothing
             tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight)}
             self.ledger.commit_confirmed(segment, examined.decisions, tallies)
 
@@ -244,7 +255,7 @@ class _Run:
 
     def _judged(self) -> str:
         """Why what was decided may not be written; empty if it may."""
-        counts, _, _ = self.ledger.narrowed(self.row.id)
+        counts = self.seen.counts
         decisions = [item.decision for item in self._decisions(self.row.id)]
         writing, deletes = changes(decisions)
         if counts.differing > DIFFERENCES_MAX:
@@ -289,14 +300,15 @@ class _Run:
         return self._report(Verdict.REFUSED, why, RunState.REFUSED)
 
     def _finish(self) -> Report:
-        _, done, planned = self.ledger.narrowed(self.row.id)
-        if self.job.plan is None and done != planned:
-            raise BrokenRead(f"{self.job.name}: {done} of {planned} segments were compared; this cannot be an answer")
+        if self.seen.done != self.seen.planned:
+            raise BrokenRead(
+                f"{self.job.name}: {self.seen.done} of {self.seen.planned} segments were compared; this cannot be an answer"
+            )
         verdict, why = self._verdict()
         return self._report(verdict, why, RunState.DONE)
 
     def _verdict(self) -> tuple[Verdict, str]:
-        counts, _, _ = self.ledger.narrowed(self.row.id)
+        counts = self.seen.counts
         decisions = self._decisions(self._decided_in())
         if self.job.writes:
             if self.corrected.left or self._left_before():
@@ -321,6 +333,7 @@ class _Run:
             reason=why,
             decisions=decisions,
             left=self.corrected.left,
+            seen=self.seen,
             in_flight=len(self.corrected.in_flight),
             seconds=self.job.clock.monotonic() - self.started,
             plan=self.plan,

@@ -266,8 +266,9 @@ class PostgresqlAdapter(SqlAdapter):
         with self.reading() as connection:
 
             def cost(segment: Segment) -> float:
-                statement: Any = self.comparison(binding, segment)
-                if not joined:
+                if joined:
+                    statement: Any = self.comparison(binding, segment)
+                else:  # the other side lives elsewhere: its columns mean nothing here
                     statement = self.relations.rows(of[0], segment, tokens=False, order=True)
                 (plan,) = self.explain(connection, "EXPLAIN (FORMAT JSON)", statement)
                 return float(plan[0][0]["Plan"]["Total Cost"])

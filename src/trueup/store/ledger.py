@@ -26,6 +26,7 @@ from trueup.errors import ConfigError, ConnectionFailed
 from trueup.store import schema as t
 from trueup.store.records import (
     DecisionRow,
+    Narrowed,
     OutcomeRow,
     RunRow,
     SegmentRow,
@@ -186,13 +187,15 @@ class Ledger:
     # --- segments ------------------------------------------------------------------------------------------------
 
     def open_segments(self, run: str, stage: Stage) -> list[SegmentRow]:
-        statement = (
-            sa.select(t.segments)
-            .where(t.segments.c.run == run, t.segments.c.stage == stage, t.segments.c.state == "open")
-            .order_by(t.segments.c.id)
-        )
+        """Segments of a stage that are still to be done, in order."""
         with self.engine.connect() as c:
-            return [segment_row(row) for row in c.execute(statement)]
+            return [segment_row(row) for row in c.execute(_open(run, stage))]
+
+    def next_segment(self, run: str, stage: Stage) -> SegmentRow | None:
+        """The first of them."""
+        with self.engine.connect() as c:
+            row = c.execute(_open(run, stage).limit(1)).one_or_none()
+        return None if row is None else segment_row(row)
 
     def commit_narrowed(
         self,
@@ -222,27 +225,19 @@ class Ledger:
                 keys = plan.Keys(keys=tuple(suspect.key for suspect in part))
                 self._add_segment(c, segment.run, Stage.CONFIRM, keys, suspects=part, at=at)
 
-    def narrowed(self, run: str) -> tuple[Counts, int, int]:
-        """Sum of what the narrowing counted; segments done, and planned."""
-        total, done, planned = Counts(), 0, 0
+    def narrowed(self, run: str) -> Narrowed:
+        """What the narrowing of a run has covered so far."""
+        found = Narrowed()
+        statement = sa.select(t.segments.c.counts, t.segments.c.state).where(
+            t.segments.c.run == run, t.segments.c.stage == Stage.NARROW
+        )
         with self.engine.connect() as c:
-            for row in c.execute(
-                sa.select(t.segments.c.counts, t.segments.c.state).where(
-                    t.segments.c.run == run, t.segments.c.stage == Stage.NARROW
-                )
-            ):
-                planned += 1
+            for row in c.execute(statement):
+                found.planned += 1
                 if row.state == "done":
-                    done += 1
-                    total += Counts(**json.loads(row.counts))
-        return total, done, planned
-
-    def suspects_open(self, run: str) -> int:
-        with self.engine.connect() as c:
-            segments = c.execute(
-                sa.select(t.segments.c.span).where(t.segments.c.run == run, t.segments.c.stage == Stage.CONFIRM)
-            ).scalars()
-            return sum(len(json.loads(span)["keys"]) for span in segments)
+                    found.done += 1
+                    found.counts += Counts(**json.loads(row.counts))
+        return found
 
     def commit_confirmed(self, segment: SegmentRow, decisions: Sequence[Decision], tallies: dict[str, int]) -> None:
         """Checkpoint, and *intend*: what is to be done, with before-images, before anything is done."""
@@ -360,6 +355,11 @@ class Ledger:
         with self.engine.connect() as c:
             rows = c.execute(sa.select(t.outcomes).where(t.outcomes.c.run == run).order_by(t.outcomes.c.id)).all()
         return [outcome_row(row) for row in rows]
+
+
+def _open(run: str, stage: Stage) -> sa.Select[Any]:
+    mine = (t.segments.c.run == run) & (t.segments.c.stage == stage)
+    return sa.select(t.segments).where(mine, t.segments.c.state == "open").order_by(t.segments.c.id)
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from trueup.core import plan
-from trueup.core.compare import DriftKind, Suspect
+from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
 from trueup.core.row import Key, decode_row, encode_row
 from trueup.core.states import Outcome, RunState, Stage, Verdict
@@ -47,6 +47,23 @@ class SegmentRow:
     span: plan.Segment
     suspects: list[Suspect]
     looked_at: datetime | None
+
+
+@dataclass(kw_only=True, slots=True)
+class Narrowed:
+    """How far the narrowing of a run has come."""
+
+    counts: Counts = field(default_factory=Counts)
+    #: Segments that were compared completely.
+    done: int = 0
+    #: Segments there are: more when one is split while it is read.
+    planned: int = 0
+
+    def add(self, counts: Counts, *, split: bool) -> None:
+        """One more segment is done; `split`: it is a part of one, and the rest is still to be done."""
+        self.counts += counts
+        self.done += 1
+        self.planned += split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
