@@ -40,9 +40,7 @@ def main() -> int:
         out.write(data)
     TARGET.write_bytes(packed.getvalue())
     rows = data.count(b"\n") - 1
-    print(
-        f"{rows} rows, {len(data)} bytes, {len(packed.getvalue())} packed, {hashlib.sha256(data).hexdigest()}"
-    )
+    print(f"{rows} rows, {len(data)} bytes, {len(packed.getvalue())} packed, {hashlib.sha256(data).hexdigest()}")
     return 0
 
 

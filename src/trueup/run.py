@@ -301,9 +301,8 @@ class _Run:
 
     def _finish(self) -> Report:
         if self.seen.done != self.seen.planned:
-            raise BrokenRead(
-                f"{self.job.name}: {self.seen.done} of {self.seen.planned} segments were compared; this cannot be an answer"
-            )
+            share = f"{self.seen.done} of {self.seen.planned} segments"
+            raise BrokenRead(f"{self.job.name}: {share} were compared; this cannot be an answer")
         verdict, why = self._verdict()
         return self._report(verdict, why, RunState.DONE)
 
