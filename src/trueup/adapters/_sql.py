@@ -30,7 +30,7 @@ from trueup.adapters._relations import Expression, Relations, user_query
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action
-from trueup.core.plan import Everything, Keys, NullKeys, Segment
+from trueup.core.plan import Keys, NullKeys, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
 from trueup.errors import ConfigError, DesignProblem, TrueupError
@@ -204,10 +204,6 @@ class SqlAdapter(ABC):
         ordered = getattr(compiled, "positiontup", None)
         parameters = tuple(values[name] for name in ordered) if ordered is not None else values
         return connection.exec_driver_sql(f"{prefix} {compiled.string}", parameters).fetchall()
-
-    def rows_in(self, connection: sa.Connection, side: BoundSide, segment: Segment | None = None) -> int:
-        statement = self.relations.rows(side, segment or Everything(), tokens=False, order=False).subquery("r")
-        return int(connection.execute(sa.select(sa.func.count()).select_from(statement)).scalar_one())
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -290,11 +290,6 @@ class Ledger:
                 t.segments.update().where(t.segments.c.id == segment).values(state="done", counts=json.dumps(tallies))
             )
 
-    def add_segments(self, run: str, stage: Stage, spans: Sequence[plan.Segment]) -> None:
-        with self.begin() as c:
-            for span in spans:
-                self._add_segment(c, run, stage, span)
-
     # --- decisions, units, outcomes --------------------------------------------------------------------------------
 
     def decisions(self, run: str, segment: int | None = None) -> list[DecisionRow]:
