@@ -69,16 +69,18 @@ class Work:
     as_planned: bool = False
     size: UnitSize = field(default_factory=UnitSize)
 
-    @property
-    def one_snapshot(self) -> bool:
+    def proven(self, suspect: Suspect) -> bool:
         """One look is proof: both sides were read at the same instant, and writers commit both together."""
-        return self.pair.binding.one_database and self.settle_s == 0
+        return suspect.instant and self.settle_s == 0
 
-    @property
-    def tokens_vouch(self) -> bool:
-        """A row's unchanged version proves that its source is unchanged: the snapshot that judged it still holds."""
+    def vouched(self, suspect: Suspect) -> bool:
+        """The row's version, if it is unchanged, proves that its source is: what was read with it still holds.
+
+        That needs a row, and writers that change it whenever they change its source.
+        """
         writers = self.pair.binding.projection.writers
-        return self.one_snapshot and self.promise.protocol is Protocol.LOCK and writers is Writers.SAME_TRANSACTION
+        together = self.promise.protocol is Protocol.LOCK and writers is Writers.SAME_TRANSACTION
+        return together and self.proven(suspect) and suspect.observed is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,11 +109,8 @@ def examine(work: Work, segment: SegmentRow) -> Examined:
     """Suspects of one segment -> decisions."""
     suspects = segment.suspects
     seen_at = segment.looked_at or work.clock.now()
-    if work.one_snapshot:
-        drift, resolved, moving = suspects, list[Key](), list[Suspect]()
-    else:
-        age_s = (work.clock.now() - seen_at) / timedelta(seconds=1)
-        drift, resolved, moving = _confirm(work, suspects, first_wait_s=work.settle_s - age_s)
+    age_s = (work.clock.now() - seen_at) / timedelta(seconds=1)
+    drift, resolved, moving = _confirm(work, suspects, first_wait_s=work.settle_s - age_s)
     decisions = [decide(row, work.pair.binding.projection) for row in drift]
     return Examined(decisions=decisions, resolved=resolved, in_flight=moving)
 
@@ -168,9 +167,9 @@ def _confirm(
     work: Work, suspects: Sequence[Suspect], *, first_wait_s: float
 ) -> tuple[list[Suspect], list[Key], list[Suspect]]:
     """Look again until every suspect is drift or resolved, or was seen moving often enough."""
-    drift: list[Suspect] = []
+    drift = [suspect for suspect in suspects if work.proven(suspect)]
     resolved: list[Key] = []
-    moving = list(suspects)
+    moving = [suspect for suspect in suspects if not work.proven(suspect)]
     wait_s = first_wait_s
     for _ in range(LOOKS_MAX - 1):
         if not moving:
@@ -193,15 +192,12 @@ def repair(work: Work, segment: int, drift: Sequence[Suspect]) -> list[OutcomeRo
     Rows that have not moved since the snapshot they were judged in need no second reading of the source, and so hold
     no lock while it is read; those that moved do. A row that is busy is tried again by itself.
     """
-    if not work.tokens_vouch:
-        return _in_units(work, segment, drift)
-    still = [suspect for suspect in drift if suspect.observed is not None]
-    first = _in_units(work, segment, still, by_snapshot=True)
-    if work.as_planned:
-        return first + _in_units(work, segment, [suspect for suspect in drift if suspect.observed is None])
-    moved = {outcome.key for outcome in first if outcome.outcome is Outcome.CAS_LOST}
-    again = [suspect for suspect in drift if suspect.observed is None or suspect.key in moved]
-    return [outcome for outcome in first if outcome.key not in moved] + _in_units(work, segment, again)
+    done = _in_units(work, segment, [suspect for suspect in drift if work.vouched(suspect)], by_snapshot=True)
+    moved = set[Key]()
+    if not work.as_planned:
+        moved = {outcome.key for outcome in done if outcome.outcome is Outcome.CAS_LOST}
+    others = [suspect for suspect in drift if suspect.key in moved or not work.vouched(suspect)]
+    return [outcome for outcome in done if outcome.key not in moved] + _in_units(work, segment, others)
 
 
 def _in_units(work: Work, segment: int, drift: Sequence[Suspect], *, by_snapshot: bool = False) -> list[OutcomeRow]:
@@ -344,8 +340,6 @@ def verify(
         differing.update({ghost.key: ghost for ghost in ghosts})
         still = look(work, [ghost.key for ghost in ghosts])
         differing = {key: suspect for key, suspect in differing.items() if key in still or suspect not in ghosts}
-    if work.one_snapshot or not differing:
-        return list(differing.values()), []
     drift, _, moving = _confirm(work, list(differing.values()), first_wait_s=work.settle_s)
     return drift, moving
 

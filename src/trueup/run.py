@@ -313,9 +313,13 @@ class _Run:
             if self.corrected.left or self._left_before():
                 return Verdict.DRIFT, ""
             return (Verdict.REPAIRED if decisions else Verdict.IN_SYNC), ""
-        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self._work().one_snapshot:
+        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self._one_look():
             return Verdict.INCONCLUSIVE, f"at least {len(decisions):,} rows differ; too many to look at each again"
         return (Verdict.DRIFT if decisions or counts.differing > DIFFERENCES_MAX else Verdict.IN_SYNC), ""
+
+    def _one_look(self) -> bool:
+        """One look at a row is proof, so what was counted is drift."""
+        return self.job.settle_s == 0 and self.job.pair.binding.one_database
 
     def _left_before(self) -> bool:
         """A resumed run also answers for what it left wrong before it was interrupted."""

@@ -313,6 +313,7 @@ def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
                 expected=expected[at] if there else binding.absent,
                 observed=observed[at] if here else None,
                 token=tokens[at] or "",
+                instant=True,
             )
         )
     return Look(counts=counts, suspects=suspects)

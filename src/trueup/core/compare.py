@@ -35,6 +35,8 @@ class Suspect:
     observed: Values | None
     #: Row version of `observed`, where the target's database has one.
     token: str = ""
+    #: Both values and the token were read at the same instant, by one statement.
+    instant: bool = False
     #: Rows with this key on the source / target side, where that is not at most one: such a key cannot be repaired.
     copies: tuple[int, int] | None = None
 

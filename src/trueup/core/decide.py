@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from trueup.core.compare import DriftKind, Suspect, classify
@@ -89,7 +90,7 @@ def collapsed(source_rows: int, target_rows: int, source_rows_before: int | None
     An empty or shrunken answer is far more often a broken read, a wrong schema or a failed load than the truth.
     """
     reference = target_rows if source_rows_before is None else source_rows_before
-    if not reference or source_rows >= reference * limits.collapse:
+    if not reference or source_rows >= _part(reference, limits.collapse):
         return ""
     against = "rows in the target" if source_rows_before is None else "at the last complete run"
     return (
@@ -105,7 +106,7 @@ def judge(totals: Totals, limits: Limits) -> str:
         return believed
     rows = max(totals.source_rows, totals.target_rows, 1)
     many = totals.drift >= limits.share_from
-    if many and totals.drift > rows * MOST_ROWS and totals.changes > rows * limits.share:
+    if many and totals.drift > rows * MOST_ROWS and totals.changes > _part(rows, limits.share):
         return (
             f"most rows differ ({totals.drift:,} of {rows:,}): check the definition of the projection before its data. "
             f"If it is right, raise limits.share and limits.rows"
@@ -114,9 +115,14 @@ def judge(totals: Totals, limits: Limits) -> str:
         return f"{totals.deletes:,} rows would be deleted; limits.deletes = {limits.deletes:,}"
     if totals.changes > limits.rows:
         return f"{totals.changes:,} rows would be changed; limits.rows = {limits.rows:,}"
-    if many and totals.changes > rows * limits.share:
+    if many and totals.changes > _part(rows, limits.share):
         return f"{totals.changes:,} of {rows:,} rows would be changed; limits.share = {limits.share:.1%}"
     return ""
+
+
+def _part(rows: int, share: float) -> Decimal:
+    """`share` of `rows`, exactly: in floats 29% of 100 is a little less than 29."""
+    return rows * Decimal(repr(share))
 
 
 def changes(decisions: Sequence[Decision]) -> tuple[int, int]:

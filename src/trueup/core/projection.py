@@ -35,7 +35,7 @@ def parse_share(value: object) -> float:
     """A share between 0 and 1 from "5%" or 0.05; ValueError otherwise."""
     text = str(value).strip()
     try:
-        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        share = float(text[:-1].rstrip() + "e-2" if text.endswith("%") else text)
     except ValueError:
         raise ValueError(f"{value!r} is not a share; write it like '5%' or 0.05") from None
     if not 0 <= share <= 1:

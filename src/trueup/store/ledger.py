@@ -265,6 +265,7 @@ class Ledger:
                         "before": json_or_none(item.drift.observed),
                         "after": json_or_none(item.drift.expected),
                         "token": item.drift.token,
+                        "instant": item.drift.instant,
                         "copies": None if item.drift.copies is None else json.dumps(item.drift.copies),
                     }
                     for item in decisions

@@ -111,6 +111,7 @@ def suspect_to_json(suspect: Suspect) -> dict[str, Any]:
         "expected": encode_row(suspect.expected),
         "observed": encode_row(suspect.observed),
         "token": suspect.token,
+        "instant": suspect.instant,
         "copies": suspect.copies,
     }
 
@@ -122,6 +123,7 @@ def _suspect(data: dict[str, Any]) -> Suspect:
         expected=decode_row(data["expected"]),
         observed=decode_row(data["observed"]),
         token=data["token"],
+        instant=data["instant"],
         copies=None if data["copies"] is None else (data["copies"][0], data["copies"][1]),
     )
 
@@ -167,6 +169,7 @@ def decision_row(row: sa.Row[Any]) -> DecisionRow:
         expected=row_or_none(row.after),
         observed=row_or_none(row.before),
         token=row.token,
+        instant=row.instant,
         copies=None if copies is None else (copies[0], copies[1]),
     )
     decision = Decision(drift=drift, action=Action(row.action), reason=row.reason)

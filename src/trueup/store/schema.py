@@ -94,6 +94,7 @@ decisions = sa.Table(
     sa.Column("before", sa.Text),
     sa.Column("after", sa.Text),
     sa.Column("token", sa.String(40), nullable=False, default=""),
+    sa.Column("instant", sa.Boolean, nullable=False, default=False),
     sa.Column("copies", sa.String(40)),
     sa.Index(None, "run", "segment"),
 )
