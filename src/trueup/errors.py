@@ -10,6 +10,7 @@
     ├── DataProblem           this row or value cannot be handled: go on without it
     ├── DesignProblem         the declaration does not fit what the database does: stop the run
     │   └── BrokenRead        a read did not prove that it reached its end
+    ├── LedgerFailed          our own records cannot be kept: do nothing that is not recorded
     ├── Refused               a limit, a guard or a person said no                     exit 4
     └── Interrupted           stopped on request; the run can be resumed
 
@@ -65,6 +66,10 @@ class DesignProblem(TrueupError):
 
 class BrokenRead(DesignProblem):
     """A read did not prove that it reached its end, so what it returned counts for nothing."""
+
+
+class LedgerFailed(TrueupError):
+    """The ledger cannot be read or written. Nothing was done that it does not know of."""
 
 
 class Refused(TrueupError):

@@ -8,6 +8,7 @@ All drift is known before anything is written: limits and guards judge the whole
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Segment, by_keys
 from trueup.core.states import RunState, Stage, Verdict
-from trueup.errors import BrokenRead, Interrupted, Refused, StatementTimeout, Transient, TrueupError
+from trueup.errors import BrokenRead, Interrupted, LedgerFailed, Refused, StatementTimeout, Transient, TrueupError
 from trueup.job import Job, Stop, actor, new_id
 from trueup.narrow import narrow, route
 from trueup.reconcile import READ_PAUSE_S, READ_TRIES, Corrected, Work, correct, examine, keys_of, recover
@@ -69,15 +70,17 @@ class _Run:
         self.row = self._resume() or self._start()
         try:
             return self._stages()
-        except (Interrupted, KeyboardInterrupt) as asked:
-            self._end(RunState.INTERRUPTED, reason=str(asked) or "interrupted")
-            raise
-        except Refused as refusal:
-            self._end(RunState.INTERRUPTED, reason=str(refusal))
+        except (Interrupted, KeyboardInterrupt, Refused) as asked:
+            self._break_off(RunState.INTERRUPTED, str(asked) or "interrupted")
             raise
         except TrueupError as error:
-            self._end(RunState.FAILED, reason=str(error))
+            self._break_off(RunState.FAILED, str(error))
             raise
+
+    def _break_off(self, state: RunState, why: str) -> None:
+        """Say in the ledger why the run ended early. Where even that fails, the next run finds it unfinished."""
+        with contextlib.suppress(LedgerFailed):
+            self._end(state, reason=why)
 
     def _stages(self) -> Report:
         self.seen = self.ledger.narrowed(self.row.id)

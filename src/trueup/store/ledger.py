@@ -22,7 +22,7 @@ from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Decision
 from trueup.core.row import Key, decode_row, encode_row
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
-from trueup.errors import ConfigError, ConnectionFailed
+from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
 from trueup.store import schema as t
 from trueup.store.records import (
     DecisionRow,
@@ -91,8 +91,27 @@ class Ledger:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        with self.engine.begin() as connection:
+        """A transaction that commits at the end. Raises LedgerFailed."""
+        with self._told(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read with. Raises LedgerFailed."""
+        with self._told(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            words = " ".join(str(getattr(error, "orig", None) or error).split())
+            where = self.url.render_as_string(hide_password=True)
+            raise LedgerFailed(
+                f"the ledger ({where}) failed: {words}. Nothing was done that it does not know of; "
+                f"mend it (space, permissions, connection) and run again"
+            ) from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -143,7 +162,7 @@ class Ledger:
         return int(key[0])
 
     def run(self, run: str) -> RunRow:
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return run_row(c.execute(sa.select(t.runs).where(t.runs.c.id == run)).one())
 
     def unfinished(self, projection: str) -> list[RunRow]:
@@ -153,7 +172,7 @@ class Ledger:
             .where(t.runs.c.projection == projection, t.runs.c.state.in_([str(state) for state in RESUMABLE]))
             .order_by(t.runs.c.started_at.desc())
         )
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return [run_row(row) for row in c.execute(statement)]
 
     def last_source_rows(self, projection: str, definition: str) -> int | None:
@@ -169,7 +188,7 @@ class Ledger:
             .order_by(t.runs.c.ended_at.desc())
             .limit(1)
         )
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return c.execute(statement).scalar()
 
     def set_stage(self, run: RunRow, stage: Stage) -> None:
@@ -188,12 +207,12 @@ class Ledger:
 
     def open_segments(self, run: str, stage: Stage) -> list[SegmentRow]:
         """Segments of a stage that are still to be done, in order."""
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return [segment_row(row) for row in c.execute(_open(run, stage))]
 
     def next_segment(self, run: str, stage: Stage) -> SegmentRow | None:
         """The first of them."""
-        with self.engine.connect() as c:
+        with self.reading() as c:
             row = c.execute(_open(run, stage).limit(1)).one_or_none()
         return None if row is None else segment_row(row)
 
@@ -231,7 +250,7 @@ class Ledger:
         statement = sa.select(t.segments.c.counts, t.segments.c.state).where(
             t.segments.c.run == run, t.segments.c.stage == Stage.NARROW
         )
-        with self.engine.connect() as c:
+        with self.reading() as c:
             for row in c.execute(statement):
                 found.planned += 1
                 if row.state == "done":
@@ -275,7 +294,7 @@ class Ledger:
     def tallies(self, run: str) -> dict[str, int]:
         """Sum of what confirming tallied: resolved, in_flight."""
         total: dict[str, int] = {}
-        with self.engine.connect() as c:
+        with self.reading() as c:
             for text in c.execute(
                 sa.select(t.segments.c.counts).where(
                     t.segments.c.run == run, t.segments.c.stage == Stage.CONFIRM, t.segments.c.counts.is_not(None)
@@ -297,7 +316,7 @@ class Ledger:
         statement = sa.select(t.decisions).where(t.decisions.c.run == run).order_by(t.decisions.c.id)
         if segment is not None:
             statement = statement.where(t.decisions.c.segment == segment)
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return [decision_row(row) for row in c.execute(statement)]
 
     def open_unit(self, unit: str, run: str, segment: int, keys: Sequence[Key], at: datetime) -> None:
@@ -341,14 +360,14 @@ class Ledger:
             .join(t.runs, t.runs.c.id == t.units.c.run)
             .where(t.runs.c.projection == projection, t.units.c.closed_at.is_(None))
         )
-        with self.engine.connect() as c:
+        with self.reading() as c:
             return [
                 (row.id, row.run, row.segment, [decode_row(key) or () for key in json.loads(row.keys)])
                 for row in c.execute(statement)
             ]
 
     def outcomes(self, run: str) -> list[OutcomeRow]:
-        with self.engine.connect() as c:
+        with self.reading() as c:
             rows = c.execute(sa.select(t.outcomes).where(t.outcomes.c.run == run).order_by(t.outcomes.c.id)).all()
         return [outcome_row(row) for row in rows]
 

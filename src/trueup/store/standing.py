@@ -101,7 +101,7 @@ class Standing:
         )
         if limit:
             statement = statement.limit(limit)
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             return [_drift_row(row) for row in c.execute(statement)]
 
     def drift_count(self, projection: str) -> tuple[int, datetime | None]:
@@ -109,7 +109,7 @@ class Standing:
         statement = sa.select(sa.func.count(), sa.func.min(t.drift.c.first_seen)).where(
             t.drift.c.projection == projection
         )
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             count, oldest = c.execute(statement).one()
         return int(count), utc(oldest)
 
@@ -128,7 +128,7 @@ class Standing:
         return row
 
     def plan(self, plan: str) -> PlanRow | None:
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             row = c.execute(sa.select(t.plans).where(t.plans.c.id == plan)).one_or_none()
         if row is None:
             return None
@@ -145,7 +145,7 @@ class Standing:
     # --- switches --------------------------------------------------------------------------------------------------
 
     def control(self, projection: str) -> Control:
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             row = c.execute(sa.select(t.controls).where(t.controls.c.projection == projection)).one_or_none()
         if row is None:
             return Control(state="running")
@@ -165,11 +165,11 @@ class Standing:
         statement = sa.select(t.runs).order_by(t.runs.c.started_at.desc()).limit(limit)
         if projection is not None:
             statement = statement.where(t.runs.c.projection == projection)
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             return [run_row(row) for row in c.execute(statement)]
 
     def find_run(self, run: str) -> RunRow | None:
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             row = c.execute(sa.select(t.runs).where(t.runs.c.id == run)).one_or_none()
         return None if row is None else run_row(row)
 
@@ -179,7 +179,7 @@ class Standing:
         )
         if unfinished:
             statement = statement.where(t.runs.c.state.in_([str(state) for state in RESUMABLE]))
-        with self.ledger.engine.connect() as c:
+        with self.ledger.reading() as c:
             row = c.execute(statement).one_or_none()
         return None if row is None else run_row(row)
 
