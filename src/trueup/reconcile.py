@@ -225,9 +225,7 @@ def _alone(work: Work, segment: int, suspect: Suspect) -> list[RowOutcome]:
             return done
         work.clock.wait(pause_s)
         pause_s *= 2
-    return [
-        RowOutcome(key=suspect.key, outcome=Outcome.NOT_APPLIED, evidence="contended: locked at every try, or gone")
-    ]
+    return [_note(work, segment, suspect, Outcome.NOT_APPLIED, "contended: locked at every try")]
 
 
 def _unit(
@@ -271,17 +269,22 @@ def _one_by_one(
 ) -> list[RowOutcome]:
     """The database refused a row of the unit: find which, and repair the others."""
     if len(drift) == 1:
-        failed = RowOutcome(key=drift[0].key, outcome=Outcome.FAILED, evidence=str(problem))
-        unit = uuid.uuid4().hex
-        work.ledger.open_unit(unit, work.run, segment, [drift[0].key], work.clock.now())
-        _close(work, unit, [_record(failed)])
-        return [failed]
+        return [_note(work, segment, drift[0], Outcome.FAILED, str(problem))]
     middle = len(drift) // 2
     return [
         outcome
         for half in (drift[:middle], drift[middle:])
         for outcome in _unit(work, segment, half, withdraw=withdraw, by_snapshot=by_snapshot)
     ]
+
+
+def _note(work: Work, segment: int, suspect: Suspect, outcome: Outcome, why: str) -> RowOutcome:
+    """The last word on a row that no transaction of ours changed; each decision gets one."""
+    noted = RowOutcome(key=suspect.key, outcome=outcome, evidence=why)
+    unit = uuid.uuid4().hex
+    work.ledger.open_unit(unit, work.run, segment, [suspect.key], work.clock.now())
+    _close(work, unit, [_record(noted)])
+    return noted
 
 
 def settle_unit(work: Work, unit: str, drift: Sequence[Suspect]) -> list[RowOutcome]:

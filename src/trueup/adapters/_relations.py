@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment
+from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
 
 Expression = sa.ColumnElement[Any]
@@ -49,7 +50,7 @@ class Relations:
             origin: sa.FromClause = self.table(side)
         else:
             declared = [sa.column(column.name, self.type_of(column)) for column in side.columns]
-            origin = user_query(side.side.query or "").columns(*declared).subquery("q")
+            origin = user_query(side.side.query or "", side.shape.dialect).columns(*declared).subquery("q")
         return origin, [origin.c[column.name] for column in side.columns]
 
     def ordered(self, column: Column, expression: Expression) -> Expression:
@@ -101,16 +102,25 @@ class Relations:
             return sa.false()
         whole = [key for key in keys if None not in key]
         choices: list[Expression] = []
-        if whole and len(parts) == 1:
-            choices.append(parts[0].in_([self.bound(columns[0], key[0]) for key in whole]))
-        elif whole:
-            rows = [sa.tuple_(*(self.bound(c, v) for c, v in zip(columns, key, strict=True))) for key in whole]
-            choices.append(sa.tuple_(*parts).in_(rows))
+        if whole:
+            exact = [self.ordered(column, part) for column, part in zip(columns, parts, strict=True)]
+            choices.append(sa.and_(*(self._among(columns, of, whole) for of in _distinct(parts, exact))))
         for key in keys:
             if None in key:
                 matches = zip(columns, parts, key, strict=True)
-                choices.append(sa.and_(*(p.is_(None) if v is None else p == self.bound(c, v) for c, p, v in matches)))
+                choices.append(sa.and_(*(p.is_(None) if v is None else self.same(c, p, v) for c, p, v in matches)))
         return sa.or_(*choices)
+
+    def _among(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
+        if len(parts) == 1:
+            return parts[0].in_([self.bound(columns[0], key[0]) for key in keys])
+        rows = [sa.tuple_(*(self.bound(c, v) for c, v in zip(columns, key, strict=True))) for key in keys]
+        return sa.tuple_(*parts).in_(rows)
+
+    def same(self, column: Column, part: Expression, value: Value) -> Expression:
+        """Exactly this value. The first test may use any index, the second knows no collation that takes A for a."""
+        forms = _distinct([part], [self.ordered(column, part)])
+        return sa.and_(*(form == self.bound(column, value) for (form,) in forms))
 
     def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
@@ -221,7 +231,11 @@ class Relations:
         )
 
 
-def user_query(query: str) -> sa.TextClause:
+def _distinct(plain: Sequence[Expression], exact: Sequence[Expression]) -> list[Sequence[Expression]]:
+    """Both forms of some key parts, or one if they are the same."""
+    return [plain] if all(a is b for a, b in zip(plain, exact, strict=True)) else [plain, exact]
+
+
+def user_query(query: str, dialect: str) -> sa.TextClause:
     """A user's SELECT, sent as written: its colons are not bind parameters, and a last line comment ends before `)`."""
-    text = query.strip().rstrip(";").rstrip()
-    return sa.text(text.replace(":", "\\:") + "\n")
+    return sa.text(bare(query, dialect).replace(":", "\\:") + "\n")

@@ -52,11 +52,11 @@ class RowStream:
     def __iter__(self) -> Iterator[Batch]:
         width = len(self._binding.key_kinds)
         with self._adapter.reading() as connection:
-            result = connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
-            for rows in result.partitions():
-                self._adapter.check_keys(self._binding, self._side, rows)
-                yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
-            self.ended = True
+            with connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement) as result:
+                for rows in result.partitions():
+                    self._adapter.check_keys(self._binding, self._side, rows)
+                    yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
+                self.ended = True
 
 
 class SqlAdapter(ABC):
@@ -188,7 +188,9 @@ class SqlAdapter(ABC):
         Raises ConfigError if the database refuses the query.
         """
         probe: sa.Select[Any] = (
-            sa.select(sa.literal_column("*")).select_from(user_query(query).columns().subquery("q")).limit(0)
+            sa.select(sa.literal_column("*"))
+            .select_from(user_query(query, self.capabilities.dialect).columns().subquery("q"))
+            .limit(0)
         )
         try:
             result = connection.execute(probe)

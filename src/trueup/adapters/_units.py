@@ -24,7 +24,7 @@ from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import Action, decide_now
 from trueup.core.guarantee import Protocol
 from trueup.core.plan import Keys
-from trueup.core.row import Batch, Key, Kind, Values, batch_of, decode_row, encode_row, fit
+from trueup.core.row import Batch, Key, Values, batch_of, decode_row, encode_row, fit
 from trueup.core.states import Outcome
 from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused
 
@@ -143,14 +143,9 @@ class UnitTransaction:
         }
 
     def _is(self, key: Key) -> list[sa.ColumnElement[bool]]:
-        """Exactly this key. The first test may use any index, the second knows no collation that takes A for a."""
-        relations, tests = self.adapter.relations, []
-        for column, value in zip(self.binding.target.key, key, strict=True):
-            mine = self.table.c[column.name]
-            tests += [mine == relations.bound(column, value)]
-            if column.kind in (Kind.TEXT, Kind.ANY):
-                tests += [relations.ordered(column, mine) == relations.bound(column, value)]
-        return tests
+        """Exactly this key."""
+        same, parts = self.adapter.relations.same, self.table.c
+        return [same(c, parts[c.name], value) for c, value in zip(self.binding.target.key, key, strict=True)]
 
     def _stored(self, columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
         stored = {}
@@ -192,17 +187,22 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
         if adapter.markers:
             steps.hold_fence()
             steps.leave_marker()
-        made = steps.insert_placeholders(_absent_rows(unit, versions, expected))
+        absent = _absent_rows(unit, versions, expected)
+        made = steps.insert_placeholders(absent)
         held = steps.lock(keys)
         if not versions:
             expected = steps.read_source_here(keys) if binding.one_database else read_source(source, binding, keys)
         outcomes = []
         for suspect in unit.drift:
             now = held.get(suspect.key)
-            if versions and suspect.key not in made and _token(now) != versions[suspect.key]:
-                outcome = _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
+            if now is None and suspect.key in absent:
+                outcome = _in_the_way(unit, suspect)
+            elif versions and suspect.key not in made and _token(now) != versions[suspect.key]:
+                outcome = _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None and not unit.wait)
             elif unit.withdraw:
                 outcome = _withdrawn(suspect, now)
+            elif now is None and suspect.observed is not None:
+                outcome = _not_held(unit, suspect)
             else:
                 before = None if suspect.key in made else now
                 outcome = _decided(binding, unit, suspect, before, expected.get(suspect.key))
@@ -226,12 +226,20 @@ def _absent_rows(unit: Unit, versions: dict[Key, str | None], expected: dict[Key
     return {s.key: s.expected for s in unit.drift if s.observed is None and s.expected is not None}
 
 
+def _in_the_way(unit: Unit, suspect: Suspect) -> RowOutcome:
+    """The insert did nothing and the row is not to be had: it is locked, or a unique index takes another row for it."""
+    if unit.wait:  # not locked, then
+        raise DataProblem(
+            f"{unit.fence}: key {suspect.key} cannot be inserted: another row of the target is in its way in a unique "
+            f"index. Does the key's collation take two keys for one, or must another column be unique?"
+        )
+    return _left(suspect, None, Outcome.CAS_LOST, "locked by the application, or another row is in its way", busy=True)
+
+
 def _decided(
     binding: Binding, unit: Unit, suspect: Suspect, now: HeldRow | None, expected: Values | None
 ) -> RowOutcome:
     """What to do with a row that is held, given what the source says now."""
-    if now is None and suspect.observed is not None:
-        return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)
     before = None if now is None else now.values
     action, after = decide_now(expected, before, binding.absent, binding.projection)
     if action is None:
@@ -243,6 +251,13 @@ def _decided(
         return _left(suspect, now, Outcome.CAS_LOST, f"the policy only reports what it is now ({suspect.kind})")
     after = None if action is Action.DELETE else after
     return RowOutcome(key=suspect.key, outcome=Outcome.APPLIED, action=action, before=before, after=after)
+
+
+def _not_held(unit: Unit, suspect: Suspect) -> RowOutcome:
+    """A row that was there when it was judged, and could not be locked. Who waited for its lock knows that it is not there."""
+    if unit.wait:
+        return _left(suspect, None, Outcome.CAS_LOST, "the row is gone")
+    return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)
 
 
 def _withdrawn(suspect: Suspect, now: HeldRow | None) -> RowOutcome:

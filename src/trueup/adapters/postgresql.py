@@ -230,12 +230,10 @@ class PostgresqlAdapter(SqlAdapter):
         return Shape(columns=columns, dialect=self.capabilities.dialect)
 
     def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
-        quote = connection.dialect.identifier_preparer.quote
         schema, _, name = table.rpartition(".")
-        regclass = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
         relation = connection.execute(
             sa.text("SELECT c.oid, c.relkind::text AS kind FROM pg_class c WHERE c.oid = to_regclass(:name)"),
-            {"name": regclass},
+            {"name": _regclass(table)},
         ).one_or_none()
         if relation is None:
             tables = sa.inspect(connection).get_table_names(schema or None)
@@ -294,10 +292,10 @@ class PostgresqlAdapter(SqlAdapter):
         """Keys of `side`, evenly spaced in number of rows; from a sample of pages where the table is large."""
         if side.side.table is None:
             return []
-        quote = connection.dialect.identifier_preparer.format_table
         table = self.relations.table(side)
         pages = connection.execute(
-            sa.text("SELECT relpages FROM pg_class WHERE oid = to_regclass(:name)"), {"name": quote(table)}
+            sa.text("SELECT relpages FROM pg_class WHERE oid = to_regclass(:name)"),
+            {"name": _regclass(side.side.table)},
         ).scalar_one()
         origin: sa.FromClause = table
         enough = max(PAGES_PER_CUT * wanted, SAMPLE_PAGES_MIN)
@@ -350,6 +348,12 @@ def _column(
     if row.base in _WITHOUT_EQUALITY:
         type_name = f"{row.type} (which has no equality) #{name}"
     return Column(name=name, kind=kind, type_name=type_name, nullable=nullable, required=required, generated=generated)
+
+
+def _regclass(table: str) -> str:
+    """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
+    schema, _, name = table.rpartition(".")
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part)
 
 
 def _as_numeric(column: Column, expression: Expression) -> Expression:

@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ from cyclopts import App, Group, Parameter
 from trueup._version import __version__
 
 if TYPE_CHECKING:
-    from trueup import Report, Trueup
+    from trueup import Report, Trueup, TrueupError
 
 LOOP = Group("Find and repair", sort_key=1)
 KNOW = Group("Know", sort_key=2)
@@ -83,8 +85,9 @@ def plan(name: str, /, *, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson 
 def apply(plan: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
     """Carry out a plan to the letter: rows that changed since are left alone and listed."""
     with _engine(config, as_json=as_json) as engine:
-        report = engine.apply(plan, rows=rows)
-    return _print_reports([report], as_json=as_json)
+        name = engine.find_plan(plan).projection
+        answer = _answer(name, partial(engine.apply, plan, rows=rows))
+    return _print_answers([answer], as_json=as_json)
 
 
 @app.command(group=LOOP)
@@ -208,11 +211,41 @@ def _each(command: str, names: Sequence[str], keys: Sequence[str], rows: int, *,
         if not chosen:
             raise UsageError(f"{config} declares no projection")
         for name in chosen:
-            engine.projection(name)  # all names are checked before the first runs
+            engine.binding(name, writing=command != "check")  # every declaration is right before the first one runs
         parsed = [parse_key(text) for text in keys] or None
         work: Callable[..., Report] = getattr(engine, command)
-        reports = [work(name, keys=parsed, rows=rows) for name in chosen]
-    return _print_reports(reports, as_json=as_json)
+        answers = [_answer(name, partial(work, name, keys=parsed, rows=rows)) for name in chosen]
+    return _print_answers(answers, as_json=as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A projection that gave no report; the others go on."""
+
+    projection: str
+    error: TrueupError
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code
+
+    @property
+    def verdict(self) -> str:
+        return "refused" if self.exit_code == REFUSED else "inconclusive"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"projection": self.projection, "verdict": self.verdict, "reason": str(self.error)}
+
+
+def _answer(name: str, work: Callable[[], Report]) -> Report | Failure:
+    from trueup.errors import Interrupted, TrueupError
+
+    try:
+        return work()
+    except Interrupted:
+        raise
+    except TrueupError as error:
+        return Failure(projection=name, error=error)
 
 
 def parse_key(text: str) -> dict[str, str]:
@@ -231,24 +264,25 @@ def parse_key(text: str) -> dict[str, str]:
     return key
 
 
-def _print_reports(reports: Sequence[Report], *, as_json: bool) -> int:
-    worst = max(reports, key=lambda report: SEVERITY.index(report.exit_code))
+def _print_answers(answers: Sequence[Report | Failure], *, as_json: bool) -> int:
+    worst = max(answers, key=lambda answer: SEVERITY.index(answer.exit_code))
     if as_json:
-        document: dict[str, Any] = {
-            "verdict": str(worst.verdict),
-            "projections": [report.to_dict() for report in reports],
-        }
+        document = {"verdict": str(worst.verdict), "projections": [answer.to_dict() for answer in answers]}
         print(json.dumps(document, ensure_ascii=False))
     else:
         from trueup.cli import tables
 
-        for report in reports:
-            tables.draw_report(report)
+        for answer in answers:
+            if isinstance(answer, Failure):
+                print(f"trueup: {answer.error}", file=sys.stderr)
+            else:
+                tables.draw_report(answer)
     return worst.exit_code
 
 
 #: Exit codes from best to worst.
 SEVERITY = [0, 1, 3, 4, 2]
+REFUSED = 4
 
 
 @contextmanager

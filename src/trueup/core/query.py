@@ -6,6 +6,8 @@ cannot parse is left to the database, which sees it as a sub-select in a read-on
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 
 def problem(query: str, dialect: str) -> str:
     """Why `query` is not one SELECT that only reads; empty if it is."""
@@ -16,9 +18,10 @@ def problem(query: str, dialect: str) -> str:
     if not query.strip():
         return "the query is empty"
     try:
-        statements = [statement for statement in sqlglot.parse(query, dialect=dialect) if statement is not None]
+        parsed = sqlglot.parse(bare(query, dialect), dialect=dialect)
     except SqlglotError:
         return ""
+    statements = [statement for statement in parsed if statement is not None]
     if len(statements) != 1:
         return f"the query holds {len(statements)} statements; give one SELECT"
     statement = statements[0]
@@ -29,7 +32,26 @@ def problem(query: str, dialect: str) -> str:
             return f"the query contains {kind.key.upper()}; a source is only read"
     if statement.find(exp.Into):
         return "the query has SELECT INTO; a source is only read"
+    if statement.find(exp.Lock):
+        return "the query locks rows; a source is only read"
     return ""
+
+
+@lru_cache(maxsize=256)
+def bare(query: str, dialect: str) -> str:
+    """The query without the semicolons at its end, nor the comments behind them: it is sent as a sub-select."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+    from sqlglot.tokens import TokenType
+
+    try:
+        tokens = sqlglot.tokenize(query, dialect=dialect)
+    except SqlglotError:
+        return query.strip().rstrip(";").rstrip()
+    end = len(query)
+    while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+        end = tokens.pop().start
+    return query[:end].strip()
 
 
 def groups_by(query: str, dialect: str, key: tuple[str, ...]) -> bool:
@@ -39,7 +61,7 @@ def groups_by(query: str, dialect: str, key: tuple[str, ...]) -> bool:
     from sqlglot.errors import SqlglotError
 
     try:
-        statement = sqlglot.parse_one(query, dialect=dialect)
+        statement = sqlglot.parse_one(bare(query, dialect), dialect=dialect)
     except SqlglotError:
         return False
     if not isinstance(statement, exp.Select):
@@ -47,22 +69,27 @@ def groups_by(query: str, dialect: str, key: tuple[str, ...]) -> bool:
     group = statement.args.get("group")
     if group is None or any(group.args.get(name) for name in ("grouping_sets", "cube", "rollup", "totals", "all")):
         return False
-    outputs = [_bare(item) for item in statement.selects]
+    # A function that is not known may return many rows for each group.
+    if any(item.find(exp.UDTF, exp.GenerateSeries, exp.JSONTable, exp.Anonymous) for item in statement.selects):
+        return False
+    outputs = [_unnamed(item) for item in statement.selects]
     names = [item.alias_or_name for item in statement.selects]
+    # A name in GROUP BY is an input column before it is an alias: only a result that is that column counts.
+    columns = {out.name: name for out, name in zip(outputs, names, strict=True) if isinstance(out, exp.Column)}
     grouped: set[str] = set()
     for item in group.expressions:
         if isinstance(item, exp.Literal) and item.is_int and 0 < int(item.this) <= len(names):
             grouped.add(names[int(item.this) - 1])
         elif item in outputs:
             grouped.add(names[outputs.index(item)])
-        elif isinstance(item, exp.Column) and not item.table and item.name in names:
-            grouped.add(item.name)
+        elif isinstance(item, exp.Column) and not item.table and item.name in columns:
+            grouped.add(columns[item.name])
         else:
             return False
     return grouped <= set(key)
 
 
-def _bare(item: object) -> object:
+def _unnamed(item: object) -> object:
     from sqlglot import exp
 
     return item.this if isinstance(item, exp.Alias) else item

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -75,16 +76,20 @@ def meeting(one: Kind, other: Kind) -> Kind | None:
     return None
 
 
+#: What a database takes for a number; Python also reads `1_000`, ` 5` and other scripts' digits.
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE)
+
+
 def _decimal(value: Value) -> Value:
     if isinstance(value, float):
         return Decimal(repr(value)) if math.isfinite(value) else repr(value)
-    if isinstance(value, str):
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
             value = Decimal(value)
         except InvalidOperation:
             return value
     if isinstance(value, Decimal) and not value.is_finite():
-        return str(float(value))
+        return "nan" if value.is_nan() else str(float(value))
     return value
 
 
@@ -136,7 +141,10 @@ def _instant(value: Value) -> Value:
     """An instant in UTC. Text without a zone is read as UTC: SQLite, the only one to store text, has no zones."""
     value = _moment(value)
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:  # within hours of the first or last year: it stays in its zone, and compares exactly
+            return value
     return value
 
 
@@ -279,7 +287,7 @@ def present(value: Value) -> Value:
 
 def parse_value(kind: Kind, text: str) -> Value:
     """A key part as a person types it on the command line; ValueError if it is not of that kind."""
-    if kind is Kind.INTEGER or (kind is Kind.ANY and text.lstrip("-").isdigit()):
+    if kind is Kind.INTEGER or (kind is Kind.ANY and re.fullmatch(r"-?[0-9]+", text)):
         return int(text)
     value = canonical(kind, [text])[0]
     if kind in KEY_KINDS - {Kind.TEXT, Kind.ANY} and isinstance(value, str):
@@ -294,6 +302,13 @@ def fit(kind: Kind, value: Value) -> Value:
     """
     if value is None or kind in (Kind.ANY, Kind.OPAQUE):
         return value
+    try:
+        return _fitted(kind, value)
+    except OverflowError:
+        return _lossy(kind, value)
+
+
+def _fitted(kind: Kind, value: Value) -> Value:
     match kind:
         case Kind.INTEGER if isinstance(value, Decimal | float | bool):
             fitted: Value = int(value)

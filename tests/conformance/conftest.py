@@ -1,0 +1,39 @@
+"""`world`: one test, once for each pairing of adapters. `together`: only those in one database."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.worlds import ALL, TOGETHER, Pairing, World, places
+from trueup.store.ledger import Ledger
+
+
+@pytest.fixture(scope="session")
+def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty ledger to copy: making one takes longer than most of these tests."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    Ledger(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=ALL, ids=str)
+def world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copy(new_ledger, tmp_path)
+    yield from _open(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=TOGETHER, ids=str)
+def together(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copy(new_ledger, tmp_path)
+    yield from _open(request.param, request, tmp_path)
+
+
+def _open(pairing: Pairing, request: pytest.FixtureRequest, folder: Path) -> Iterator[World]:
+    source, target = places(pairing, request)
+    opened = World(pairing, source, target, folder)
+    yield opened
+    opened.close()

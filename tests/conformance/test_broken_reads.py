@@ -1,0 +1,175 @@
+"""A read that did not prove its end is no answer: neither in sync, nor drift, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conformance.worlds import World
+from trueup import Trueup, TrueupError, Verdict
+from trueup.adapters import Stream
+from trueup.adapters._sql import SqlAdapter
+from trueup.core.row import Batch
+from trueup.errors import BrokenRead, Busy, DesignProblem, StatementTimeout
+
+COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
+ROWS = [(n, n) for n in range(50)]
+
+
+class Half:
+    """A stream whose connection went away half-way, and nobody said so."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.stream:
+            yield batch.slice(0, len(batch) // 2)
+
+
+class Nothing(Half):
+    def __iter__(self) -> Iterator[Batch]:
+        yield from ()
+
+
+class Breaks(Half):
+    """Raises in the middle."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.stream:
+            yield batch.slice(0, len(batch) // 2)
+            raise DesignProblem("the cable was pulled")
+
+
+class Whole(Half):
+    """The positive control: the wrapper itself changes nothing."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self.stream
+        self.ended = self.stream.ended
+
+
+def wrap(app: Trueup, side: str, kind: Callable[[Stream], Half]) -> None:
+    """Put `kind` around every stream of one side."""
+    adapter = app._adapter(getattr(app.projection("p"), side).database)
+    real = adapter.stream
+
+    def stream(binding, bound, segment, *, tokens):  # type: ignore[no-untyped-def]
+        found = real(binding, bound, segment, tokens=tokens)
+        return kind(found) if bound is getattr(binding, side) else found
+
+    adapter.stream = stream  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("kind", [Half, Nothing, Breaks])
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("keys", [None, [{"id": 1}, {"id": 3}]], ids=["all", "keys"])
+def test_a_read_without_an_end_is_no_answer(
+    world: World, side: str, kind: type[Half], keys: list[dict[str, int]] | None
+) -> None:
+    if world.together:
+        # Compared inside the database unless keys occur twice: make it stream.
+        world.tables("id {integer} NOT NULL, v {integer}", [*ROWS, (49, 49)], [*ROWS, (49, 49)])
+    else:
+        world.tables(COLUMNS, ROWS, ROWS)
+    if world.together and keys:
+        keys = [{"id": 49}]
+    app = world.app(on_extra="delete")
+    wrap(app, side, kind)
+    before = world.target.sql("SELECT * FROM dst ORDER BY 1")
+    with pytest.raises(DesignProblem) as caught:
+        app.check("p", keys=keys)
+    assert kind is Breaks or isinstance(caught.value, BrokenRead)
+    assert world.target.sql("SELECT * FROM dst ORDER BY 1") == before
+    last = app.status()[0].last
+    assert last is not None
+    assert (last.state, last.verdict) == ("failed", None)
+    assert app.drift("p") == []
+
+
+@pytest.mark.parametrize("kind", [Half, Nothing, Breaks])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_run_on_a_broken_read_writes_nothing(world: World, side: str, kind: type[Half]) -> None:
+    if world.together:
+        pytest.skip("compared inside the database: nothing is streamed")
+    world.tables(COLUMNS, ROWS, [*ROWS[:20], (77, 7)])
+    app = world.app(on_extra="delete")
+    before = world.target.rows("dst")
+    wrap(app, side, kind)
+    with pytest.raises(DesignProblem):
+        app.run("p")
+    assert world.target.rows("dst") == before
+
+
+def test_the_wrapper_alone_changes_nothing(world: World) -> None:
+    world.tables(COLUMNS, ROWS, [*ROWS[:20], (77, 7)])
+    app = world.app(on_extra="delete")
+    for side in ("source", "target"):
+        wrap(app, side, Whole)
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert world.target.rows("dst") == set(ROWS)
+
+
+def test_the_source_breaks_only_when_it_is_read_for_the_repair(world: World) -> None:
+    """The look was whole; the reading under the lock is not: what is missing there must not be deleted."""
+    if world.together:
+        pytest.skip("the source is read by a statement of the repair's own transaction")
+    world.tables(COLUMNS, ROWS, [(n, v + 1) for n, v in ROWS])
+    app = world.app(on_extra="delete")
+    looks = iter([Whole, Whole])  # narrow, confirm
+    wrap(app, "source", lambda stream: next(looks, Nothing)(stream))
+    with pytest.raises(BrokenRead):
+        app.run("p")
+    assert world.target.rows("dst") == {(n, v + 1) for n, v in ROWS}
+    assert next(looks, None) is None, "it never came to the repair"
+
+
+def test_an_interrupted_run_goes_on_and_ends_well(world: World) -> None:
+    if world.together:
+        pytest.skip("nothing is streamed")
+    world.tables(COLUMNS, ROWS, ROWS[:20])
+    app = world.app()
+    broken = iter([Half])
+    wrap(app, "source", lambda stream: next(broken, Whole)(stream))
+    with pytest.raises(BrokenRead):
+        app.run("p")
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.resumed) == (Verdict.REPAIRED, 30, True)
+    assert world.target.rows("dst") == set(ROWS)
+
+
+@pytest.mark.parametrize("error", [Busy, StatementTimeout], ids=["busy", "timeout"])
+def test_an_error_while_looking_again_is_no_resolution(world: World, error: type[TrueupError]) -> None:
+    """The second look fails for good: the suspects of the first are neither drift nor resolved."""
+    if world.together:
+        pytest.skip("one look is proof")
+    world.tables(COLUMNS, ROWS, ROWS[:20])
+    app = world.app()
+
+    class Fails(Half):
+        def __iter__(self) -> Iterator[Batch]:
+            raise error("not now")
+
+    looks = iter([Whole])
+    wrap(app, "source", lambda stream: next(looks, Fails)(stream))
+    with pytest.raises(error):
+        app.check("p")
+    assert app.drift("p") == []
+
+
+def test_the_base_of_all_adapters_is_what_is_wrapped() -> None:
+    assert SqlAdapter.stream is not None
+
+
+def test_an_empty_source_is_not_believed(world: World) -> None:
+    """Whole, proven, and empty: still far more often a broken load than the truth."""
+    world.tables(COLUMNS, [], ROWS)
+    app = world.app(on_extra="delete", limits={"rows": 10**6, "deletes": 10**6, "share": "100%"})
+    report = app.run("p")
+    assert (report.verdict, report.exit_code) == (Verdict.REFUSED, 4)
+    assert "source collapsed" in report.reason
+    assert world.target.rows("dst") == set(ROWS)
+    believed = world.app(on_extra="delete").run("p")
+    assert (believed.verdict, believed.repaired) == (Verdict.REPAIRED, 50)

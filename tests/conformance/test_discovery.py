@@ -1,0 +1,33 @@
+"""The suite finds the adapters by itself, and a new one cannot slip past it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance import worlds
+from tests.conformance.worlds import ALL, SETUPS, TOGETHER, Pairing, pairings, places
+from trueup.adapters import known
+
+
+def test_every_adapter_is_set_up_and_no_setup_is_stale() -> None:
+    assert sorted(SETUPS) == known()
+
+
+def test_all_pairings_are_there() -> None:
+    names = known()
+    assert {(p.source, p.target) for p in ALL if not p.together} == {(a, b) for a in names for b in names}
+    assert [p.source for p in TOGETHER] == names
+
+
+def test_an_adapter_without_a_setup_fails_and_does_not_skip(request: pytest.FixtureRequest) -> None:
+    new = pairings(["newdb"])
+    assert new == [Pairing(source="newdb", target="newdb", together=True), Pairing(source="newdb", target="newdb")]
+    for pairing in new:
+        with pytest.raises(pytest.fail.Exception, match="'newdb' has no entry in SETUPS"):
+            places(pairing, request)
+
+
+def test_a_place_speaks_for_its_adapter() -> None:
+    for name, (make, _) in SETUPS.items():
+        assert make("x:///").engine == name
+        assert make("x:///").types.keys() == worlds.Sqlite.types.keys()

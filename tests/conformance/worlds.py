@@ -1,0 +1,256 @@
+"""Where a conformance test runs: a source and a target, each on some database, in one database or in two.
+
+The pairings come from the adapters that exist (`trueup.adapters.known`). An adapter joins the suite by an entry in
+`SETUPS`; one without an entry fails every test that would have used it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.clock import FakeClock
+from tests.servers import Pair, run_sql
+from trueup import Database, Limits, Projection, Side, Trueup
+from trueup.adapters import known
+
+Row = tuple[Any, ...]
+
+#: No limit of a run comes into play unless a test is about it.
+UNLIMITED = Limits(rows=10**9, share="100%", deletes=10**9, collapse="0%")
+
+
+class Place:
+    """One database as a test sees it: past the engine, through the driver."""
+
+    #: Name of the adapter.
+    engine: str
+    #: What the tests call a type -> what this database calls it.
+    types: Mapping[str, str]
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def sql(self, *statements: str) -> list[Row]:
+        """Run statements, each its own transaction; rows of the last."""
+        raise NotImplementedError
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        raise NotImplementedError
+
+    def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
+        """Make a table; `{text}` and the like in `columns` become this database's types."""
+        self.sql(f"CREATE TABLE {name} ({columns.format_map(self.types)})")
+        self.insert(name, rows)
+
+    def rows(self, table: str) -> set[Row]:
+        found = self.sql(f"SELECT * FROM {table}")
+        assert len(set(found)) == len(found)
+        return set(found)
+
+    def count(self, table: str) -> int:
+        return int(self.sql(f"SELECT count(*) FROM {table}")[0][0])
+
+
+class Postgresql(Place):
+    engine = "postgresql"
+    types = MappingProxyType(
+        {"integer": "bigint", "small": "integer", "text": "text", "number": "numeric", "float": "double precision"}
+        | {"boolean": "boolean", "bytes": "bytea", "uuid": "uuid", "date": "date", "time": "time"}
+        | {"timestamp": "timestamp", "instant": "timestamptz"}
+    )
+
+    def sql(self, *statements: str) -> list[Row]:
+        return run_sql(self.url, *statements)
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        if rows := list(rows):
+            places = ", ".join(["%s"] * len(rows[0]))
+            with psycopg.connect(self.url) as c:
+                into = table.replace("%", "%%")
+                c.cursor().executemany(f"INSERT INTO {into} VALUES ({places})".encode(), rows)
+
+
+class Sqlite(Place):
+    engine = "sqlite"
+    types = MappingProxyType(
+        {"integer": "INTEGER", "small": "INTEGER", "text": "TEXT", "number": "NUMERIC", "float": "REAL"}
+        | {"boolean": "BOOLEAN", "bytes": "BLOB", "uuid": "UUID", "date": "DATE", "time": "TIME"}
+        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMP"}
+    )
+
+    @property
+    def path(self) -> str:
+        return self.url.removeprefix("sqlite:///")
+
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, timeout=10)
+
+    def sql(self, *statements: str) -> list[Row]:
+        rows: list[Row] = []
+        with closing(self.connect()) as c:
+            for statement in statements:
+                rows = c.execute(statement).fetchall()
+        return rows
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        if rows := [[spelt(value) for value in row] for row in rows]:
+            places = ", ".join(["?"] * len(rows[0]))
+            with closing(self.connect()) as c:
+                c.execute("BEGIN")
+                c.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+                c.execute("COMMIT")
+
+
+def spelt(value: Any) -> Any:
+    """How an application writes a value that SQLite has no type for."""
+    match value:
+        case bool():
+            return int(value)
+        case datetime():
+            return value.isoformat(" ")
+        case Decimal() | UUID():
+            return str(value)
+        case date() | time():
+            return value.isoformat()
+    return value
+
+
+#: Adapter -> how the tests reach its databases, and the fixture that gives two empty ones.
+SETUPS: Mapping[str, tuple[Callable[[str], Place], str]] = {
+    "postgresql": (Postgresql, "postgres_pair"),
+    "sqlite": (Sqlite, "sqlite_pair"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Which adapters a world has, and whether both sides live in one database."""
+
+    source: str
+    target: str
+    together: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.source}-alone" if self.together else f"{self.source}-{self.target}"
+
+
+def pairings(adapters: Sequence[str]) -> list[Pairing]:
+    """Each adapter with itself in one database, then all ordered pairs."""
+    alone = [Pairing(source=name, target=name, together=True) for name in adapters]
+    return alone + [Pairing(source=a, target=b) for a in adapters for b in adapters]
+
+
+ALL = pairings(known())
+TOGETHER = [pairing for pairing in ALL if pairing.together]
+
+
+def places(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Place]:
+    """The two sides of a pairing, empty."""
+    for name in (pairing.source, pairing.target):
+        if name not in SETUPS:
+            pytest.fail(f"the adapter {name!r} has no entry in SETUPS of {__file__}: it is not tested", pytrace=False)
+    (make_source, from_source), (make_target, from_target) = SETUPS[pairing.source], SETUPS[pairing.target]
+    source: Pair = request.getfixturevalue(from_source)
+    target: Pair = request.getfixturevalue(from_target)
+    there = make_source(source.source)
+    return there, there if pairing.together else make_target(target.target)
+
+
+class World:
+    """Two sides, and the engine on them."""
+
+    def __init__(self, pairing: Pairing, source: Place, target: Place, folder: Path) -> None:
+        self.pairing = pairing
+        self.source = source
+        self.target = target
+        self.folder = folder
+        self.opened: list[Trueup] = []
+
+    @property
+    def together(self) -> bool:
+        return self.pairing.together
+
+    def tables(self, columns: str, source: Iterable[Sequence[Any]] = (), target: Iterable[Sequence[Any]] = ()) -> None:
+        """`src` and `dst`, alike."""
+        self.source.table("src", columns, source)
+        self.target.table("dst", columns, target)
+
+    def app(
+        self,
+        *,
+        source: str | Side = "src",
+        target: str | Side = "dst",
+        key: Sequence[str] = ("id",),
+        ledger: str = "",
+        clock: EngineClock | None = None,
+        source_database: Mapping[str, Any] | None = None,
+        target_database: Mapping[str, Any] | None = None,
+        **declared: Any,
+    ) -> Trueup:
+        """The engine with one projection `p`; a source that begins with SELECT or WITH is a query."""
+        here = "a" if self.together else "b"
+        databases = {here: Database(url=self.target.url, **(target_database or {}))}
+        databases["a"] = Database(url=self.source.url, **(source_database or target_database or {}))
+        defaults: dict[str, Any] = {
+            "settle": 0,
+            "writers": "same_transaction" if self.together else "absolute",
+            "limits": UNLIMITED,
+        }
+        projection = Projection(
+            name="p", source=side(source, "a"), target=side(target, here), key=key, **(defaults | declared)
+        )
+        app = Trueup(
+            databases=databases,
+            projections=[projection],
+            ledger=ledger or f"sqlite:///{self.folder / 'ledger.db'}",
+            clock=clock or EngineClock(),
+        )
+        self.opened.append(app)
+        return app
+
+    def close(self) -> None:
+        for app in self.opened:
+            app.close()
+
+
+def side(declared: str | Side, database: str) -> Side:
+    if isinstance(declared, Side):
+        return declared.model_copy(update={"database": database})
+    words = declared.lstrip().split()
+    if words[0].upper() in ("SELECT", "WITH", "VALUES", "/*"):
+        return Side(database=database, query=declared)
+    return Side(database=database, table=declared)
+
+
+class EngineClock:
+    """The engine's clock over a `FakeClock`: waiting takes no time, and what is due in it happens."""
+
+    def __init__(self, fake: FakeClock | None = None) -> None:
+        self.fake = fake or FakeClock()
+        self.interrupted = False
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.fake.now(), UTC)
+
+    def monotonic(self) -> float:
+        return self.fake.now()
+
+    def wait(self, seconds: float) -> bool:
+        if not self.interrupted:
+            self.fake.sleep(max(seconds, 0.0))
+        return self.interrupted
+
+    def interrupt(self) -> None:
+        self.interrupted = True
