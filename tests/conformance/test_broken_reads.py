@@ -119,7 +119,7 @@ def test_the_source_breaks_only_when_it_is_read_for_the_repair(world: World) -> 
     world.tables(COLUMNS, ROWS, [(n, v + 1) for n, v in ROWS])
     app = world.app(on_extra="delete")
     looks = iter([Whole, Whole])  # narrow, confirm
-    wrap(app, "source", lambda stream: next(looks, Nothing)(stream))
+    wrap(app, "source", next(looks, Nothing))
     with pytest.raises(BrokenRead):
         app.run("p")
     assert world.target.rows("dst") == {(n, v + 1) for n, v in ROWS}
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_and_ends_well(world: World) -> None:
     world.tables(COLUMNS, ROWS, ROWS[:20])
     app = world.app()
     broken = iter([Half])
-    wrap(app, "source", lambda stream: next(broken, Whole)(stream))
+    wrap(app, "source", next(broken, Whole))
     with pytest.raises(BrokenRead):
         app.run("p")
     report = app.run("p")
@@ -153,7 +153,7 @@ def test_an_error_while_looking_again_is_no_resolution(world: World, error: type
             raise error("not now")
 
     looks = iter([Whole])
-    wrap(app, "source", lambda stream: next(looks, Fails)(stream))
+    wrap(app, "source", next(looks, Fails))
     with pytest.raises(error):
         app.check("p")
     assert app.drift("p") == []

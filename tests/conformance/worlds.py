@@ -201,8 +201,9 @@ class World:
     ) -> Trueup:
         """The engine with one projection `p`; a source that begins with SELECT or WITH is a query."""
         here = "a" if self.together else "b"
-        databases = {here: Database(url=self.target.url, **(target_database or {}))}
-        databases["a"] = Database(url=self.source.url, **(source_database or target_database or {}))
+        databases = {here: Database(**({"url": self.target.url} | dict(target_database or {})))}
+        if not self.together or source_database:
+            databases["a"] = Database(**({"url": self.source.url} | dict(source_database or {})))
         defaults: dict[str, Any] = {
             "settle": 0,
             "writers": "same_transaction" if self.together else "absolute",

@@ -51,12 +51,15 @@ class RowStream:
 
     def __iter__(self) -> Iterator[Batch]:
         width = len(self._binding.key_kinds)
-        with self._adapter.reading() as connection:
-            with connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement) as result:
-                for rows in result.partitions():
-                    self._adapter.check_keys(self._binding, self._side, rows)
-                    yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
-                self.ended = True
+        # Closed here also when the reader goes away in the middle: a server-side cursor does not end by itself.
+        with self._adapter.reading() as connection, self._execute(connection) as result:
+            for rows in result.partitions():
+                self._adapter.check_keys(self._binding, self._side, rows)
+                yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
+            self.ended = True
+
+    def _execute(self, connection: sa.Connection) -> sa.CursorResult[Any]:
+        return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
 
 
 class SqlAdapter(ABC):

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -310,7 +311,7 @@ class PostgresqlAdapter(SqlAdapter):
         first = [self.relations.ordered(c, k) for c, k in zip(side.key, columns, strict=True)]
         statement = (
             sa.select(*columns)
-            .distinct(numbered.c.bucket)
+            .ext(distinct_on(numbered.c.bucket))
             .where(numbered.c.bucket > 1)
             .order_by(numbered.c.bucket, *first)
         )

@@ -125,6 +125,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         _kind(place, name, a, b, projection.one_database, key=False)
         for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
     )
+    _hidden(projection, {*columns, *source.columns, *target.columns}, place)
     if writing:
         _writable(projection, bound_target, place)
     return Binding(
@@ -202,6 +203,14 @@ def _kind(place: str, name: str, source: Column, target: Column, one_database: b
             f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
         )
     return kind
+
+
+def _hidden(projection: Projection, known: Collection[str], place: str) -> None:
+    for name in projection.sensitive:
+        if name in projection.key:
+            raise ConfigError(f"{place}.sensitive: {name!r} is in the key, which names the rows; hash it in the query")
+        if name not in known:
+            raise ConfigError(f"{place}.sensitive: there is no column {name!r} to hide; {near(name, known)}")
 
 
 def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> Values | None:

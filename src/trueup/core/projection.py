@@ -6,6 +6,7 @@ any database is asked.
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -26,8 +27,8 @@ def parse_duration(value: object) -> float:
         if not match:
             raise ValueError(f"{value!r} is not a duration; write it like '10s', '200ms', '5m' or '6h'")
         seconds = float(match[1]) * _UNIT_S[match[2] or "s"]
-    if seconds < 0:
-        raise ValueError("a duration cannot be negative")
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{value!r} is not a duration: it is negative, or no number")
     return seconds
 
 

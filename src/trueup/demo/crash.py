@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from trueup.app import Trueup
 from trueup.core.states import Outcome, Verdict
-from trueup.demo.acts import Scene, images, unit_images
+from trueup.demo.acts import Engines, Scene, images, unit_images
 from trueup.demo.promises import Promise
 from trueup.demo.schema import AIRCRAFT, AIRPORT_HOURS, PROJECTIONS
 from trueup.demo.stage import COMMAND_S, DemoFailed, Stage, end
@@ -21,6 +22,17 @@ NAME = AIRPORT_HOURS.name
 
 def kill_and_resume(stage: Stage, engine: Trueup) -> Scene:
     """SIGKILL a `trueup run` between a commit in the target and its note in the ledger; run it again."""
+    with Engines(stage) as engines:
+        # The rows of the other projection that stepped aside are repaired at the same time.
+        other = engines.start(lambda mine: mine.run(AIRCRAFT.name, rows=0))
+        scene = _killed_and_resumed(stage, engine)
+        rest = other.result()
+    stage.check_traffic()
+    told = {"run": rest.run, "verdict": str(rest.verdict), "repaired": rest.repaired, "in_flight": rest.in_flight}
+    return replace(scene, figures=scene.figures | {"rest": told})
+
+
+def _killed_and_resumed(stage: Stage, engine: Trueup) -> Scene:
     signal_number = _killed(stage)
     run = engine.runs(NAME, limit=1)[0]
     decided = len(engine.decisions(run.id))
@@ -36,8 +48,6 @@ def kill_and_resume(stage: Stage, engine: Trueup) -> Scene:
     applied = [o for o in outcomes if o.outcome is Outcome.APPLIED]
     written = _written(stage, engine, run.id)
     twice = len(written) - len(set(written))
-    rest = engine.run(AIRCRAFT.name, rows=0)
-    stage.check_traffic()
     figures = {
         "run": run.id,
         "signal": signal_number,
@@ -57,7 +67,6 @@ def kill_and_resume(stage: Stage, engine: Trueup) -> Scene:
         "applied": len(applied),
         "written": len(written),
         "written_twice": twice,
-        "rest": {"run": rest.run, "verdict": str(rest.verdict), "repaired": rest.repaired, "in_flight": rest.in_flight},
     }
     promises = (
         Promise(
@@ -75,8 +84,8 @@ def kill_and_resume(stage: Stage, engine: Trueup) -> Scene:
             and twice == 0
             and len(recovered) == len(open_keys)
             and len(written) == len(applied),
-            counted=f"same run, {document['verdict']}; {len(recovered)} outcomes recovered, {len(written)} rows written, "
-            f"{twice} of them twice",
+            counted=f"{'same' if report['run'] == run.id else 'ANOTHER'} run, {document['verdict']}; "
+            f"{len(recovered)} rows proven, {len(written)} written, {twice} of them twice",
         ),
     )
     return Scene(figures=figures, promises=promises)
@@ -115,12 +124,13 @@ def finish(stage: Stage, engine: Trueup) -> Scene:
     wrong, faults = stage.wrong(), stage.faults()
     written, kept = images(engine)
     in_sync = all(report.verdict is Verdict.IN_SYNC for report in final.values())
+    rows = {name: report.target_rows for name, report in final.items()}
     figures = {
         "traffic": totals,
         "mistakes": len(faults),
         "repaired_last": {name: report.repaired for name, report in last.items()},
         "verdicts": {name: str(report.verdict) for name, report in final.items()},
-        "rows": {name: report.target_rows for name, report in final.items()},
+        "rows": rows,
         "wrong": len(wrong),
         "written": written,
         "before_images": kept,
@@ -129,7 +139,7 @@ def finish(stage: Stage, engine: Trueup) -> Scene:
         Promise(
             says="At the end every row is right: Trueup says so, and the judge says so",
             held=in_sync and not wrong and totals["pending"] == 0,
-            counted=f"{sum(figures['rows'].values()):,} rows, {len(faults)} mistakes made, {len(wrong)} rows wrong",
+            counted=f"{sum(rows.values()):,} rows, {len(faults)} mistakes made, {len(wrong)} rows wrong",
         ),
         Promise(
             says="Every row that was written is in the ledger as it was before",

