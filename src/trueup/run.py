@@ -29,7 +29,7 @@ from trueup.narrow import narrow, route
 from trueup.reconcile import READ_PAUSE_S, READ_TRIES, Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
-from trueup.store.records import DecisionRow, Narrowed, RunRow, SegmentRow
+from trueup.store.records import DecisionRow, Narrowed, OpenWork, RunRow, SegmentRow
 from trueup.store.standing import Control, PlanRow
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
@@ -89,7 +89,7 @@ class _Run:
             why = self._source_collapsed(self.seen.counts)
             if why:
                 return self._refuse(why)
-            self._enter(Stage.CONFIRM)
+            self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id))
         if self.row.stage is Stage.CONFIRM:
             self._confirm()
             if self.job.command == "check":
@@ -102,7 +102,8 @@ class _Run:
                     new_id("p"), self.row, self._decisions(self.row.id), self.job.clock.now()
                 )
                 return self._finish()
-            self._enter(Stage.REPAIR)
+            decided = by_keys([item.decision.drift.key for item in self._decisions(self.row.id)])
+            self._enter(Stage.REPAIR, [OpenWork(keys=segment.keys) for segment in decided])
         self._repair()
         return self._finish()
 
@@ -161,8 +162,8 @@ class _Run:
 
     # --- stages --------------------------------------------------------------------------------------------------
 
-    def _enter(self, stage: Stage) -> None:
-        self.ledger.set_stage(self.row, stage)
+    def _enter(self, stage: Stage, work: Sequence[OpenWork]) -> None:
+        self.ledger.set_stage(self.row, stage, work)
         self.row = replace(self.row, stage=stage)
 
     def _narrow(self) -> None:
@@ -215,8 +216,8 @@ class _Run:
         for at, segment in enumerate(segments, 1):
             self._border()
             done = correct(work, segment, [decided[key] for key in keys_of(segment) if key in decided])
+            self._note_left(done)  # before the segment is closed: a crash in between must not lose what is still wrong
             self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
-            self._note_left(done)
             self.corrected.in_flight += done.in_flight
             self.job.progress.repaired(at, len(segments), done.outcomes)
 

@@ -18,8 +18,8 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 #: Runs for minutes if it is let; returns the rows of `src` while the table `slow` is empty.
 SLOW = {
     "postgresql": "SELECT id, v FROM src UNION ALL SELECT n, (SELECT 1 FROM pg_sleep(300)) FROM slow",
-    "sqlite": "SELECT id, v FROM src UNION ALL SELECT n, (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c "
-    "WHERE i < 1000000000) SELECT count(*) FROM c) FROM slow",
+    "sqlite": "SELECT id, v FROM src UNION ALL SELECT n, (WITH RECURSIVE c(i) AS "
+    "(SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1000000000) SELECT count(*) FROM c) FROM slow",
 }
 
 

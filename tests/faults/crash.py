@@ -36,10 +36,10 @@ _children = multiprocessing.get_context("forkserver")
 _children.set_forkserver_preload(["tests.faults.crash"])
 
 #: Rows of the source: id -> value.
-TRUTH = {key: key * 10 for key in range(1, 9)}
-#: Rows of the copy: four right, two different, two missing, two that should not be there.
-COPY = {1: 10, 2: 20, 3: 30, 4: 40, 5: 1, 6: 2, 20: 5, 21: 5}
-EXTRA = {20, 21}
+TRUTH = {1: 10, 2: 20, 3: 30, 4: 40}
+#: Rows of the copy: 1 is different, 3 is missing, 20 should not be there. Read in two segments, repaired in two units.
+COPY = {1: 1, 2: 20, 4: 40, 20: 5}
+EXTRA = {20}
 WRITES = {
     True: tuple(
         f"CREATE TRIGGER w{op[0]} AFTER {op} ON copy BEGIN INSERT INTO writes VALUES ({row}.id, '{op}'); END"
@@ -127,7 +127,7 @@ def small() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, value in (
             (plan, "KEYS_PER_SEGMENT", 2),
-            (sqlite, "SEGMENT_ROWS", 3),
+            (sqlite, "SEGMENT_ROWS", 2),
             (postgresql, "COST_PER_SEGMENT", 1.0),
             (postgresql, "RANGES_PAY_BELOW", 1e6),
         ):
@@ -255,6 +255,16 @@ def see(case: Case) -> Seen:
     )
 
 
+def scratch(folder: Path) -> Path:
+    """A folder in memory where there is one: a killed process loses nothing there either, and nobody waits for a disk."""
+    shm = Path("/dev/shm")
+    if not os.access(shm, os.W_OK):
+        return folder
+    made = shm / f"trueup-{folder.name}-{os.getpid()}"
+    made.mkdir(exist_ok=True)
+    return made
+
+
 class Told(Silent):
     """What the second run says about its narrowing."""
 
@@ -316,11 +326,8 @@ def judge(case: Case, crashed: Seen, report: Report, told: Told, final: Seen) ->
         must(told.first in (None, crashed.narrowed + 1), f"narrowed {told.first} again, {crashed.narrowed} were done")
         new = [row for row in final.ledger["units"] if row["id"] not in crashed.units]
         must(not [row for row in new if row["segment"] in crashed.segments_done], "a segment was repaired again")
-    if extra:
-        must(report.verdict is Verdict.DRIFT, f"verdict {report.verdict}")
-        must(report.left == len(extra) or not open_runs, f"left: {report.left}")
-    else:
-        must(report.verdict is (Verdict.IN_SYNC if crashed.runs and not open_runs else Verdict.REPAIRED), report.verdict)
+    clean = Verdict.IN_SYNC if crashed.runs and not open_runs else Verdict.REPAIRED
+    must(report.verdict is (Verdict.DRIFT if extra else clean), f"verdict {report.verdict}")
     return wrong
 
 
@@ -328,13 +335,18 @@ def _image(text: str | None) -> int | None:
     return None if text is None else json.loads(text)[0]
 
 
-def kill_everywhere(case: Case, *, every: int = 1, first: int = 1) -> tuple[int, dict[str, list[str]]]:
-    """Kill at each `every`-th point from `first` on; points killed at, and what was wrong after which."""
+def kill_everywhere(case: Case, *, every: int = 1) -> tuple[int, dict[str, list[str]]]:
+    """Kill at each `every`-th distinct point; points killed at, and what was wrong after which.
+
+    Between two port calls the engine has no effect on anything that outlives it, so a point after one call and the point
+    before the next are one; `every=0` kills at both all the same.
+    """
     case.reset()
     names = attempt(case, 0)
     assert names, "the run without a kill did not end"
     bad: dict[str, list[str]] = {}
-    points = range(first, len(names) + 1, every)
+    distinct = [at for at, name in enumerate(names, 1) if name.startswith("before") or at == len(names)]
+    points = distinct[::every] if every else range(1, len(names) + 1)
     for die_at in points:
         case.reset()
         if attempt(case, die_at) is not None:

@@ -254,7 +254,7 @@ def _decided(
 
 
 def _not_held(unit: Unit, suspect: Suspect) -> RowOutcome:
-    """A row that was there when it was judged, and could not be locked. Who waited for its lock knows that it is not there."""
+    """A row that was there when it was judged, and could not be locked. After waiting for its lock it is known to be gone."""
     if unit.wait:
         return _left(suspect, None, Outcome.CAS_LOST, "the row is gone")
     return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)

@@ -278,9 +278,10 @@ class PostgresqlAdapter(SqlAdapter):
             table = binding.target if binding.target in of else of[0]
             cuts = self._cuts(connection, table, wanted) if wanted > 1 else []
             intervals = ranges(cuts)
-            few = intervals[:: max(len(intervals) // FEW, 1)]
-            total = sum(map(cost, few)) * len(intervals) / len(few)
-            pays = bool(cuts) and total <= whole * RANGES_PAY_BELOW * 1.5
+            few = [cost(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
+            total = sum(few) * len(intervals) / len(few)
+            # Where no index serves, even the smallest interval costs a pass.
+            pays = bool(cuts) and min(few) < whole / 4 and total <= whole * RANGES_PAY_BELOW * 1.5
             work = [cost(segment) for segment in intervals] if pays else []
         total = sum(work) or total
         pays = pays and total <= whole * RANGES_PAY_BELOW

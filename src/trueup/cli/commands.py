@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, validators
 
 from trueup._version import __version__
 
@@ -39,7 +39,12 @@ app = App(
 
 Config = Annotated[Path, Parameter(name=["--config", "-c"], env_var="TRUEUP_CONFIG", help="Configuration file.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
-Rows = Annotated[int, Parameter(name="--rows", help="Rows listed at most; 0: all. Counts are always complete.")]
+NOT_NEGATIVE = validators.Number(gte=0)
+Rows = Annotated[
+    int,
+    Parameter(name="--rows", validator=NOT_NEGATIVE, help="Rows listed at most; 0: all. Counts are always complete."),
+]
+Limit = Annotated[int, Parameter(name="--limit", validator=NOT_NEGATIVE, help="Runs listed at most.")]
 KeyTexts = Annotated[
     tuple[str, ...],
     Parameter(name="--key", negative="", help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated."),
@@ -115,7 +120,7 @@ def status(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
 
 
 @app.command(group=KNOW)
-def runs(name: str | None = None, /, *, limit: int = 20, as_json: AsJson = False, config: Config = FILE) -> int:
+def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = False, config: Config = FILE) -> int:
     """What happened: runs, newest first."""
     from trueup.cli import tables
 

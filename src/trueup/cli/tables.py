@@ -22,8 +22,8 @@ _STYLE = {"in_sync": "green", "repaired": "green", "drift": "red", "inconclusive
 def console() -> Console:
     from rich.console import Console
 
-    # Where nobody watches nothing is cut to a screen's width.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200, soft_wrap=True)
+    # Where nobody watches nothing is cut or folded to a screen's width: a row is a line.
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10**6, soft_wrap=True)
 
 
 def table(rows: Sequence[dict[str, Any]], *, title: str = "") -> None:

@@ -94,8 +94,8 @@ class Drawing:
             f"{told['loaded']:,} are loaded, the rest is replayed by another process, {told['rate_per_s']:g} a second, "
             f"until act 7. A projector follows some 0.3 s behind and keeps [bold]aircraft[/bold] "
             f"({rows['aircraft']:,} rows) and [bold]airport_hours[/bold] ({rows['airport_hours']:,} rows). It has "
-            f"bugs: [bold]{told['mistakes']}[/bold] rows are wrong by now, {told['live_mistakes']} of them since the replay "
-            f"began. The list of its mistakes is kept where Trueup does not look."
+            f"bugs: [bold]{told['mistakes']}[/bold] rows are wrong by now, {told['live_mistakes']} of them since the "
+            f"replay began. The list of its mistakes is kept where Trueup does not look."
         )
         self.table(
             ("mistake", "aircraft", "airport_hours", "what the projector did"),

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -58,6 +59,8 @@ on_extra = "delete"
 limits   = { rows = 300, share = "10%", deletes = 30 }
 """
 
+#: `settle` of both projections, seconds.
+SETTLE_S = 2.0
 #: How long a process may take to end after it was asked to, seconds.
 END_S = 15.0
 #: How long one command may take, seconds; far above what it needs.
@@ -239,6 +242,43 @@ class Stage:
         if self._traffic is not None:
             end(self._traffic)
             self._traffic = None
+
+
+class Standstill:
+    """How long the projector stood still while events were waiting for it.
+
+    A difference that is the same for longer than `settle` is drift by the declaration. Should the projector stand
+    still for that long (a machine that is far too busy), then a right row may be reported, and it is not the engine
+    that was wrong.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        #: The longest so far, seconds.
+        self.longest_s = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="demo-standstill")
+
+    def _watch(self) -> None:
+        sql = "SELECT (SELECT coalesce(max(id), 0) FROM departures), position FROM projector ORDER BY projection"
+        with closing(connect(self.stage.db)) as conn:
+            since, before = time.monotonic(), tuple[int, ...]()
+            while not self._done.wait(2 * LOOK_S):
+                rows = conn.execute(sql).fetchall()
+                positions = tuple(int(row[1]) for row in rows)
+                now = time.monotonic()
+                waiting = any(position < row[0] for position, row in zip(positions, rows, strict=True))
+                if positions != before or not waiting:
+                    since, before = now, positions
+                self.longest_s = max(self.longest_s, now - since)
+
+    def __enter__(self) -> Standstill:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
 
 
 def end(process: subprocess.Popen[str]) -> None:

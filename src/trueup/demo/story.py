@@ -62,6 +62,7 @@ def tell(stage: Stage, drawing: Drawing, *, naive: bool, kept: Path | None) -> d
         "verdict": "held" if exit_code(told.promises) == 0 else "broken",
         "seed": stage.seed,
         "seconds": round(seconds, 1),
+        "seconds_by_act": told.seconds,
         "acts": told.figures,
         "promises": [{"says": p.says, "held": p.held, "counted": p.counted} for p in told.promises],
     }
@@ -73,6 +74,7 @@ class _Telling:
     def __init__(self, drawing: Drawing) -> None:
         self.drawing = drawing
         self.figures: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
         self.promises: list[Promise] = []
 
     def act(
@@ -89,7 +91,8 @@ class _Telling:
         began = time.monotonic()
         with self.drawing.act(len(self.figures) + 1, title, shows, working=working):
             scene = play()
-        self.figures[name] = {**scene.figures, "seconds": round(time.monotonic() - began, 1)}
+        self.figures[name] = scene.figures
+        self.seconds[name] = round(time.monotonic() - began, 1)
         self.promises += scene.promises
         draw(scene.figures)
         self.drawing.promises(scene.promises)

@@ -5,13 +5,12 @@ Each method that writes is one transaction, and each transaction leaves a state 
 
 from __future__ import annotations
 
+import importlib
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,11 +21,13 @@ from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Decision
 from trueup.core.row import Key, decode_row, encode_row
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
-from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
+from trueup.errors import LedgerFailed
 from trueup.store import schema as t
+from trueup.store.engine import connect, shown, words
 from trueup.store.records import (
     DecisionRow,
     Narrowed,
+    OpenWork,
     OutcomeRow,
     RunRow,
     SegmentRow,
@@ -38,56 +39,12 @@ from trueup.store.records import (
     suspect_to_json,
 )
 
-#: Newest migration; older ledgers are brought up to it when opened.
-HEAD = "0001"
-
-#: SQLite releases in which the write-ahead log cannot lose commits when it is reset (sqlite.org/wal.html#walresetbug).
-_WAL_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-
 
 class Ledger:
     """Opens (and, where it is not there yet, makes) the ledger at `url`."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
-        if self.url.drivername in ("postgresql", "postgres"):
-            self.url = self.url.set(drivername="postgresql+psycopg")
-        self.sqlite = self.url.get_backend_name() == "sqlite"
-        if not self.sqlite and self.url.get_backend_name() != "postgresql":
-            raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
-        if self.sqlite and not self.url.database:
-            raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
-        try:
-            self.engine = sa.create_engine(self.url)
-        except ModuleNotFoundError as missing:
-            raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
-        if self.sqlite:
-            if not Path(self.url.database or "").parent.is_dir():
-                raise ConfigError(f"trueup.ledger: there is no directory {Path(self.url.database or '').parent}")
-            sa.event.listen(self.engine, "connect", _sqlite_settings)
-            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        try:
-            with self.engine.connect() as connection:
-                self._migrate(connection)
-        except SQLAlchemyError as error:
-            words = " ".join(str(getattr(error, "orig", None) or error).split())
-            where = self.url.render_as_string(hide_password=True)
-            raise ConnectionFailed(f"trueup.ledger ({where}) cannot be used: {words}") from error
-
-    def _migrate(self, connection: sa.Connection) -> None:
-        if sa.inspect(connection).has_table("trueup_schema"):
-            found = connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar()
-            if found == HEAD:
-                return
-        connection.rollback()
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+        self.engine = connect(url)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -106,12 +63,15 @@ class Ledger:
         try:
             yield
         except SQLAlchemyError as error:
-            words = " ".join(str(getattr(error, "orig", None) or error).split())
-            where = self.url.render_as_string(hide_password=True)
             raise LedgerFailed(
-                f"the ledger ({where}) failed: {words}. Nothing was done that it does not know of; "
+                f"the ledger ({shown(self.engine)}) failed: {words(error)}. Nothing was done that it does not know of; "
                 f"mend it (space, permissions, connection) and run again"
             ) from error
+
+    def upsert(self, table: sa.Table) -> Any:
+        """An INSERT that knows `on_conflict_do_update`, in the ledger's dialect."""
+        dialect = importlib.import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}")
+        return dialect.insert(table)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -153,7 +113,7 @@ class Ledger:
                 span=json.dumps(plan.to_json(span)),
                 state=state,
                 counts=None if counts is None else json.dumps(asdict(counts)),
-                suspects=json.dumps([suspect_to_json(suspect) for suspect in suspects]) if suspects else None,
+                suspects=_suspects_or_none(suspects),
                 looked_at=at,
             )
         )
@@ -191,9 +151,13 @@ class Ledger:
         with self.reading() as c:
             return c.execute(statement).scalar()
 
-    def set_stage(self, run: RunRow, stage: Stage) -> None:
+    def set_stage(self, run: RunRow, stage: Stage, work: Sequence[OpenWork]) -> None:
+        """Enter a stage, with the segments of it."""
         with self.begin() as c:
             c.execute(t.runs.update().where(t.runs.c.id == run.id).values(stage=stage))
+            for item in work:
+                keys = plan.Keys(keys=item.keys)
+                self._add_segment(c, run.id, stage, keys, suspects=item.suspects, at=item.looked_at)
 
     def set_state(self, run: RunRow, state: RunState, **values: Any) -> None:
         """Move a run to another state. The transition table says which may follow."""
@@ -226,23 +190,47 @@ class Ledger:
         at: datetime,
     ) -> None:
         """Checkpoint: `covered` was looked at. `rest` is what remains of the segment; None: nothing."""
-        found = list(suspects)
         with self.begin() as c:
             mine = t.segments.c.id == segment.id
             if rest is None:
-                done = {
-                    "state": "done",
-                    "counts": json.dumps(asdict(counts)),
-                    "span": json.dumps(plan.to_json(covered)),
-                }
-                c.execute(t.segments.update().where(mine).values(**done, looked_at=at))
+                c.execute(
+                    t.segments.update()
+                    .where(mine)
+                    .values(
+                        state="done",
+                        span=json.dumps(plan.to_json(covered)),
+                        counts=json.dumps(asdict(counts)),
+                        suspects=_suspects_or_none(suspects),
+                        looked_at=at,
+                    )
+                )
             else:
-                self._add_segment(c, segment.run, segment.stage, covered, state="done", counts=counts, at=at)
+                self._add_segment(
+                    c, segment.run, segment.stage, covered, state="done", counts=counts, suspects=suspects, at=at
+                )
                 c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
-            for start in range(0, len(found), plan.KEYS_PER_SEGMENT):
-                part = found[start : start + plan.KEYS_PER_SEGMENT]
-                keys = plan.Keys(keys=tuple(suspect.key for suspect in part))
-                self._add_segment(c, segment.run, Stage.CONFIRM, keys, suspects=part, at=at)
+
+    def suspects(self, run: str) -> list[OpenWork]:
+        """What the narrowing of a run found, in segments for a closer look."""
+        statement = (
+            sa.select(t.segments)
+            .where(t.segments.c.run == run, t.segments.c.stage == Stage.NARROW, t.segments.c.suspects.is_not(None))
+            .order_by(t.segments.c.id)
+        )
+        with self.reading() as c:
+            seen = [
+                (suspect, row.looked_at) for row in map(segment_row, c.execute(statement)) for suspect in row.suspects
+            ]
+        size = plan.KEYS_PER_SEGMENT
+        parts = [seen[at : at + size] for at in range(0, len(seen), size)]
+        return [
+            OpenWork(
+                keys=tuple(suspect.key for suspect, _ in part),
+                suspects=[suspect for suspect, _ in part],
+                looked_at=max(at for _, at in part if at is not None),
+            )
+            for part in parts
+        ]
 
     def narrowed(self, run: str) -> Narrowed:
         """What the narrowing of a run has covered so far."""
@@ -268,15 +256,12 @@ class Ledger:
             )
             if not decisions:
                 return
-            repair = self._add_segment(
-                c, segment.run, Stage.REPAIR, plan.Keys(keys=tuple(item.drift.key for item in decisions))
-            )
             c.execute(
                 t.decisions.insert(),
                 [
                     {
                         "run": segment.run,
-                        "segment": repair,
+                        "segment": segment.id,
                         "key": json.dumps(encode_row(item.drift.key)),
                         "kind": item.drift.kind,
                         "action": item.action,
@@ -312,10 +297,8 @@ class Ledger:
 
     # --- decisions, units, outcomes --------------------------------------------------------------------------------
 
-    def decisions(self, run: str, segment: int | None = None) -> list[DecisionRow]:
+    def decisions(self, run: str) -> list[DecisionRow]:
         statement = sa.select(t.decisions).where(t.decisions.c.run == run).order_by(t.decisions.c.id)
-        if segment is not None:
-            statement = statement.where(t.decisions.c.segment == segment)
         with self.reading() as c:
             return [decision_row(row) for row in c.execute(statement)]
 
@@ -372,17 +355,10 @@ class Ledger:
         return [outcome_row(row) for row in rows]
 
 
+def _suspects_or_none(suspects: Sequence[Suspect]) -> str | None:
+    return json.dumps([suspect_to_json(suspect) for suspect in suspects]) if suspects else None
+
+
 def _open(run: str, stage: Stage) -> sa.Select[Any]:
     mine = (t.segments.c.run == run) & (t.segments.c.stage == stage)
     return sa.select(t.segments).where(mine, t.segments.c.state == "open").order_by(t.segments.c.id)
-
-
-def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:
-    """Durable commits on every SQLite. WAL only where it cannot lose them: see `_WAL_FIXED`."""
-    connection.isolation_level = None
-    version = sqlite3.sqlite_version_info
-    fixed = version >= _WAL_FIXED[-1] or any(version[:2] == f[:2] and version >= f for f in _WAL_FIXED)
-    connection.execute("PRAGMA busy_timeout=10000")
-    connection.execute(f"PRAGMA journal_mode={'WAL' if fixed else 'TRUNCATE'}")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")

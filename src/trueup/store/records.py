@@ -67,6 +67,15 @@ class Narrowed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OpenWork:
+    """Keys that a stage has to deal with together."""
+
+    keys: tuple[Key, ...]
+    suspects: Sequence[Suspect] = ()
+    looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionRow:
     """One decided row, with its place in the ledger."""
 

@@ -74,7 +74,7 @@ segments = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     #: What the comparison counted (`narrow`), or what became of the suspects (`keys`).
     sa.Column("counts", sa.Text),
-    #: The first look at the suspects of a `keys` segment.
+    #: What was seen: by narrowing a segment, or at the first look at those that are to be confirmed.
     sa.Column("suspects", sa.Text),
     _moment("looked_at", nullable=True),
     sa.Index(None, "run", "stage", "state"),

@@ -64,30 +64,34 @@ class Standing:
 
     def found(self, run: RunRow, drift: Iterable[tuple[Suspect, str]], at: datetime) -> None:
         """These rows are wrong; `first_seen` of those that were known stays."""
+        rows = [
+            {
+                "projection": run.projection,
+                "key": json.dumps(encode_row(suspect.key)),
+                "kind": suspect.kind,
+                "expected": json_or_none(suspect.expected),
+                "observed": json_or_none(suspect.observed),
+                "reason": reason,
+                "first_seen": at,
+                "last_seen": at,
+                "run": run.id,
+            }
+            for suspect, reason in drift
+        ]
+        if not rows:
+            return
+        new = self.ledger.upsert(t.drift)
+        changed = {name: new.excluded[name] for name in ("kind", "expected", "observed", "reason", "last_seen", "run")}
         with self.ledger.begin() as c:
-            for suspect, reason in drift:
-                key = json.dumps(encode_row(suspect.key))
-                values = {
-                    "kind": suspect.kind,
-                    "expected": json_or_none(suspect.expected),
-                    "observed": json_or_none(suspect.observed),
-                    "reason": reason,
-                    "last_seen": at,
-                    "run": run.id,
-                }
-                mine = (t.drift.c.projection == run.projection) & (t.drift.c.key == key)
-                if c.execute(t.drift.update().where(mine).values(**values)).rowcount == 0:
-                    c.execute(t.drift.insert().values(projection=run.projection, key=key, first_seen=at, **values))
+            c.execute(new.on_conflict_do_update(index_elements=["projection", "key"], set_=changed), rows)
 
     def settled(self, projection: str, keys: Iterable[Key]) -> None:
         """These rows are right now."""
-        with self.ledger.begin() as c:
-            for key in keys:
-                c.execute(
-                    t.drift.delete().where(
-                        t.drift.c.projection == projection, t.drift.c.key == json.dumps(encode_row(key))
-                    )
-                )
+        rows = [{"the_key": json.dumps(encode_row(key))} for key in keys]
+        mine = (t.drift.c.projection == projection) & (t.drift.c.key == sa.bindparam("the_key"))
+        if rows:
+            with self.ledger.begin() as c:
+                c.execute(t.drift.delete().where(mine), rows)
 
     def only(self, run: RunRow) -> None:
         """A complete run over all keys saw everything that is wrong: what it did not see is right."""

@@ -1,0 +1,88 @@
+"""The ledger's database: connected, set up to keep what it is told, and brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from trueup.errors import ConfigError, ConnectionFailed
+
+#: Newest migration; older ledgers are brought up to it when opened.
+HEAD = "0001"
+
+#: Number of the advisory lock that a migration holds on PostgreSQL.
+MIGRATION_LOCK = 7_481_902_361
+#: SQLite releases in which the write-ahead log cannot lose commits when it is reset (sqlite.org/wal.html#walresetbug).
+_WAL_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine for the ledger at `url`; the tables are made, or migrated, where they are not as they should be.
+
+    Raises ConfigError for a URL that cannot hold a ledger, ConnectionFailed where it cannot be used.
+    """
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if not sqlite and parsed.get_backend_name() != "postgresql":
+        raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
+    if sqlite and not parsed.database:
+        raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
+    try:
+        engine = sa.create_engine(parsed)
+    except ModuleNotFoundError as missing:
+        raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
+    if sqlite:
+        folder = Path(parsed.database or "").parent
+        if not folder.is_dir():
+            raise ConfigError(f"trueup.ledger: there is no directory {folder}")
+        sa.event.listen(engine, "connect", _sqlite_settings)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.connect() as connection:
+            _migrate(connection)
+    except SQLAlchemyError as error:
+        raise ConnectionFailed(f"trueup.ledger ({shown(engine)}) cannot be used: {words(error)}") from error
+    return engine
+
+
+def shown(engine: sa.Engine) -> str:
+    """Where the ledger is, without a password."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+def words(error: SQLAlchemyError) -> str:
+    """The driver's own words on one line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def _migrate(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))  # two new nodes, one migration
+    if sa.inspect(connection).has_table("trueup_schema"):
+        found = connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar()
+        if found == HEAD:
+            return
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:
+    """Durable commits on every SQLite. WAL only where it cannot lose them: see `_WAL_FIXED`."""
+    connection.isolation_level = None
+    version = sqlite3.sqlite_version_info
+    fixed = version >= _WAL_FIXED[-1] or any(version[:2] == f[:2] and version >= f for f in _WAL_FIXED)
+    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute(f"PRAGMA journal_mode={'WAL' if fixed else 'TRUNCATE'}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")

@@ -1,0 +1,232 @@
+"""Types with rules of their own: what can be compared is compared by its own equality, the rest is refused in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.worlds import World
+from trueup import ConfigError, TrueupError, Verdict
+
+
+@pytest.fixture
+def pg(together: World) -> World:
+    """One PostgreSQL database."""
+    if together.source.engine != "postgresql":
+        pytest.skip("types of PostgreSQL")
+    return together
+
+
+@pytest.fixture
+def apart(world: World) -> World:
+    """Source and target in two databases, at least one of them PostgreSQL."""
+    if world.together or world.pairing.source == world.pairing.target == "sqlite":
+        pytest.skip("needs two databases, one of them PostgreSQL")
+    return world
+
+
+#: type, two spellings of one value, another value
+OWN = {
+    "jsonb": (
+        "jsonb",
+        """'{"a": 1, "b": [1.0, 2]}'""",
+        """'{"b":[1.00,2],  "a":1}'""",
+        """'{"a": 1, "b": [2, 1.0]}'""",
+    ),
+    "array of integer": ("integer[]", "'{1,2,NULL}'", "'{1, 2, NULL}'", "'{1,2}'"),
+    "array of text": ("text[]", """'{a,"b,c"}'""", """ARRAY['a','b,c']""", "'{a,b,c}'"),
+    "interval": ("interval", "'1 month'", "'30 days'", "'1 month 1 second'"),
+    "inet": ("inet", "'10.0.0.1'", "'10.0.0.1/32'", "'10.0.0.1/24'"),
+    "range": ("int4range", "'[1,4]'", "'[1,5)'", "'[1,5]'"),
+    "timetz": ("timetz", "'12:00+00'", "'12:00+00'", "'13:00+01'"),
+    "money": ("money", "'1.5'", "'1.50'", "'1.51'"),
+    "bit": ("bit(3)", "B'101'", "B'101'", "B'100'"),
+}
+
+
+@pytest.mark.parametrize("case", OWN.values(), ids=OWN)
+def test_a_type_with_its_own_equality_in_one_database(pg: World, case: tuple[str, str, str, str]) -> None:
+    name, one, same, other = case
+    pg.source.sql(
+        f"CREATE TABLE src (id int PRIMARY KEY, v {name}); CREATE TABLE dst (id int PRIMARY KEY, v {name})",
+        f"INSERT INTO src VALUES (1, {one}), (2, {one}), (3, NULL), (4, {one}), (5, {one})",
+        f"INSERT INTO dst VALUES (1, {same}), (2, {other}), (3, NULL), (4, NULL)",
+    )
+    app = pg.app()
+    report = app.check("p")
+    assert sorted((row["kind"], row["key"]["id"]) for row in report.drift) == [
+        *(("different", 2), ("different", 4), ("missing", 5))
+    ]
+    run = app.run("p")
+    assert (run.verdict, run.repaired) == (Verdict.REPAIRED, 3)
+    assert pg.source.sql("SELECT count(*) FROM src JOIN dst USING (id) WHERE src.v IS NOT DISTINCT FROM dst.v") == [
+        (5,)
+    ]
+    by_key = app.check("p", keys=[{"id": n} for n in range(1, 6)])
+    assert (by_key.verdict, by_key.target_rows) == (Verdict.IN_SYNC, 5)
+
+
+@pytest.mark.parametrize("name", ["json", "xml", "point"])
+def test_a_type_without_equality_is_refused(pg: World, name: str) -> None:
+    pg.source.sql(f"CREATE TABLE src (id int PRIMARY KEY, v {name}, w int)", "CREATE TABLE dst AS SELECT * FROM src")
+    with pytest.raises(ConfigError, match=rf"column 'v' cannot be compared exactly: {name} \(which has no equality\)"):
+        pg.app().check("p")
+    assert pg.app(columns=["w"]).check("p").verdict is Verdict.IN_SYNC
+
+
+def test_json_cast_to_text_or_jsonb_in_a_query_can_be_compared(pg: World) -> None:
+    pg.source.sql(
+        "CREATE TABLE src (id int PRIMARY KEY, v json); CREATE TABLE dst (id int PRIMARY KEY, v jsonb)",
+        """INSERT INTO src VALUES (1, '{"a":1}'), (2, '{"a":1}')""",
+        """INSERT INTO dst VALUES (1, '{"a": 1}'), (2, '{"a": 2}')""",
+    )
+    report = pg.app(source="SELECT id, v::jsonb AS v FROM src").run("p")
+    assert (report.different, report.repaired) == (1, 1)
+
+
+def test_a_user_defined_enum(pg: World) -> None:
+    """As value against itself and against text; its own order plays no part."""
+    pg.source.sql(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
+        "CREATE TABLE src (id int PRIMARY KEY, a mood, b mood)",
+        "CREATE TABLE dst (id int PRIMARY KEY, a mood, b text)",
+        "INSERT INTO src VALUES (1, 'sad', 'ok'), (2, 'ok', 'ok'), (3, 'ok', NULL), (4, 'happy', 'happy')",
+        "INSERT INTO dst VALUES (1, 'sad', 'ok'), (2, 'sad', 'ok '), (3, 'ok', '')",
+    )
+    app = pg.app()
+    report = app.check("p", rows=0)
+    assert (report.different, report.missing, report.different_by_column) == (2, 1, {"a": 1, "b": 2})
+    assert app.run("p").repaired == 3
+    assert pg.target.rows("dst") == {(1, "sad", "ok"), (2, "ok", "ok"), (3, "ok", None), (4, "happy", "happy")}
+
+
+def test_an_enum_across_databases_is_text(apart: World) -> None:
+    for place, table in ((apart.source, "src"), (apart.target, "dst")):
+        if place.engine == "postgresql":
+            place.sql("CREATE TYPE mood AS ENUM ('sad', 'ok')", f"CREATE TABLE {table} (id int PRIMARY KEY, v mood)")
+        else:
+            place.sql(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, v TEXT)")
+    apart.source.insert("src", [(1, "sad"), (2, "ok"), (3, None)])
+    apart.target.insert("dst", [(1, "sad"), (2, "sad"), (3, None)])
+    report = apart.app().run("p")
+    assert (report.different, report.repaired) == (1, 1)
+    assert apart.target.rows("dst") == {(1, "sad"), (2, "ok"), (3, None)}
+
+
+def test_an_enum_as_key_is_text_in_binary_order(world: World) -> None:
+    for place, table in ((world.source, "src"), (world.target, "dst")):
+        if place.engine == "postgresql":
+            if table == "src" or not world.together:
+                place.sql("CREATE TYPE mood AS ENUM ('z', 'b', 'a')")
+            place.sql(f"CREATE TABLE {table} (id mood PRIMARY KEY, v bigint)")
+        else:
+            place.sql(f"CREATE TABLE {table} (id TEXT PRIMARY KEY NOT NULL, v INTEGER)")
+    world.source.insert("src", [("z", 1), ("b", 2), ("a", 3)])
+    world.target.insert("dst", [("z", 1), ("b", 9)])
+    report = world.app().run("p")
+    assert (report.missing, report.different, report.repaired) == (1, 1, 2)
+    assert world.target.rows("dst") == {("z", 1), ("b", 2), ("a", 3)}
+
+
+@pytest.mark.parametrize("name", ["interval", "jsonb", "integer[]", "inet"])
+def test_a_type_without_a_rule_across_databases_is_refused_in_words(apart: World, name: str) -> None:
+    for place, table in ((apart.source, "src"), (apart.target, "dst")):
+        place.sql(f"CREATE TABLE {table} (id {place.types['integer']} PRIMARY KEY, v {name})")
+    with pytest.raises(ConfigError) as caught:
+        apart.app().check("p")
+    words = str(caught.value)
+    if "sqlite" in (apart.source.engine, apart.target.engine) and "Cast it" not in words:
+        pytest.fail(words)
+    assert "column 'v' cannot be compared exactly" in words
+    assert name in words
+
+
+@pytest.mark.parametrize("pair", [("text", "integer"), ("text", "bytes"), ("boolean", "text"), ("bytes", "integer")])
+def test_pairs_without_an_exact_rule_are_refused(world: World, pair: tuple[str, str]) -> None:
+    world.source.table("src", f"id {{integer}} PRIMARY KEY NOT NULL, v {{{pair[0]}}}")
+    world.target.table("dst", f"id {{integer}} PRIMARY KEY NOT NULL, v {{{pair[1]}}}")
+    with pytest.raises(ConfigError, match=r"column 'v' cannot be compared exactly: .* in the source, .* in the target"):
+        world.app().check("p")
+
+
+@pytest.mark.parametrize("kind", ["float", "number", "boolean", "time", "bytes"])
+def test_a_key_without_an_order_of_its_own_is_refused(world: World, kind: str) -> None:
+    if kind == "time" and "sqlite" in (world.source.engine, world.target.engine):
+        pytest.skip("SQLite does not say that it is a time")
+    world.tables(f"id {{{kind}}} NOT NULL, v {{integer}}")
+    with pytest.raises(ConfigError, match="cannot be a key"):
+        world.app().check("p")
+
+
+def test_padded_text_means_the_same_in_one_database_and_in_two(world: World) -> None:
+    """char(n) against text: whatever is said of 'ab' and 'ab   ', it may not depend on where the sides live."""
+    padded = "char(5)" if world.source.engine == "postgresql" else "TEXT"
+    world.source.sql(f"CREATE TABLE src (id bigint PRIMARY KEY NOT NULL, v {padded})")
+    world.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {text}", [(1, "ab"), (2, "ab   "), (3, "ac")])
+    pad = " " * 3 if world.source.engine == "sqlite" else ""
+    world.source.insert("src", [(1, f"ab{pad}"), (2, f"ab{pad}"), (3, f"ab{pad}")])
+    report = world.app().check("p")
+    differing = sorted(row["key"]["id"] for row in report.drift)
+    assert differing == [1, 3]
+
+
+# --- SQLite: a column holds what it was given -------------------------------------------------------------------------
+
+
+def test_a_value_of_another_type_than_its_column_is_different(world: World) -> None:
+    """SQLite keeps text in an integer column. It is neither 5 nor an error."""
+    if world.target.engine != "sqlite":
+        pytest.skip("columns have types")
+    world.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 5), (2, 6)])
+    world.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, "five"), (2, 6)])
+    app = world.app()
+    assert [row["observed"] for row in app.check("p").drift] == [{"v": "five"}]
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert world.target.rows("dst") == {(1, 5), (2, 6)}
+
+
+@pytest.mark.parametrize("spelling", ["2026-03-0{} 12:00:00", "2026-03-0{}T12:00:00"])
+def test_a_timestamp_key_is_looked_up_in_the_spelling_of_its_column(world: World, spelling: str) -> None:
+    if world.target.engine != "sqlite":
+        pytest.skip("timestamps have a type")
+    world.source.table("src", "at {timestamp} PRIMARY KEY NOT NULL, v {integer}")
+    if world.source.engine == "sqlite":
+        world.source.insert("src", [(spelling.format(n), n) for n in range(1, 9)])
+    else:
+        world.source.insert("src", [(f"2026-03-0{n} 12:00:00", n) for n in range(1, 9)])
+    world.target.table("dst", "at {timestamp} PRIMARY KEY NOT NULL, v {integer}")
+    world.target.insert("dst", [(spelling.format(n), n + (n == 4)) for n in range(1, 8)])
+    report = world.app(key=["at"]).run("p")
+    assert (report.different, report.missing, report.extra, report.repaired) == (1, 1, 0, 2)
+    assert world.target.rows("dst") == {(spelling.format(n), n) for n in range(1, 9)}
+
+
+@pytest.mark.parametrize(
+    "held", [["2026-03-01 12:00:00", "2026-03-02T12:00:00"], ["2026-03-01T12:00:00", "2026-03-02 12:00:00"]]
+)
+def test_a_key_column_of_two_spellings_is_refused(apart: World, held: list[str]) -> None:
+    """A look-up would miss the other spelling, and call the row missing."""
+    if apart.target.engine != "sqlite":
+        pytest.skip("timestamps have a type")
+    apart.source.table("src", "at {timestamp} PRIMARY KEY NOT NULL, v {integer}")
+    apart.source.insert("src", [("2026-03-01 12:00:00", 1), ("2026-03-02 12:00:00", 2)])
+    apart.target.table("dst", "at {timestamp} PRIMARY KEY NOT NULL, v {integer}", [(at, 0) for at in held])
+    with pytest.raises(TrueupError, match="one spelling"):
+        apart.app(key=["at"]).run("p")
+    assert apart.target.rows("dst") == {(at, 0) for at in held}
+
+
+def test_an_instant_in_another_zone_is_the_same_instant(apart: World) -> None:
+    zones = [(1, "2026-03-01 12:00:00+00:00"), (2, "2026-03-01 13:00:00+01:00"), (3, "2026-03-01 12:00:00+01:00")]
+    apart.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {instant}")
+    apart.source.insert("src", [(n, "2026-03-01 12:00:00+00:00") for n in (1, 2, 3)])
+    apart.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {instant}", zones)
+    report = apart.app().check("p")
+    assert [row["key"]["id"] for row in report.drift] == [3]
+
+
+def test_a_uuid_in_capitals_is_the_same_uuid(apart: World) -> None:
+    key = "6f1c2d3e-0000-4000-8000-00000000abcd"
+    apart.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {uuid}", [(1, key), (2, key)])
+    apart.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {uuid}", [(1, key.upper()), (2, key[:-1] + "e")])
+    report = apart.app().check("p")
+    assert [row["key"]["id"] for row in report.drift] == [2]
