@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from trueup import config as configuration
 from trueup.adapters import Adapter, connect
 from trueup.clock import Clock, SystemClock
-from trueup.core.binding import Binding, bind, near
+from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
 from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
-from trueup.core.projection import Database, Projection, Writers
+from trueup.core.projection import Database, Projection, Side, Writers
 from trueup.core.row import Key, canonical, parse_value
 from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
@@ -74,6 +74,8 @@ class Trueup:
         progress: Progress | None = None,
     ) -> None:
         self.databases = {name: _database(name, value) for name, value in databases.items()}
+        if isinstance(projections, Sequence) and len({p.name for p in projections}) != len(projections):
+            raise ConfigError("two projections have one name")
         named = projections.items() if isinstance(projections, Mapping) else ((p.name, p) for p in projections)
         self.projections = {name: projection.model_copy(update={"name": name}) for name, projection in named}
         if "" in self.projections:
@@ -166,9 +168,17 @@ class Trueup:
         Raises UsageError.
         """
         projection = self.projection(name)
-        source = self._adapter(projection.source.database).describe(projection.source)
-        target = self._adapter(projection.target.database).describe(projection.target)
-        return bind(projection, source, target, writing=writing)
+        return bind(projection, self._shape(projection, "source"), self._shape(projection, "target"), writing=writing)
+
+    def _shape(self, projection: Projection, role: str) -> Shape:
+        side: Side = getattr(projection, role)
+        adapter = self._adapter(side.database)
+        check_query(projection, role, adapter.capabilities.dialect)  # before the database gets to see it
+        try:
+            return adapter.describe(side)
+        except ConfigError as error:
+            place = f"projections.{projection.name}.{role}.{'table' if side.query is None else 'query'}"
+            raise ConfigError(f"{place}: {error}") from error
 
     def projection(self, name: str) -> Projection:
         if name not in self.projections:
@@ -310,7 +320,8 @@ class Trueup:
 
     def _promise(self, binding: Binding) -> Promise:
         target = self._adapter(binding.projection.target.database)
-        return promise(binding.projection, target.capabilities.writing)
+        obstacle = not_writable(binding.projection, binding.target)
+        return promise(binding.projection, target.capabilities.writing, obstacle)
 
     def _key(self, binding: Binding, key: Mapping[str, Any]) -> Key:
         names = binding.projection.key
@@ -339,7 +350,7 @@ def load(path: str | Path = configuration.FILE, *, progress: Progress | None = N
     return Trueup(
         databases=declared.databases,
         projections=declared.projections,
-        ledger=declared.settings.ledger,
+        ledger=declared.settings.ledger.get_secret_value(),
         progress=progress,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from trueup.core.binding import near
 from trueup.core.projection import Database, Declared, Projection
@@ -20,6 +20,8 @@ from trueup.errors import ConfigError
 FILE = "trueup.toml"
 Model = TypeVar("Model", bound=BaseModel)
 
+#: An SQLite URL of a file that is not given from the root: the part before the file, and the file.
+_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -27,7 +29,7 @@ class Settings(Declared):
     """The `[trueup]` table."""
 
     #: Where runs, decisions and outcomes are kept: `sqlite:///file` or `postgresql://…`.
-    ledger: str = "sqlite:///trueup.db"
+    ledger: SecretStr = SecretStr("sqlite:///trueup.db")
     #: Time zone of schedules.
     timezone: str = "UTC"
 
@@ -74,9 +76,7 @@ def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.e
     }
     settings = settings.model_copy(update={"ledger": _absolute(settings.ledger, path.parent)})
     databases = {
-        name: database.model_copy(
-            update={"url": type(database.url)(_absolute(database.url.get_secret_value(), path.parent))}
-        )
+        name: database.model_copy(update={"url": _absolute(database.url, path.parent)})
         for name, database in databases.items()
     }
     check_references(databases, projections)
@@ -158,9 +158,7 @@ def _fields(model: type[BaseModel], where: list[str]) -> list[str]:
     return [name for name in model.model_fields if name != "name"]
 
 
-def _absolute(url: str, folder: Path) -> str:
+def _absolute(url: SecretStr, folder: Path) -> SecretStr:
     """A relative file of a `sqlite:///` URL, seen from the configuration file."""
-    prefix = "sqlite:///"
-    if url.startswith(prefix) and not url.startswith(prefix + "/") and url != prefix:
-        return f"{prefix}{(folder / url.removeprefix(prefix)).resolve()}"
-    return url
+    relative = _RELATIVE.fullmatch(url.get_secret_value())
+    return url if relative is None else SecretStr(f"{relative[1]}{(folder / relative[2]).resolve()}")

@@ -269,7 +269,10 @@ def _one_by_one(
 ) -> list[RowOutcome]:
     """The database refused a row of the unit: find which, and repair the others."""
     if len(drift) == 1:
-        return [_note(work, segment, drift[0], Outcome.FAILED, str(problem))]
+        told = str(problem)
+        if any(work.pair.binding.hidden):
+            told = "the database refused the row; what it says may hold sensitive values, and is not kept"
+        return [_note(work, segment, drift[0], Outcome.FAILED, told)]
     middle = len(drift) // 2
     return [
         outcome

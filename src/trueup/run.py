@@ -9,6 +9,7 @@ All drift is known before anything is written: limits and guards judge the whole
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Sequence
@@ -140,6 +141,7 @@ class _Run:
                 "actor": actor(),
                 "plan": self._plan_id(),
                 "strategy": strategy,
+                "columns": json.dumps(self.job.pair.binding.columns),
                 "started_at": self.job.clock.now(),
                 "keys": self.job.keys,
             },
@@ -287,6 +289,8 @@ class _Run:
             )
         told = False
         while (control := self.job.standing.control(self.job.name)).state != "running":
+            if control.state == "stopped" and not self.job.writes:
+                return  # the kill switch is for writes
             if control.state == "stopped":
                 raise Refused(
                     f"{self.job.name}: stopped {_by(control)}; `trueup resume {self.job.name}` allows runs again"
@@ -331,7 +335,7 @@ class _Run:
 
     def _report(self, verdict: Verdict, why: str, state: RunState) -> Report:
         decisions = self._decisions(self._decided_in())
-        if verdict is not Verdict.REFUSED:
+        if self.row.stage is not Stage.NARROW:  # a source that is not believed says nothing of the target
             self._stand(decisions)
         report = build(
             self.job,
@@ -359,7 +363,7 @@ class _Run:
     def _stand(self, decisions: Sequence[DecisionRow]) -> None:
         """What this run knows to be wrong, and, where it saw everything, that nothing else is."""
         now = self.job.clock.now()
-        if not self.job.writes:
+        if self.row.stage is not Stage.REPAIR:
             found = [(item.decision.drift, item.decision.reason) for item in decisions]
             self.job.standing.found(self.row, found, now)
         if self.job.keys is None and self.job.plan is None:

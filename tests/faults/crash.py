@@ -23,10 +23,9 @@ from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 
-from tests.live.harness import WIDE, Db, QuickClock, databases, instead, until
+from tests.live.harness import WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
 from trueup import Projection, Report, Side, Trueup
 from trueup.adapters import _sql, _units, postgresql, sqlite  # noqa: TID251
-from trueup.core import plan
 from trueup.core.states import Verdict
 from trueup.observe import Silent
 from trueup.store.ledger import Ledger
@@ -125,8 +124,8 @@ def _rows(rows: dict[int, int]) -> str:
 def small() -> Iterator[None]:
     """Several segments and units out of a handful of rows."""
     with ExitStack() as stack:
+        stack.enter_context(keys_per_segment(2))
         for owner, name, value in (
-            (plan, "KEYS_PER_SEGMENT", 2),
             (sqlite, "SEGMENT_ROWS", 2),
             (postgresql, "COST_PER_SEGMENT", 1.0),
             (postgresql, "RANGES_PAY_BELOW", 1e6),

@@ -42,7 +42,7 @@ def test_one_sqlite_file(folder: Path) -> None:
 
 
 def test_two_postgresql_databases(postgres_pair: Pair, folder: Path) -> None:
-    verify("two postgresql databases", folder, postgres_pair, every=1)
+    verify("two postgresql databases", folder, postgres_pair, every=2)
 
 
 def test_two_sqlite_files(folder: Path) -> None:
@@ -50,12 +50,12 @@ def test_two_sqlite_files(folder: Path) -> None:
 
 
 def test_one_postgresql_database(postgres: str, folder: Path) -> None:
-    verify("one postgresql database", folder, Pair(postgres, postgres), every=3, on_extra="report")
+    verify("one postgresql database", folder, Pair(postgres, postgres), every=4, on_extra="report")
 
 
 def test_sqlite_without_markers(folder: Path) -> None:
-    verify("two sqlite files without markers", folder, files(folder), every=3, markers=False)
+    verify("two sqlite files without markers", folder, files(folder), every=4, markers=False)
 
 
 def test_postgresql_without_markers(postgres_pair: Pair, folder: Path) -> None:
-    verify("two postgresql databases without markers", folder, postgres_pair, every=3, markers=False)
+    verify("two postgresql databases without markers", folder, postgres_pair, every=6, markers=False)

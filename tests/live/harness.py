@@ -1,11 +1,11 @@
 """What the live and fault tests share: an application on real databases, and ways to stand in the middle of a repair.
 
-    Db          one database, by its plain driver; the application and the judge use it, never the engine
-    Counters    edges and a counter of them, in one database; the application keeps both in one transaction
-    Docs        documents in two databases; the application commits the source and then delivers to the target
-    around      do something just before or after one step of the engine, once
-    Background  a thread whose end is waited for with a limit, and whose error comes out
-    blocked     until PostgreSQL itself says that somebody waits for a lock
+Db          one database, by its plain driver; the application and the judge use it, never the engine
+Counters    edges and a counter of them, in one database; the application keeps both in one transaction
+Docs        documents in two databases; the application commits the source and then delivers to the target
+around      do something just before or after one step of the engine, once
+Background  a thread whose end is waited for with a limit, and whose error comes out
+blocked     until PostgreSQL itself says that somebody waits for a lock
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trueup import Database, Limits, Projection, Side, Trueup
+from trueup.core import plan
 from trueup.observe import Progress
 
 #: Seconds after which something that should have happened is called missing.
@@ -127,12 +128,19 @@ def around(
 @contextmanager
 def instead(owner: object, name: str, replacement: Any) -> Iterator[None]:
     """Take a guard out."""
-    original = vars(owner)[name]
+    original = getattr(owner, name)
     setattr(owner, name, replacement)
     try:
         yield
     finally:
         setattr(owner, name, original)
+
+
+@contextmanager
+def keys_per_segment(keys: int) -> Iterator[None]:
+    """Small segments and units, so that a handful of rows has borders in between."""
+    with instead(plan, "KEYS_PER_SEGMENT", keys), instead(plan.by_keys, "__defaults__", (keys,)):
+        yield
 
 
 # --- databases -----------------------------------------------------------------------------------------------------------

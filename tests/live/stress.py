@@ -151,9 +151,7 @@ def two_databases(
         # A key belongs to one worker: its deliveries come in the order of its commits, some long after.
         key = worker * KEYS_EACH + hot(randoms[worker], KEYS_EACH)
         values[key] += 1
-        upsert = (
-            f"INSERT INTO doc VALUES ({key}, {values[key]}) ON CONFLICT (id) DO UPDATE SET val = {values[key]}"
-        )
+        upsert = f"INSERT INTO doc VALUES ({key}, {values[key]}) ON CONFLICT (id) DO UPDATE SET val = {values[key]}"
         here.execute(upsert)
         there.execute(upsert)
         threading.Event().wait(0.001)

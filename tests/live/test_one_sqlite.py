@@ -100,7 +100,9 @@ def test_a_row_that_is_gone_is_not_waited_for(app: Counters, tmp_path: Path) -> 
     """Nothing is ever locked here by a writer that we do not wait for: a row that is not there is gone."""
     app.fill({1: (5, 7), 2: (5, 7)})
     with app.engine(tmp_path) as engine:
-        remove = around(type(engine.ledger), "open_unit", after=lambda: app.db.sql("DELETE FROM counter WHERE post = 1"))
+        remove = around(
+            type(engine.ledger), "open_unit", after=lambda: app.db.sql("DELETE FROM counter WHERE post = 1")
+        )
         with remove as units:
             report = engine.run("counter")
         # It is missing now, which is not what was decided on; the next run inserts it.

@@ -24,11 +24,11 @@ def repaired_by(engine: Trueup) -> set[int]:
     return {o.key[0] for o in engine.outcomes(report.run) if o.outcome is Outcome.APPLIED}
 
 
-def stress_counters(app: Counters, folder: Path, *, name: str, writers: int, rounds: int, declared: str = DECLARED[0]) -> None:
+def stress_counters(
+    app: Counters, folder: Path, *, name: str, writers: int, rounds: int, declared: str = DECLARED[0]
+) -> None:
     with app.engine(folder, on_extra="delete", writers=declared) as engine:
-        figures = stress.one_database(
-            app, lambda: repaired_by(engine), name=name, writers=writers, rounds=rounds
-        )
+        figures = stress.one_database(app, lambda: repaired_by(engine), name=name, writers=writers, rounds=rounds)
         print(figures)
         assert figures.wrong == 0, figures
         assert figures.repairs >= rounds * 2, figures
@@ -94,8 +94,6 @@ def test_copies_in_sqlite(sqlite_pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["postgres_pair", "sqlite_pair"])
 def test_control_copies(request: pytest.FixtureRequest, kind: str) -> None:
     docs = Docs(*request.getfixturevalue(kind))
-    figures = stress.two_databases(
-        docs, lambda: stress.copy_then_set(docs), name=f"{kind}, copy then set", rounds=20
-    )
+    figures = stress.two_databases(docs, lambda: stress.copy_then_set(docs), name=f"{kind}, copy then set", rounds=20)
     print(figures)
     assert figures.wrong > 0, figures

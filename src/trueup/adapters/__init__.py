@@ -186,6 +186,8 @@ def connect(name: str, database: Database) -> Adapter:
     url = database.url.get_secret_value()
     scheme = scheme_of(url)
     module = _MODULES.get(scheme, scheme)
+    if "://" not in url:
+        raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database")
     if not module.isidentifier() or importlib.util.find_spec(f"{__name__}.{module}") is None:
         raise ConfigError(
             f"databases.{name}.url: no adapter for {scheme!r}; there are adapters for {', '.join(known())}"

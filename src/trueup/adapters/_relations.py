@@ -28,12 +28,14 @@ class Relations:
         type_of: Callable[[Column], sa.types.TypeEngine[Any]],
         spell: Callable[[Column, Value], Value],
         can_hold: Callable[[Column, Value], bool],
+        read_as: Callable[[Column, Expression], Expression],
         collation: str,
         token: Callable[[BoundSide], Expression],
     ) -> None:
         self.type_of = type_of
         self.spell = spell
         self.can_hold = can_hold
+        self.read_as = read_as
         self.collation = collation
         self.token = token
 
@@ -126,7 +128,8 @@ class Relations:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
         _, columns = self.columns(side)
         keys = columns[: len(side.key)]
-        chosen = [column.label(f"c{at}") for at, column in enumerate(columns)]
+        read = [self.read_as(column, part) for column, part in zip(side.columns, columns, strict=True)]
+        chosen = [part.label(f"c{at}") for at, part in enumerate(read)]
         if tokens:
             chosen.append(self.token(side).label("token"))
         statement = sa.select(*chosen).where(*self.within(side, keys, segment))
@@ -207,7 +210,10 @@ class Relations:
             keys, values = columns[: len(side.key)], columns[len(side.key) :]
             chosen = [
                 *(self.ordered(c, key).label(f"k{at}") for at, (c, key) in enumerate(zip(side.key, keys, strict=True))),
-                *(value.label(f"v{at}") for at, value in enumerate(values)),
+                *(
+                    self.read_as(column, value).label(f"v{at}")
+                    for at, (column, value) in enumerate(zip(side.values, values, strict=True))
+                ),
                 sa.literal(1).label("here"),
             ]
             if name == "t":

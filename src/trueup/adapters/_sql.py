@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from trueup.adapters import (
     BATCH_ROWS,
@@ -33,7 +33,7 @@ from trueup.core.decide import Action
 from trueup.core.plan import Keys, NullKeys, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
-from trueup.errors import ConfigError, DesignProblem, TrueupError
+from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
 
 
 class RowStream:
@@ -70,13 +70,17 @@ class SqlAdapter(ABC):
     def __init__(self, name: str, database: Database) -> None:
         self.name = name
         self.database = database
-        self.engine = self._create_engine(database)
+        try:
+            self.engine = self._create_engine(database)
+        except (ArgumentError, ValueError):
+            raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
         self.relations = Relations(
             type_of=self.type_of,
             spell=self.spell,
             can_hold=self.can_hold,
+            read_as=self.read_as,
             collation=self.collation,
             token=self.token_of,
         )
@@ -100,6 +104,10 @@ class SqlAdapter(ABC):
     def can_hold(self, column: Column, value: Value) -> bool:  # noqa: ARG002 - the default
         """False if no row of this column can have this value, and asking for it would be an error."""
         return True
+
+    def read_as(self, column: Column, expression: Expression) -> Expression:  # noqa: ARG002 - the default
+        """`expression` in the form in which the column's values are compared."""
+        return expression
 
     @abstractmethod
     def token_of(self, side: BoundSide) -> Expression:
@@ -235,13 +243,15 @@ class SqlAdapter(ABC):
 
     def _marker_tables(self) -> bool:
         """Make the marker tables where they are not there; False if the database does not let us."""
-        try:
-            with self._session(self.writing_options) as connection:
-                units.MARKER_TABLES.create_all(connection)
-                connection.commit()
-        except DesignProblem:
-            return False
-        return True
+        for _ in range(2):  # who loses a race to make them finds them at the second look
+            try:
+                with self._session(self.writing_options) as connection:
+                    units.MARKER_TABLES.create_all(connection)
+                    connection.commit()
+            except (DataProblem, DesignProblem):
+                continue
+            return True
+        return False
 
     def statement(self, binding: Binding, action: Action) -> str:
         table = self.relations.table(binding.target)

@@ -80,10 +80,10 @@ class UnitTransaction:
         held = self.connection.execute(
             sa.select(fences.c.token, fences.c.stop).where(fences.c.fence == self.unit.fence).with_for_update(read=True)
         ).one_or_none()
+        if held is not None and held.stop:
+            raise Refused(f"{self.unit.fence}: stopped by `trueup stop`; nothing more is written until `trueup resume`")
         if held is None or held.token != self.unit.token:
             raise Refused(f"{self.unit.fence}: another run has taken over; this one writes no more")
-        if held.stop:
-            raise Refused(f"{self.unit.fence}: stopped by `trueup stop`; nothing more is written until `trueup resume`")
 
     def leave_marker(self) -> None:
         self.connection.execute(applied.insert().values(unit=self.unit.id, closed=False, images=""))
@@ -254,7 +254,7 @@ def _decided(
 
 
 def _not_held(unit: Unit, suspect: Suspect) -> RowOutcome:
-    """A row that was there when it was judged, and could not be locked. After waiting for its lock it is known to be gone."""
+    """A row that was there when it was judged could not be locked; after a wait for its lock it is known to be gone."""
     if unit.wait:
         return _left(suspect, None, Outcome.CAS_LOST, "the row is gone")
     return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)

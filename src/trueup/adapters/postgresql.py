@@ -37,6 +37,8 @@ from trueup.errors import (
     TrueupError,
 )
 
+#: Oldest server that the repair protocols were shown to be right on.
+VERSION_MIN = 130000
 #: Work of one key range, in the planner's cost units; some tenths of a second on common hardware.
 COST_PER_SEGMENT = 10_000.0
 #: Most candidate cut points; each costs one EXPLAIN (about a millisecond).
@@ -168,9 +170,18 @@ class PostgresqlAdapter(SqlAdapter):
             for name, value in settings.items():
                 cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
         connection.commit()
+        if connection.info.server_version < VERSION_MIN:
+            raise ConfigError(
+                f"databases.{self.name}: PostgreSQL {connection.info.server_version // 10000} is too old; 13 or later"
+            )
+
+    def read_as(self, column: Column, expression: Expression) -> Expression:
+        if column.type_name.startswith("character("):
+            return sa.cast(expression, sa.Text)  # its trailing blanks mean nothing, and are not sent by every route
+        return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
-        if column.kind is Kind.OPAQUE or column.type_name.startswith("enum "):
+        if column.kind in (Kind.OPAQUE, Kind.INCOMPARABLE) or column.type_name.startswith("enum "):
             return _Verbatim(column.type_name.removeprefix("enum "))
         return _INTEGERS.get(column.type_name, _TYPES[column.kind])
 
@@ -195,8 +206,6 @@ class PostgresqlAdapter(SqlAdapter):
             return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
         if Kind.BOOLEAN in (source.kind, target.kind) and source.kind is not target.kind:
             return sa.cast(a, sa.Integer).is_distinct_from(sa.cast(b, sa.Integer))
-        if Kind.TEXT in (source.kind, target.kind) and source.kind is not target.kind:
-            return sa.cast(a, sa.Text).is_distinct_from(sa.cast(b, sa.Text))
         return a.is_distinct_from(b)
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
@@ -348,7 +357,7 @@ def _column(
     if row.type_type == "e":
         kind, type_name = Kind.TEXT, f"enum {row.type}"
     if row.base in _WITHOUT_EQUALITY:
-        type_name = f"{row.type} (which has no equality) #{name}"
+        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which has no equality)"
     return Column(name=name, kind=kind, type_name=type_name, nullable=nullable, required=required, generated=generated)
 
 

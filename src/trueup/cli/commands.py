@@ -98,11 +98,13 @@ def apply(plan: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Co
 @app.command(group=LOOP)
 def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
     """Show a plan or a run: each row before and after, the statement, and what became of it."""
+    from trueup import views
     from trueup.cli import show as drawing
+    from trueup.cli import tables
 
     with _engine(config, as_json=as_json) as engine:
-        shown = drawing.gather(engine, plan_or_run, rows)
-    drawing.print_json(shown) if as_json else drawing.draw_shown(shown)
+        shown = views.show(engine, plan_or_run, rows)
+    tables.print_json(shown) if as_json else drawing.draw_shown(shown)
     return 0
 
 
@@ -112,42 +114,47 @@ def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, conf
 @app.command(group=KNOW)
 def status(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
     """What is going on: last run, known drift and its age, switches."""
+    from trueup import views
     from trueup.cli import tables
 
     with _engine(config, as_json=as_json) as engine:
-        rows = tables.status_rows(engine, names)
+        rows = views.status(engine, names)
     return tables.put(rows, as_json=as_json, title="projections", empty="no projection is declared")
 
 
 @app.command(group=KNOW)
 def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = False, config: Config = FILE) -> int:
     """What happened: runs, newest first."""
+    from trueup import views
     from trueup.cli import tables
 
     with _engine(config, as_json=as_json) as engine:
-        rows = tables.run_rows(engine, name, limit)
-    return tables.put(rows, as_json=as_json, title="runs", empty="no run yet")
+        rows = views.runs(engine, name, limit)
+    return tables.put(rows, as_json=as_json, title="runs", empty="no run yet", hide=("reason",))
 
 
 @app.command(group=KNOW)
 def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
     """What is known to be wrong now, longest standing first."""
+    from trueup import views
     from trueup.cli import tables
 
     with _engine(config, as_json=as_json) as engine:
-        listed = tables.drift_rows(engine, name, rows)
-    tables.put(listed, as_json=as_json, title="drift", empty=f"{name}: no drift is known")
+        listed = views.drift(engine, name, rows)
+    tables.put(listed, as_json=as_json, title="drift", empty=f"{name}: no drift is known", hide=("reason",))
     return 1 if listed else 0
 
 
 @app.command(group=KNOW)
 def explain(name: str, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
     """Strategy, access path, guarantee class and every reason, before anything runs."""
+    from trueup import views
     from trueup.cli import show as drawing
+    from trueup.cli import tables
 
     with _engine(config, as_json=as_json) as engine:
-        told = drawing.explanation(engine.explain(name))
-    drawing.print_json(told) if as_json else drawing.draw_explanation(told)
+        told = views.explanation(engine.explain(name))
+    tables.print_json(told) if as_json else drawing.draw_explanation(told)
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from trueup.core import query
 from trueup.core.projection import Projection, Side, absent_value
-from trueup.core.row import KEY_KINDS, Key, Kind, Values, canonical, meeting
+from trueup.core.row import KEY_KINDS, TIMES, Key, Kind, Values, canonical, meeting
 from trueup.errors import ConfigError
 
 
@@ -110,10 +110,8 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     Raises ConfigError.
     """
     place = f"projections.{projection.name}"
-    for name, side, shape in (("source", projection.source, source), ("target", projection.target, target)):
-        found = query.problem(side.query, shape.dialect) if side.query is not None else ""
-        if found:
-            raise ConfigError(f"{place}.{name}.query: {found}")
+    check_query(projection, "source", source.dialect)
+    check_query(projection, "target", target.dialect)
     columns = projection.columns or _shared(projection, source, target)
     bound_source = _side(projection, "source", source, columns)
     bound_target = _side(projection, "target", target, columns)
@@ -126,8 +124,9 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
     )
     _hidden(projection, {*columns, *source.columns, *target.columns}, place)
-    if writing:
-        _writable(projection, bound_target, place)
+    problem = not_writable(projection, bound_target) if writing else ""
+    if problem:
+        raise ConfigError(problem)
     return Binding(
         projection=projection,
         columns=columns,
@@ -137,6 +136,17 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         target=bound_target,
         absent=_absent(projection, columns, value_kinds, place),
     )
+
+
+def check_query(projection: Projection, role: str, dialect: str) -> None:
+    """A side that is a query is one SELECT that only reads.
+
+    Raises ConfigError.
+    """
+    side: Side = getattr(projection, role)
+    found = query.problem(side.query, dialect) if side.query is not None else ""
+    if found:
+        raise ConfigError(f"projections.{projection.name}.{role}.query: {found}")
 
 
 def near(name: str, known: Collection[str]) -> str:
@@ -191,6 +201,8 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
 def _kind(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
     same_opaque = source.kind is target.kind is Kind.OPAQUE and source.type_name == target.type_name
     kind = Kind.OPAQUE if same_opaque and one_database else meeting(source.kind, target.kind)
+    if one_database and {source.kind, target.kind} > {Kind.TEXT} and kind in (Kind.UUID, *TIMES):
+        kind = None  # the database would compare spellings, and two spellings may mean the same
     pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
     if kind is None:
         raise ConfigError(
@@ -226,33 +238,32 @@ def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind,
     return tuple(canonical(kind, [absent_value(given[name])])[0] for name, kind in zip(columns, kinds, strict=True))
 
 
-def _writable(projection: Projection, target: BoundSide, place: str) -> None:
-    """What a repair demands of the target."""
+def not_writable(projection: Projection, target: BoundSide) -> str:
+    """Why the target, as declared, cannot be repaired, and the remedy; empty if it can."""
+    place = f"projections.{projection.name}"
     what = f"table {target.side.table!r} in database {target.side.database!r}"
+    names = frozenset(column.name for column in target.key)
     if target.side.query is not None or not target.shape.table:
-        raise ConfigError(
-            f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here"
-        )
+        return f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here"
     if projection.writers is None:
-        raise ConfigError(
+        return (
             f"{place}.writers: say how the application writes the target before Trueup writes to it; one of "
             f"same_transaction, mutex, outbox, versioned, absolute, dual_write, increments"
         )
-    names = frozenset(column.name for column in target.key)
     if names not in target.shape.unique:
         columns = ", ".join(column.name for column in target.key)
-        raise ConfigError(
+        return (
             f"{place}.target: {what} has no unique index on exactly its key ({columns}), so a repair could change "
             f"more rows than one. Create it: CREATE UNIQUE INDEX ON {target.side.table} ({columns}), columns NOT NULL"
         )
     for column in target.values:
         if column.generated:
-            raise ConfigError(f"{place}.columns: {column.name!r} of {what} is generated; it cannot be written")
-    if projection.on_missing == "insert":
-        given = {column.name for column in target.columns}
-        lacking = [c.name for c in target.shape.columns.values() if c.required and c.name not in given]
-        if lacking:
-            raise ConfigError(
-                f"{place}.on_missing: a row cannot be inserted into {what}: {', '.join(lacking)} must be given and is "
-                f'not in `columns`. Add it to `columns`, give it a default, or set on_missing = "report"'
-            )
+            return f"{place}.columns: {column.name!r} of {what} is generated; it cannot be written"
+    given = {column.name for column in target.columns}
+    lacking = [c.name for c in target.shape.columns.values() if c.required and c.name not in given]
+    if projection.on_missing == "insert" and lacking:
+        return (
+            f"{place}.on_missing: a row cannot be inserted into {what}: {', '.join(lacking)} must be given and is "
+            f'not in `columns`. Add it to `columns`, give it a default, or set on_missing = "report"'
+        )
+    return ""

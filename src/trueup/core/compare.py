@@ -14,6 +14,9 @@ from enum import StrEnum
 
 from trueup.core.row import Batch, Key, Kind, Values
 
+#: What is shown in place of a sensitive value.
+MASKED = "•••"
+
 
 class DriftKind(StrEnum):
     """How a row of the target differs from what the source says."""
@@ -213,6 +216,6 @@ def mask(suspect: Suspect, hidden: tuple[bool, ...]) -> Suspect:
     def cover(values: Values | None) -> Values | None:
         if values is None:
             return None
-        return tuple("•••" if hide else value for value, hide in zip(values, hidden, strict=True))
+        return tuple(MASKED if hide else value for value, hide in zip(values, hidden, strict=True))
 
     return replace(suspect, expected=cover(suspect.expected), observed=cover(suspect.observed))

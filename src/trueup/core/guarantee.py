@@ -56,9 +56,14 @@ class Writing:
     single_writer: bool
 
 
-def promise(projection: Projection, writing: Writing) -> Promise:
-    """The guarantee class of `projection` on a target that offers `writing`."""
+def promise(projection: Projection, writing: Writing, obstacle: str = "") -> Promise:
+    """The guarantee class of `projection` on a target that offers `writing`.
+
+    `obstacle`: why the target cannot be written at all, as it is declared.
+    """
     writers = projection.writers
+    if obstacle:
+        return _report_only(obstacle)
     if writers is None:
         return _report_only("`writers` is not declared, so no repair can be shown to be safe")
     if projection.one_database:

@@ -41,8 +41,8 @@ def problem(query: str, dialect: str) -> str:
 def bare(query: str, dialect: str) -> str:
     """The query without the semicolons at its end, nor the comments behind them: it is sent as a sub-select."""
     import sqlglot
+    from sqlglot import TokenType
     from sqlglot.errors import SqlglotError
-    from sqlglot.tokens import TokenType
 
     try:
         tokens = sqlglot.tokenize(query, dialect=dialect)

@@ -48,17 +48,24 @@ class Kind(StrEnum):
     ANY = "any"
     #: A type with its own equality in its own database, and no rule outside it.
     OPAQUE = "opaque"
+    #: A type whose values cannot be compared at all: its database knows no equality for it.
+    INCOMPARABLE = "incomparable"
 
 
 #: Kinds whose order is the same on both sides of every pairing, so that ranges of them can be compared.
 KEY_KINDS = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT, Kind.ANY})
 
+#: Kinds of moments.
+TIMES = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.INSTANT})
+
 _NUMBERS = {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN}
-_TEXT_MAY_SPELL = {Kind.UUID, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.INSTANT}
+_TEXT_MAY_SPELL = {Kind.UUID, *TIMES}
 
 
 def meeting(one: Kind, other: Kind) -> Kind | None:
     """The kind in which two columns are compared; None if there is no exact rule for the pair."""
+    if Kind.INCOMPARABLE in (one, other):
+        return None
     if one == other:
         return None if one is Kind.OPAQUE else one
     pair = {one, other}
@@ -288,7 +295,10 @@ def present(value: Value) -> Value:
 def parse_value(kind: Kind, text: str) -> Value:
     """A key part as a person types it on the command line; ValueError if it is not of that kind."""
     if kind is Kind.INTEGER or (kind is Kind.ANY and re.fullmatch(r"-?[0-9]+", text)):
-        return int(text)
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not an integer") from None
     value = canonical(kind, [text])[0]
     if kind in KEY_KINDS - {Kind.TEXT, Kind.ANY} and isinstance(value, str):
         raise ValueError(f"{text!r} is not a {kind}")

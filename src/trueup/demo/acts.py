@@ -31,8 +31,11 @@ T = TypeVar("T")
 
 #: Seconds the acts wait for the traffic to bring about what they are to show, at most.
 PATIENCE_S = 12.0
-#: A plan is carried out when at least so many of its rows have moved on.
+#: A plan is carried out when so many departures have passed and so many of its rows have moved on, at least.
+PASSED_MIN = 100
 MOVED_MIN = 3
+#: Folder of the copy for the plain recount.
+PLAIN = "plain"
 #: Departures that pass before and after the plain recount.
 NAIVE_AROUND = 100
 
@@ -48,10 +51,11 @@ class Scene:
 # --- 1. set-up ---------------------------------------------------------------------------------------------------
 
 
-def set_up(stage: Stage) -> Scene:
+def set_up(stage: Stage, *, naive: bool) -> Scene:
     """Load the history, start the traffic, and wait until the replay has made its mistakes too."""
     prepared = stage.prepare()
-    stage.copy("plain")
+    if naive:
+        stage.copy(PLAIN)
     stage.start_traffic()
     pace = stage.pace
     wanted = prepared.faults + pace.live_faults
@@ -182,7 +186,12 @@ def plan(stage: Stage, engine: Trueup) -> Planned:
 def apply(stage: Stage, engine: Trueup, planned: Planned) -> Scene:
     """Carry the plan out while the traffic goes on, late enough for some of its rows to have moved on."""
     waited = time.monotonic()
-    stage.wait_until(lambda: len(stage.events_after(AIRCRAFT, planned.newest)) >= MOVED_MIN, seconds=PATIENCE_S)
+    stage.wait_until(
+        lambda: (
+            stage.newest() >= planned.at + PASSED_MIN and len(stage.events_after(AIRCRAFT, planned.newest)) >= MOVED_MIN
+        ),
+        seconds=PATIENCE_S,
+    )
     waited = time.monotonic() - waited
     written = stage.newest() - planned.at
     moved = stage.events_after(AIRCRAFT, planned.newest)
@@ -196,6 +205,7 @@ def apply(stage: Stage, engine: Trueup, planned: Planned) -> Scene:
     rows = planned.scene.figures["rows"]
     figures = {
         "run": report.run,
+        "plan": report.plan,
         "verdict": str(report.verdict),
         "planned": rows,
         "written_meanwhile": written,

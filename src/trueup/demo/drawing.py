@@ -148,7 +148,7 @@ class Drawing:
             f"{told['written_meanwhile']:,} departures were written since the plan was made, and "
             f"{told['moved_before']} of its {told['planned']} rows have moved on."
         )
-        self.shell("trueup apply PLAN")
+        self.shell(f"trueup apply {told['plan']}")
         self.table(
             ("planned", "applied and verified", "stepped aside"),
             [(told["planned"], told["applied"], told["stepped_aside"])],

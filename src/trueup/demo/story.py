@@ -104,7 +104,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
         "set_up",
         "A truth, two projections of it, and a projector with bugs",
         "Derived state drifts: events are lost, doubled, reordered; somebody fixes a row by hand.",
-        lambda: acts.set_up(stage),
+        lambda: acts.set_up(stage, naive=naive),
         drawing.set_up,
         working="loading the flights, starting the traffic, waiting for the bugs",
     )
@@ -178,7 +178,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
 @contextmanager
 def _copy(stage: Stage) -> Iterator[Stage]:
     """The stage that was set aside before the traffic began."""
-    copy = Stage(folder=stage.folder / "plain", seed=stage.seed, pace=stage.pace)
+    copy = Stage(folder=stage.folder / acts.PLAIN, seed=stage.seed, pace=stage.pace)
     try:
         yield copy
     finally:

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from trueup.errors import ConfigError, ConnectionFailed
 
@@ -24,13 +24,16 @@ def connect(url: str) -> sa.Engine:
 
     Raises ConfigError for a URL that cannot hold a ledger, ConnectionFailed where it cannot be used.
     """
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError("trueup.ledger: it is not of the form scheme://user@host/database") from None
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     sqlite = parsed.get_backend_name() == "sqlite"
     if not sqlite and parsed.get_backend_name() != "postgresql":
         raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
-    if sqlite and not parsed.database:
+    if sqlite and parsed.database in (None, "", ":memory:"):
         raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
     try:
         engine = sa.create_engine(parsed)

@@ -30,6 +30,8 @@ class RunRow:
     definition: str
     plan: str | None
     strategy: str
+    #: Names of the compared columns, in the order of all values in this run's rows.
+    columns: tuple[str, ...]
     started_at: datetime
     ended_at: datetime | None
     verdict: Verdict | None
@@ -151,6 +153,7 @@ def run_row(row: sa.Row[Any]) -> RunRow:
         definition=row.definition,
         plan=row.plan,
         strategy=row.strategy,
+        columns=tuple(json.loads(row.columns)),
         started_at=started,
         ended_at=utc(row.ended_at),
         verdict=None if row.verdict is None else Verdict(row.verdict),

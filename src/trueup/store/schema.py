@@ -51,6 +51,8 @@ runs = sa.Table(
     sa.Column("actor", sa.String(200), nullable=False),
     #: The run whose decisions an `apply` carries out.
     sa.Column("plan", sa.String(40)),
+    #: Compared columns, in the order of all values in this run's rows.
+    sa.Column("columns", sa.Text, nullable=False, default="[]"),
     #: How it looks for drift, in words.
     sa.Column("strategy", sa.Text, nullable=False, default=""),
     _moment("started_at"),

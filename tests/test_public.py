@@ -1,0 +1,135 @@
+"""The public surface: few names, cheap to import, every one of them documented."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trueup
+from trueup.cli.commands import app
+from trueup.config import Settings
+from trueup.core.projection import Database, Limits, Projection, Side
+
+DOCS = Path(__file__).parents[1] / "docs"
+HEAVY = ("sqlalchemy", "pydantic", "rich", "sqlglot", "alembic", "cyclopts", "psycopg")
+
+
+def test_all_is_sorted_and_has_no_name_twice() -> None:
+    assert trueup.__all__ == sorted(set(trueup.__all__))
+
+
+def test_at_most_twenty_names() -> None:
+    assert len(trueup.__all__) <= 20
+
+
+@pytest.mark.parametrize("name", trueup.__all__)
+def test_every_name_can_be_had_and_says_what_it_is(name: str) -> None:
+    value = getattr(trueup, name)
+    if name != "__version__":
+        assert value.__doc__
+        assert value.__module__.startswith("trueup.")
+        # Python's own text for a value class is not a docstring.
+        assert not value.__doc__.startswith(f"{name}(")
+
+
+def test_dir_is_what_is_public() -> None:
+    assert dir(trueup) == trueup.__all__
+    assert set(trueup._HOMES) == set(trueup.__all__) - {"__version__"}
+
+
+def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
+    tree = ast.parse(Path(trueup.__file__).read_text(encoding="utf-8"))
+    (checking,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        alias.name: node.module for node in checking.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert told == trueup._HOMES
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Trueupp'"):
+        _ = trueup.Trueupp  # type: ignore[attr-defined]
+
+
+def imported_by(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_trueup_costs_nothing() -> None:
+    assert imported_by("import trueup; trueup.__version__").isdisjoint(HEAVY)
+
+
+def test_a_name_is_imported_when_it_is_asked_for() -> None:
+    """The other way round, so that the test above cannot pass for a wrong reason."""
+    assert "pydantic" in imported_by("import trueup; trueup.Projection")
+
+
+def test_the_help_is_cheap() -> None:
+    assert imported_by("import trueup.cli.commands").isdisjoint({"sqlalchemy", "pydantic", "sqlglot", "alembic"})
+
+
+# --- documented ------------------------------------------------------------------------------------------------------
+
+COMMANDS = sorted(name for name in app if not name.startswith("-"))
+MODELS = (Settings, Database, Projection, Side, Limits)
+KEYS = sorted({(model.__name__, key) for model in MODELS for key in model.model_fields} - {("Projection", "name")})
+
+
+def described(name: str) -> str:
+    path = DOCS / name
+    assert path.exists(), f"{path} is not written yet"
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_commands_are_the_contract() -> None:
+    assert set(COMMANDS) >= {
+        *("apply", "check", "demo", "drift", "explain", "init", "pause", "plan"),
+        *("resume", "run", "runs", "show", "status", "stop"),
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does(name: str) -> None:
+    function = app[name].default_command
+    assert function is not None
+    assert function.__doc__
+    assert app[name].help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name: str) -> None:
+    assert re.search(rf"`trueup {name}\b", described("commands.md"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_documented(name: str) -> None:
+    text = described("commands.md")
+    for argument in app[name].assemble_argument_collection():
+        for spelling in argument.names:
+            if spelling.startswith("--"):
+                assert f"`{spelling}" in text or f" {spelling}" in text, spelling
+
+
+@pytest.mark.parametrize(("model", "key"), KEYS)
+def test_every_configuration_key_is_documented(model: str, key: str) -> None:
+    # As a word of code: in a table, a heading or an example.
+    assert re.search(rf"`{key}`|^\s*#?\s*{key}\s*=|[{{,]\s*{key}\s*=", described("configuration.md"), re.MULTILINE)
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = described("commands.md")
+    for code in range(5):
+        assert re.search(rf"(\*\*|`|\| ?){code}\b", text), code
+
+
+def test_every_module_of_the_models_is_imported_by_name() -> None:
+    for name, home in trueup._HOMES.items():
+        assert getattr(importlib.import_module(home), name) is getattr(trueup, name)
