@@ -213,7 +213,7 @@ def test_memory_is_seen_by_nobody_else(tmp_path: Path, url: str) -> None:
         engine.check("p")
     (tmp_path / "trueup.toml").write_text(f'[trueup]\nledger = "{url}"\n')
     with trueup.load(tmp_path / "trueup.toml") as engine, pytest.raises(ConfigError, match=r"trueup\.ledger.*memory"):
-        engine.status()
+        engine.runs()
     assert [path.name for path in tmp_path.iterdir()] == ["trueup.toml"]
 
 

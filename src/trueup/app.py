@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trueup import config as configuration
-from trueup.adapters import Adapter, connect
+from trueup.adapters import Adapter, FoundTable, connect
 from trueup.clock import Clock, SystemClock
 from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
 from trueup.core.decide import Action
@@ -355,6 +355,19 @@ def load(path: str | Path = configuration.FILE, *, progress: Progress | None = N
     )
 
 
+def tables_at(url: str) -> list[FoundTable]:
+    """Tables of a database that is not declared yet.
+
+    Raises UsageError if the URL is wrong or the database cannot be reached.
+    """
+    _without_password(url)
+    adapter = connect("app", _database("app", url))
+    try:
+        return adapter.tables()
+    finally:
+        adapter.close()
+
+
 def settle_of(projection: Projection) -> float:
     """Seconds between two looks."""
     if projection.settle is not None:
@@ -378,4 +391,6 @@ def _without_password(url: str) -> str:
     try:
         return sa.make_url(url).set(password=None).render_as_string()
     except sa.exc.ArgumentError:
-        raise ConfigError("a database URL is not of the form scheme://user@host/database") from None
+        raise ConfigError(
+            "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
+        ) from None

@@ -101,6 +101,13 @@ def test_how_the_two_databases_at_hand_keep_it() -> None:
     assert made(W.VERSIONED, SQLITE, one=False).protocol is Protocol.EXCLUSIVE
 
 
+@pytest.mark.parametrize(("writers", "one", "writing"), CASES)
+def test_what_cannot_be_written_is_report_only_whatever_else(writers: Writers | None, one: bool, writing: Writing) -> None:
+    assert promise(declared(writers, one=one), writing, "it is a view") == Promise(
+        guarantee=REPORT, protocol=Protocol.NONE, reasons=("it is a view",)
+    )
+
+
 @pytest.mark.parametrize("one", [True, False])
 def test_writers_without_a_version_are_told_of_the_late_one(one: bool) -> None:
     def late(writers: Writers) -> bool:

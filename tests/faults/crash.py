@@ -1,8 +1,8 @@
 """kill -9 at every call that the engine makes to its ports, and what must hold afterwards.
 
-A child process runs the engine on a few rows and kills itself at the n-th point: before and after each writing method of the
-ledger, each method of an adapter, each step of a repair unit, and each COMMIT of any database. Then this process runs the
-engine again and looks, with SQL of its own, at what both of them left behind.
+A child process runs the engine on a few rows and kills itself at the n-th point: before and after each writing method
+of the ledger, each method of an adapter, each step of a repair unit, and each COMMIT of any database. Then this process
+runs the engine again and looks, with SQL of its own, at what both of them left behind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from tests.live.harness import WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
 from trueup import Projection, Report, Side, Trueup
-from trueup.adapters import _sql, _units, postgresql, sqlite  # noqa: TID251
+from trueup.adapters import _sql, _units, postgresql, sqlite
 from trueup.core.states import Verdict
 from trueup.observe import Silent
 from trueup.store.ledger import Ledger
@@ -134,7 +134,7 @@ def small() -> Iterator[None]:
         yield
 
 
-# --- dying ------------------------------------------------------------------------------------------------------------------
+# --- dying -----------------------------------------------------------------------------------------------------------
 
 
 class Points:
@@ -219,7 +219,7 @@ def gone(db: Db) -> None:
             until(lambda: not c.execute(ours).fetchall(), "the server to end a killed client's sessions")
 
 
-# --- judging ----------------------------------------------------------------------------------------------------------------
+# --- judging ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -255,7 +255,7 @@ def see(case: Case) -> Seen:
 
 
 def scratch(folder: Path) -> Path:
-    """A folder in memory where there is one: a killed process loses nothing there either, and nobody waits for a disk."""
+    """A folder in memory where there is one: a killed process loses nothing there, and nobody waits for a disk."""
     shm = Path("/dev/shm")
     if not os.access(shm, os.W_OK):
         return folder
@@ -337,8 +337,8 @@ def _image(text: str | None) -> int | None:
 def kill_everywhere(case: Case, *, every: int = 1) -> tuple[int, dict[str, list[str]]]:
     """Kill at each `every`-th distinct point; points killed at, and what was wrong after which.
 
-    Between two port calls the engine has no effect on anything that outlives it, so a point after one call and the point
-    before the next are one; `every=0` kills at both all the same.
+    Between two port calls the engine has no effect on anything that outlives it, so a point after one call and the
+    point before the next are one; `every=0` kills at both all the same.
     """
     case.reset()
     names = attempt(case, 0)

@@ -28,7 +28,7 @@ PATIENCE_S = 20.0
 WIDE = Limits(rows=100_000, share=1, deletes=100_000, collapse=0)
 
 
-# --- waiting -----------------------------------------------------------------------------------------------------------
+# --- waiting ---------------------------------------------------------------------------------------------------------
 
 
 def until(found: Callable[[], object], what: str, *, timeout_s: float = PATIENCE_S) -> None:
@@ -143,7 +143,7 @@ def keys_per_segment(keys: int) -> Iterator[None]:
         yield
 
 
-# --- databases -----------------------------------------------------------------------------------------------------------
+# --- databases -------------------------------------------------------------------------------------------------------
 
 
 class Db:
@@ -206,7 +206,7 @@ def databases(urls: Mapping[str, str], *, markers: bool = True, **settings: Any)
     return {name: Database.model_validate({"url": url, "markers": markers, **settings}) for name, url in urls.items()}
 
 
-# --- one database: edges and their counter -------------------------------------------------------------------------------
+# --- one database: edges and their counter ---------------------------------------------------------------------------
 
 
 class Counters:
@@ -294,7 +294,7 @@ class Counters:
         return {post: d for post, d in self.drift().items() if d}
 
 
-# --- two databases: documents and their copy -------------------------------------------------------------------------------
+# --- two databases: documents and their copy -------------------------------------------------------------------------
 
 
 class Docs:

@@ -1,9 +1,9 @@
-"""Writers at full speed, drift put in between, repairs by whoever is under test, and a judge that looks in one snapshot.
+"""Writers at full speed, drift put in between, repairs by whoever is under test, and a judge of one snapshot.
 
 In one database the judge is exact at every moment: the application changes edges and counter together, so a row whose
 repair was right is right in every snapshot until somebody injects drift again, and nobody does while a repair runs.
-Between two databases the copy lags, so the judge is a trigger in the copy's database: values of a document only ever grow, so a
-write that makes one smaller put an older state over a newer one.
+Between two databases the copy lags, so the judge is a trigger in the copy's database: values of a document only ever
+grow, so a write that makes one smaller put an older state over a newer one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def one_database(
 ) -> Figures:
     """`repair` puts the counters right and returns the posts it wrote; a wrong one still drifts right after."""
     rng = random.Random(seed)
-    app.fill({post: (5, 5) for post in range(1, POSTS + 1)})
+    app.fill(dict.fromkeys(range(1, POSTS + 1), (5, 5)))
     figures = Figures(name=name)
     randoms = [random.Random(f"{seed}/{worker}") for worker in range(writers)]
 
@@ -85,7 +85,7 @@ def _edge(app: Counters, c: Any, rng: random.Random) -> None:
             f"DELETE FROM edges WHERE id = (SELECT id FROM edges WHERE post = {post} LIMIT 1 {skip})"
         ).rowcount
         if gone:
-            # Not a bare UPDATE: that finds no row while a repair is inserting it, and then the writer has not touched it.
+            # Not a bare UPDATE: it finds no row while a repair is inserting it, and then has not touched it.
             c.execute(f"INSERT INTO counter VALUES ({post}, -1) ON CONFLICT (post) DO UPDATE SET n = counter.n - 1")
     c.execute("COMMIT")
 
@@ -113,7 +113,7 @@ def read_then_set(app: Counters) -> set[int]:
     return written
 
 
-# --- two databases ----------------------------------------------------------------------------------------------------------
+# --- two databases ---------------------------------------------------------------------------------------------------
 
 WORKERS = 4
 KEYS_EACH = 40

@@ -1,6 +1,6 @@
 """Edges and their counter in one PostgreSQL database, the application committing both together, a repair in between.
 
-Each interleaving is forced: a writer stands at a chosen step of the unit, or PostgreSQL itself says that somebody waits.
+Each interleaving is forced: a writer stands at a chosen step of the unit, or PostgreSQL says that somebody waits.
 The naive repairs come first: if they were right here, the interleavings would prove nothing.
 """
 
@@ -34,7 +34,7 @@ def outcomes(engine: Any, run: str) -> dict[int, str]:
     return {outcome.key[0]: str(outcome.outcome) for outcome in engine.outcomes(run)}
 
 
-# --- the naive repairs are wrong ----------------------------------------------------------------------------------------
+# --- the naive repairs are wrong -------------------------------------------------------------------------------------
 
 
 def test_control_read_then_set_loses_the_writers_increment(app: Counters) -> None:
@@ -104,7 +104,7 @@ def test_control_a_snapshot_older_than_the_lock_misses_what_a_mutex_writer_did(
     assert app.wrong() == {1: -1}
 
 
-# --- ours is right --------------------------------------------------------------------------------------------------------
+# --- ours is right ---------------------------------------------------------------------------------------------------
 
 
 def test_a_writer_that_waits_on_our_lock_adds_to_what_we_wrote(
@@ -146,7 +146,7 @@ def test_a_commit_between_lock_and_count_is_counted(app: Counters, tmp_path: Pat
 def test_a_busy_row_is_passed_over_and_then_waited_for_alone(
     app: Counters, tmp_path: Path, open_connection: Callable[[], Any], *, mutex: bool
 ) -> None:
-    app.fill({post: (5, 7) for post in range(1, 6)})
+    app.fill(dict.fromkeys(range(1, 6), (5, 7)))
     writer, other = open_connection(), open_connection()
     writer.execute("BEGIN")
     writer.execute("SELECT 1 FROM counter WHERE post = 3 FOR UPDATE")
@@ -195,7 +195,7 @@ def test_a_row_that_stays_locked_is_left_and_said_so(
     assert app.wrong() == {}
 
 
-# --- rows that are not there --------------------------------------------------------------------------------------------
+# --- rows that are not there -----------------------------------------------------------------------------------------
 
 
 def test_an_upsert_that_comes_after_the_placeholder_adds_to_it(
@@ -272,7 +272,7 @@ def test_a_row_that_appeared_and_is_locked_is_busy_not_missing(
     assert app.wrong() == {}
 
 
-# --- rows that should not be there --------------------------------------------------------------------------------------
+# --- rows that should not be there -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", [{"absent": {"n": 0}}, {"on_extra": "delete"}], ids=["reset", "delete"])

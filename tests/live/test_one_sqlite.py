@@ -1,4 +1,4 @@
-"""Edges and their counter in one SQLite file: one writer at a time, so the repair reads, computes and writes as that one."""
+"""Edges and their counter in one SQLite file: one writer at a time, and the repair reads and writes as that one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def app(sqlite_url: str) -> Counters:
     return Counters(sqlite_url)
 
 
-# --- the naive repair is wrong ------------------------------------------------------------------------------------------
+# --- the naive repair is wrong ---------------------------------------------------------------------------------------
 
 
 def test_control_the_drivers_default_transactions_lose_the_writers_increment(app: Counters) -> None:
@@ -44,7 +44,7 @@ def test_control_a_deferred_transaction_is_refused(app: Counters) -> None:
             deferred.execute("UPDATE counter SET n = 5 WHERE post = 1")
 
 
-# --- ours is right --------------------------------------------------------------------------------------------------------
+# --- ours is right ---------------------------------------------------------------------------------------------------
 
 STEPS = ["hold_fence", "leave_marker", "insert_placeholders", "lock", "read_source_here", "update", "sign_marker"]
 

@@ -65,7 +65,7 @@ def test_control_hot_rows_sqlite(sqlite_url: str) -> None:
     assert figures.wrong > 0, figures
 
 
-# --- two databases ----------------------------------------------------------------------------------------------------------
+# --- two databases ---------------------------------------------------------------------------------------------------
 
 
 def rows_repaired_by(engine: Trueup) -> int:

@@ -1,7 +1,7 @@
 """Stop, pause and takeover while a repair is under way, at the moments that count.
 
-`stop` is exact: it returns when the last open unit has ended, and none commits after that. The controls take the fence out
-and show that the same schedule then does write.
+`stop` is exact: it returns when the last open unit has ended, and none commits after that. The controls take the fence
+out and show that the same schedule then does write.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ POSTS = 12
 def app(request: pytest.FixtureRequest) -> Iterator[Counters]:
     """Twelve wrong counters, in units of three."""
     counters = Counters(request.getfixturevalue(request.param))
-    counters.fill({post: (2, 9) for post in range(POSTS)})
+    counters.fill(dict.fromkeys(range(POSTS), (2, 9)))
     with keys_per_segment(3):
         yield counters
 
@@ -69,7 +69,7 @@ def written(app: Counters) -> list[tuple[int]]:
     return app.db.sql("SELECT post FROM counter WHERE n = 2 ORDER BY post")
 
 
-# --- stop -------------------------------------------------------------------------------------------------------------------
+# --- stop ------------------------------------------------------------------------------------------------------------
 
 
 def test_stop_waits_for_the_open_unit_and_lets_no_other_begin(app: Counters, engines) -> None:
@@ -165,7 +165,7 @@ def test_stop_while_writers_and_a_repair_are_at_work(app: Counters, engines) -> 
             app.db.sql(f"UPDATE counter SET n = 9 WHERE post < {POSTS}")
             running = Background(lambda: _run(working))
             units = app.db.marked() if _has_markers(app) else 0
-            until(lambda at=units: running.done or _marked(app) > at, "a unit to commit")
+            until(lambda at=units, run=running: run.done or _marked(app) > at, "a unit to commit")
             stopping.stop("counter")
             at_return = (written(app), app.db.marked())
             running.join()
@@ -194,7 +194,7 @@ def _marked(app: Counters) -> int:
     return app.db.marked() if _has_markers(app) else 0
 
 
-# --- pause ------------------------------------------------------------------------------------------------------------------
+# --- pause -----------------------------------------------------------------------------------------------------------
 
 
 class Pausing(Silent):
@@ -224,11 +224,11 @@ def test_pause_halts_at_a_border_and_resume_goes_on(app: Counters, engines) -> N
     assert app.wrong() == {}
 
 
-# --- takeover ---------------------------------------------------------------------------------------------------------------
+# --- takeover --------------------------------------------------------------------------------------------------------
 
 
 def takeover(app: Counters, engines) -> tuple[int, BaseException | None]:
-    """A run is held up between two units, its token is raised meanwhile, it goes on. Rows written after that, and its end."""
+    """A run is held up between two units, its token is raised, it goes on. Rows written after that, and its end."""
     working, other = engines(), engines()
     gate = Gate()
     with around(type(working.ledger), "open_unit", after=gate, nth=2):
@@ -271,11 +271,11 @@ def test_a_second_run_of_the_same_projection_is_refused(app: Counters, engines) 
         assert running.join().verdict is Verdict.REPAIRED
 
 
-# --- the marker tables --------------------------------------------------------------------------------------------------------
+# --- the marker tables -----------------------------------------------------------------------------------------------
 
 
 def test_two_first_runs_make_the_marker_tables_at_once(postgres: str, tmp_path: Path) -> None:
-    """Two projections share a target and run for the first time: neither may lose its markers, or fail, over the other's."""
+    """Two projections of one target run for the first time: neither may fail, or lose its markers, over the other."""
     app = Counters(postgres)
     app.fill({1: (2, 9)})
     other = app.db.connect()

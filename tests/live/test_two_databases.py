@@ -1,7 +1,7 @@
 """Documents in one database, their copy in another, and the application writing between any two steps of a repair.
 
-The rule that is put to the test: the copy's version first, the source second, and the write only onto that version. Where the
-copy's database has one writer at a time, its write lock takes the version's place.
+The rule that is put to the test: the copy's version first, the source second, and the write only onto that version.
+Where the copy's database has one writer at a time, its write lock takes the version's place.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(docs: Docs, folder: Path, **declared: object) -> tuple[Verdict, dict[int
         return report.verdict, {o.key[0]: o.outcome for o in engine.outcomes(report.run)}
 
 
-# --- the naive repairs are wrong ----------------------------------------------------------------------------------------
+# --- the naive repairs are wrong -------------------------------------------------------------------------------------
 
 
 def test_control_no_guard_overwrites_newer_state(docs: Docs) -> None:
@@ -94,7 +94,7 @@ def test_control_a_late_insert_brings_a_deleted_row_back(docs: Docs) -> None:
     assert docs.state() == (None, 5)
 
 
-# --- ours: a version, then the source, then the write ---------------------------------------------------------------------
+# --- ours: a version, then the source, then the write ----------------------------------------------------------------
 
 
 @pytest.fixture(params=["after the version", "after the source"])
@@ -219,7 +219,7 @@ def test_a_delivery_that_waits_for_our_delete_lands_after_it(by_version: Docs, t
     assert docs.state() == (7, 7)
 
 
-# --- ours: the target's write lock, then the source -----------------------------------------------------------------------
+# --- ours: the target's write lock, then the source ------------------------------------------------------------------
 
 
 @pytest.fixture(params=["after the lock", "before the source", "after the source"])
@@ -276,7 +276,7 @@ def test_what_was_delivered_before_the_lock_is_seen_under_it(by_lock: Docs, tmp_
     assert [docs.state(key) for key in (1, 2, 3)] == [(7, 7), (7, 7), (None, None)]
 
 
-# --- lag is not drift -------------------------------------------------------------------------------------------------------
+# --- lag is not drift ------------------------------------------------------------------------------------------------
 
 
 def test_a_delivery_on_its_way_is_waited_for_not_repaired(docs: Docs, tmp_path: Path) -> None:

@@ -39,6 +39,17 @@ class Capabilities:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FoundTable:
+    """A table as a schema lists it."""
+
+    #: With its schema where that is not the default one.
+    name: str
+    columns: tuple[str, ...]
+    #: Primary key columns.
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
     """What the database says about ways to read the keys, before any is taken."""
 
@@ -130,6 +141,9 @@ class Reader(Protocol):
 
     def describe(self, side: Side) -> Shape:
         """Columns and unique indexes of a side; reads no row."""
+
+    def tables(self) -> list[FoundTable]:
+        """Tables there are, by name; reads no row."""
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         """Ways to cut the keys, for reading the sides in `of` (both, if both live here) by key range."""

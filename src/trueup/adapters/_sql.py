@@ -18,6 +18,7 @@ from trueup.adapters import (
     BATCH_ROWS,
     DIFFERENCES_MAX,
     Capabilities,
+    FoundTable,
     Look,
     Marker,
     Reader,
@@ -163,6 +164,22 @@ class SqlAdapter(ABC):
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def tables(self) -> list[FoundTable]:
+        with self.reading() as connection:
+            inspector = sa.inspect(connection)
+            default = inspector.default_schema_name
+            found = []
+            for schema in inspector.get_schema_names():
+                if schema in ("information_schema", "pg_catalog"):
+                    continue
+                for name in inspector.get_table_names(schema):
+                    key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
+                    columns = tuple(column["name"] for column in inspector.get_columns(name, schema))
+                    full = name if schema == default else f"{schema}.{name}"
+                    if name not in units.MARKER_TABLES.tables:
+                        found.append(FoundTable(name=full, columns=columns, key=tuple(key)))
+        return sorted(found, key=lambda table: table.name)
 
     # --- reading -------------------------------------------------------------------------------------------------
 

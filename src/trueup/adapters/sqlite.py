@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -88,6 +89,13 @@ class SqliteAdapter(SqlAdapter):
         sa.event.listen(engine, "before_cursor_execute", self._on_execute)
         return engine
 
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        if not self.path.exists():  # SQLite would make an empty one
+            raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
+        with super().reading() as connection:
+            yield connection
+
     def _on_connect(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are ours: the driver would begin them too late
         connection.execute("PRAGMA foreign_keys=ON")
@@ -149,8 +157,6 @@ class SqliteAdapter(SqlAdapter):
     # --- shape ---------------------------------------------------------------------------------------------------
 
     def describe(self, side: Side) -> Shape:
-        if not self.path.exists():
-            raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
         with self.reading() as connection:
             if side.table is not None:
                 return self._describe_table(connection, side.table)

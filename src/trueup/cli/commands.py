@@ -49,6 +49,7 @@ KeyTexts = Annotated[
     tuple[str, ...],
     Parameter(name="--key", negative="", help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated."),
 ]
+Force = Annotated[bool, Parameter(name="--force", negative="")]
 Reason = Annotated[str, Parameter(help="Why; kept in the record.")]
 FILE = Path("trueup.toml")
 
@@ -192,7 +193,7 @@ def stop(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
 
 
 @app.command(group=BEGIN)
-def init(url: str | None = None, /, *, config: Config = FILE, force: bool = False) -> int:
+def init(url: str | None = None, /, *, config: Config = FILE, force: Force = False) -> int:
     """Write a commented trueup.toml; with a database URL, with the tables found there.
 
     Parameters

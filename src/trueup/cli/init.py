@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trueup.cli.tables import console
-from trueup.errors import ConnectionFailed, UsageError
+from trueup.errors import UsageError
+
+if TYPE_CHECKING:
+    from trueup.adapters import FoundTable
 
 #: Tables listed in the file at most.
 TABLES_MAX = 60
@@ -43,19 +46,14 @@ _PROJECTION = '''
 '''
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoundTable:
-    name: str
-    columns: tuple[str, ...]
-    key: tuple[str, ...]
-
-
 def write(url: str | None, path: Path, *, force: bool) -> int:
     """Write the file. Raises UsageError if it is there already."""
+    from trueup.app import tables_at
+
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it")
-    tables = found(url) if url else []
-    text = _HEAD % without_password(url or "postgresql://app:${APP_PASSWORD}@localhost/app")
+    tables = tables_at(url) if url else []
+    text = _HEAD % without_password(seen_from(path, url) if url else "postgresql://app:${APP_PASSWORD}@localhost/app")
     if tables:
         text += "\n# Tables found (key columns in brackets):\n"
         text += "".join(f"#   {line(table)}\n" for table in tables[:TABLES_MAX])
@@ -70,6 +68,14 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
     return 0
 
 
+def seen_from(path: Path, url: str) -> str:
+    """A relative SQLite file as the configuration file names it: relative to itself."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url.startswith(prefix + "/"):
+        return url
+    return prefix + os.path.relpath(url.removeprefix(prefix), path.parent)
+
+
 def line(table: FoundTable) -> str:
     marked = [f"[{name}]" if name in table.key else name for name in table.columns]
     return f"{table.name}: {', '.join(marked)}"
@@ -78,47 +84,3 @@ def line(table: FoundTable) -> str:
 def without_password(url: str) -> str:
     """A password typed on the command line does not go into a file."""
     return re.sub(r"(://[^:/@]+):(?!\$\{)[^@/]+@", r"\1:${APP_PASSWORD}@", url)
-
-
-def found(url: str) -> Sequence[FoundTable]:
-    """Tables that the database lists, largest schemas last; reads no row."""
-    import sqlalchemy as sa
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    from trueup.adapters import connect
-    from trueup.core.projection import Database
-
-    try:
-        sa.make_url(url)
-    except ArgumentError:
-        raise UsageError("the URL is not of the form postgresql://user@host/database or sqlite:///file.db") from None
-    database = Database.model_validate({"url": url})
-    adapter = connect("app", database)
-    try:
-        file = sa.make_url(url).database
-        if url.startswith("sqlite") and file and not Path(file).exists():
-            raise ConnectionFailed(f"there is no file {file}")
-        with adapter.engine.connect() as connection:  # type: ignore[attr-defined]
-            inspector = sa.inspect(connection)
-            default = inspector.default_schema_name
-            schemas = [
-                name for name in inspector.get_schema_names() if name not in ("information_schema", "pg_catalog")
-            ]
-            tables = []
-            for schema in schemas:
-                for name in inspector.get_table_names(schema):
-                    if name.startswith("trueup_"):
-                        continue
-                    tables.append(
-                        FoundTable(
-                            name=name if schema == default else f"{schema}.{name}",
-                            columns=tuple(column["name"] for column in inspector.get_columns(name, schema)),
-                            key=tuple(inspector.get_pk_constraint(name, schema)["constrained_columns"]),
-                        )
-                    )
-            return sorted(tables, key=lambda table: table.name)
-    except SQLAlchemyError as error:
-        words = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise ConnectionFailed(f"the database cannot be read: {words}") from None
-    finally:
-        adapter.close()

@@ -1,0 +1,311 @@
+"""The ledger gives back what it was given, on both databases, and refuses what may not be."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from trueup.core.compare import Counts, DriftKind, Suspect
+from trueup.core.decide import Action, Decision
+from trueup.core.plan import Everything, Keys, NullKeys, Range
+from trueup.core.states import TRANSITIONS, Outcome, RunState, Stage, Verdict
+from trueup.errors import ConfigError, ConnectionFailed
+from trueup.store import engine, schema
+from trueup.store.ledger import Ledger
+from trueup.store.records import OutcomeRow, RunRow
+from trueup.store.standing import Control, Standing, plan_hash
+
+AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+
+#: A key and a row of every type that a value can have.
+KEY = (2**63 - 1, "a'\"\\ \u00e9👍\n", UUID(int=7), date(2026, 1, 2), datetime(2026, 1, 2, 3, 4, 5, 678901), AT)
+VALUES = (None, True, -5, 2**70, 0.1, float("inf"), Decimal("1.10"), "", b"\0\xff", time(1, 2, 3), AT, "👍🏽")
+
+
+def begin(ledger: Ledger, run: str = "r-1", **values: Any) -> RunRow:
+    """A run as the engine starts one."""
+    given: dict[str, Any] = {
+        "id": run,
+        "projection": "p",
+        "command": "run",
+        "definition": "d" * 64,
+        "code_version": "1",
+        "host": "h",
+        "pid": 1,
+        "actor": "me",
+        "plan": None,
+        "started_at": AT,
+        "keys": None,
+    }
+    known = {column.name for column in schema.runs.columns}
+    given |= {name: text for name, text in (("strategy", "words"), ("columns", "[]")) if name in known}
+    spans = values.pop("spans", [Everything()])
+    stage = values.pop("stage", Stage.NARROW)
+    return ledger.start_run(given | values, spans, stage)
+
+
+def suspect(key: tuple[Any, ...] = KEY, **values: Any) -> Suspect:
+    given: dict[str, Any] = {
+        "kind": DriftKind.DIFFERENT,
+        "key": key,
+        "expected": VALUES,
+        "observed": tuple(reversed(VALUES)),
+        "token": "123",
+    }
+    return Suspect(**(given | values))
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+def test_migrations_make_exactly_what_is_declared(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        differences = compare_metadata(context, schema.metadata)
+        version = connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar_one()
+    extra = [item for item in differences if item[0] == "remove_table" and item[1].name == "trueup_schema"]
+    assert [item for item in differences if item not in extra] == []
+    assert version == engine.HEAD
+
+
+def test_the_comparison_of_tables_would_notice(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE trueup_runs ADD COLUMN forgotten integer"))
+    with ledger.engine.connect() as connection:
+        assert any(
+            "forgotten" in str(item)
+            for item in compare_metadata(MigrationContext.configure(connection), schema.metadata)
+        )
+
+
+def test_a_ledger_that_is_there_is_opened_and_not_made_again(ledger: Ledger, ledger_url: str) -> None:
+    begin(ledger)
+    again = Ledger(ledger_url)
+    assert again.run("r-1").projection == "p"
+    again.close()
+
+
+# --- round trips ---------------------------------------------------------------------------------------------------
+
+
+def test_runs(ledger: Ledger) -> None:
+    run = begin(ledger, keys=[KEY, (None,)])
+    assert (run.id, run.state, run.stage, run.keys, run.started_at) == (
+        *("r-1", RunState.RUNNING, Stage.NARROW, (KEY, (None,)), AT),
+    )
+    ledger.set_state(
+        run, RunState.DONE, ended_at=AT, verdict=Verdict.DRIFT, reason="why", source_rows=2**40, report='{"a": 1}'
+    )
+    ended = ledger.run("r-1")
+    assert (ended.state, ended.verdict, ended.ended_at, ended.reason, ended.report) == (
+        *(RunState.DONE, Verdict.DRIFT, AT, "why", {"a": 1}),
+    )
+    assert ledger.last_source_rows("p", "d" * 64) == 2**40
+    assert ledger.last_source_rows("p", "other") is None
+    assert ledger.last_source_rows("q", "d" * 64) is None
+
+
+@pytest.mark.parametrize(
+    "span", [Everything(), NullKeys(), Range(), Range(lower=KEY), Range(upper=(None, 1)), Keys(keys=(KEY, (1,)))]
+)
+def test_spans(ledger: Ledger, span: Any) -> None:
+    begin(ledger, spans=[span])
+    (segment,) = ledger.open_segments("r-1", Stage.NARROW)
+    assert segment.span == span
+    assert (segment.run, segment.stage, segment.suspects, segment.looked_at) == ("r-1", Stage.NARROW, [], None)
+
+
+def test_what_narrowing_found_is_what_confirming_gets(ledger: Ledger) -> None:
+    begin(ledger, spans=[Range()])
+    (segment,) = ledger.open_segments("r-1", Stage.NARROW)
+    first = Counts(source_rows=2**40, missing=1, different_by_column={"é": 3})
+    found = [suspect(), suspect((1,), kind=DriftKind.MISSING, observed=None, copies=(2, 1))]
+    ledger.commit_narrowed(segment, Range(upper=(5,)), Range(lower=(5,)), first, found, AT)
+    (rest,) = ledger.open_segments("r-1", Stage.NARROW)
+    assert (rest.id, rest.span) == (segment.id, Range(lower=(5,)))
+    seen = ledger.narrowed("r-1")
+    assert (seen.done, seen.planned, seen.counts) == (1, 2, first)
+    later = suspect((9,), kind=DriftKind.EXTRA, expected=None)
+    ledger.commit_narrowed(rest, rest.span, None, Counts(extra=1), [later], AT + timedelta(seconds=5))
+    assert ledger.open_segments("r-1", Stage.NARROW) == []
+    work = ledger.suspects("r-1")
+    assert [item for part in work for item in part.suspects] == [*found, later]
+    assert [key for part in work for key in part.keys] == [KEY, (1,), (9,)]
+
+
+def test_decisions_units_and_outcomes(ledger: Ledger) -> None:
+    begin(ledger, stage=Stage.CONFIRM, spans=[Keys(keys=(KEY,))])
+    (segment,) = ledger.open_segments("r-1", Stage.CONFIRM)
+    decided = [
+        Decision(drift=suspect(), action=Action.UPDATE),
+        Decision(drift=suspect((1,), copies=(2, 0), expected=None), action=Action.REPORT, reason="twice"),
+        Decision(drift=suspect((), observed=()), action=Action.DELETE),
+    ]
+    ledger.commit_confirmed(segment, decided, {"resolved": 2, "in_flight": 1})
+    assert [row.decision for row in ledger.decisions("r-1")] == decided
+    assert ledger.tallies("r-1") == {"resolved": 2, "in_flight": 1}
+    ledger.open_unit("u-1", "r-1", segment.id, [KEY, (1,)], AT)
+    assert ledger.open_units("p") == [("u-1", "r-1", segment.id, [KEY, (1,)])]
+    assert ledger.open_units("q") == []
+    outcomes = [
+        OutcomeRow(
+            key=key,
+            outcome=outcome,
+            action=action,
+            before=VALUES,
+            after=None,
+            token="7",
+            evidence="e'\"",
+            witness="unit",
+        )
+        for (key, outcome), action in zip(
+            product([KEY, (None,)], Outcome), [None, *Action, *Action, *Action], strict=False
+        )
+    ]
+    ledger.close_unit("u-1", "r-1", outcomes, AT)
+    ledger.close_unit("u-1", "r-1", outcomes, AT)  # a second closing, after a crash in between, adds nothing
+    assert ledger.outcomes("r-1") == outcomes
+    assert ledger.open_units("p") == []
+
+
+def test_what_stands(ledger: Ledger) -> None:
+    standing = Standing(ledger)
+    run, later = begin(ledger), begin(ledger, "r-2", started_at=AT + timedelta(minutes=1))
+    standing.found(run, [(suspect(), "because"), (suspect((1,)), "")], AT)
+    standing.found(later, [(suspect(token=""), "still")], AT + timedelta(minutes=1))
+    known = {row.drift.key: row for row in standing.drift("p")}
+    assert (known[KEY].first_seen, known[KEY].last_seen) == (AT, AT + timedelta(minutes=1))
+    assert (known[KEY].reason, known[KEY].run, known[KEY].drift.expected) == ("still", "r-2", VALUES)
+    assert standing.drift_count("p") == (2, AT)
+    standing.only(later)
+    assert [row.drift.key for row in standing.drift("p")] == [KEY]
+    standing.settled("p", [KEY, (5,)])
+    assert standing.drift_count("p") == (0, None)
+
+
+def test_switches_and_plans(ledger: Ledger) -> None:
+    standing = Standing(ledger)
+    assert standing.control("p") == Control(state="running")
+    for state in ("paused", "stopped"):
+        set_to = Control(state=state, reason="é", actor="me", at=AT)
+        standing.set_control("p", set_to)
+        assert standing.control("p") == set_to
+    run = begin(ledger)
+    plan = standing.add_plan("p-1", run, [], AT)
+    assert standing.plan("p-1") == plan
+    assert plan.hash == plan_hash(run, [])
+    standing.plan_applied("p-1")
+    applied = standing.plan("p-1")
+    assert applied is not None
+    assert (applied.state, standing.plan("p-2")) == ("applied", None)
+
+
+def test_runs_newest_first(ledger: Ledger) -> None:
+    standing = Standing(ledger)
+    for n in range(5):
+        begin(ledger, f"r-{n}", started_at=AT + timedelta(microseconds=n), projection="pq"[n % 2])
+    assert [run.id for run in standing.runs()] == ["r-4", "r-3", "r-2", "r-1", "r-0"]
+    assert [run.id for run in standing.runs("p", limit=2)] == ["r-4", "r-2"]
+    last = standing.last_run("q")
+    assert last is not None
+    assert last.id == "r-3"
+    assert [run.id for run in ledger.unfinished("p")] == ["r-4", "r-2", "r-0"]
+
+
+# --- what may not be -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), product(RunState, RunState))
+def test_only_transitions_of_the_table(sqlite_ledger: Ledger, before: RunState, after: RunState) -> None:
+    run = begin(sqlite_ledger, f"r-{before}-{after}")
+    if before is not RunState.RUNNING:
+        sqlite_ledger.set_state(run, before)
+    if after in TRANSITIONS[before]:
+        sqlite_ledger.set_state(run, after)
+        assert sqlite_ledger.run(run.id).state is after
+    else:
+        with pytest.raises(ValueError, match=f"is {before}; it cannot become {after}"):
+            sqlite_ledger.set_state(run, after)
+        assert sqlite_ledger.run(run.id).state is before
+
+
+@pytest.fixture(scope="module")
+def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with closing(Ledger(f"sqlite:///{tmp_path_factory.mktemp('states') / 'ledger.db'}")) as opened:
+        yield opened
+
+
+def test_an_ended_run_stays_ended(ledger: Ledger) -> None:
+    run = begin(ledger)
+    ledger.set_state(run, RunState.DONE)
+    with pytest.raises(ValueError, match="it cannot become running"):
+        ledger.set_state(run, RunState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql+pymysql://x/y", "lives in sqlite"),
+        ("sqlite://", "in-memory"),
+        ("sqlite:////nowhere/at/all/ledger.db", "no directory"),
+    ],
+)
+def test_a_place_that_is_none(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Ledger(url)
+
+
+def test_a_file_that_is_no_database(tmp_path: Any) -> None:
+    (tmp_path / "ledger.db").write_text("this is not a database, but long enough to look like one" * 20)
+    with pytest.raises(ConnectionFailed, match="cannot be used"):
+        Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def test_a_password_is_not_in_the_error() -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        Ledger("postgresql://me:hunter2@127.0.0.1:1/none")
+    assert "hunter2" not in str(caught.value)
+
+
+# --- SQLite's journal ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "mode"),
+    [
+        ((3, 40, 1), "delete"),
+        ((3, 44, 5), "delete"),
+        ((3, 44, 6), "wal"),
+        ((3, 45, 0), "delete"),
+        ((3, 50, 6), "delete"),
+        ((3, 50, 7), "wal"),
+        ((3, 51, 2), "delete"),
+        ((3, 51, 3), "wal"),
+        ((4, 0, 0), "wal"),
+    ],
+)
+def test_the_write_ahead_log_only_where_it_cannot_lose_commits(
+    monkeypatch: pytest.MonkeyPatch, sqlite_url: str, version: tuple[int, int, int], mode: str
+) -> None:
+    """The mode of the file as another program finds it: TRUNCATE is kept by nobody, so it shows as the default."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    ledger = Ledger(sqlite_url)
+    begin(ledger)
+    with ledger.engine.connect() as connection:
+        ours = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        settings = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "foreign_keys")]
+    assert ours == ("wal" if mode == "wal" else "truncate")
+    assert settings == [2, 1]
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == (mode,)
+    ledger.close()
