@@ -208,6 +208,8 @@ class _Run:
     def _repair(self) -> None:
         fence = self.job.name
         token = self.job.target.raise_fence(fence)
+        if token is None:
+            self.job.progress.unmarked(f"databases.{self.job.pair.binding.projection.target.database}")
         work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
         decided = {item.decision.drift.key: item for item in self._decisions(self._decided_in())}
         for unit, run, _, keys in self.ledger.open_units(self.job.name):

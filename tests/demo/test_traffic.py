@@ -162,9 +162,7 @@ def test_repair_ahead_of_the_projector_is_right_and_its_events_become_no_ops(tmp
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_live_fault_stays_wrong_until_it_is_repaired(
-    tmp_path: Path, kind: Any, projection: Projection
-) -> None:
+def test_each_live_fault_stays_wrong_until_it_is_repaired(tmp_path: Path, kind: Any, projection: Projection) -> None:
     demo = Demo(tmp_path, share=0.1, history_faults=0)
     demo.write(600)
     first = demo.prepared.departures + 1
@@ -233,9 +231,7 @@ def test_judge_agrees_with_bookkeeping_over_any_history(tmp_path: Path, seed: in
 
 
 def test_destroyed_is_new_damage_that_no_fault_explains() -> None:
-    fault = Fault(
-        kind="lost_update", projection="aircraft", key=("C",), event_id=1, phase="live", committed_at_s=0.0
-    )
+    fault = Fault(kind="lost_update", projection="aircraft", key=("C",), event_id=1, phase="live", committed_at_s=0.0)
     a, b, c = (("aircraft", (name,)) for name in "ABC")
     assert destroyed({a}, {a, b, c}, [fault]) == {b}
 
@@ -313,9 +309,7 @@ def test_naive_recount_without_traffic_is_right(tmp_path: Path) -> None:
     demo = Demo(tmp_path, history_faults=0)
     demo.run("UPDATE airport_hours SET departures = 0 WHERE origin = 'JFK'")
     assert demo.wrong()
-    assert recount_plainly(demo.db, "airport_hours", pause_s=0) == len(
-        demo.run("SELECT * FROM airport_hours")
-    )
+    assert recount_plainly(demo.db, "airport_hours", pause_s=0) == len(demo.run("SELECT * FROM airport_hours"))
     assert demo.wrong() == frozenset()
 
 
@@ -345,9 +339,7 @@ def test_command_says_what_to_do_without_a_database(tmp_path: Path) -> None:
 # The lock
 
 
-def test_transaction_is_tried_again_and_then_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transaction_is_tried_again_and_then_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = Demo(tmp_path, share=0.01, history_faults=0)
     with closing(schema.connect(demo.db)) as holder, closing(schema.connect(demo.db)) as conn:
         conn.execute("PRAGMA busy_timeout = 1")

@@ -225,7 +225,7 @@ def test_runs_newest_first(ledger: Ledger) -> None:
 # --- what may not be -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("before", "after"), product(RunState, RunState))
+@pytest.mark.parametrize(("before", "after"), [*product(RunState, RunState)])
 def test_only_transitions_of_the_table(sqlite_ledger: Ledger, before: RunState, after: RunState) -> None:
     run = begin(sqlite_ledger, f"r-{before}-{after}")
     if before is not RunState.RUNNING:

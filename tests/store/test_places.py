@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -32,10 +31,10 @@ def declare(database: str, ledger: str) -> Trueup:
 
 
 @pytest.fixture(params=["a file", "the target's database", "a database of its own"])
-def place(request: pytest.FixtureRequest, postgres_pair: Pair, tmp_path: Path) -> Iterator[tuple[str, str]]:
+def place(request: pytest.FixtureRequest, postgres_pair: Pair, tmp_path: Path) -> tuple[str, str]:
     """The target's URL and the ledger's."""
     run_sql(postgres_pair.target, *TABLES)
-    yield (
+    return (
         postgres_pair.target,
         {
             "a file": f"sqlite:///{tmp_path / 'ledger.db'}",

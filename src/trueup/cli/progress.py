@@ -74,6 +74,12 @@ class Lines:
     def repaired(self, at: int, of: int, outcomes: Sequence[OutcomeRow]) -> None:
         self.say(f"repaired segment {at} of {of}")
 
+    def unmarked(self, database: str) -> None:
+        why = "it may not keep trueup_applied and trueup_fence there"
+        self.say(
+            f"no markers in {database}: {why}, so what a crash leaves open can only be called converged", always=True
+        )
+
     def paused(self, why: str) -> None:
         self.say(f"paused {why}; waiting for `trueup resume`", always=True)
 

@@ -121,9 +121,11 @@ class Drawing:
         listed, found, drift, wrongly = (
             sum(each[n] for each in told.values()) for n in ("listed", "found", "drift", "wrongly")
         )
+        later = listed - found
         recall, precision = found / max(listed, 1), (drift - wrongly) / max(drift, 1)
         self.say(
             f"Recall {recall:.1%} ({found} of {listed}), precision {precision:.1%} ({drift - wrongly} of {drift})."
+            + (f" The other {later} had departures while it looked; a later run finds them." if later else "")
         )
 
     def plan(self, told: dict[str, Any]) -> None:
@@ -139,8 +141,8 @@ class Drawing:
             self.out.print(f"{INDENT}[dim]{statement}[/dim]", soft_wrap=True)
         counts = ", ".join(f"{count} {action}" for action, count in told["actions"].items())
         self.say(
-            f"One row of each kind is shown; plan {told['plan']} has {told['rows']} ({counts}). An approval would bind "
-            f"to its sha256 {told['hash'][:16]}…"
+            f"One row of each kind is shown; plan {told['plan']} has {told['rows']} ({counts}). Its sha256 is "
+            f"{told['hash'][:16]}…: a plan that was changed is not applied."
         )
 
     def apply(self, told: dict[str, Any]) -> None:
@@ -176,7 +178,10 @@ class Drawing:
         )
         self.shell("trueup run aircraft")
         rest = told["rest"]
-        self.say(f"The rows that stepped aside, decided anew: {rest['repaired']} repaired and verified.")
+        self.say(
+            f"The rows that stepped aside, decided anew: {rest['repaired']} repaired and verified."
+            + (f" {rest['in_flight']} still moving: left for the next run." if rest["in_flight"] else "")
+        )
 
     def finish(self, told: dict[str, Any]) -> None:
         traffic = told["traffic"]
@@ -215,7 +220,7 @@ class Drawing:
         left = ", ".join(f"{count} {_words(kind)}" for kind, count in told["not_repaired"].items()) or "none"
         self.say(
             f"Between its reading and its writing the projector went on; what it counted meanwhile was written over, "
-            f"and no later departure brings it back ({per}). Not repaired: {left}. Trueup destroyed none."
+            f"and no later departure brings it back ({per}). Not repaired: {left}."
         )
 
     def ending(self, promises: Sequence[Promise], seconds: float, kept: Path | None) -> None:
