@@ -390,7 +390,7 @@ def _without_password(url: str) -> str:
 
     try:
         return sa.make_url(url).set(password=None).render_as_string()
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise ConfigError(
             "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
         ) from None

@@ -12,6 +12,7 @@
     │   └── BrokenRead        a read did not prove that it reached its end
     ├── LedgerFailed          our own records cannot be kept: do nothing that is not recorded
     ├── Refused               a limit, a guard or a person said no                     exit 4
+    │   └── TakenOver         another run has the fence: touch nothing more
     └── Interrupted           stopped on request; the run can be resumed
 
 Drivers' own exceptions are translated in exactly one function of each adapter.
@@ -76,6 +77,10 @@ class Refused(TrueupError):
     """A limit, a guard or a person said no; an approval or a changed limit is needed."""
 
     exit_code = 4
+
+
+class TakenOver(Refused):
+    """Another run raised the fence: the target, and the records of this run, are the other's now."""
 
 
 class Interrupted(TrueupError):

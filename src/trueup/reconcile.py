@@ -120,11 +120,14 @@ def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> 
     result = Corrected()
     result.left = [(d.decision.drift, d.decision.reason) for d in decided if d.decision.action is Action.REPORT]
     writing = [item.decision.drift for item in decided if item.decision.action is not Action.REPORT]
-    known = {outcome.key for outcome in work.ledger.outcomes(work.run) if outcome.outcome is not Outcome.NOT_APPLIED}
+    earlier = work.ledger.outcomes(work.run)  # of this run before it was interrupted, too
+    again = (Outcome.NOT_APPLIED, Outcome.CAS_LOST)
+    known = {outcome.key for outcome in earlier if outcome.outcome not in again}
     result.outcomes = repair(work, segment.id, [row for row in writing if row.key not in known])
-    failed = {o.key: o.evidence for o in result.outcomes if o.outcome is Outcome.FAILED}
-    wrong, in_flight = verify(work, segment.id, writing, result.outcomes)
-    why_not = {o.key: o.evidence for o in result.outcomes if o.outcome is not Outcome.APPLIED}
+    last = {outcome.key: outcome for outcome in [*earlier, *result.outcomes]}
+    failed = {o.key: o.evidence for o in last.values() if o.outcome is Outcome.FAILED}
+    wrong, in_flight = verify(work, segment.id, writing, list(last.values()))
+    why_not = {o.key: o.evidence for o in last.values() if o.outcome is not Outcome.APPLIED}
     result.left += [
         (row, why_not.get(row.key) or "wrong again after the repair") for row in wrong if row.key not in failed
     ]

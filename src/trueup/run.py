@@ -24,7 +24,16 @@ from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Segment, by_keys
 from trueup.core.states import RunState, Stage, Verdict
-from trueup.errors import BrokenRead, Interrupted, LedgerFailed, Refused, StatementTimeout, Transient, TrueupError
+from trueup.errors import (
+    BrokenRead,
+    Interrupted,
+    LedgerFailed,
+    Refused,
+    StatementTimeout,
+    TakenOver,
+    Transient,
+    TrueupError,
+)
 from trueup.job import Job, Stop, actor, new_id
 from trueup.narrow import narrow, route
 from trueup.reconcile import READ_PAUSE_S, READ_TRIES, Corrected, Work, correct, examine, keys_of, recover
@@ -71,6 +80,8 @@ class _Run:
         self.row = self._resume() or self._start()
         try:
             return self._stages()
+        except TakenOver:
+            raise  # its state in the ledger is no longer ours to set
         except (Interrupted, KeyboardInterrupt, Refused) as asked:
             self._break_off(RunState.INTERRUPTED, str(asked) or "interrupted")
             raise
@@ -220,18 +231,18 @@ class _Run:
         for at, segment in enumerate(segments, 1):
             self._border()
             done = correct(work, segment, [decided[key] for key in keys_of(segment) if key in decided])
-            self._note_left(done)  # before the segment is closed: a crash in between must not lose what is still wrong
+            self._note_left(segment, done)  # before the segment is closed: a crash in between must not lose what is still wrong
             self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
             self.corrected.in_flight += done.in_flight
             self.job.progress.repaired(at, len(segments), done.outcomes)
 
-    def _note_left(self, done: Corrected) -> None:
+    def _note_left(self, segment: SegmentRow, done: Corrected) -> None:
         """What is still wrong stands in the ledger at once; the rest of the segment is right."""
         now = self.job.clock.now()
         self.corrected.left += done.left
         left = {suspect.key for suspect, _ in done.left}
         self.job.standing.found(self.row, done.left, now)
-        self.job.standing.settled(self.job.name, [outcome.key for outcome in done.outcomes if outcome.key not in left])
+        self.job.standing.settled(self.job.name, [key for key in keys_of(segment) if key not in left])
 
     def _decided_in(self) -> str:
         """The run that decided what this one carries out."""

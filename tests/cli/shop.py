@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -174,6 +175,16 @@ class Running:
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
+
+    def interrupt_when_running(self, shop: Shop) -> None:
+        """Wait until the ledger says that the run began."""
+        between = threading.Event()
+        for _ in range(int(PATIENCE_S / 0.02)):
+            if shop.sql("SELECT count(*) FROM trueup_runs WHERE state = 'running'", database="trueup") == [(1,)]:
+                return self.interrupt()
+            assert self.process.poll() is None, "it ended by itself"
+            between.wait(0.02)
+        raise AssertionError("it never began")
 
     def end(self) -> Ran:
         out, err = self.process.communicate(timeout=PATIENCE_S)

@@ -1,4 +1,5 @@
-"""`world`: one test, once for each pairing of adapters. `together`: only those in one database."""
+"""`world`: one test, once for each pairing of adapters. `together`: only those in one database. `target_world`: each
+adapter as target, in one database and with a source elsewhere, for what depends on the target alone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.worlds import ALL, TOGETHER, Pairing, World, places
+from tests.conformance.worlds import ALL, EACH_TARGET, TOGETHER, Pairing, World, places
 from trueup.store.ledger import Ledger
 
 
@@ -28,6 +29,12 @@ def world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> I
 
 @pytest.fixture(params=TOGETHER, ids=str)
 def together(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copy(new_ledger, tmp_path)
+    yield from _open(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=EACH_TARGET, ids=str)
+def target_world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
     shutil.copy(new_ledger, tmp_path)
     yield from _open(request.param, request, tmp_path)
 

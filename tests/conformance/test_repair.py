@@ -31,6 +31,13 @@ def drifting(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def drifting_target(target_world: World) -> World:
+    """The same, where it depends on the target."""
+    target_world.tables(COLUMNS, SOURCE, drifted())
+    return target_world
+
+
 def assert_counts(report: Report) -> None:
     assert (report.missing, report.extra, report.different) == (3, 2, 4)
     assert report.different_by_column == {"a": 3, "b": 2}
@@ -65,18 +72,18 @@ def test_check_counts_and_writes_nothing(drifting: World) -> None:
     assert drifting.target.rows("dst") == before
 
 
-def test_listed_rows_say_what_is_expected_and_what_is_there(drifting: World) -> None:
-    listed = {row["key"]["id"]: row for row in drifting.app().check("p").drift}
+def test_listed_rows_say_what_is_expected_and_what_is_there(drifting_target: World) -> None:
+    listed = {row["key"]["id"]: row for row in drifting_target.app().check("p").drift}
     assert (listed[3]["expected"], listed[3]["observed"]) == ({"a": 30, "b": "row 3"}, {"a": None, "b": "row 3"})
     assert (listed[1]["expected"], listed[1]["observed"]) == ({"a": 10, "b": "row 1"}, None)
     assert (listed[1000]["expected"], listed[1000]["observed"]) == (None, {"a": 2, "b": "above"})
 
 
-def test_the_report_is_plain_json_and_bounded(drifting: World) -> None:
-    data = json.loads(drifting.app().check("p", rows=2).to_json_text())
+def test_the_report_is_plain_json_and_bounded(drifting_target: World) -> None:
+    data = json.loads(drifting_target.app().check("p", rows=2).to_json_text())
     assert len(data["drift"]) == 2
     assert (data["missing"], data["extra"], data["different"], data["verdict"]) == (3, 2, 4, "drift")
-    assert len(drifting.app().check("p", rows=0).drift) == 9
+    assert len(drifting_target.app().check("p", rows=0).drift) == 9
 
 
 def test_run_repairs_exactly_these(drifting: World) -> None:
@@ -92,26 +99,26 @@ def test_run_repairs_exactly_these(drifting: World) -> None:
     assert (again.verdict, again.repaired, again.drifted) == (Verdict.IN_SYNC, 0, 0)
 
 
-def test_before_and_after_images_are_in_the_ledger(drifting: World) -> None:
-    app = drifting.app(on_extra="delete")
+def test_before_and_after_images_are_in_the_ledger(drifting_target: World) -> None:
+    app = drifting_target.app(on_extra="delete")
     outcomes = {o.key[0]: o for o in app.outcomes(app.run("p").run)}
     assert (outcomes[3].before, outcomes[3].after) == ((None, "row 3"), (30, "row 3"))
     assert (outcomes[1].before, outcomes[1].after) == (None, (10, "row 1"))
     assert (outcomes[1000].before, outcomes[1000].after) == ((2, "above"), None)
 
 
-def test_extra_rows_are_only_reported_by_default(drifting: World) -> None:
-    report = drifting.app().run("p")
+def test_extra_rows_are_only_reported_by_default(drifting_target: World) -> None:
+    report = drifting_target.app().run("p")
     assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 7, 2)
-    assert drifting.target.rows("dst") == {*SOURCE, (-5, 1, "below"), (1000, 2, "above")}
+    assert drifting_target.target.rows("dst") == {*SOURCE, (-5, 1, "below"), (1000, 2, "above")}
 
 
-def test_reset_to_absent(drifting: World) -> None:
-    drifting.target.insert("dst", [(2000, 0, "none")])  # already what `absent` means
-    app = drifting.app(absent={"a": 0, "b": "none"})
+def test_reset_to_absent(drifting_target: World) -> None:
+    drifting_target.target.insert("dst", [(2000, 0, "none")])  # already what `absent` means
+    app = drifting_target.app(absent={"a": 0, "b": "none"})
     report = app.run("p")
     assert (report.verdict, report.extra, report.repaired) == (Verdict.REPAIRED, 2, 9)
-    assert drifting.target.rows("dst") == {*SOURCE, *((n, 0, "none") for n in (-5, 1000, 2000))}
+    assert drifting_target.target.rows("dst") == {*SOURCE, *((n, 0, "none") for n in (-5, 1000, 2000))}
     assert app.check("p").verdict is Verdict.IN_SYNC
 
 
@@ -126,11 +133,11 @@ def test_absent_does_not_excuse_a_missing_row_that_the_source_has(world: World) 
     [({"on_missing": "report"}, 3), ({"on_different": "report"}, 4), ({"on_extra": "report"}, 2)],
     ids=["missing", "different", "extra"],
 )
-def test_what_is_only_reported_is_left(drifting: World, policy: dict[str, str], left: int) -> None:
-    before = drifting.target.rows("dst")
-    report = drifting.app(**({"on_extra": "delete"} | policy)).run("p")
+def test_what_is_only_reported_is_left(drifting_target: World, policy: dict[str, str], left: int) -> None:
+    before = drifting_target.target.rows("dst")
+    report = drifting_target.app(**({"on_extra": "delete"} | policy)).run("p")
     assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 9 - left, left)
-    after = drifting.target.rows("dst")
+    after = drifting_target.target.rows("dst")
     extra = {row for row in before if row[0] in (-5, 1000)}
     missing = {row for row in SOURCE if row[0] in (1, 20, 40)}
     expected = {
@@ -150,8 +157,8 @@ def test_explicit_keys_touch_no_other_row(drifting: World) -> None:
     assert drifting.target.rows("dst") == (before - gone) | {SOURCE[1], SOURCE[19]}
 
 
-def test_explicit_keys_that_are_right(drifting: World) -> None:
-    report = drifting.app().check("p", keys=[{"id": 7}, {"id": 8}, {"id": 5555}])
+def test_explicit_keys_that_are_right(drifting_target: World) -> None:
+    report = drifting_target.app().check("p", keys=[{"id": 7}, {"id": 8}, {"id": 5555}])
     assert (report.verdict, report.source_rows, report.target_rows) == (Verdict.IN_SYNC, 2, 2)
 
 

@@ -10,6 +10,14 @@ from tests.conformance.worlds import World
 from trueup import ConfigError, Outcome, Trueup, Verdict
 
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
+
+
+@pytest.fixture
+def world(target_world: World) -> World:
+    """What is asked here depends on the target."""
+    return target_world
+
+
 SOURCE = [(n, n) for n in range(40)]
 
 

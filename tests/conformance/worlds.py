@@ -154,6 +154,8 @@ def pairings(adapters: Sequence[str]) -> list[Pairing]:
 
 ALL = pairings(known())
 TOGETHER = [pairing for pairing in ALL if pairing.together]
+#: Each adapter as target, in one database and with a source of another kind.
+EACH_TARGET = [pairing for pairing in ALL if pairing.together or pairing.source != pairing.target]
 
 
 def places(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Place]:

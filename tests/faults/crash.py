@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.engine.default import DefaultDialect
 
 from tests.live.harness import WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
-from trueup import Projection, Report, Side, Trueup
+from trueup import Projection, Refused, Report, Side, Trueup
 from trueup.adapters import _sql, _units, postgresql, sqlite
 from trueup.core.states import Verdict
 from trueup.observe import Silent
@@ -62,6 +62,8 @@ class Case:
     folder: Path
     markers: bool = True
     on_extra: str = "delete"
+    #: `run`, or `apply` of a plan made beforehand.
+    command: str = "run"
 
     @property
     def one(self) -> bool:
@@ -94,6 +96,12 @@ class Case:
             f"INSERT INTO copy VALUES {_rows(COPY)}",
             "DELETE FROM writes",
         )
+        if self.command == "apply":
+            with small(), self.engine() as engine:
+                (self.folder / "plan").write_text(engine.plan("copy").plan)
+
+    def go(self, engine: Trueup) -> Report:
+        return engine.apply((self.folder / "plan").read_text()) if self.command == "apply" else engine.run("copy")
 
     def engine(self, progress: Silent | None = None) -> Trueup:
         target = "here" if self.one else "there"
@@ -188,7 +196,7 @@ def _child(case: Case, die_at: int, prepare: Callable[[], None] | None, answer: 
     points = Points(die_at)
     install(points)
     with small(), case.engine() as engine:
-        engine.run("copy")
+        case.go(engine)
     answer.send(points.names)
 
 
@@ -275,13 +283,19 @@ class Told(Silent):
             self.first = done
 
 
-def again(case: Case) -> tuple[Report, Told]:
+def again(case: Case) -> tuple[Report | None, Told]:
+    """The second run; no report where the first had done it all."""
     told = Told()
     with small(), case.engine(told) as engine:
-        return engine.run("copy"), told
+        try:
+            return case.go(engine), told
+        except Refused as refused:
+            if "applied already" not in str(refused):
+                raise
+            return None, told
 
 
-def judge(case: Case, crashed: Seen, report: Report, told: Told, final: Seen) -> list[str]:
+def judge(case: Case, crashed: Seen, report: Report | None, told: Told, final: Seen) -> list[str]:
     """Everything that is not as promised."""
     wrong: list[str] = []
 
@@ -319,13 +333,16 @@ def judge(case: Case, crashed: Seen, report: Report, told: Told, final: Seen) ->
         must(marked == {row["unit"] for row in done}, f"markers {marked}, ledger {[row['unit'] for row in done]}")
 
     open_runs = [run for run, state in crashed.runs.items() if state == "running"]
+    if report is None:
+        must(not open_runs, "refused, with a run to resume")
+        return wrong
     if open_runs:
         must((report.run, report.resumed) == (open_runs[0], True), f"{report.run} does not resume {open_runs}")
         must(len(final.runs) == len(crashed.runs), "a second run was begun")
         must(told.first in (None, crashed.narrowed + 1), f"narrowed {told.first} again, {crashed.narrowed} were done")
         new = [row for row in final.ledger["units"] if row["id"] not in crashed.units]
         must(not [row for row in new if row["segment"] in crashed.segments_done], "a segment was repaired again")
-    clean = Verdict.IN_SYNC if crashed.runs and not open_runs else Verdict.REPAIRED
+    clean = Verdict.IN_SYNC if case.command == "run" and crashed.runs and not open_runs else Verdict.REPAIRED
     must(report.verdict is (Verdict.DRIFT if extra else clean), f"verdict {report.verdict}")
     return wrong
 

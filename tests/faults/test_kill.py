@@ -53,6 +53,11 @@ def test_one_postgresql_database(postgres: str, folder: Path) -> None:
     verify("one postgresql database", folder, Pair(postgres, postgres), every=4, on_extra="report")
 
 
+def test_applying_a_plan(folder: Path) -> None:
+    one = files(folder).source
+    verify("a plan in one sqlite file", folder, Pair(one, one), every=2, command="apply")
+
+
 def test_sqlite_without_markers(folder: Path) -> None:
     verify("two sqlite files without markers", folder, files(folder), every=4, markers=False)
 

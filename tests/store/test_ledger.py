@@ -139,8 +139,9 @@ def test_what_narrowing_found_is_what_confirming_gets(ledger: Ledger) -> None:
     ledger.commit_narrowed(rest, rest.span, None, Counts(extra=1), [later], AT + timedelta(seconds=5))
     assert ledger.open_segments("r-1", Stage.NARROW) == []
     work = ledger.suspects("r-1")
-    assert [item for part in work for item in part.suspects] == [*found, later]
-    assert [key for part in work for key in part.keys] == [KEY, (1,), (9,)]
+    assert {item.key: item for part in work for item in part.suspects} == {item.key: item for item in [*found, later]}
+    assert all(part.keys == tuple(item.key for item in part.suspects) for part in work)
+    assert max(part.looked_at for part in work if part.looked_at) == AT + timedelta(seconds=5)
 
 
 def test_decisions_units_and_outcomes(ledger: Ledger) -> None:

@@ -26,7 +26,7 @@ from trueup.core.guarantee import Protocol
 from trueup.core.plan import Keys
 from trueup.core.row import Batch, Key, Values, batch_of, decode_row, encode_row, fit
 from trueup.core.states import Outcome
-from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused
+from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused, TakenOver
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
@@ -83,7 +83,7 @@ class UnitTransaction:
         if held is not None and held.stop:
             raise Refused(f"{self.unit.fence}: stopped by `trueup stop`; nothing more is written until `trueup resume`")
         if held is None or held.token != self.unit.token:
-            raise Refused(f"{self.unit.fence}: another run has taken over; this one writes no more")
+            raise TakenOver(f"{self.unit.fence}: another run has taken over; this one writes no more")
 
     def leave_marker(self) -> None:
         self.connection.execute(applied.insert().values(unit=self.unit.id, closed=False, images=""))
@@ -331,6 +331,7 @@ def outcome_to_json(outcome: RowOutcome) -> dict[str, Any]:
         "action": outcome.action,
         "before": encode_row(outcome.before),
         "after": encode_row(outcome.after),
+        "token": outcome.token,
         "evidence": outcome.evidence,
     }
 
@@ -342,6 +343,7 @@ def outcome_from_json(data: dict[str, Any]) -> RowOutcome:
         action=None if data["action"] is None else Action(data["action"]),
         before=decode_row(data["before"]),
         after=decode_row(data["after"]),
+        token=data["token"],
         evidence=data["evidence"],
     )
 

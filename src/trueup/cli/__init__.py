@@ -6,6 +6,7 @@ stdout carries the result, stderr the progress.
 from __future__ import annotations
 
 import sys
+import traceback
 
 
 def main() -> None:
@@ -22,5 +23,8 @@ def main() -> None:
         print("trueup: interrupted; run again to go on from the last committed segment", file=sys.stderr)
         code = 3
     except BrokenPipeError:
+        code = 3
+    except Exception:  # a fault of ours: 1, which is Python's own code for it, would read as drift
+        traceback.print_exc()
         code = 3
     sys.exit(code if isinstance(code, int) else 0)

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
     from trueup import Report
 
+#: Columns of a screen that nobody watches: each row is one line, whatever it holds.
+UNCUT = 100_000
+
 _STYLE = {"in_sync": "green", "repaired": "green", "drift": "red", "inconclusive": "yellow", "refused": "yellow"}
 
 
 def console() -> Console:
     from rich.console import Console
 
-    # Where nobody watches nothing is cut to a screen's width.
+    # Where nobody watches nothing is cut or folded to a screen's width: a row is a line.
     if sys.stdout.isatty():
         return Console(highlight=False, emoji=False)
-    return Console(highlight=False, emoji=False, width=200, soft_wrap=True)
+    return Console(highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
 
 
 def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = ()) -> None:

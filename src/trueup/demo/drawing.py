@@ -179,7 +179,7 @@ class Drawing:
         self.shell("trueup run aircraft")
         rest = told["rest"]
         self.say(
-            f"The rows that stepped aside, decided anew: {rest['repaired']} repaired and verified."
+            f"The rows that stepped aside or were moving, decided anew: {rest['repaired']} repaired and verified."
             + (f" {rest['in_flight']} still moving: left for the next run." if rest["in_flight"] else "")
         )
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from trueup.app import load
+from trueup.app import Trueup, load
 from trueup.demo import acts, crash
 from trueup.demo.acts import Scene
 from trueup.demo.drawing import Drawing
@@ -139,30 +139,7 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
             drawing.apply,
             working="letting some planned rows move on, then applying",
         )
-        told.act(
-            "crash",
-            "Killed in the middle, and resumed",
-            "Decisions and before-images are in the ledger before the first write; so a crash can be settled by proof.",
-            lambda: crash.kill_and_resume(stage, engine),
-            drawing.crash,
-            working="starting a run, killing it, running again",
-        )
-        told.act(
-            "collapse",
-            "A source that collapsed",
-            "On a copy, the truth is emptied, as a failed load would. A tool that believed it would delete every row.",
-            lambda: acts.collapse(stage),
-            drawing.collapse,
-            working="running on a copy with an empty source",
-        )
-        told.act(
-            "finish",
-            "The end of the traffic",
-            "With nothing in flight any more there is no excuse: every row has to be right.",
-            lambda: crash.finish(stage, engine),
-            drawing.finish,
-            working="last run, last check, last recount",
-        )
+        _play_endings(stage, told, engine)
     if naive:
         with _copy(stage) as copy:
             told.act(
@@ -173,6 +150,35 @@ def _play(stage: Stage, told: _Telling, *, naive: bool) -> None:
                 drawing.plain,
                 working="recounting by hand on a copy, under the same traffic",
             )
+
+
+def _play_endings(stage: Stage, told: _Telling, engine: Trueup) -> None:
+    """The second half: what goes wrong around the engine, and how it all ends."""
+    drawing = told.drawing
+    told.act(
+        "crash",
+        "Killed in the middle, and resumed",
+        "Decisions and before-images are in the ledger before the first write; so a crash can be settled by proof.",
+        lambda: crash.kill_and_resume(stage, engine),
+        drawing.crash,
+        working="starting a run, killing it, running again",
+    )
+    told.act(
+        "collapse",
+        "A source that collapsed",
+        "On a copy, the truth is emptied, as a failed load would. A tool that believed it would delete every row.",
+        lambda: acts.collapse(stage),
+        drawing.collapse,
+        working="running on a copy with an empty source",
+    )
+    told.act(
+        "finish",
+        "The end of the traffic",
+        "With nothing in flight any more there is no excuse: every row has to be right.",
+        lambda: crash.finish(stage, engine),
+        drawing.finish,
+        working="last run, last check, last recount",
+    )
 
 
 @contextmanager

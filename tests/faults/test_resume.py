@@ -1,0 +1,239 @@
+"""A run that died in the middle: the next one goes on, and both together do everything once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.harness import Background, Counters, Docs, around, blocked, instead, keys_per_segment, until
+from tests.servers import Pair
+from tests.tools import hammer
+from trueup import run as running
+from trueup.adapters import _units
+from trueup.adapters._units import UnitTransaction
+from trueup.core.states import Outcome, Verdict
+from trueup.store.ledger import Ledger
+
+
+class Died(BaseException):
+    """As good as a kill for whatever is decided in this process: nothing of the engine catches it."""
+
+
+@contextmanager
+def dies(owner: object, step: str, *, before: bool = False, nth: int = 1, last: Callable[[], object] = lambda: None):
+    """The engine dies at a step."""
+
+    def die() -> None:
+        last()
+        raise Died
+
+    with around(owner, step, nth=nth, **{"before" if before else "after": die}), pytest.raises(Died):
+        yield
+
+
+def test_an_insert_whose_source_went_away_during_the_crash_is_withdrawn(postgres_pair: Pair, tmp_path: Path) -> None:
+    """Only what the ledger says tells the resumed run that the row is its own."""
+    docs = Docs(*postgres_pair)
+    docs.put(docs.source, 1, 5)
+    with docs.engine(tmp_path) as engine, dies(Ledger, "close_unit", last=lambda: docs.put(docs.source, 1, None)):
+        engine.run("doc")
+    assert docs.state() == (None, 5)
+    with docs.engine(tmp_path) as engine:
+        report = engine.run("doc")
+    assert (report.verdict, report.resumed) == (Verdict.REPAIRED, True)
+    assert docs.state() == (None, None)
+
+
+def test_what_was_left_before_a_crash_is_still_said_after_it(sqlite_url: str, tmp_path: Path) -> None:
+    app = Counters(sqlite_url)
+    app.fill({1: (5, 7), 2: (0, 3), 3: (5, 7), 4: (5, 7)})  # 2 should not be there, and is only reported
+    with keys_per_segment(2):
+        for step in ("found", "settled"):
+            with app.engine(tmp_path) as engine, dies(type(engine.standing), step):
+                engine.run("counter")
+        with app.engine(tmp_path) as engine:
+            report = engine.run("counter")
+            assert [row.drift.key for row in engine.drift("counter")] == [(2,)]
+    assert (report.verdict, report.resumed) == (Verdict.DRIFT, True)
+    assert app.wrong() == {2: 3}
+
+
+def test_a_row_that_had_moved_is_tried_again_after_a_crash(postgres: str, tmp_path: Path) -> None:
+    """Between its two tries it has an outcome, the first one's: that must not be taken for its last."""
+    app = Counters(postgres)
+    app.fill({1: (5, 7)})
+    with app.engine(tmp_path) as engine, dies(Ledger, "open_unit", before=True, nth=2):
+        with around(Ledger, "open_unit", after=lambda: app.write(1)):
+            engine.run("counter")
+    with app.engine(tmp_path) as engine:
+        report = engine.run("counter")
+    assert (report.verdict, report.resumed, report.repaired) == (Verdict.REPAIRED, True, 1)
+    assert app.wrong() == {}
+
+
+def test_why_a_row_failed_is_still_known_after_a_crash(postgres: str, tmp_path: Path) -> None:
+    app = Counters(postgres)
+    app.fill({1: (5, 7)})
+    app.db.sql("ALTER TABLE counter ADD CHECK (n > 6)")
+    with app.engine(tmp_path) as engine, dies(type(engine.standing), "found", before=True):
+        engine.run("counter")
+    with app.engine(tmp_path) as engine:
+        report = engine.run("counter")
+        (row,) = engine.drift("counter")
+    assert (report.verdict, report.resumed) == (Verdict.DRIFT, True)
+    assert "check constraint" in row.reason
+
+
+def test_open_units_are_settled_even_by_a_run_that_finds_nothing_to_do(sqlite_url: str, tmp_path: Path) -> None:
+    """Whoever asks the ledger later must not find a unit of unknown outcome that nobody will ever look at again."""
+    app = Counters(sqlite_url)
+    app.fill({1: (5, 7)})
+    with app.engine(tmp_path) as engine, dies(Ledger, "close_unit", before=True):
+        engine.run("counter")
+    with app.engine(tmp_path, on_extra="delete") as engine:
+        engine.run("counter")
+        (crashed,) = [run for run in engine.runs("counter") if str(run.state) == "abandoned"]  # the definition differs
+        assert engine.ledger.open_units("counter") == []
+        assert [(o.key[0], o.outcome, o.witness) for o in engine.outcomes(crashed.id)] == [
+            (1, Outcome.APPLIED, "recovery")
+        ]
+
+
+# --- two runs, because the lock was lost -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sqlite_url", "postgres"])
+def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+    """The first run stands still with an open unit and has lost its lock; the second takes over, and waits for that unit."""
+    from contextlib import nullcontext
+
+    app = Counters(request.getfixturevalue(kind))
+    app.fill(dict.fromkeys(range(1, 7), (5, 7)))
+    reached, go = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        reached.set()
+        assert go.wait(20), "nobody woke the zombie"
+
+    def run(name: str) -> tuple[str, Any]:
+        with app.engine(tmp_path) as engine:
+            try:
+                return name, engine.run("counter")
+            except Exception as error:
+                return name, error
+
+    with keys_per_segment(2), instead(running.lock, "hold", lambda *_: nullcontext()):
+        with around(UnitTransaction, "sign_marker", after=stand_still):
+            first = Background(lambda: run("first"))
+            assert reached.wait(20), "the first run did not get to its unit"
+            second = Background(lambda: run("second"))
+            if app.db.sqlite:
+                until(lambda: len(_tokens(app)) == 1, "the fence")
+            else:
+                blocked(app.db, who="trueup")  # on the fence that the zombie's unit holds
+            assert not second.done
+            go.set()
+            ends = dict([first.join(), second.join()])
+    report = ends["second"]
+    assert report.verdict is Verdict.REPAIRED, report
+    assert app.wrong() == {}
+    with app.engine(tmp_path) as engine:
+        applied = [o.key[0] for o in engine.outcomes(report.run) if o.outcome is Outcome.APPLIED]
+        assert engine.ledger.run(report.run).state == "done"
+    assert sorted(applied) == [1, 2, 3, 4, 5, 6]
+    assert "taken over" in str(ends["first"])
+
+
+def _tokens(app: Counters) -> list[Any]:
+    return app.db.sql("SELECT token FROM trueup_fence")
+
+
+# --- the command line, killed for real -------------------------------------------------------------------------------------
+
+CONFIG = """
+[trueup]
+ledger = "sqlite:///ledger.db"
+[databases.app]
+url = "{url}"
+[projections.counter]
+source = {{ database = "app", query = "SELECT post, count(*) AS n FROM edges GROUP BY post" }}
+target = {{ database = "app", table = "counter" }}
+key = "post"
+writers = "{writers}"
+limits = {{ rows = 100000, share = "100%" }}
+"""
+
+
+@pytest.mark.parametrize(("kind", "writers"), [("postgres", "same_transaction"), ("sqlite_url", "same_transaction")])
+def test_the_command_killed_under_live_writes_is_resumed(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, writers: str
+) -> None:
+    app = Counters(request.getfixturevalue(kind))
+    posts = range(1, 1201)
+    with closing(app.db.connect()) as c:
+        c.execute(app.db.begin)
+        for post in posts:
+            app.add_edge(c, post)
+        c.execute("INSERT INTO counter SELECT DISTINCT post, 9 FROM edges")
+        c.execute("COMMIT")
+    (tmp_path / "trueup.toml").write_text(CONFIG.format(url=app.db.url, writers=writers))
+    command = [sys.executable, "-m", "trueup", "run", "counter", "--rows", "1"]
+
+    def write(worker: int, c: Any) -> None:
+        c.execute(app.db.begin)
+        app.add_edge(c, worker + 1)
+        app.upsert(c, worker + 1)
+        c.execute("COMMIT")
+        threading.Event().wait(0.01)
+
+    with hammer(write, 3, each=lambda _: closing(app.db.connect())) as writing:
+        writing.wait(10)
+        with (tmp_path / "first.err").open("w") as err:
+            first = subprocess.Popen(command, cwd=tmp_path, stdout=err, stderr=err)
+        try:
+            until(lambda: first.poll() is not None or _marked(app) >= 2, "two units to commit", timeout_s=60)
+            assert first.poll() is None, f"it was over too soon: {(tmp_path / 'first.err').read_text()}"
+        finally:
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+        assert app.wrong(), "it was over too soon: there is nothing left to resume"
+        second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert second.returncode == 0, second.stderr
+        writing.wait(writing.count + 10)
+    resumed = re.findall(r"resuming (r-\w+)", second.stderr)
+    assert len(resumed) == 1, second.stderr
+    assert app.wrong() == {}
+    with closing(app.db.connect()) as c:
+        (pending,) = c.execute("SELECT count(*) FROM trueup_applied WHERE closed").fetchone()
+    with app.engine(tmp_path) as engine:
+        (run,) = engine.runs("counter")
+        assert (run.id, str(run.state)) == (resumed[0], "done")
+        applied = [o.key[0] for o in engine.outcomes(run.id) if o.outcome is Outcome.APPLIED]
+        open_units = engine.ledger.open_units("counter")
+    assert sorted(applied) == list(posts)  # each once, by either of the two
+    assert (open_units, pending <= 1) == ([], True)
+
+
+def _marked(app: Counters) -> int:
+    try:
+        return app.db.marked()
+    except Exception:  # the table is not there yet
+        return 0
+
+
+def test_control_dying_is_seen(sqlite_url: str, tmp_path: Path) -> None:
+    app = Counters(sqlite_url)
+    app.fill({1: (5, 7)})
+    with app.engine(tmp_path) as engine, dies(_units.UnitTransaction, "lock"):
+        engine.run("counter")
+    assert app.wrong() == {1: 2}
