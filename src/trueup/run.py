@@ -231,7 +231,7 @@ class _Run:
         for at, segment in enumerate(segments, 1):
             self._border()
             done = correct(work, segment, [decided[key] for key in keys_of(segment) if key in decided])
-            self._note_left(segment, done)  # before the segment is closed: a crash in between must not lose what is still wrong
+            self._note_left(segment, done)  # before it is closed: a crash in between must not lose what is still wrong
             self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
             self.corrected.in_flight += done.in_flight
             self.job.progress.repaired(at, len(segments), done.outcomes)

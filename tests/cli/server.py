@@ -1,7 +1,7 @@
-"""Runs `trueup` commands in processes of their own without paying for the imports each time: it imports once, and forks.
+"""Runs `trueup` commands in processes of their own, without paying for the imports each time: imports once, and forks.
 
-    stdin   one JSON line a command: {"arguments": [...], "folder": ..., "environment": {...}, "out": file, "err": file}
-    stdout  one JSON line each: its exit code
+stdin   one JSON line a command: {"arguments": [...], "folder": ..., "environment": {...}, "out": file, "err": file}
+stdout  one JSON line each: its exit code
 """
 
 from __future__ import annotations

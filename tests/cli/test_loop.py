@@ -111,7 +111,9 @@ def test_rows_bounds_the_list_and_not_the_counts(shop: Shop) -> None:
     assert listed("--rows", "0") == 150
 
 
-@pytest.mark.parametrize("arguments", [("check", "--rows", "-1"), ("drift", "p", "--rows", "-1"), ("runs", "--limit", "-1")])
+@pytest.mark.parametrize(
+    "arguments", [("check", "--rows", "-1"), ("drift", "p", "--rows", "-1"), ("runs", "--limit", "-1")]
+)
 def test_a_negative_number_of_rows_is_refused(drifted: Shop, arguments: tuple[str, ...]) -> None:
     assert drifted.run(*arguments).code == 2
 
@@ -204,7 +206,7 @@ def test_numbers_that_json_cannot_hold_are_strings(shop: Shop) -> None:
 
 
 def test_text_of_any_kind_arrives_whole(shop: Shop) -> None:
-    odd = "é [bold]x[/bold] \u2028 \" \\ 語 {n}"
+    odd = 'é [bold]x[/bold] \u2028 " \\ 語 {n}'
     shop.fill([(1, 1, odd)], [(1, 1, "x")])
     assert shop.run("check", "--json").report["drift"][0]["expected"]["email"] == odd
     assert "[bold]x[/bold]" in shop.run("check").out
@@ -401,9 +403,10 @@ def test_rows_that_moved_since_the_plan_are_left_and_listed(drifted: Shop) -> No
     assert drifted.target == [(1, 10, None), (2, 77, None), (5, 50, None)]
     outcomes = {row["key"]["id"]: row["outcome"] for row in ran.report["drift"]}
     assert outcomes == {2: "cas_lost", 3: "cas_lost", 4: "applied"}
-    assert "stepped aside" in drifted.run("show", ran.report["run"]).out or "cas_lost" in drifted.run(
-        "show", ran.report["run"]
-    ).out
+    assert (
+        "stepped aside" in drifted.run("show", ran.report["run"]).out
+        or "cas_lost" in drifted.run("show", ran.report["run"]).out
+    )
 
 
 def test_a_row_that_was_put_right_since_the_plan_is_no_drift(drifted: Shop) -> None:
@@ -415,7 +418,8 @@ def test_a_row_that_was_put_right_since_the_plan_is_no_drift(drifted: Shop) -> N
 
 
 @pytest.mark.parametrize(
-    "changes", [{"on_extra": "report"}, {"columns": ["n"]}, {"source": {"database": "app", "query": "SELECT * FROM src"}}]
+    "changes",
+    [{"on_extra": "report"}, {"columns": ["n"]}, {"source": {"database": "app", "query": "SELECT * FROM src"}}],
 )
 def test_a_plan_of_another_definition_is_refused(drifted: Shop, changes: dict[str, Any]) -> None:
     plan = planned(drifted)

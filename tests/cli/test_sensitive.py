@@ -80,9 +80,7 @@ def test_in_a_value_that_does_not_fit(shop: Shop) -> None:
         "INSERT INTO a VALUES (1, 1234567.5, 'x')",
         "INSERT INTO b VALUES (1, 1, 'x')",
     )
-    shop.declare(
-        source={"database": "app", "table": "a"}, target={"database": "app", "table": "b"}, sensitive=["n"]
-    )
+    shop.declare(source={"database": "app", "table": "a"}, target={"database": "app", "table": "b"}, sensitive=["n"])
     for arguments in (("run", "p"), ("drift", "p"), ("runs",), ("drift", "p", "--json")):
         ran = shop.run(*arguments)
         assert "1234567" not in ran.out + ran.err

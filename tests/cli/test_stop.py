@@ -106,7 +106,7 @@ def test_sigterm_is_as_gentle(settling: Shop) -> None:
 
 @pytest.fixture
 def endless(shop: Shop) -> Shop:
-    """A source that is never read to its end; its first row has come when the query writes to no one but the progress."""
+    """A source whose query never ends."""
     endless = "WITH RECURSIVE c(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM c) SELECT max(id) AS id, 1 AS n FROM c"
     shop.declare(source={"database": "app", "query": endless}, columns=["n"])
     return shop

@@ -1,4 +1,4 @@
-"""Declaration against shape: every mistake is found from names and types alone, and the message says where and what to do."""
+"""Declaration against shape: every mistake is found from names and types alone, and said with its place and remedy."""
 
 from __future__ import annotations
 

@@ -102,7 +102,9 @@ def test_how_the_two_databases_at_hand_keep_it() -> None:
 
 
 @pytest.mark.parametrize(("writers", "one", "writing"), CASES)
-def test_what_cannot_be_written_is_report_only_whatever_else(writers: Writers | None, one: bool, writing: Writing) -> None:
+def test_what_cannot_be_written_is_report_only_whatever_else(
+    writers: Writers | None, one: bool, writing: Writing
+) -> None:
     assert promise(declared(writers, one=one), writing, "it is a view") == Promise(
         guarantee=REPORT, protocol=Protocol.NONE, reasons=("it is a view",)
     )

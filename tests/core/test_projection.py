@@ -68,7 +68,9 @@ def test_a_share_in_percent_is_the_decimal_that_was_written(hundredths: int) -> 
     assert Decimal(repr(parse_share(text))) == Decimal(hundredths) / 10000
 
 
-@pytest.mark.parametrize("text", ["", "%", "x%", "101%", "-1%", 1.1, -0.1, float("nan"), "nan%", True, None, "5 percent"])
+@pytest.mark.parametrize(
+    "text", ["", "%", "x%", "101%", "-1%", 1.1, -0.1, float("nan"), "nan%", True, None, "5 percent"]
+)
 def test_what_is_no_share(text: object) -> None:
     with pytest.raises(ValueError, match=r"share|between"):
         parse_share(text)

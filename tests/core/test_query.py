@@ -152,6 +152,7 @@ NO = [
     ("SELECT id / 10 AS id, count(*) AS n FROM t GROUP BY id", ("id",)),
     ("SELECT other AS id, count(*) AS n FROM t GROUP BY id", ("id",)),
     ("SELECT a AS b, b AS a, count(*) AS n FROM t GROUP BY a", ("a",)),
+    ("SELECT 'id' AS k, count(*) AS n FROM t GROUP BY id", ("k",)),
     # More than one row for each group.
     ("SELECT id, count(*) AS n FROM t GROUP BY ROLLUP (id)", ("id",)),
     ("SELECT id, b, count(*) AS n FROM t GROUP BY CUBE (id, b)", ("id", "b")),

@@ -42,7 +42,7 @@ def same_value(a: object, b: object) -> bool:
     """Equal and of one type, NaN equal to itself, zeroes by sign, an instant with its offset."""
     if isinstance(a, datetime | time) and isinstance(b, datetime | time) and a.utcoffset() != b.utcoffset():
         return False
-    return type(a) is type(b) and repr(a) == repr(b) or (type(a) is type(b) and a == b and not isinstance(a, float))
+    return type(a) is type(b) and (repr(a) == repr(b) or (a == b and not isinstance(a, float)))
 
 
 # --- encode and decode: our own records ------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def same_value(a: object, b: object) -> bool:
 @example(datetime(9999, 12, 31, 23, 59, 59, 999999))
 @example(date.min)
 def test_a_value_survives_the_ledger(value: Any) -> None:
-    read = decode(json.loads(json.dumps(encode(value))))
+    read = decode(json.loads(json.dumps(encode(value), allow_nan=False)))  # NaN is no JSON
     assert same_value(read, value)
 
 
@@ -297,7 +297,7 @@ def test_must_differ(kind: Kind, a: Any, b: Any) -> None:
     assert not alike(kind, a, b)
 
 
-@pytest.mark.parametrize("text", ["1_000", "１０００", " 1000", "1000\n", "sNaN", "sNaN123"])
+@pytest.mark.parametrize("text", ["1_000", "\uff11\uff10\uff10\uff10", " 1000", "1000\n", "sNaN", "sNaN123"])
 def test_python_reads_more_as_a_number_than_a_database_does(text: str) -> None:
     """What only Python takes for a number stays text, and so differs; nothing raises."""
     assert not alike(K.DECIMAL, text, 1000)
@@ -455,7 +455,15 @@ def test_a_key_part_as_a_person_types_it(kind: Kind, text: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [(K.INTEGER, "x"), (K.INTEGER, "9" * 5000), (K.INTEGER, ""), (K.INTEGER, "1.5"), (K.UUID, "x"), (K.DATE, "2024-02-30"), (K.INSTANT, "now")],
+    [
+        (K.INTEGER, "x"),
+        (K.INTEGER, "9" * 5000),
+        (K.INTEGER, ""),
+        (K.INTEGER, "1.5"),
+        (K.UUID, "x"),
+        (K.DATE, "2024-02-30"),
+        (K.INSTANT, "now"),
+    ],
 )
 def test_a_key_part_of_another_kind_is_refused(kind: Kind, text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can cut a connection at COMMIT: before the server got it, or before we got the answer."""
+"""A TCP proxy before PostgreSQL that can cut a connection at COMMIT: before it arrives, or before its answer does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 
 class Proxy:
-    """Passes everything on until it is armed; then the next COMMIT of any connection is the last thing that happens on it."""
+    """Passes everything on until it is armed; then the next COMMIT is the last thing that happens on its connection."""
 
     def __init__(self, upstream: dict[str, Any]) -> None:
         self.upstream = upstream

@@ -1,6 +1,6 @@
 """Each guard taken out in turn: the schedule that it is there for then goes wrong. With it, the same schedule is right.
 
-A guard that nothing here needs would be one that no test watches. The fence and `stop` are in tests/live/test_switches.py.
+A guard that nothing here needs would be one that no test watches. Fence and `stop`: tests/live/test_switches.py.
 """
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ INCREMENT = "UPDATE counter SET n = n + 1 WHERE post = 1"
 MUTEX = "SELECT 1 FROM counter WHERE post = 1 FOR UPDATE"
 
 
-# --- the row ------------------------------------------------------------------------------------------------------------
+# --- the row ---------------------------------------------------------------------------------------------------------
 
 
 @guarded
 def test_the_row_lock(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     no_lock = (PostgresqlAdapter, "locking", lambda _self, statement, *, wait: statement)
     settings = {"lock_timeout": "20s"}
-    with app.engine(tmp_path, writers="mutex", settings=settings) as engine, mutant(guard, no_lock):
-        with writing(app, EDGE, INCREMENT):
-            engine.run("counter")
+    engine = app.engine(tmp_path, writers="mutex", settings=settings)
+    with engine, mutant(guard, no_lock), writing(app, EDGE, INCREMENT):
+        engine.run("counter")
     judged(guard, app.wrong())
 
 
@@ -106,7 +106,11 @@ def test_a_new_snapshot_after_the_lock(app: Counters, tmp_path: Path, *, guard: 
 
 @guarded
 def test_locked_rows_are_passed_over(app: Counters, tmp_path: Path, *, guard: bool) -> None:
-    patient = (PostgresqlAdapter, "locking", lambda _self, statement, *, wait: statement.with_for_update(key_share=True))
+    patient = (
+        PostgresqlAdapter,
+        "locking",
+        lambda _self, statement, *, wait: statement.with_for_update(key_share=True),
+    )
     held: list[Exception] = []
     with closing(app.db.connect()) as writer, closing(app.db.connect()) as other:
         writer.execute("BEGIN")
@@ -135,13 +139,13 @@ def test_locked_rows_are_passed_over(app: Counters, tmp_path: Path, *, guard: bo
 def test_a_mutex_writer_is_not_vouched_for_by_the_version(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     """It changed the source and only locked the row, whose version is what it was."""
     vouched = (Work, "vouched", lambda _self, suspect: suspect.observed is not None)
-    with app.engine(tmp_path, writers="mutex") as engine, mutant(guard, vouched):
-        with around(Ledger, "open_unit", after=lambda: app.db.together(MUTEX, EDGE)):
-            engine.run("counter")
+    write = around(Ledger, "open_unit", after=lambda: app.db.together(MUTEX, EDGE))
+    with app.engine(tmp_path, writers="mutex") as engine, mutant(guard, vouched), write:
+        engine.run("counter")
     judged(guard, app.wrong())
 
 
-# --- the version --------------------------------------------------------------------------------------------------------
+# --- the version -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -164,9 +168,9 @@ class _Whatever:
 @guarded
 def test_the_version_is_compared(docs: Docs, tmp_path: Path, *, guard: bool) -> None:
     blind = (_units, "_token", lambda _row: _Whatever())
-    with docs.engine(tmp_path) as engine, mutant(guard, blind):
-        with around(_units, "read_source", after=lambda: docs.write(1, 7)), suppress(TrueupError):
-            engine.run("doc")
+    write = around(_units, "read_source", after=lambda: docs.write(1, 7))
+    with docs.engine(tmp_path) as engine, mutant(guard, blind), write, suppress(TrueupError):
+        engine.run("doc")
     judged(guard, docs.state() != (7, 7))
 
 
@@ -195,7 +199,7 @@ def test_the_version_is_read_before_the_source(docs: Docs, tmp_path: Path, *, gu
     judged(guard, docs.state() != (7, 7))
 
 
-# --- the record ---------------------------------------------------------------------------------------------------------
+# --- the record ------------------------------------------------------------------------------------------------------
 
 
 def recovered(app: Counters, folder: Path, *, before: bool) -> tuple[list[Outcome], dict[int, int]]:
@@ -230,7 +234,7 @@ def test_the_intent_is_written_before_the_effect(app: Counters, tmp_path: Path, 
     judged(guard, Outcome.APPLIED not in words)
 
 
-# --- what was written ---------------------------------------------------------------------------------------------------
+# --- what was written ------------------------------------------------------------------------------------------------
 
 MEDDLE = (
     "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.n := new.n + 100; RETURN new; END'",
@@ -271,7 +275,7 @@ def test_exactly_one_row(app: Counters, tmp_path: Path, *, guard: bool) -> None:
         judged(guard, lies(app, tmp_path))
 
 
-# --- what was read ------------------------------------------------------------------------------------------------------
+# --- what was read ---------------------------------------------------------------------------------------------------
 
 
 @guarded
@@ -288,13 +292,13 @@ def test_the_end_of_data(sqlite_pair: Pair, tmp_path: Path, *, guard: bool) -> N
         return whole(self)
 
     whole = RowStream.__iter__
-    with docs.engine(tmp_path, on_extra="delete") as engine, instead(RowStream, "__iter__", broken):
-        with suppress(TrueupError):
-            engine.run("doc")
+    engine = docs.engine(tmp_path, on_extra="delete")
+    with engine, instead(RowStream, "__iter__", broken), suppress(TrueupError):
+        engine.run("doc")
     judged(guard, docs.target.one("SELECT count(*) FROM doc") != 5)
 
 
-# --- the fence ----------------------------------------------------------------------------------------------------------
+# --- the fence -------------------------------------------------------------------------------------------------------
 
 
 @guarded
@@ -319,8 +323,8 @@ def test_the_fence_is_held_strongly_enough(app: Counters, tmp_path: Path, *, gua
             waiting.append(raising)
 
         waiting: list[Background] = []
-        with mutant(guard, (UnitTransaction, "hold_fence", weakly)):
-            with around(UnitTransaction, "sign_marker", after=raise_now):
-                engine.run("counter")
+        weak = mutant(guard, (UnitTransaction, "hold_fence", weakly))
+        with weak, around(UnitTransaction, "sign_marker", after=raise_now):
+            engine.run("counter")
         waiting[0].join()
     judged(guard, raised == ["raised", "unit still open"])

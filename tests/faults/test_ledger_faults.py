@@ -96,11 +96,11 @@ def test_a_ledger_that_is_a_broken_file_is_said_so(sqlite_url: str, tmp_path: Pa
     assert app.wrong() == {1: 2}
 
 
-# --- the ledger on PostgreSQL -----------------------------------------------------------------------------------------------
+# --- the ledger on PostgreSQL ----------------------------------------------------------------------------------------
 
 
 def test_losing_the_lock_does_not_fail_a_run_that_did_its_work(postgres: str, tmp_path: Path) -> None:
-    """The session that holds the run's lock is killed: the fence keeps the repair safe, and the answer is still given."""
+    """The session that holds the run's lock is killed: the fence keeps the repair safe, and an answer is given."""
     app = Counters(postgres)
     app.fill({1: (5, 7)})
     kill = (
@@ -125,9 +125,9 @@ def test_the_ledgers_server_goes_away_between_intent_and_outcome(postgres: str, 
         "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
     with keys_per_segment(2):
-        with target.engine(tmp_path, ledger=postgres) as engine:
-            with around(Ledger, "close_unit", before=lambda: app.db.sql(kill)), pytest.raises(TrueupError):
-                engine.run("counter")
+        away = around(Ledger, "close_unit", before=lambda: app.db.sql(kill))
+        with target.engine(tmp_path, ledger=postgres) as engine, away, pytest.raises(TrueupError):
+            engine.run("counter")
         assert len(target.wrong()) == 2
         with target.engine(tmp_path, ledger=postgres) as engine:
             report = engine.run("counter")

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.proxy import Proxy, proxied
-from tests.live.harness import Background, Counters, Docs, around, blocked, instead
+from tests.live.harness import Background, Counters, Docs, around, blocked
 from tests.servers import Pair
-from trueup.adapters._sql import SqlAdapter
 from trueup.adapters._units import UnitTransaction
 from trueup.core.states import Outcome, Verdict
 from trueup.errors import Transient, TrueupError
@@ -46,7 +45,8 @@ def line(postgres: str) -> Iterator[Line]:
     app.fill({1: (5, 7), 2: (5, None), 3: (5, 5)})
     app.db.sql(
         "CREATE TABLE writes(post INT)",
-        "CREATE FUNCTION w() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO writes VALUES (new.post); RETURN NULL; END'",
+        "CREATE FUNCTION w() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN INSERT INTO writes VALUES (new.post); RETURN NULL; END'",
         "CREATE TRIGGER w AFTER INSERT OR UPDATE ON counter FOR EACH ROW EXECUTE FUNCTION w()",
     )
     with proxied(postgres) as (proxy, through):
@@ -133,7 +133,7 @@ def test_the_fence_may_be_cut_too(line: Line, tmp_path: Path) -> None:
 
 
 def test_an_insert_that_was_recovered_is_withdrawn_too(postgres_pair: Pair, tmp_path: Path) -> None:
-    """Committed, the answer lost, the source row gone meanwhile: the images in the marker are all we know of our insert."""
+    """Committed, the answer lost, the source row gone meanwhile: the marker is all that knows of our insert."""
     docs = Docs(*postgres_pair)
     docs.put(docs.source, 1, 5)
 
@@ -152,7 +152,7 @@ def test_an_insert_that_was_recovered_is_withdrawn_too(postgres_pair: Pair, tmp_
     assert report.verdict is Verdict.REPAIRED
 
 
-# --- the server goes on without us --------------------------------------------------------------------------------------
+# --- the server goes on without us -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])
@@ -192,7 +192,7 @@ def test_a_claimed_unit_can_never_commit(postgres: str, tmp_path: Path) -> None:
             claimed.append((unit, marker.applied))
 
         other._adapter("app").raise_fence("counter")
-        with around(UnitTransaction, "hold_fence", after=claim), instead(SqlAdapter, "claim", SqlAdapter.claim):
+        with around(UnitTransaction, "hold_fence", after=claim):
             report = engine.run("counter")
         (unit, was_applied) = claimed[0]
         assert not was_applied

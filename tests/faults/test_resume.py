@@ -72,9 +72,9 @@ def test_a_row_that_had_moved_is_tried_again_after_a_crash(postgres: str, tmp_pa
     """Between its two tries it has an outcome, the first one's: that must not be taken for its last."""
     app = Counters(postgres)
     app.fill({1: (5, 7)})
-    with app.engine(tmp_path) as engine, dies(Ledger, "open_unit", before=True, nth=2):
-        with around(Ledger, "open_unit", after=lambda: app.write(1)):
-            engine.run("counter")
+    write = around(Ledger, "open_unit", after=lambda: app.write(1))
+    with app.engine(tmp_path) as engine, dies(Ledger, "open_unit", before=True, nth=2), write:
+        engine.run("counter")
     with app.engine(tmp_path) as engine:
         report = engine.run("counter")
     assert (report.verdict, report.resumed, report.repaired) == (Verdict.REPAIRED, True, 1)
@@ -109,12 +109,12 @@ def test_open_units_are_settled_even_by_a_run_that_finds_nothing_to_do(sqlite_ur
         ]
 
 
-# --- two runs, because the lock was lost -----------------------------------------------------------------------------------
+# --- two runs, because the lock was lost -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["sqlite_url", "postgres"])
 def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
-    """The first run stands still with an open unit and has lost its lock; the second takes over, and waits for that unit."""
+    """The first run stands still with an open unit and has lost its lock; the second takes over and waits for it."""
     from contextlib import nullcontext
 
     app = Counters(request.getfixturevalue(kind))
@@ -132,18 +132,19 @@ def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path
             except Exception as error:
                 return name, error
 
-    with keys_per_segment(2), instead(running.lock, "hold", lambda *_: nullcontext()):
-        with around(UnitTransaction, "sign_marker", after=stand_still):
-            first = Background(lambda: run("first"))
-            assert reached.wait(20), "the first run did not get to its unit"
-            second = Background(lambda: run("second"))
-            if app.db.sqlite:
-                until(lambda: len(_tokens(app)) == 1, "the fence")
-            else:
-                blocked(app.db, who="trueup")  # on the fence that the zombie's unit holds
-            assert not second.done
-            go.set()
-            ends = dict([first.join(), second.join()])
+    unlocked = instead(running.lock, "hold", lambda *_: nullcontext())
+    still = around(UnitTransaction, "sign_marker", after=stand_still)
+    with keys_per_segment(2), unlocked, still:
+        first = Background(lambda: run("first"))
+        assert reached.wait(20), "the first run did not get to its unit"
+        second = Background(lambda: run("second"))
+        if app.db.sqlite:
+            until(lambda: len(_tokens(app)) == 1, "the fence")
+        else:
+            blocked(app.db, who="trueup")  # on the fence that the zombie's unit holds
+        assert not second.done
+        go.set()
+        ends = dict([first.join(), second.join()])
     report = ends["second"]
     assert report.verdict is Verdict.REPAIRED, report
     assert app.wrong() == {}
@@ -158,7 +159,7 @@ def _tokens(app: Counters) -> list[Any]:
     return app.db.sql("SELECT token FROM trueup_fence")
 
 
-# --- the command line, killed for real -------------------------------------------------------------------------------------
+# --- the command line, killed for real -------------------------------------------------------------------------------
 
 CONFIG = """
 [trueup]

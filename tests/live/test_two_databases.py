@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import Background, Docs, around, blocked
+from tests.live.harness import Background, Docs, QuickClock, around, blocked
 from tests.servers import Pair
 from trueup.adapters import _units
 from trueup.adapters._units import UnitTransaction
@@ -280,8 +280,6 @@ def test_what_was_delivered_before_the_lock_is_seen_under_it(by_lock: Docs, tmp_
 
 
 def test_a_delivery_on_its_way_is_waited_for_not_repaired(docs: Docs, tmp_path: Path) -> None:
-    from tests.live.harness import QuickClock
-
     docs.write(1, 1)
     docs.write(2, 1)
     docs.put(docs.source, 1, 7)  # its delivery comes while we wait

@@ -30,6 +30,7 @@ class Relations:
         can_hold: Callable[[Column, Value], bool],
         read_as: Callable[[Column, Expression], Expression],
         collation: str,
+        full_join: bool,
         token: Callable[[BoundSide], Expression],
     ) -> None:
         self.type_of = type_of
@@ -37,6 +38,7 @@ class Relations:
         self.can_hold = can_hold
         self.read_as = read_as
         self.collation = collation
+        self.full_join = full_join
         self.token = token
 
     def table(self, side: BoundSide) -> sa.TableClause:
@@ -163,12 +165,12 @@ class Relations:
         Columns: `here` flags, key parts (from either side), expected and observed values, token. The totals stand in
         a first row that has NULL in both flags.
         """
-        joined = self._joined(binding, segment)
+        joined = self._joined(binding, segment) if self.full_join else self._grouped(binding, segment)
         j = joined.c
         width = len(binding.columns)
         pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(width)]
         key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
-        both = j.source_here.is_not(None) & j.target_here.is_not(None)
+        both = j.source_here.is_not(None) & j.target_here.is_not(None) & ~key_has_null
         unequal = [differ(*pair) for pair in pairs]
         missing = j.target_here.is_(None) & ~key_has_null
         extra = j.source_here.is_(None) & ~key_has_null
@@ -183,14 +185,17 @@ class Relations:
         def count(condition: Expression) -> Expression:
             return sa.func.count(sa.case((condition, 1)))
 
+        def rows_of(here: Expression) -> Expression:
+            return sa.func.coalesce(sa.func.sum(here), 0)
+
         figures = [
-            sa.func.count(j.source_here),
-            sa.func.count(j.target_here),
+            rows_of(j.source_here),
+            rows_of(j.target_here),
             count(missing),
             count(extra),
             count(different),
-            count(key_has_null & j.source_here.is_not(None)),
-            count(key_has_null & j.target_here.is_not(None)),
+            rows_of(sa.case((key_has_null, j.source_here))),
+            rows_of(sa.case((key_has_null, j.target_here))),
             *(count(both & condition) for condition in unequal),
         ]
         # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
@@ -203,38 +208,67 @@ class Relations:
         rows = sa.select(sa.null().label("figures"), *joined.c).where(sa.or_(missing, extra, different)).limit(limit)
         return sa.union_all(totals, sa.select(rows.subquery("d")))
 
+    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+        """Key parts, values and predicates of one side, as the comparison needs them."""
+        _, columns = self.columns(side)
+        keys, values = columns[: len(side.key)], columns[len(side.key) :]
+        ordered = [self.ordered(column, key) for column, key in zip(side.key, keys, strict=True)]
+        read = [self.read_as(column, value) for column, value in zip(side.values, values, strict=True)]
+        return ordered, read, self.within(side, keys, segment)
+
     def _joined(self, binding: Binding, segment: Segment) -> sa.CTE:
+        """Both sides, key by key, by a full join."""
         sides = []
         for name, side in (("s", binding.source), ("t", binding.target)):
-            _, columns = self.columns(side)
-            keys, values = columns[: len(side.key)], columns[len(side.key) :]
-            chosen = [
-                *(self.ordered(c, key).label(f"k{at}") for at, (c, key) in enumerate(zip(side.key, keys, strict=True))),
-                *(
-                    self.read_as(column, value).label(f"v{at}")
-                    for at, (column, value) in enumerate(zip(side.values, values, strict=True))
-                ),
-                sa.literal(1).label("here"),
-            ]
-            if name == "t":
-                chosen.append(self.token(side).label("token"))
-            sides.append(sa.select(*chosen).where(*self.within(side, keys, segment)).subquery(name))
+            keys, values, within = self._side(side, segment)
+            chosen: list[Expression] = [key.label(f"k{at}") for at, key in enumerate(keys)]
+            chosen += [value.label(f"v{at}") for at, value in enumerate(values)]
+            chosen += [sa.literal(1).label("here"), self.token(side).label("token")]
+            sides.append(sa.select(*(chosen if name == "t" else chosen[:-1])).where(*within).subquery(name))
         source, target = sides
         width = range(len(binding.key_kinds))
         on = sa.and_(*(source.c[f"k{at}"] == target.c[f"k{at}"] for at in width))
-        return (
-            sa.select(
-                source.c.here.label("source_here"),
-                target.c.here.label("target_here"),
-                target.c.token.label("token"),
-                *(sa.func.coalesce(source.c[f"k{at}"], target.c[f"k{at}"]).label(f"k{at}") for at in width),
-                *(source.c[f"v{at}"].label(f"s{at}") for at in range(len(binding.columns))),
-                *(target.c[f"v{at}"].label(f"t{at}") for at in range(len(binding.columns))),
-            )
-            .select_from(source.join(target, on, full=True))
-            .cte("j", nesting=False)
-            .prefix_with("MATERIALIZED")
+        joined = sa.select(
+            source.c.here.label("source_here"),
+            target.c.here.label("target_here"),
+            target.c.token.label("token"),
+            *(sa.func.coalesce(source.c[f"k{at}"], target.c[f"k{at}"]).label(f"k{at}") for at in width),
+            *(source.c[f"v{at}"].label(f"s{at}") for at in range(len(binding.columns))),
+            *(target.c[f"v{at}"].label(f"t{at}") for at in range(len(binding.columns))),
         )
+        return _materialized(joined.select_from(source.join(target, on, full=True)))
+
+    def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
+        """The same by grouping, for a database whose full join of two sub-selects is a nested loop.
+
+        Keys are unique on both sides here, so each group has at most one row of each, and max() takes the one there is.
+        """
+        nothing: Expression = sa.null()
+        width = range(len(binding.columns))
+        halves = []
+        for side, source in ((binding.source, True), (binding.target, False)):
+            keys, values, within = self._side(side, segment)
+            chosen: list[Expression] = [sa.literal(1) if source else nothing, nothing if source else sa.literal(1)]
+            chosen += [nothing if source else self.token(side), *keys]
+            chosen += [*values, *(nothing for _ in width)] if source else [*(nothing for _ in width), *values]
+            halves.append(sa.select(*(part.label(f"c{at}") for at, part in enumerate(chosen))).where(*within))
+        both = sa.union_all(*halves).subquery("u")
+        names = ["source_here", "target_here", "token"]
+        columns: list[Expression] = list(both.c)
+        keys = columns[3 : 3 + len(binding.key_kinds)]
+        grouped = [self.ordered(column, key) for column, key in zip(binding.target.key, keys, strict=True)]
+        heads: list[Expression] = [sa.func.sum(columns[0]), sa.func.sum(columns[1]), sa.func.max(columns[2])]
+        tails = [sa.func.max(column) for column in columns[3 + len(keys) :]]
+        names += [f"k{at}" for at in range(len(keys))] + [f"s{at}" for at in width] + [f"t{at}" for at in width]
+        labelled: list[Expression] = [
+            part.label(name) for name, part in zip(names, [*heads, *keys, *tails], strict=True)
+        ]
+        return _materialized(sa.select(*labelled).group_by(*grouped))
+
+
+def _materialized(select: sa.Select[Any]) -> sa.CTE:
+    """Computed once, though the totals and the differences are both taken from it."""
+    return select.cte("j", nesting=False).prefix_with("MATERIALIZED")
 
 
 def _distinct(plain: Sequence[Expression], exact: Sequence[Expression]) -> list[Sequence[Expression]]:

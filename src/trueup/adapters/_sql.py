@@ -83,6 +83,7 @@ class SqlAdapter(ABC):
             can_hold=self.can_hold,
             read_as=self.read_as,
             collation=self.collation,
+            full_join=self.full_join,
             token=self.token_of,
         )
 
@@ -90,6 +91,8 @@ class SqlAdapter(ABC):
 
     #: Name of the collation that orders text by its bytes.
     collation: str
+    #: Does it hash or merge a full join of two sub-selects?
+    full_join = True
 
     @abstractmethod
     def _create_engine(self, database: Database) -> sa.Engine: ...

@@ -73,6 +73,7 @@ class SqliteAdapter(SqlAdapter):
         dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True)
     )
     collation = "BINARY"
+    full_join = False
     reading_options = MappingProxyType({"trueup_begin": "BEGIN"})
     writing_options = MappingProxyType({"trueup_begin": "BEGIN IMMEDIATE"})
 

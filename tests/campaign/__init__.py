@@ -1,0 +1,1 @@
+"""Long versions of the live and fault tests, by hand: `python -m tests.campaign.kill`, `… .stress`."""
