@@ -3,7 +3,8 @@
     python -m tests.campaign.kill [NAME...]
 
 PostgreSQL comes from where the tests have it: TRUEUP_TEST_POSTGRES, a local server, or the wheel. NAME is part of a
-topology's name, `"one sqlite"`; all of them take about half an hour on two cores. Exits 1 and names each point after which something was not as promised.
+topology's name, `"one sqlite"`; all of them take about half an hour on two cores. Exits 1 and names each point after
+which something was not as promised.
 """
 
 from __future__ import annotations

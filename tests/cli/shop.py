@@ -87,6 +87,17 @@ class Shop:
         finally:
             connection.close()
 
+    def is_read(self) -> bool:
+        """Is somebody reading the database right now?"""
+        connection = sqlite3.connect(self.folder / "app.db", timeout=0)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return True
+        finally:
+            connection.close()
+        return False
+
     def fill(self, source: Iterable[Sequence[Any]], target: Iterable[Sequence[Any]]) -> None:
         """(id, n) or (id, n, email) rows of both tables."""
         connection = sqlite3.connect(self.folder / "app.db")
@@ -176,15 +187,17 @@ class Running:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def interrupt_when_running(self, shop: Shop) -> None:
-        """Wait until the ledger says that the run began."""
+    def until_reading(self, shop: Shop) -> None:
+        """Wait until it has been reading the database for half a second on end: it is in one long statement."""
         between = threading.Event()
+        locked = 0
         for _ in range(int(PATIENCE_S / 0.02)):
-            if shop.sql("SELECT count(*) FROM trueup_runs WHERE state = 'running'", database="trueup") == [(1,)]:
-                return self.interrupt()
             assert self.process.poll() is None, "it ended by itself"
+            locked = locked + 1 if shop.is_read() else 0
+            if locked == 25:
+                return
             between.wait(0.02)
-        raise AssertionError("it never began")
+        raise AssertionError("it never began to read")
 
     def end(self) -> Ran:
         out, err = self.process.communicate(timeout=PATIENCE_S)

@@ -34,7 +34,7 @@ OWN = {
     ),
     "array of integer": ("integer[]", "'{1,2,NULL}'", "'{1, 2, NULL}'", "'{1,2}'"),
     "array of text": ("text[]", """'{a,"b,c"}'""", """ARRAY['a','b,c']""", "'{a,b,c}'"),
-    "interval": ("interval", "'1 month'", "'30 days'", "'1 month 1 second'"),
+    "interval": ("interval", "'1 month'", "'1 mons'", "'30 days'"),
     "inet": ("inet", "'10.0.0.1'", "'10.0.0.1/32'", "'10.0.0.1/24'"),
     "range": ("int4range", "'[1,4]'", "'[1,5)'", "'[1,5]'"),
     "timetz": ("timetz", "'12:00+00'", "'12:00+00'", "'13:00+01'"),
@@ -113,6 +113,8 @@ def test_an_enum_across_databases_is_text(apart: World) -> None:
 
 
 def test_an_enum_as_key_is_text_in_binary_order(world: World) -> None:
+    if world.source.engine == world.target.engine == "sqlite":
+        pytest.skip("no enums")
     for place, table in ((world.source, "src"), (world.target, "dst")):
         if place.engine == "postgresql":
             if table == "src" or not world.together:
@@ -158,15 +160,46 @@ def test_a_key_without_an_order_of_its_own_is_refused(world: World, kind: str) -
 
 
 def test_padded_text_means_the_same_in_one_database_and_in_two(world: World) -> None:
-    """char(n) against text: whatever is said of 'ab' and 'ab   ', it may not depend on where the sides live."""
-    padded = "char(5)" if world.source.engine == "postgresql" else "TEXT"
-    world.source.sql(f"CREATE TABLE src (id bigint PRIMARY KEY NOT NULL, v {padded})")
-    world.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {text}", [(1, "ab"), (2, "ab   "), (3, "ac")])
-    pad = " " * 3 if world.source.engine == "sqlite" else ""
-    world.source.insert("src", [(1, f"ab{pad}"), (2, f"ab{pad}"), (3, f"ab{pad}")])
-    report = world.app().check("p")
-    differing = sorted(row["key"]["id"] for row in report.drift)
-    assert differing == [1, 3]
+    """char(n) against text: the padding is no part of the value, wherever the sides live."""
+    if world.source.engine != "postgresql":
+        pytest.skip("text is never padded")
+    world.source.sql("CREATE TABLE src (id bigint PRIMARY KEY, v char(5))")
+    world.source.insert("src", [(1, "ab"), (2, "ab"), (3, "ab"), (4, ""), (5, None)])
+    held = [(1, "ab"), (2, "ab   "), (3, "ac"), (4, ""), (5, None)]
+    world.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {text}", held)
+    app = world.app()
+    for keys in (None, [{"id": n} for n in range(6)]):
+        assert sorted(row["key"]["id"] for row in app.check("p", keys=keys).drift) == [2, 3]
+    assert app.run("p").repaired == 2
+    assert world.target.rows("dst") == {(1, "ab"), (2, "ab"), (3, "ab"), (4, ""), (5, None)}
+
+
+def test_padded_keys(target_world: World) -> None:
+    if target_world.target.engine != "postgresql":
+        pytest.skip("text is never padded")
+    source = [("a", 1), ("ab", 2), ("b", 3), ("", 4)]
+    target_world.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", source)
+    target_world.target.sql("CREATE TABLE dst (id char(4) PRIMARY KEY, v bigint)")
+    target_world.target.insert("dst", [("a", 1), ("ab", 9), ("", 4), ("zz", 5)])
+    report = target_world.app(on_extra="delete").run("p")
+    assert (report.missing, report.different, report.extra, report.repaired) == (1, 1, 1, 3)
+    assert {(key.rstrip(), v) for key, v in target_world.target.rows("dst")} == set(source)
+
+
+def test_a_key_that_an_enum_does_not_have(target_world: World) -> None:
+    """Missing, and it cannot be inserted; looking for it is no error."""
+    if target_world.target.engine != "postgresql":
+        pytest.skip("no enums")
+    target_world.source.table("src", "a {integer}, b {text}, v {integer}", [(1, "ok", 1), (1, "new", 2), (2, "sad", 3)])
+    target_world.target.sql(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok')", "CREATE TABLE dst (a bigint, b mood, v bigint, PRIMARY KEY (a, b))"
+    )
+    target_world.target.insert("dst", [(1, "ok", 9)])
+    app = target_world.app(key=["a", "b"])
+    assert app.check("p", keys=[{"a": 1, "b": "new"}]).missing == 1
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 2, 1)
+    assert target_world.target.rows("dst") == {(1, "ok", 1), (2, "sad", 3)}
 
 
 # --- SQLite: a column holds what it was given -------------------------------------------------------------------------

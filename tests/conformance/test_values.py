@@ -1,7 +1,7 @@
 """Values: equal by meaning is found equal, anything else is found different, in every pairing.
 
-Each case is a column, each pair of values a row of its own, so that both directions are asked in one comparison: exactly
-the rows marked `DIFFERS` must be reported.
+Each case is a column, each pair of values a row of its own, so that both directions are asked in one comparison:
+exactly the rows marked `DIFFERS` must be reported.
 """
 
 from __future__ import annotations

@@ -351,8 +351,8 @@ def _image(text: str | None) -> int | None:
     return None if text is None else json.loads(text)[0]
 
 
-def kill_everywhere(case: Case, *, every: int = 1) -> tuple[int, dict[str, list[str]]]:
-    """Kill at each `every`-th distinct point; points killed at, and what was wrong after which.
+def kill_everywhere(case: Case, *, every: int = 1, first: int = 0) -> tuple[int, dict[str, list[str]]]:
+    """Kill at each `every`-th distinct point from `first` on; points killed at, and what was wrong after which.
 
     Between two port calls the engine has no effect on anything that outlives it, so a point after one call and the
     point before the next are one; `every=0` kills at both all the same.
@@ -362,7 +362,7 @@ def kill_everywhere(case: Case, *, every: int = 1) -> tuple[int, dict[str, list[
     assert names, "the run without a kill did not end"
     bad: dict[str, list[str]] = {}
     distinct = [at for at, name in enumerate(names, 1) if name.startswith("before") or at == len(names)]
-    points = distinct[::every] if every else range(1, len(names) + 1)
+    points = distinct[first::every] if every else range(1, len(names) + 1)
     for die_at in points:
         case.reset()
         if attempt(case, die_at) is not None:

@@ -17,6 +17,8 @@ from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
 
 Expression = sa.ColumnElement[Any]
+#: Makes a value a parameter of a statement.
+Bind = Callable[[Column, Value], Expression]
 
 
 class Relations:
@@ -60,15 +62,16 @@ class Relations:
     def ordered(self, column: Column, expression: Expression) -> Expression:
         """`expression` in binary order: text is pinned to it, other key kinds have no other."""
         if column.kind in (Kind.TEXT, Kind.ANY):
-            return sa.collate(expression, self.collation)
+            return sa.collate(self.read_as(column, expression), self.collation)
         return expression
 
     def bound(self, column: Column, value: Value) -> Expression:
         return sa.bindparam(None, self.spell(column, value), type_=self.type_of(column))
 
     def border(self, column: Column, value: Value) -> Expression:
-        """A value to order by, which may come from the other side: a wider integer than the column's is no error."""
-        wide = sa.BigInteger() if column.kind is Kind.INTEGER else self.type_of(column)
+        """A value to order by, which may come from the other side: one that the column cannot hold is no error."""
+        wider: dict[Kind, sa.types.TypeEngine[Any]] = {Kind.INTEGER: sa.BigInteger(), Kind.TEXT: sa.Text()}
+        wide = wider.get(column.kind) or self.type_of(column)
         return sa.bindparam(None, self.spell(column, value), type_=wide)
 
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Segment) -> list[Expression]:
@@ -107,24 +110,26 @@ class Relations:
         whole = [key for key in keys if None not in key]
         choices: list[Expression] = []
         if whole:
-            exact = [self.ordered(column, part) for column, part in zip(columns, parts, strict=True)]
-            choices.append(sa.and_(*(self._among(columns, of, whole) for of in _distinct(parts, exact))))
+            choices.append(sa.and_(*(among(bind, columns, of, whole) for of, bind in self._forms(columns, parts))))
         for key in keys:
             if None in key:
                 matches = zip(columns, parts, key, strict=True)
                 choices.append(sa.and_(*(p.is_(None) if v is None else self.same(c, p, v) for c, p, v in matches)))
         return sa.or_(*choices)
 
-    def _among(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
-        if len(parts) == 1:
-            return parts[0].in_([self.bound(columns[0], key[0]) for key in keys])
-        rows = [sa.tuple_(*(self.bound(c, v) for c, v in zip(columns, key, strict=True))) for key in keys]
-        return sa.tuple_(*parts).in_(rows)
+    def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Bind]]:
+        """How to test key parts for values: plainly, so that any index serves, and exactly, since a collation may take
+        A for a. Only the latter where asking plainly for a value that is none of the type's is an error (an enum).
+        """
+        exact = [self.ordered(column, part) for column, part in zip(columns, parts, strict=True)]
+        if all(a is b for a, b in zip(parts, exact, strict=True)):
+            return [(parts, self.bound)]
+        listed = any(isinstance(self.type_of(c), sa.types.UserDefinedType) and c.kind is Kind.TEXT for c in columns)
+        return [(exact, self.border)] if listed else [(parts, self.bound), (exact, self.border)]
 
     def same(self, column: Column, part: Expression, value: Value) -> Expression:
-        """Exactly this value. The first test may use any index, the second knows no collation that takes A for a."""
-        forms = _distinct([part], [self.ordered(column, part)])
-        return sa.and_(*(form == self.bound(column, value) for (form,) in forms))
+        """Exactly this value."""
+        return sa.and_(*(form == bind(column, value) for (form,), bind in self._forms([column], [part])))
 
     def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
@@ -271,9 +276,11 @@ def _materialized(select: sa.Select[Any]) -> sa.CTE:
     return select.cte("j", nesting=False).prefix_with("MATERIALIZED")
 
 
-def _distinct(plain: Sequence[Expression], exact: Sequence[Expression]) -> list[Sequence[Expression]]:
-    """Both forms of some key parts, or one if they are the same."""
-    return [plain] if all(a is b for a, b in zip(plain, exact, strict=True)) else [plain, exact]
+def among(bind: Bind, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
+    """`parts` are one of `keys`."""
+    if len(parts) == 1:
+        return parts[0].in_([bind(columns[0], key[0]) for key in keys])
+    return sa.tuple_(*parts).in_([sa.tuple_(*map(bind, columns, key)) for key in keys])
 
 
 def user_query(query: str, dialect: str) -> sa.TextClause:

@@ -93,6 +93,9 @@ _BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 #: Types without an equality operator: no comparison of theirs means anything.
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 
+#: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN'): compared as text.
+_LOOSE = ("interval", "citext")
+
 #: Columns of a relation with what decides whether they can be read, written and looked up.
 _COLUMNS = sa.text("""
     SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type,
@@ -178,6 +181,8 @@ class PostgresqlAdapter(SqlAdapter):
     def read_as(self, column: Column, expression: Expression) -> Expression:
         if column.type_name.startswith("character("):
             return sa.cast(expression, sa.Text)  # its trailing blanks mean nothing, and are not sent by every route
+        if column.type_name.startswith("enum "):
+            return sa.cast(expression, sa.Text)  # its own order is that of its declaration
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
@@ -200,7 +205,7 @@ class PostgresqlAdapter(SqlAdapter):
         return sa.cast(sa.literal_column("xmin"), sa.Text) if side.shape.table else sa.literal("")
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
-        if source.kind is Kind.TEXT and target.kind is Kind.TEXT:
+        if (source.kind is Kind.TEXT and target.kind is Kind.TEXT) or source.type_name.startswith(_LOOSE):
             return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
         if source.type_name != target.type_name and Kind.FLOAT in (source.kind, target.kind):
             return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))

@@ -31,7 +31,16 @@ from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
-from trueup.errors import Busy, ConfigError, ConnectionFailed, DataProblem, DesignProblem, StatementTimeout, TrueupError
+from trueup.errors import (
+    Busy,
+    ConfigError,
+    ConnectionFailed,
+    DataProblem,
+    DesignProblem,
+    Interrupted,
+    StatementTimeout,
+    TrueupError,
+)
 
 #: How long a unit waits for SQLite's only write lock, seconds: the application's transactions come first, but end.
 BUSY_TIMEOUT_S = 10.0
@@ -73,6 +82,8 @@ class SqliteAdapter(SqlAdapter):
         dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True)
     )
     collation = "BINARY"
+    #: When the last statement reaches its time limit, by the monotonic clock.
+    statement_ends = 0.0
     full_join = False
     reading_options = MappingProxyType({"trueup_begin": "BEGIN"})
     writing_options = MappingProxyType({"trueup_begin": "BEGIN IMMEDIATE"})
@@ -104,7 +115,7 @@ class SqliteAdapter(SqlAdapter):
 
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
         """Give the statement its upper time limit: SQLite has none of its own."""
-        end = time.monotonic() + self.database.statement_timeout
+        end = self.statement_ends = time.monotonic() + self.database.statement_timeout
         driver: Any = connection.connection.dbapi_connection
         driver.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_LOOK)
 
@@ -261,6 +272,9 @@ class SqliteAdapter(SqlAdapter):
         code = getattr(original, "sqlite_errorname", "") or ""
         if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return Busy(f"{where}: {words}: another process holds the write lock longer than {BUSY_TIMEOUT_S:g} s")
+        if code == "SQLITE_INTERRUPT" and time.monotonic() < self.statement_ends:
+            # The driver swallows what a signal handler raises while a statement runs, and only stops the statement.
+            return Interrupted(f"{where}: cut off in the middle of a statement; run again to go on")
         if code == "SQLITE_INTERRUPT":
             return StatementTimeout(f"{where}: a statement took longer than {self.database.statement_timeout:g} s")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_NOTADB")):
