@@ -41,7 +41,9 @@ def draw_explanation(told: dict[str, Any]) -> None:
     out = console()
     out.print(f"[bold]{told['projection']}[/bold]")
     settle = told["settle_seconds"]
-    twice = f"a difference counts once it is the same {settle:g} s later" if settle else "one snapshot covers both"
+    twice = (
+        f"a difference counts once it is the same {settle:g} s later" if settle else "one snapshot covers both sides"
+    )
     by = "" if told["protocol"] == "none" else f" by {told['protocol'].replace('_', ' ')}"
     limits = "{rows:,} rows, {share:.0%} of all from {share_from} on, {deletes:,} deletes; collapse {collapse:.0%}"
     lines = [
