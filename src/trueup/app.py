@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from trueup.core.binding import Binding, Shape, bind, check_query, near, not_wri
 from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
 from trueup.core.projection import Database, Projection, Side, Writers
-from trueup.core.row import Key, canonical, parse_value
+from trueup.core.row import Key, Kind, Value, canonical, parse_value
 from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
 from trueup.narrow import Pair, Route, route
@@ -143,7 +144,9 @@ class Trueup:
             clock=self.clock,
             progress=self.progress,
             definition=self.definition(name),
-            keys=None if keys is None else tuple(dict.fromkeys(self._key(binding, key) for key in keys)),
+            keys=None
+            if keys is None
+            else tuple(dict.fromkeys(spelling for key in keys for spelling in self._spellings(binding, key))),
             plan=plan,
             rows=rows,
         )
@@ -323,7 +326,8 @@ class Trueup:
         obstacle = not_writable(binding.projection, binding.target)
         return promise(binding.projection, target.capabilities.writing, obstacle)
 
-    def _key(self, binding: Binding, key: Mapping[str, Any]) -> Key:
+    def _spellings(self, binding: Binding, key: Mapping[str, Any]) -> list[Key]:
+        """A key as given; where no column says what kind it is, digits are looked for as a number and as text."""
         names = binding.projection.key
         for name in key:
             if name not in names:
@@ -331,14 +335,15 @@ class Trueup:
         lacking = [name for name in names if name not in key]
         if lacking:
             raise UsageError(f"{binding.projection.name}: the key lacks {', '.join(lacking)}")
-        parts = []
+        parts: list[tuple[Value, ...]] = []
         for name, kind in zip(names, binding.key_kinds, strict=True):
             value = key[name]
             try:
-                parts.append(parse_value(kind, value) if isinstance(value, str) else canonical(kind, [value])[0])
+                meant = parse_value(kind, value) if isinstance(value, str) else canonical(kind, [value])[0]
             except ValueError as error:
                 raise UsageError(f"{binding.projection.name}: key {name!r}: {error}") from None
-        return tuple(parts)
+            parts.append((meant, value) if kind is Kind.ANY and isinstance(value, str) else (meant,))
+        return list(product(*parts))
 
 
 def load(path: str | Path = configuration.FILE, *, progress: Progress | None = None) -> Trueup:

@@ -152,6 +152,26 @@ def test_a_composite_key_and_commas_in_its_values(shop: Shop) -> None:
     assert missing("tenant=y,id=1") == []
 
 
+@pytest.mark.parametrize("column", ["id", "lower(id)", "CAST(id AS INTEGER)"])
+def test_digits_are_found_whatever_they_are(shop: Shop, column: str) -> None:
+    """SQLite does not say what a query returns: 42 may be a number or text, and neither may be taken for absent."""
+    shop.sql(
+        "CREATE TABLE a (id TEXT, n INTEGER)",
+        "CREATE TABLE b (id TEXT, n INTEGER)",
+        "INSERT INTO a VALUES ('42', 1), ('43', 1)",
+        "INSERT INTO b VALUES ('42', 2), ('43', 1)",
+    )
+    sides = {
+        role: {"database": "app", "query": f"SELECT {column} AS id, n FROM {table}"}
+        for role, table in (("source", "a"), ("target", "b"))
+    }
+    shop.declare(**sides, settle="0s")
+    ran = shop.run("check", "p", "--key", "id=42", "--json")
+    assert (ran.code, ran.report["source_rows"], ran.report["different"]) == (1, 1, 1)
+    ran = shop.run("check", "p", "--key", "id=43", "--json")
+    assert (ran.code, ran.report["source_rows"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("key", "words"),
     [
@@ -341,7 +361,7 @@ def test_a_share_is_four_and_nothing_is_written(shop: Shop) -> None:
 
 
 def test_report_only_writers_are_refused(drifted: Shop) -> None:
-    drifted.declare(writers="increments")
+    drifted.declare(writers="increments", settle="0s")
     ran = drifted.run("run", "p")
     assert ran.code == 4
     assert "REPORT-ONLY" in ran.err

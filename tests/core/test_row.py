@@ -359,6 +359,7 @@ def test_instants_are_the_same_in_any_zone(a: datetime, b: datetime) -> None:
 @example(K.FLOAT, Decimal("sNaN"))
 @example(K.FLOAT, 2**53 + 1)
 @example(K.BOOLEAN, "false")
+@example(K.BOOLEAN, Decimal("sNaN"))
 @example(K.BOOLEAN, NAN)
 @example(K.DATE, NOON)
 def test_fit_never_loses(kind: Kind, value: Any) -> None:

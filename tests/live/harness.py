@@ -213,8 +213,10 @@ def databases(urls: Mapping[str, str], *, markers: bool = True, **settings: Any)
 class Counters:
     """Edges of posts, and how many there are."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, writers: str = "same_transaction") -> None:
         self.db = Db(url)
+        #: What the engine is told of our writers, unless it is told something else.
+        self.writers = writers
         serial = "INTEGER PRIMARY KEY" if self.db.sqlite else "bigserial PRIMARY KEY"
         self.db.sql(
             f"CREATE TABLE edges(id {serial}, post INT NOT NULL)",
@@ -249,7 +251,7 @@ class Counters:
             target=Side(database="app", table="counter"),
             key="post",
             limits=WIDE,
-            **{"writers": "same_transaction", **declared},
+            **{"writers": self.writers, **declared},
         )
         return Trueup(
             databases=databases({"app": self.db.url}, **(settings or {})),

@@ -59,7 +59,7 @@ def test_hot_rows_sqlite(sqlite_url: str, tmp_path: Path) -> None:
 def test_control_hot_rows_sqlite(sqlite_url: str) -> None:
     app = Counters(sqlite_url)
     figures = stress.one_database(
-        app, lambda: stress.read_then_set(app), name="sqlite, read then set", writers=3, rounds=12
+        app, lambda: stress.read_then_set(app), name="sqlite, read then set", writers=3, rounds=40
     )
     print(figures)
     assert figures.wrong > 0, figures
@@ -94,6 +94,11 @@ def test_copies_in_sqlite(sqlite_pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["postgres_pair", "sqlite_pair"])
 def test_control_copies(request: pytest.FixtureRequest, kind: str) -> None:
     docs = Docs(*request.getfixturevalue(kind))
-    figures = stress.two_databases(docs, lambda: stress.copy_then_set(docs), name=f"{kind}, copy then set", rounds=20)
+    figures = stress.two_databases(
+        docs,
+        lambda: stress.copy_then_set(docs),
+        name=f"{kind}, copy then set",
+        rounds=12 if kind == "postgres_pair" else 40,
+    )
     print(figures)
     assert figures.wrong > 0, figures

@@ -106,6 +106,7 @@ def judge(totals: Totals, limits: Limits) -> str:
         return believed
     rows = max(totals.source_rows, totals.target_rows, 1)
     many = totals.drift >= limits.share_from
+    many = many and limits.share < 1  # missing and extra rows together can be more than either side has
     if many and totals.drift > rows * MOST_ROWS and totals.changes > _part(rows, limits.share):
         return (
             f"most rows differ ({totals.drift:,} of {rows:,}): check the definition of the projection before its data. "

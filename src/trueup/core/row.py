@@ -314,7 +314,7 @@ def fit(kind: Kind, value: Value) -> Value:
         return value
     try:
         return _fitted(kind, value)
-    except OverflowError:
+    except ArithmeticError:
         return _lossy(kind, value)
 
 
