@@ -225,9 +225,7 @@ def _postgres_unusable(url: str) -> str | None:
             # pg_terminate_backend(pid, timeout), used between tests, came with 14.
             if c.info.server_version < 140000:
                 return f"version {c.info.server_version // 10000}, 14 or newer is needed"
-            may = c.execute(
-                "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
-            ).fetchone()
+            may = c.execute("SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user").fetchone()
             return None if may and may[0] else f"{c.info.user} may not create databases"
     except psycopg.Error as e:
         return (str(e).strip().splitlines() or ["no connection"])[0]

@@ -207,8 +207,7 @@ def leave_a_mess(url: str) -> None:
         "CREATE TABLE t (id int PRIMARY KEY)",
         "CREATE SCHEMA trueup",
         "CREATE TABLE trueup.ledger (id int)",
-        "DO $$ BEGIN"
-        " EXECUTE format('ALTER DATABASE %I SET work_mem = ''123kB''', current_database()); END $$",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''123kB''', current_database()); END $$",
     )
 
 
@@ -285,9 +284,7 @@ def test_sqlite_urls_are_absolute_and_name_no_file_yet(sqlite_url: str, sqlite_p
         assert not Path(url.removeprefix("sqlite:///")).exists()
 
 
-def test_hammering_sqlite_loses_no_write(
-    sqlite_url: str, open_sqlite: Callable[[str], sqlite3.Connection]
-) -> None:
+def test_hammering_sqlite_loses_no_write(sqlite_url: str, open_sqlite: Callable[[str], sqlite3.Connection]) -> None:
     @contextmanager
     def each(_worker: int) -> Iterator[sqlite3.Connection]:
         c = open_sqlite(sqlite_url)

@@ -132,10 +132,10 @@ class Trueup:
         rows: int = 100,
     ) -> Report:
         binding = self.binding(name, writing=command != "check")
-        pair = self._pair(binding)
+        spelt = [spelling for key in keys or () for spelling in self._spellings(binding, key)]
         job = Job(
             command=command,
-            pair=pair,
+            pair=self._pair(binding),
             target=self._adapter(binding.projection.target.database),
             promise=self._promise(binding),
             settle_s=settle_of(binding.projection),
@@ -144,9 +144,7 @@ class Trueup:
             clock=self.clock,
             progress=self.progress,
             definition=self.definition(name),
-            keys=None
-            if keys is None
-            else tuple(dict.fromkeys(spelling for key in keys for spelling in self._spellings(binding, key))),
+            keys=None if keys is None else tuple(dict.fromkeys(spelt)),
             plan=plan,
             rows=rows,
         )

@@ -166,6 +166,13 @@ def test_share_is_of_the_larger_side() -> None:
     assert judge(totals(target_rows=2000, changes=101, drift=101), limits(share="5%")) != ""
 
 
+def test_a_share_of_everything_is_no_limit() -> None:
+    # All source rows missing and all target rows extra: twice as many changes as either side has rows.
+    found = totals(changes=2000, deletes=1000, drift=2000)
+    assert judge(found, limits(share="100%", rows=2000, deletes=1000)) == ""
+    assert "check the definition" in judge(found, limits(share="99%", rows=2000, deletes=1000))
+
+
 def test_most_rows_differing_says_to_check_the_definition() -> None:
     why = judge(totals(changes=501, drift=501), limits())
     assert "check the definition" in why
@@ -254,7 +261,7 @@ def test_what_may_be_written_is_within_every_limit(found: Totals, limit: Any) ->
     rows = max(found.source_rows, found.target_rows, 1)
     assert found.changes <= limit.rows
     assert found.deletes <= limit.deletes
-    if found.drift >= limit.share_from:
+    if found.drift >= limit.share_from and limit.share < 1:
         assert found.changes <= rows * Decimal(str(limit.share))
     before = found.target_rows if found.source_rows_before is None else found.source_rows_before
     assert found.source_rows >= before * Decimal(str(limit.collapse))

@@ -44,6 +44,8 @@ from trueup.errors import (
 
 #: How long a unit waits for SQLite's only write lock, seconds: the application's transactions come first, but end.
 BUSY_TIMEOUT_S = 10.0
+#: Rows looked at to learn how a column spells what SQLite has no type for.
+SAMPLE_ROWS = 100
 #: Rows in one key range.
 SEGMENT_ROWS = 50_000
 #: Virtual machine steps between two looks at the clock.
@@ -195,7 +197,9 @@ class SqliteAdapter(SqlAdapter):
                 nullable=not row["notnull"] and not (rowid_alias and row["pk"]),
                 required=bool(row["notnull"]) and row["dflt_value"] is None and not (rowid_alias and row["pk"]),
                 generated=row["hidden"] in (2, 3),
-                sample=self._sample(connection, table, row["name"]) if _kind_of(row["type"]) in _MAY_SPELL else "",
+                sample=self._sample(connection, table, row["name"])
+                if name in tables and _kind_of(row["type"]) in _MAY_SPELL
+                else "",
             )
             for row in info
             if row["hidden"] != 1
@@ -212,10 +216,11 @@ class SqliteAdapter(SqlAdapter):
         return Shape(columns=columns, unique=tuple(unique), table=name in tables, dialect=self.capabilities.dialect)
 
     def _sample(self, connection: sa.Connection, table: str, name: str) -> str:
-        """One value of a column that may spell a date or UUID: how this application spells them."""
+        """One value of a table's first rows, of a column that may spell a date or UUID: how the application does it."""
         schema, _, bare = table.rpartition(".")
         column: sa.ColumnClause[Any] = sa.column(name)
-        held = sa.select(column).select_from(sa.table(bare, schema=schema or None)).where(column.is_not(None)).limit(1)
+        first = sa.select(column).select_from(sa.table(bare, schema=schema or None)).limit(SAMPLE_ROWS).subquery("f")
+        held = sa.select(first.c[name]).where(first.c[name].is_not(None)).limit(1)
         return str(connection.execute(held).scalar() or "")
 
     # --- access path ---------------------------------------------------------------------------------------------
