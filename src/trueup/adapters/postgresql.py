@@ -292,13 +292,12 @@ class PostgresqlAdapter(SqlAdapter):
             table = binding.target if binding.target in of else of[0]
             cuts = self._cuts(connection, table, wanted) if wanted > 1 else []
             intervals = ranges(cuts)
+            # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
             few = [cost(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
-            total = sum(few) * len(intervals) / len(few)
-            # Where no index serves, even the smallest interval costs a pass.
-            pays = bool(cuts) and min(few) < whole / 4 and total <= whole * RANGES_PAY_BELOW * 1.5
-            work = [cost(segment) for segment in intervals] if pays else []
-        total = sum(work) or total
-        pays = pays and total <= whole * RANGES_PAY_BELOW
+            served = bool(cuts) and min(few) < whole / 4
+            work = [cost(segment) for segment in intervals] if served else []
+        total = sum(work) if served else sum(few) * len(intervals) / len(few)
+        pays = served and total <= whole * RANGES_PAY_BELOW
         figures = f"planner's cost {total:,.0f} by key range, {whole:,.0f} in one pass"
         if not cuts:
             figures = f"planner's cost {whole:,.0f}: small enough for one pass"
