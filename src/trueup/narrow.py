@@ -153,10 +153,6 @@ def _all_at_once(pair: Pair, segment: Segment) -> Covered:
     return Covered(span=segment, counts=counts, suspects=suspects)
 
 
-def _compare(binding: Binding, source: Batch, target: Batch) -> tuple[Counts, list[Suspect]]:
-    return compare(source, target, columns=binding.columns, absent=binding.absent, kinds=binding.value_kinds)
-
-
 def _whole(pair: Pair, stream: Stream, side: str) -> Batch:
     rows = _nothing(pair.binding, tokens=side == "target")
     for batch in stream:
@@ -192,7 +188,7 @@ def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
     while True:
         target.fill()
         source.fill()
-        border = min((side.last for side in (source, target) if side.last is not None), default=None)
+        border = _border(pair, [side.last for side in (source, target) if side.last is not None])
         expected, observed = source.take(border), target.take(border)
         found, different = compare(
             expected, observed, columns=binding.columns, absent=binding.absent, kinds=binding.value_kinds
@@ -207,6 +203,17 @@ def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
             rest = Range(lower=border, upper=segment.upper)
             yield Covered(span=Range(lower=lower, upper=border), counts=counts, suspects=suspects, rest=rest)
             counts, suspects, rows, lower = Counts(), [], 0, border
+
+
+def _border(pair: Pair, last: list[Key]) -> Key | None:
+    """The least of the sides' last keys: below it both are complete. None: both are at their end."""
+    try:
+        return min(last, default=None)
+    except TypeError:
+        raise DataProblem(
+            f"{pair.name}: key values of source and target are of different types and have no common order: "
+            f"{last[0]} and {last[1]}. Cast the key in the source query"
+        ) from None
 
 
 class _Side:

@@ -65,6 +65,8 @@ class Work:
     token: int = 0
     #: Called before each unit: raises if the run must stop here, waits while it is paused.
     border: Callable[[], None] = lambda: None
+    #: What is to be repaired was looked at by this very run, not by a plan or before an interruption.
+    fresh: bool = False
     #: Carry out a plan to the letter: rows that moved since are left alone.
     as_planned: bool = False
     size: UnitSize = field(default_factory=UnitSize)
@@ -76,11 +78,12 @@ class Work:
     def vouched(self, suspect: Suspect) -> bool:
         """The row's version, if it is unchanged, proves that its source is: what was read with it still holds.
 
-        That needs a row, and writers that change it whenever they change its source.
+        That needs writers that touch the row whenever they change its source. A missing row has no version: that it is
+        still missing is the proof, for writers that would have made it.
         """
         writers = self.pair.binding.projection.writers
         together = self.promise.protocol is Protocol.LOCK and writers is Writers.SAME_TRANSACTION
-        return together and self.proven(suspect) and suspect.observed is not None
+        return together and self.fresh and self.proven(suspect)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,11 +130,18 @@ def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> 
     last = {outcome.key: outcome for outcome in [*earlier, *result.outcomes]}
     failed = {o.key: o.evidence for o in last.values() if o.outcome is Outcome.FAILED}
     wrong, in_flight = verify(work, segment.id, writing, list(last.values()))
+    stale = [row for row in wrong if work.vouched(row) and row.key not in failed]
+    if stale:
+        # A writer changed the source and not the row after all (a bare UPDATE finds no row that is missing): what the
+        # snapshot said was old. Under the lock nothing is.
+        result.outcomes += _in_units(work, segment.id, stale)
+        last |= {outcome.key: outcome for outcome in result.outcomes}
+        wrong, in_flight = verify(work, segment.id, writing, list(last.values()))
     why_not = {o.key: o.evidence for o in last.values() if o.outcome is not Outcome.APPLIED}
     result.left += [
         (row, why_not.get(row.key) or "wrong again after the repair") for row in wrong if row.key not in failed
     ]
-    result.left += [(row, failed[row.key]) for row in writing if row.key in failed]
+    result.left += [(row, failed[row.key]) for row in wrong if row.key in failed]
     result.in_flight = in_flight
     return result
 
@@ -196,9 +206,7 @@ def repair(work: Work, segment: int, drift: Sequence[Suspect]) -> list[OutcomeRo
     no lock while it is read; those that moved do. A row that is busy is tried again by itself.
     """
     done = _in_units(work, segment, [suspect for suspect in drift if work.vouched(suspect)], by_snapshot=True)
-    moved = set[Key]()
-    if not work.as_planned:
-        moved = {outcome.key for outcome in done if outcome.outcome is Outcome.CAS_LOST}
+    moved = {outcome.key for outcome in done if outcome.outcome is Outcome.CAS_LOST}
     others = [suspect for suspect in drift if suspect.key in moved or not work.vouched(suspect)]
     return [outcome for outcome in done if outcome.key not in moved] + _in_units(work, segment, others)
 
@@ -261,6 +269,9 @@ def _unit(
         return _one_by_one(work, segment, drift, problem, withdraw=withdraw, by_snapshot=by_snapshot)
     except Transient as problem:
         outcomes = settle_unit(work, unit.id, drift)
+        if isinstance(problem, StatementTimeout):
+            _close(work, unit.id, [_record(outcome) for outcome in outcomes])
+            raise
         if all(outcome.outcome is Outcome.NOT_APPLIED for outcome in outcomes):
             outcomes = [replace(outcome, busy=True, evidence=str(problem)) for outcome in outcomes]
     _close(work, unit.id, [_record(outcome) for outcome in outcomes if not outcome.busy])

@@ -111,10 +111,10 @@ class _Run:
                 return self._refuse(why)
             if self.job.command == "plan":
                 self.plan = self.job.standing.add_plan(
-                    new_id("p"), self.row, self._decisions(self.row.id), self.job.clock.now()
+                    new_id("p"), self.row, self.ledger.decisions(self.row.id), self.job.clock.now()
                 )
                 return self._finish()
-            decided = by_keys([item.decision.drift.key for item in self._decisions(self.row.id)])
+            decided = by_keys([item.decision.drift.key for item in self.ledger.decisions(self.row.id)])
             self._enter(Stage.REPAIR, [OpenWork(keys=segment.keys) for segment in decided])
         self._repair()
         return self._finish()
@@ -166,7 +166,7 @@ class _Run:
     def _spans(self) -> tuple[str, list[Segment]]:
         """The segments of the first stage, and how they came to be, in words."""
         if self.job.plan is not None:
-            keys = [item.decision.drift.key for item in self._decisions(self.job.plan.run)]
+            keys = [item.decision.drift.key for item in self.ledger.decisions(self.job.plan.run)]
             return f"the rows of plan {self.job.plan.id}", [*by_keys(keys)]
         if self.job.keys is not None:
             return "explicit keys", [*by_keys(self.job.keys)]
@@ -204,7 +204,8 @@ class _Run:
             self.job.progress.narrowed(self.seen.done, self.seen.planned, self.seen.counts)
             if covered.rest is not None:
                 segment = replace(segment, span=covered.rest)
-                self._border()
+                if self.stop.asked or self.job.standing.control(self.job.name).state != "running":
+                    return  # what waits at the border must not hold a read open; the ledger knows what remains
 
     def _confirm(self) -> None:
         work = self._work()
@@ -222,10 +223,13 @@ class _Run:
         if token is None:
             self.job.progress.unmarked(f"databases.{self.job.pair.binding.projection.target.database}")
         work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
-        decided = {item.decision.drift.key: item for item in self._decisions(self._decided_in())}
+        work = replace(work, fresh=not self.resumed and self.job.plan is None)
+        decided = {item.decision.drift.key: item for item in self.ledger.decisions(self._decided_in())}
         for unit, run, _, keys in self.ledger.open_units(self.job.name):
-            drift = {key: item.decision.drift for key, item in decided.items()}
-            recovered = recover(replace(work, run=run), drift, unit, keys)
+            theirs = {
+                item.decision.drift.key: item.decision.drift for item in self.ledger.decisions(self._decider_of(run))
+            }
+            recovered = recover(replace(work, run=run), theirs, unit, keys)
             self.job.progress.recovered(unit, recovered)
         segments = self.ledger.open_segments(self.row.id, Stage.REPAIR)
         for at, segment in enumerate(segments, 1):
@@ -242,14 +246,18 @@ class _Run:
         self.corrected.left += done.left
         left = {suspect.key for suspect, _ in done.left}
         self.job.standing.found(self.row, done.left, now)
-        self.job.standing.settled(self.job.name, [key for key in keys_of(segment) if key not in left])
+        unsettled = left | {suspect.key for suspect in done.in_flight}
+        self.job.standing.settled(self.job.name, [key for key in keys_of(segment) if key not in unsettled])
 
     def _decided_in(self) -> str:
         """The run that decided what this one carries out."""
         return self.row.id if self.job.plan is None else self.job.plan.run
 
-    def _decisions(self, run: str) -> list[DecisionRow]:
-        return self.ledger.decisions(run)
+    def _decider_of(self, run: str) -> str:
+        """The same of any run."""
+        plan = self.ledger.run(run).plan
+        found = self.job.standing.plan(plan) if plan else None
+        return found.run if found else run
 
     def _work(self) -> Work:
         return Work(
@@ -275,7 +283,7 @@ class _Run:
     def _judged(self) -> str:
         """Why what was decided may not be written; empty if it may."""
         counts = self.seen.counts
-        decisions = [item.decision for item in self._decisions(self.row.id)]
+        decisions = [item.decision for item in self.ledger.decisions(self.row.id)]
         writing, deletes = changes(decisions)
         if counts.differing > DIFFERENCES_MAX:
             return f"{counts.differing:,} rows differ: check the definition of the projection before its data"
@@ -329,7 +337,7 @@ class _Run:
 
     def _verdict(self) -> tuple[Verdict, str]:
         counts = self.seen.counts
-        decisions = self._decisions(self._decided_in())
+        decisions = self.ledger.decisions(self._decided_in())
         if self.job.writes:
             if self.corrected.left or self._left_before():
                 return Verdict.DRIFT, ""
@@ -347,7 +355,7 @@ class _Run:
         return self.resumed and any(row.run == self.row.id for row in self.job.standing.drift(self.job.name))
 
     def _report(self, verdict: Verdict, why: str, state: RunState) -> Report:
-        decisions = self._decisions(self._decided_in())
+        decisions = self.ledger.decisions(self._decided_in())
         if self.row.stage is not Stage.NARROW:  # a source that is not believed says nothing of the target
             self._stand(decisions)
         report = build(

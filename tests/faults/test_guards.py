@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from tests.faults.test_resume import dies
 from tests.live.harness import Background, Counters, Docs, around, blocked, instead
 from tests.servers import Pair
+from trueup import reconcile
 from trueup.adapters import _units
 from trueup.adapters._sql import RowStream
 from trueup.adapters._units import UnitTransaction
@@ -139,8 +140,9 @@ def test_locked_rows_are_passed_over(app: Counters, tmp_path: Path, *, guard: bo
 def test_a_mutex_writer_is_not_vouched_for_by_the_version(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     """It changed the source and only locked the row, whose version is what it was."""
     vouched = (Work, "vouched", lambda _self, suspect: suspect.observed is not None)
+    unseen = (reconcile, "verify", lambda *_: ([], []))  # verifying would find it, and repair it under the lock
     write = around(Ledger, "open_unit", after=lambda: app.db.together(MUTEX, EDGE))
-    with app.engine(tmp_path, writers="mutex") as engine, mutant(guard, vouched), write:
+    with app.engine(tmp_path, writers="mutex") as engine, mutant(guard, vouched, unseen), write:
         engine.run("counter")
     judged(guard, app.wrong())
 

@@ -263,7 +263,7 @@ def test_an_upsert_that_came_before_the_placeholder_is_waited_for_and_counted(
             report = engine.run("counter")
         committing[0].join()
         assert report.verdict is Verdict.REPAIRED
-        (outcome,) = engine.outcomes(report.run)
+        *_, outcome = engine.outcomes(report.run)
     assert (outcome.outcome, outcome.before, outcome.after) == (Outcome.APPLIED, (1,), (6,))
     assert app.wrong() == {}
 

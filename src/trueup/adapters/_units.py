@@ -175,7 +175,7 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
     versions: dict[Key, str | None] = {}
     expected: dict[Key, Values] = {}
     if unit.by_snapshot or unit.withdraw:
-        versions = {suspect.key: suspect.token for suspect in unit.drift}
+        versions = {s.key: None if s.observed is None else s.token for s in unit.drift}
         expected = {s.key: s.expected for s in unit.drift if s.expected is not None and s.kind is not DriftKind.EXTRA}
     elif unit.protocol is Protocol.COMPARE_AND_SET:
         with adapter.reading() as connection:
@@ -190,7 +190,7 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
         absent = _absent_rows(unit, versions, expected)
         made = steps.insert_placeholders(absent)
         held = steps.lock(keys)
-        if not versions:
+        if not versions or unit.withdraw:
             expected = steps.read_source_here(keys) if binding.one_database else read_source(source, binding, keys)
         outcomes = []
         for suspect in unit.drift:
@@ -200,7 +200,7 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
             elif versions and suspect.key not in made and _token(now) != versions[suspect.key]:
                 outcome = _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None and not unit.wait)
             elif unit.withdraw:
-                outcome = _withdrawn(suspect, now)
+                outcome = _withdrawn(suspect, now, expected.get(suspect.key))
             elif now is None and suspect.observed is not None:
                 outcome = _not_held(unit, suspect)
             else:
@@ -219,7 +219,7 @@ def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) 
 
 def _absent_rows(unit: Unit, versions: dict[Key, str | None], expected: dict[Key, Values]) -> dict[Key, Values]:
     """Rows to insert before locking: a row that does not exist cannot be locked."""
-    if unit.by_snapshot or unit.withdraw:
+    if unit.withdraw:
         return {}
     if versions:
         return {key: values for key, values in expected.items() if versions[key] is None}
@@ -242,6 +242,9 @@ def _decided(
     """What to do with a row that is held, given what the source says now."""
     before = None if now is None else now.values
     action, after = decide_now(expected, before, binding.absent, binding.projection)
+    if action is not None and expected is None and suspect.kind is not DriftKind.EXTRA:
+        # The limits judged a row with a source. Taking it away is another decision, and another run's.
+        return _left(suspect, now, Outcome.CAS_LOST, "its source row went away since it was judged")
     if action is None:
         return _left(suspect, now, Outcome.SUPERSEDED, "already right")
     planned = (suspect.observed, suspect.expected)
@@ -260,10 +263,12 @@ def _not_held(unit: Unit, suspect: Suspect) -> RowOutcome:
     return _left(suspect, None, Outcome.CAS_LOST, "the row is locked by the application, or gone", busy=True)
 
 
-def _withdrawn(suspect: Suspect, now: HeldRow | None) -> RowOutcome:
+def _withdrawn(suspect: Suspect, now: HeldRow | None, expected: Values | None) -> RowOutcome:
     """Take back a row that we inserted, if it is still ours: its source row went away meanwhile."""
     if now is None or now.values != suspect.observed:
         return _left(suspect, now, Outcome.CAS_LOST, "the row moved on", busy=now is None)
+    if expected is not None:
+        return _left(suspect, now, Outcome.SUPERSEDED, "its source row is back")
     evidence = "inserted by this run; the source row went away meanwhile"
     return RowOutcome(
         key=suspect.key, outcome=Outcome.APPLIED, action=Action.DELETE, before=now.values, evidence=evidence

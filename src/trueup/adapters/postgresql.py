@@ -1,7 +1,7 @@
 """PostgreSQL 13 and later: `postgresql://user@host/db`, by psycopg 3.
 
 A repair unit locks its rows with FOR NO KEY UPDATE SKIP LOCKED at READ COMMITTED, so that it neither waits for the
-application while holding something nor sees an old snapshot after the lock. `xmin` is the row version: it changes with
+application's rows while holding some nor sees an old snapshot after the lock. `xmin` is the row version: it changes with
 every write. (`ctid` alone is not one: TID scans lacked the re-check after a lock wait until the minor releases of
 September 2025.)
 """
@@ -111,7 +111,8 @@ _TYPES_OF = sa.text("""
 _UNIQUE = sa.text("""
     SELECT array_agg(a.attname::text) AS columns
     FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
-    WHERE i.indrelid = :relation AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
+      AND i.indpred IS NULL AND i.indexprs IS NULL
     GROUP BY i.indexrelid""")
 
 
@@ -192,7 +193,7 @@ class PostgresqlAdapter(SqlAdapter):
 
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, str):
-            return "\0" not in value
+            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, Kind.OPAQUE)
         bits = _BITS.get(column.type_name)
         return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
 
@@ -207,10 +208,10 @@ class PostgresqlAdapter(SqlAdapter):
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         if (source.kind is Kind.TEXT and target.kind is Kind.TEXT) or source.type_name.startswith(_LOOSE):
             return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
-        if source.type_name != target.type_name and Kind.FLOAT in (source.kind, target.kind):
+        if source.kind is not target.kind and {Kind.BOOLEAN, Kind.FLOAT} & {source.kind, target.kind}:
             return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
-        if Kind.BOOLEAN in (source.kind, target.kind) and source.kind is not target.kind:
-            return sa.cast(a, sa.Integer).is_distinct_from(sa.cast(b, sa.Integer))
+        if source.type_name != target.type_name and source.kind is Kind.FLOAT:
+            return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
         return a.is_distinct_from(b)
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
@@ -340,7 +341,7 @@ class PostgresqlAdapter(SqlAdapter):
             return StatementTimeout(f"{words}; the limit is databases.{self.name}.statement_timeout")
         if code in ("55P03", "40001", "40P01"):
             return Busy(words)
-        if code.startswith(("08", "57P", "53")):
+        if code.startswith(("08", "57P", "53")) or code == "25P03":
             return Transient(words)
         if code.startswith(("22", "23")):
             return DataProblem(words)
@@ -372,7 +373,9 @@ def _regclass(table: str) -> str:
 
 
 def _as_numeric(column: Column, expression: Expression) -> Expression:
-    """A number as numeric: a float by its shortest decimal spelling, not rounded to fifteen digits as a cast does."""
+    """As numeric; a float by its shortest decimal spelling, not rounded to fifteen digits as by a cast."""
     if column.kind is Kind.FLOAT:
         expression = sa.cast(expression, sa.Text)
+    if column.kind is Kind.BOOLEAN:
+        expression = sa.cast(expression, sa.Integer)
     return sa.cast(expression, sa.Numeric)

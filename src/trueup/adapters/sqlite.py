@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
@@ -104,10 +104,10 @@ class SqliteAdapter(SqlAdapter):
         return engine
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def _session(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
         if not self.path.exists():  # SQLite would make an empty one
             raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
-        with super().reading() as connection:
+        with super()._session(options) as connection:
             yield connection
 
     def _on_connect(self, connection: sqlite3.Connection, _record: object) -> None:

@@ -1,7 +1,8 @@
 """Suspects -> drift, in flight, resolved.
 
-Lag is not drift. A suspect is looked at again after it had time to settle: the same pair of values twice is drift, a
-target that is right now was lag, values that moved mean that somebody is still working on the row.
+Lag is not drift. A suspect is looked at again after it had time to settle: the same pair of values twice, in a row that
+nobody wrote meanwhile, is drift; a target that is right now was lag; values that moved, or a row that was written, mean
+that somebody is still working on it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def confirm(first: Sequence[Suspect], second: Mapping[Key, Suspect]) -> Confirme
         now = second.get(before.key)
         if now is None:
             resolved.append(before.key)
-        elif now.pair == before.pair:
+        elif (now.pair, now.token) == (before.pair, before.token):
             drift.append(now)
         else:
             moving.append(now)
