@@ -218,18 +218,17 @@ class _Run:
             self.ledger.commit_confirmed(segment, examined.decisions, tallies)
 
     def _repair(self) -> None:
-        fence = self.job.name
-        token = self.job.target.raise_fence(fence)
+        token = self.job.target.raise_fence(self.job.name)
         if token is None:
             self.job.progress.unmarked(f"databases.{self.job.pair.binding.projection.target.database}")
         work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
         work = replace(work, fresh=not self.resumed and self.job.plan is None)
         decided = {item.decision.drift.key: item for item in self.ledger.decisions(self._decided_in())}
         for unit, run, _, keys in self.ledger.open_units(self.job.name):
-            theirs = {
-                item.decision.drift.key: item.decision.drift for item in self.ledger.decisions(self._decider_of(run))
-            }
-            recovered = recover(replace(work, run=run), theirs, unit, keys)
+            theirs = self.ledger.decisions(self._decider_of(run))
+            recovered = recover(
+                replace(work, run=run), {t.decision.drift.key: t.decision.drift for t in theirs}, unit, keys
+            )
             self.job.progress.recovered(unit, recovered)
         segments = self.ledger.open_segments(self.row.id, Stage.REPAIR)
         for at, segment in enumerate(segments, 1):
@@ -255,9 +254,8 @@ class _Run:
 
     def _decider_of(self, run: str) -> str:
         """The same of any run."""
-        plan = self.ledger.run(run).plan
-        found = self.job.standing.plan(plan) if plan else None
-        return found.run if found else run
+        plan = self.job.standing.plan(self.ledger.run(run).plan or "")
+        return plan.run if plan else run
 
     def _work(self) -> Work:
         return Work(

@@ -1,4 +1,4 @@
-"""What was judged is what is done: a source row that goes away between judging and writing makes no deletion of an update."""
+"""What was judged is what is done: a source row that goes away meanwhile makes no deletion of an update."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """PostgreSQL 13 and later: `postgresql://user@host/db`, by psycopg 3.
 
 A repair unit locks its rows with FOR NO KEY UPDATE SKIP LOCKED at READ COMMITTED, so that it neither waits for the
-application's rows while holding some nor sees an old snapshot after the lock. `xmin` is the row version: it changes with
-every write. (`ctid` alone is not one: TID scans lacked the re-check after a lock wait until the minor releases of
+application's rows while holding some nor sees an old snapshot after the lock. `xmin` is the row version: it changes
+with every write. (`ctid` alone is not one: TID scans lacked the re-check after a lock wait until the minor releases of
 September 2025.)
 """
 
