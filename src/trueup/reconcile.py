@@ -130,7 +130,8 @@ def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> 
     last = {outcome.key: outcome for outcome in [*earlier, *result.outcomes]}
     failed = {o.key: o.evidence for o in last.values() if o.outcome is Outcome.FAILED}
     wrong, in_flight = verify(work, segment.id, writing, list(last.values()))
-    stale = [row for row in wrong if work.vouched(row) and row.key not in failed]
+    written = {key for key, outcome in last.items() if outcome.outcome is Outcome.APPLIED}
+    stale = [row for row in wrong if row.key in written and work.vouched(row)]
     if stale:
         # A writer changed the source and not the row after all (a bare UPDATE finds no row that is missing): what the
         # snapshot said was old. Under the lock nothing is.
