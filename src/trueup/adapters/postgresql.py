@@ -40,7 +40,7 @@ from trueup.errors import (
 #: Oldest server that the repair protocols were shown to be right on.
 VERSION_MIN = 130000
 #: Work of one key range, in the planner's cost units; some tenths of a second on common hardware.
-COST_PER_SEGMENT = 10_000.0
+COST_PER_SEGMENT = 25_000.0
 #: Most candidate cut points; each costs one EXPLAIN (about a millisecond).
 CUTS_MAX = 1000
 #: Reading by key range pays while the planner gives it no more than this, against one pass over everything without
