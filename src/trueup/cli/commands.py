@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter, validators
 
 from trueup._version import __version__
+from trueup.cli.help import PlainHelp
 
 if TYPE_CHECKING:
     from trueup import Report, Trueup, TrueupError
@@ -33,12 +34,14 @@ app = App(
     help="Find drift between derived state and its source of truth, confirm it, repair it safely, prove it.",
     help_format="plaintext",
     # Frames are for people; where nobody watches, plain text also starts faster.
-    help_formatter="default" if sys.stdout.isatty() else "plain",
+    help_formatter="default" if sys.stdout.isatty() else PlainHelp(),
     help_epilogue="Exit codes: 0 in sync or repaired, 1 drift, 2 usage or configuration, 3 inconclusive, 4 refused.",
+    # Ctrl-C is answered by `main`, which says what it means; cyclopts would end without a word.
+    suppress_keyboard_interrupt=False,
 )
 
 Config = Annotated[Path, Parameter(name=["--config", "-c"], env_var="TRUEUP_CONFIG", help="Configuration file.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="One JSON document on stdout.")]
 NOT_NEGATIVE = validators.Number(gte=0)
 Rows = Annotated[
     int,
@@ -47,9 +50,14 @@ Rows = Annotated[
 Limit = Annotated[int, Parameter(name="--limit", validator=NOT_NEGATIVE, help="Runs listed at most.")]
 KeyTexts = Annotated[
     tuple[str, ...],
-    Parameter(name="--key", negative="", help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated."),
+    Parameter(
+        name="--key",
+        negative="",
+        show_default=False,
+        help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated.",
+    ),
 ]
-Force = Annotated[bool, Parameter(name="--force", negative="")]
+Force = Annotated[bool, Parameter(name="--force", negative="", show_default=False)]
 Reason = Annotated[str, Parameter(help="Why; kept in the record.")]
 FILE = Path("trueup.toml")
 
@@ -208,7 +216,16 @@ def init(url: str | None = None, /, *, config: Config = FILE, force: Force = Fal
     return writing.write(url, config, force=force)
 
 
-app.command("trueup.demo.story:demo", name="demo", group=BEGIN)
+# What is imported on demand has its help here: the list of commands shows it without importing anything.
+app.command(
+    "trueup.demo.story:demo",
+    name="demo",
+    group=BEGIN,
+    help="The whole story on real data, with live traffic, in under a minute. Fails if a promise fails.\n\n"
+    "A month of flights, two projections of it, a projector with bugs: Trueup finds the drift, repairs it while the "
+    "traffic goes on, is killed in the middle and resumes, and refuses a source that collapsed. Needs no database and "
+    "leaves nothing behind.",
+)
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

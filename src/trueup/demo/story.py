@@ -24,6 +24,7 @@ from trueup.demo.acts import Scene
 from trueup.demo.drawing import Drawing
 from trueup.demo.promises import Promise, exit_code
 from trueup.demo.stage import Pace, Stage
+from trueup.errors import Interrupted
 
 Keep = Annotated[Path | None, Parameter(name="--keep", help="Play in this folder (new or empty) and leave it there.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
@@ -32,16 +33,15 @@ Seed = Annotated[int, Parameter(help="Another seed makes other mistakes.")]
 
 
 def demo(*, seed: Seed = 1, naive: Naive = False, keep: Keep = None, as_json: AsJson = False) -> int:
-    """The whole story on real data, with live traffic, in under a minute. Fails if a promise fails.
-
-    A month of flights, two projections of it, a projector with bugs: Trueup finds the drift, repairs it while
-    the traffic goes on, is killed in the middle and resumes, and refuses a source that collapsed. Needs no
-    database and leaves nothing behind.
-    """
+    """The whole story on real data, with live traffic, in under a minute. Fails if a promise fails."""
     drawing = Drawing(quiet=as_json)
-    with _folder(keep) as folder, _ended_by_signals():
-        stage = Stage(folder=folder, seed=seed, pace=Pace())
-        document = tell(stage, drawing, naive=naive, kept=None if keep is None else stage.config)
+    try:
+        with _folder(keep) as folder, _ended_by_signals():
+            stage = Stage(folder=folder, seed=seed, pace=Pace())
+            document = tell(stage, drawing, naive=naive, kept=None if keep is None else stage.config)
+    except KeyboardInterrupt:
+        left = "nothing is left behind" if keep is None else f"what there is of it is left in {keep}"
+        raise Interrupted(f"the demo was interrupted before its end; {left}") from None
     if as_json:
         print(json.dumps(document, ensure_ascii=False))
     return 0 if document["verdict"] == "held" else 1
