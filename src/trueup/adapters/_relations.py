@@ -7,7 +7,8 @@ as written, as a sub-select.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -17,31 +18,51 @@ from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
 
 Expression = sa.ColumnElement[Any]
-#: Makes a value a parameter of a statement.
-Bind = Callable[[Column, Value], Expression]
+#: The type in which values are compared with a column.
+Form = Callable[[Column], sa.types.TypeEngine[Any]]
+
+
+class Dialect(Protocol):
+    """What rendering needs to know of one database; every SQL adapter is one."""
+
+    #: Name of the collation that orders text by its bytes.
+    collation: str
+    #: Does it hash or merge a full join of two sub-selects?
+    full_join: bool
+
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
+        """SQLAlchemy's type for a column, so that values are bound as what they are."""
+
+    def spell(self, column: Column, value: Value) -> Value:
+        """A canonical value as this driver wants it."""
+
+    def can_hold(self, column: Column, value: Value) -> bool:
+        """False if no row of this column can have this value, and asking for it would be an error."""
+
+    def read_as(self, column: Column, expression: Expression) -> Expression:
+        """`expression` in the form in which the column's values are compared."""
+
+    def token_of(self, side: BoundSide) -> Expression:
+        """The row version of a target row, as text; '' where there is none."""
+
+    def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
+        """`part` is one of `values`, which are spelt for the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Stands for a value that is given when the statement is executed, once for each of many rows."""
+
+    name: str
 
 
 class Relations:
-    """Renders sides and segments for one database; an adapter gives types, collation and value spelling."""
+    """Renders sides and segments for one database."""
 
-    def __init__(
-        self,
-        *,
-        type_of: Callable[[Column], sa.types.TypeEngine[Any]],
-        spell: Callable[[Column, Value], Value],
-        can_hold: Callable[[Column, Value], bool],
-        read_as: Callable[[Column, Expression], Expression],
-        collation: str,
-        full_join: bool,
-        token: Callable[[BoundSide], Expression],
-    ) -> None:
-        self.type_of = type_of
-        self.spell = spell
-        self.can_hold = can_hold
-        self.read_as = read_as
-        self.collation = collation
-        self.full_join = full_join
-        self.token = token
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.type_of = dialect.type_of
+        self.read_as = dialect.read_as
 
     def table(self, side: BoundSide) -> sa.TableClause:
         """The side's table with its key and compared columns."""
@@ -62,17 +83,25 @@ class Relations:
     def ordered(self, column: Column, expression: Expression) -> Expression:
         """`expression` in binary order: text is pinned to it, other key kinds have no other."""
         if column.kind in (Kind.TEXT, Kind.ANY):
-            return sa.collate(self.read_as(column, expression), self.collation)
+            return sa.collate(self.read_as(column, expression), self.dialect.collation)
         return expression
 
     def bound(self, column: Column, value: Value) -> Expression:
-        return sa.bindparam(None, self.spell(column, value), type_=self.type_of(column))
+        return self._parameter(column, value, self.type_of(column))
 
     def border(self, column: Column, value: Value) -> Expression:
         """A value to order by, which may come from the other side: one that the column cannot hold is no error."""
+        return self._parameter(column, value, self._wider(column))
+
+    def _wider(self, column: Column) -> sa.types.TypeEngine[Any]:
+        """The type of a column, without its limits."""
         wider: dict[Kind, sa.types.TypeEngine[Any]] = {Kind.INTEGER: sa.BigInteger(), Kind.TEXT: sa.Text()}
-        wide = wider.get(column.kind) or self.type_of(column)
-        return sa.bindparam(None, self.spell(column, value), type_=wide)
+        return wider.get(column.kind) or self.type_of(column)
+
+    def _parameter(self, column: Column, value: Value, type_: sa.types.TypeEngine[Any]) -> Expression:
+        if isinstance(value, Slot):
+            return sa.bindparam(value.name, type_=type_)
+        return sa.bindparam(None, self.dialect.spell(column, value), type_=type_)
 
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Segment) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
@@ -104,32 +133,50 @@ class Relations:
         return left >= right if above else left < right
 
     def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
-        keys = [key for key in keys if all(map(self.can_hold, columns, key))]  # what cannot be held is not there
+        keys = [
+            key for key in keys if all(map(self.dialect.can_hold, columns, key))
+        ]  # what cannot be held is not there
         if not keys:
             return sa.false()
         whole = [key for key in keys if None not in key]
         choices: list[Expression] = []
         if whole:
-            choices.append(sa.and_(*(among(bind, columns, of, whole) for of, bind in self._forms(columns, parts))))
+            choices.append(
+                sa.and_(*(self._among(form, columns, of, whole) for of, form in self._forms(columns, parts)))
+            )
         for key in keys:
             if None in key:
                 matches = zip(columns, parts, key, strict=True)
                 choices.append(sa.and_(*(p.is_(None) if v is None else self.same(c, p, v) for c, p, v in matches)))
         return sa.or_(*choices)
 
-    def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Bind]]:
+    def _among(
+        self, form: Form, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]
+    ) -> Expression:
+        """`parts` are one of `keys`."""
+        if len(parts) == 1:
+            values = [self.dialect.spell(columns[0], key[0]) for key in keys]
+            return self.dialect.among(parts[0], form(columns[0]), values)
+
+        def row(key: Key) -> Expression:
+            return sa.tuple_(*(self._parameter(c, v, form(c)) for c, v in zip(columns, key, strict=True)))
+
+        return sa.tuple_(*parts).in_([row(key) for key in keys])
+
+    def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Form]]:
         """How to test key parts for values: plainly, so that any index serves, and exactly, since a collation may take
         A for a. Only the latter where asking plainly for a value that is none of the type's is an error (an enum).
         """
         exact = [self.ordered(column, part) for column, part in zip(columns, parts, strict=True)]
         if all(a is b for a, b in zip(parts, exact, strict=True)):
-            return [(parts, self.bound)]
+            return [(parts, self.type_of)]
         listed = any(isinstance(self.type_of(c), sa.types.UserDefinedType) and c.kind is Kind.TEXT for c in columns)
-        return [(exact, self.border)] if listed else [(parts, self.bound), (exact, self.border)]
+        return [(exact, self._wider)] if listed else [(parts, self.type_of), (exact, self._wider)]
 
     def same(self, column: Column, part: Expression, value: Value) -> Expression:
         """Exactly this value."""
-        return sa.and_(*(form == bind(column, value) for (form,), bind in self._forms([column], [part])))
+        forms = self._forms([column], [part])
+        return sa.and_(*(tested == self._parameter(column, value, form(column)) for (tested,), form in forms))
 
     def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
@@ -138,7 +185,7 @@ class Relations:
         read = [self.read_as(column, part) for column, part in zip(side.columns, columns, strict=True)]
         chosen = [part.label(f"c{at}") for at, part in enumerate(read)]
         if tokens:
-            chosen.append(self.token(side).label("token"))
+            chosen.append(self.dialect.token_of(side).label("token"))
         statement = sa.select(*chosen).where(*self.within(side, keys, segment))
         if order:
             statement = statement.order_by(*(self.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
@@ -170,7 +217,7 @@ class Relations:
         Columns: `here` flags, key parts (from either side), expected and observed values, token. The totals stand in
         a first row that has NULL in both flags.
         """
-        joined = self._joined(binding, segment) if self.full_join else self._grouped(binding, segment)
+        joined = self._joined(binding, segment) if self.dialect.full_join else self._grouped(binding, segment)
         j = joined.c
         width = len(binding.columns)
         pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(width)]
@@ -228,7 +275,7 @@ class Relations:
             keys, values, within = self._side(side, segment)
             chosen: list[Expression] = [key.label(f"k{at}") for at, key in enumerate(keys)]
             chosen += [value.label(f"v{at}") for at, value in enumerate(values)]
-            chosen += [sa.literal(1).label("here"), self.token(side).label("token")]
+            chosen += [sa.literal(1).label("here"), self.dialect.token_of(side).label("token")]
             sides.append(sa.select(*(chosen if name == "t" else chosen[:-1])).where(*within).subquery(name))
         source, target = sides
         width = range(len(binding.key_kinds))
@@ -254,7 +301,7 @@ class Relations:
         for side, source in ((binding.source, True), (binding.target, False)):
             keys, values, within = self._side(side, segment)
             chosen: list[Expression] = [sa.literal(1) if source else nothing, nothing if source else sa.literal(1)]
-            chosen += [nothing if source else self.token(side), *keys]
+            chosen += [nothing if source else self.dialect.token_of(side), *keys]
             chosen += [*values, *(nothing for _ in width)] if source else [*(nothing for _ in width), *values]
             halves.append(sa.select(*(part.label(f"c{at}") for at, part in enumerate(chosen))).where(*within))
         both = sa.union_all(*halves).subquery("u")
@@ -274,13 +321,6 @@ class Relations:
 def _materialized(select: sa.Select[Any]) -> sa.CTE:
     """Computed once, though the totals and the differences are both taken from it."""
     return select.cte("j", nesting=False).prefix_with("MATERIALIZED")
-
-
-def among(bind: Bind, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
-    """`parts` are one of `keys`."""
-    if len(parts) == 1:
-        return parts[0].in_([bind(columns[0], key[0]) for key in keys])
-    return sa.tuple_(*parts).in_([sa.tuple_(*map(bind, columns, key)) for key in keys])
 
 
 def user_query(query: str, dialect: str) -> sa.TextClause:

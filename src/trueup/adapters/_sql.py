@@ -77,15 +77,7 @@ class SqlAdapter(ABC):
             raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
-        self.relations = Relations(
-            type_of=self.type_of,
-            spell=self.spell,
-            can_hold=self.can_hold,
-            read_as=self.read_as,
-            collation=self.collation,
-            full_join=self.full_join,
-            token=self.token_of,
-        )
+        self.relations = Relations(self)
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 
@@ -112,6 +104,10 @@ class SqlAdapter(ABC):
     def read_as(self, column: Column, expression: Expression) -> Expression:  # noqa: ARG002 - the default
         """`expression` in the form in which the column's values are compared."""
         return expression
+
+    def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
+        """`part` is one of `values`, which are spelt for the driver."""
+        return part.in_([sa.bindparam(None, value, type_=type_) for value in values])
 
     @abstractmethod
     def token_of(self, side: BoundSide) -> Expression:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from trueup.adapters import Marker, Reader, RowOutcome, Unit
+from trueup.adapters._relations import Slot
 from trueup.core.binding import Binding, Column
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import Action, decide_now
 from trueup.core.guarantee import Protocol
 from trueup.core.plan import Keys
-from trueup.core.row import Batch, Key, Values, batch_of, decode_row, encode_row, fit
+from trueup.core.row import Batch, Key, Value, Values, batch_of, decode_row, encode_row, fit
 from trueup.core.states import Outcome
 from trueup.errors import BrokenRead, DataProblem, DesignProblem, Refused, TakenOver
 
@@ -106,21 +107,24 @@ class UnitTransaction:
         """Insert rows that are absent; the keys that this made. Somebody else's row stays as it is."""
         made: set[Key] = set()
         for key, values in expected.items():
-            row = {**self._stored(self.binding.target.key, key), **self._stored(self.binding.target.values, values)}
+            columns = self.binding.target.columns
+            stored = self._fitted(columns, (*key, *values))
+            row = {c.name: sa.literal(value, self.adapter.type_of(c)) for c, value in zip(columns, stored, strict=True)}
             if inserted(self.connection, self.adapter.insert_if_absent(self.table, row)):
                 made.add(key)
         return made
 
     def update(self, rows: dict[Key, Values]) -> None:
-        for key, values in rows.items():
-            changed = self.connection.execute(
-                self.table.update().where(*self._is(key)).values(self._stored(self.binding.target.values, values))
-            ).rowcount
-            self._exactly_one(changed, key)
+        key, new = self.binding.target.key, self.binding.target.values
+        slots = {
+            column.name: self.adapter.relations.bound(column, Slot(f"trueup_v{at}")) for at, column in enumerate(new)
+        }
+        given = [_given("k", self._spelt(key, row)) | _given("v", self._fitted(new, rows[row])) for row in rows]
+        self._each(self.table.update().where(*self._is_the_key()).values(slots), given)
 
     def delete(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self._exactly_one(self.connection.execute(self.table.delete().where(*self._is(key))).rowcount, key)
+        given = [_given("k", self._spelt(self.binding.target.key, key)) for key in keys]
+        self._each(self.table.delete().where(*self._is_the_key()), given)
 
     def sign_marker(self, outcomes: Sequence[RowOutcome]) -> None:
         """Write the images into the marker: after a crash they are the only witness of what was overwritten."""
@@ -142,26 +146,39 @@ class UnitTransaction:
             for at, token in enumerate(tokens)
         }
 
-    def _is(self, key: Key) -> list[sa.ColumnElement[bool]]:
-        """Exactly this key."""
+    def _is_the_key(self) -> list[sa.ColumnElement[bool]]:
+        """Exactly the key that the slots `trueup_k0`, … are given."""
         same, parts = self.adapter.relations.same, self.table.c
-        return [same(c, parts[c.name], value) for c, value in zip(self.binding.target.key, key, strict=True)]
+        return [same(c, parts[c.name], Slot(f"trueup_k{at}")) for at, c in enumerate(self.binding.target.key)]
 
-    def _stored(self, columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
-        stored = {}
+    def _spelt(self, columns: Sequence[Column], values: Sequence[Value]) -> list[Value]:
+        return [self.adapter.spell(column, value) for column, value in zip(columns, values, strict=True)]
+
+    def _fitted(self, columns: Sequence[Column], values: Sequence[Value]) -> list[Value]:
+        """Values as these columns store them."""
+        fitted = []
         for column, value in zip(columns, values, strict=True):
             try:
-                stored[column.name] = self.adapter.relations.bound(column, fit(column.kind, value))
+                fitted.append(fit(column.kind, value))
             except ValueError as lossy:
                 raise DataProblem(f"{self.unit.fence}: column {column.name!r}: {lossy}") from None
-        return stored
+        return self._spelt(columns, fitted)
 
-    def _exactly_one(self, changed: int, key: Key) -> None:
-        if changed != 1:
+    def _each(self, statement: sa.Update | sa.Delete, given: Sequence[dict[str, Value]]) -> None:
+        """Execute `statement` for each row of slot values; each has to change exactly one row."""
+        if not given:
+            return
+        changed = self.connection.execute(statement, list(given)).rowcount
+        if changed != len(given):
             raise BrokenRead(
-                f"{self.unit.fence}: a write to key {key} changed {changed} rows, not 1; the unit was rolled back. "
-                f"Is the key column's unique index what it seems (collation, partition)?"
+                f"{self.unit.fence}: writing {len(given)} keys changed {changed} rows; the unit was rolled back. Is "
+                f"the key's unique index what it seems (collation, partition)?"
             )
+
+
+def _given(prefix: str, values: Sequence[Value]) -> dict[str, Value]:
+    """Values for the slots `trueup_k0`, `trueup_k1`, … (prefix "k")"""
+    return {f"trueup_{prefix}{at}": value for at, value in enumerate(values)}
 
 
 def run_unit(adapter: SqlAdapter, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:

@@ -202,6 +202,12 @@ class PostgresqlAdapter(SqlAdapter):
             return str(value)
         return value
 
+    def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
+        if isinstance(type_, sa.types.UserDefinedType):
+            return super().among(part, type_, values)
+        # One parameter, so that the statement is built once; of the column's own type, so that it is hashed.
+        return part == sa.any_(sa.bindparam(None, values, type_=sa.ARRAY(type_)))
+
     def token_of(self, side: BoundSide) -> Expression:
         return sa.cast(sa.literal_column("xmin"), sa.Text) if side.shape.table else sa.literal("")
 
