@@ -29,18 +29,17 @@ from trueup.errors import (
     Interrupted,
     LedgerFailed,
     Refused,
-    StatementTimeout,
     TakenOver,
-    Transient,
     TrueupError,
 )
 from trueup.job import Job, Stop, actor, new_id
-from trueup.narrow import narrow, route
-from trueup.reconcile import READ_PAUSE_S, READ_TRIES, Corrected, Work, correct, examine, keys_of, recover
+from trueup.narrow import route
+from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
 from trueup.report import Report, build
 from trueup.store import lock
 from trueup.store.records import DecisionRow, Narrowed, OpenWork, RunRow, SegmentRow
 from trueup.store.standing import Control, PlanRow
+from trueup.sweep import Sweep, sweep
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
 RESUME_WITHIN = timedelta(hours=24)
@@ -180,32 +179,10 @@ class _Run:
         self.row = replace(self.row, stage=stage)
 
     def _narrow(self) -> None:
-        """Look at each segment. The ledger knows what is still open: after a broken read it is asked again."""
-        tries = READ_TRIES
-        while segment := self.ledger.next_segment(self.row.id, Stage.NARROW):
-            self._border()
-            try:
-                self._look_at(segment)
-                tries = READ_TRIES
-            except StatementTimeout:
-                raise
-            except Transient:
-                tries -= 1
-                if not tries or self.job.clock.wait(READ_PAUSE_S):
-                    raise
+        sweep(Sweep(job=self.job, run=self.row, seen=self.seen, border=self._border, awaited=self._awaited))
 
-    def _look_at(self, segment: SegmentRow) -> None:
-        for covered in narrow(self.job.pair, segment.span):
-            room = max(DIFFERENCES_MAX - self.seen.counts.differing, 0)  # beyond it rows are counted, not kept
-            now = self.job.clock.now()
-            kept = covered.suspects[:room]
-            self.ledger.commit_narrowed(segment, covered.span, covered.rest, covered.counts, kept, now)
-            self.seen.add(covered.counts, split=covered.rest is not None)
-            self.job.progress.narrowed(self.seen.done, self.seen.planned, self.seen.counts)
-            if covered.rest is not None:
-                segment = replace(segment, span=covered.rest)
-                if self.stop.asked or self.job.standing.control(self.job.name).state != "running":
-                    return  # what waits at the border must not hold a read open; the ledger knows what remains
+    def _awaited(self) -> bool:
+        return self.stop.asked or self.job.standing.control(self.job.name).state != "running"
 
     def _confirm(self) -> None:
         work = self._work()

@@ -36,6 +36,8 @@ class Capabilities:
     #: Name of its SQL as SQLGlot knows it.
     dialect: str
     writing: Writing
+    #: Key ranges of one database that are worth reading at a time.
+    readers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

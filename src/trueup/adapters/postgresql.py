@@ -142,7 +142,7 @@ class PostgresqlAdapter(SqlAdapter):
     """Reads and repairs PostgreSQL."""
 
     capabilities = Capabilities(
-        dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False)
+        dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False), readers=2
     )
     collation = "C"
     reading_options = MappingProxyType({"isolation_level": "READ COMMITTED", "postgresql_readonly": True})
