@@ -273,7 +273,7 @@ def test_reading_back(app: Counters, tmp_path: Path, *, guard: bool) -> None:
 def test_exactly_one_row(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     """The row count and reading back watch the same; here the count alone."""
     app.db.sql(*SWALLOW)
-    with without(UNREAD), mutant(guard, (UnitTransaction, "_exactly_one", lambda *_: None)):
+    with without(UNREAD), mutant(guard, (UnitTransaction, "_one_row_each", lambda *_: None)):
         judged(guard, lies(app, tmp_path))
 
 

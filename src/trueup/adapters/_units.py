@@ -166,13 +166,14 @@ class UnitTransaction:
 
     def _each(self, statement: sa.Update | sa.Delete, given: Sequence[dict[str, Value]]) -> None:
         """Execute `statement` for each row of slot values; each has to change exactly one row."""
-        if not given:
-            return
-        changed = self.connection.execute(statement, list(given)).rowcount
-        if changed != len(given):
+        if given:
+            self._one_row_each(self.connection.execute(statement, list(given)).rowcount, len(given))
+
+    def _one_row_each(self, changed: int, keys: int) -> None:
+        if changed != keys:
             raise BrokenRead(
-                f"{self.unit.fence}: writing {len(given)} keys changed {changed} rows; the unit was rolled back. Is "
-                f"the key's unique index what it seems (collation, partition)?"
+                f"{self.unit.fence}: writing {keys} keys changed {changed} rows; the unit was rolled back. Is the "
+                f"key's unique index what it seems (collation, partition)?"
             )
 
 
