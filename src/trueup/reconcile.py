@@ -78,12 +78,13 @@ class Work:
     def vouched(self, suspect: Suspect) -> bool:
         """The row's version, if it is unchanged, proves that its source is: what was read with it still holds.
 
-        That needs writers that touch the row whenever they change its source. A missing row has no version: that it is
-        still missing is the proof, for writers that would have made it.
+        That needs writers that touch the row whenever they change its source, and a database that has row versions. A
+        missing row has no version: that it is still missing is the proof, for writers that would have made it.
         """
+        versioned = bool(suspect.token) or suspect.observed is None
         writers = self.pair.binding.projection.writers
         together = self.promise.protocol is Protocol.LOCK and writers is Writers.SAME_TRANSACTION
-        return together and self.fresh and self.proven(suspect)
+        return together and versioned and self.fresh and self.proven(suspect)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ EXACT, REPORT = Guarantee.EXACT, Guarantee.REPORT_ONLY
 
 W = Writers
 #: topology -> writers -> class. `one`: source and target in one database that can exclude writers;
-#: `two, version`: two databases, the target has a row version or a write lock; `nothing`: it has neither.
+#: `two, version`: two databases, the target has a row version, row locks or a write lock; `nothing`: it has none.
 TABLE: dict[str, dict[Writers | None, Guarantee]] = {
     "one": {
         None: REPORT,
@@ -56,7 +56,7 @@ def declared(writers: Writers | None, *, one: bool) -> Projection:
 def row_of(writing: Writing, *, one: bool) -> str:
     if one:
         return "one" if writing.row_locks or writing.single_writer else "nothing"
-    return "two, version" if writing.row_version or writing.single_writer else "nothing"
+    return "two, version" if writing.row_version or writing.row_locks or writing.single_writer else "nothing"
 
 
 CASES = list(product([None, *W], (True, False), ALL_WRITING))
@@ -72,7 +72,8 @@ def test_the_protocol_is_one_that_the_database_has(writers: Writers | None, one:
     made = promise(declared(writers, one=one), writing)
     has = {
         Protocol.NONE: True,
-        Protocol.LOCK: writing.row_locks and one,
+        # Elsewhere a version comes first: it holds no lock while another database is read.
+        Protocol.LOCK: writing.row_locks and (one or not writing.row_version),
         Protocol.COMPARE_AND_SET: writing.row_version and not one,
         Protocol.EXCLUSIVE: writing.single_writer,
     }

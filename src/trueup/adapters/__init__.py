@@ -15,9 +15,10 @@ from typing import Protocol
 from trueup.core.binding import Binding, BoundSide, Shape
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Action
+from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.guarantee import Protocol as RepairProtocol
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Segment
+from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side
 from trueup.core.row import Batch, Key, Values
 from trueup.core.states import Outcome
@@ -153,11 +154,24 @@ class Reader(Protocol):
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         """Compare both sides inside this database; None if this segment needs rows side by side (duplicate keys)."""
 
-    def stream(self, binding: Binding, side: BoundSide, segment: Segment, *, tokens: bool) -> Stream:
-        """Rows of one side in binary key order."""
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        """Rows of one side; of a range or of everything in binary key order."""
 
     def close(self) -> None:
         """Give all connections back."""
+
+
+class Hasher(Protocol):
+    """Hashing rows inside one database."""
+
+    def hashes(self) -> list[RowHash]:
+        """Row hashes that this database can compute, the cheapest first; none where it can not."""
+
+    def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
+        """Leaves of `part` -> what their rows amount to, in one statement."""
+
+    def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
+        """The hashes of all rows of `part`, in one value."""
 
 
 class Writer(Protocol):
@@ -179,12 +193,12 @@ class Writer(Protocol):
         """Settle a unit whose outcome is unknown: it committed, or never can. None where there are no markers."""
 
 
-class Adapter(Reader, Writer, Protocol):
-    """Both roles; every adapter here has both."""
+class Adapter(Reader, Hasher, Writer, Protocol):
+    """All roles; every adapter here has all of them."""
 
 
 #: URL scheme -> module, where they are not the same word.
-_MODULES: Mapping[str, str] = {"postgres": "postgresql"}
+_MODULES: Mapping[str, str] = {"postgres": "postgresql", "mariadb": "mysql"}
 #: Module -> what to install, when its driver is missing.
 _EXTRAS: Mapping[str, str] = {"postgresql": "postgres"}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -27,11 +27,13 @@ from trueup.adapters import (
     Unit,
 )
 from trueup.adapters import _units as units
+from trueup.adapters._hashing import Hasher, Way
 from trueup.adapters._relations import Expression, Relations, user_query
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action
-from trueup.core.plan import Keys, NullKeys, Segment
+from trueup.core.digest import Digests, Hashing, Prints, RowHash
+from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
@@ -59,7 +61,7 @@ class RowStream:
                 yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
             self.ended = True
 
-    def _execute(self, connection: sa.Connection) -> sa.CursorResult[Any]:
+    def _execute(self, connection: sa.Connection) -> AbstractContextManager[sa.CursorResult[Any]]:
         return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
 
 
@@ -78,6 +80,7 @@ class SqlAdapter(ABC):
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
         self.relations = Relations(self)
+        self.hashed = Hasher(self.relations, self.ways())
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 
@@ -85,6 +88,8 @@ class SqlAdapter(ABC):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join = True
+    #: The marker tables as this database makes them.
+    marker_tables = units.MARKER_TABLES
 
     @abstractmethod
     def _create_engine(self, database: Database) -> sa.Engine: ...
@@ -164,14 +169,16 @@ class SqlAdapter(ABC):
     def close(self) -> None:
         self.engine.dispose()
 
+    def schemas(self, inspector: sa.Inspector) -> list[str]:
+        """Schemas whose tables are listed."""
+        return [name for name in inspector.get_schema_names() if name not in ("information_schema", "pg_catalog")]
+
     def tables(self) -> list[FoundTable]:
         with self.reading() as connection:
             inspector = sa.inspect(connection)
             default = inspector.default_schema_name
             found = []
-            for schema in inspector.get_schema_names():
-                if schema in ("information_schema", "pg_catalog"):
-                    continue
+            for schema in self.schemas(inspector):
                 for name in inspector.get_table_names(schema):
                     key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
                     columns = tuple(column["name"] for column in inspector.get_columns(name, schema))
@@ -182,8 +189,8 @@ class SqlAdapter(ABC):
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def stream(self, binding: Binding, side: BoundSide, segment: Segment, *, tokens: bool) -> Stream:
-        ordered = not isinstance(segment, Keys | NullKeys)
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        ordered = isinstance(segment, Everything | Range)
         statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
         return RowStream(self, binding, side, statement, tokens=tokens)
 
@@ -192,8 +199,12 @@ class SqlAdapter(ABC):
             for side in (binding.source, binding.target):
                 if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
                     return None
-            rows = connection.execute(self.comparison(binding, segment)).fetchall()
+            rows = self.compared(connection, binding, segment)
         return _look(binding, rows)
+
+    def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
+        """The figures of a comparison, then the rows that differ."""
+        return connection.execute(self.comparison(binding, segment)).fetchall()
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
         """The statement that compares `segment` inside the database."""
@@ -209,7 +220,7 @@ class SqlAdapter(ABC):
         Most databases have nothing to check.
         """
 
-    def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Sequence[Any]]:
+    def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Any]:
         """The driver's description of a query's columns; no row is read.
 
         Raises ConfigError if the database refuses the query.
@@ -224,7 +235,11 @@ class SqlAdapter(ABC):
         except SQLAlchemyError as error:
             raise ConfigError(f"databases.{self.name}: the query is refused: {message(error)}") from error
         assert result.cursor is not None
-        return list(result.cursor.description)
+        return self.described(result.cursor)
+
+    def described(self, cursor: Any) -> Sequence[Any]:
+        """The driver's description of the columns of a cursor's result."""
+        return list(cursor.description)
 
     def explain(self, connection: sa.Connection, prefix: str, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The database's plan of `statement`."""
@@ -233,6 +248,26 @@ class SqlAdapter(ABC):
         ordered = getattr(compiled, "positiontup", None)
         parameters = tuple(values[name] for name in ordered) if ordered is not None else values
         return connection.exec_driver_sql(f"{prefix} {compiled.string}", parameters).fetchall()
+
+    # --- hashing rows --------------------------------------------------------------------------------------------
+
+    def ways(self) -> Sequence[Way]:
+        """Ways to hash rows inside this database, the cheapest first."""
+        return ()
+
+    def hashes(self) -> list[RowHash]:
+        if not self.hashed.ways:
+            return []
+        with self.reading() as connection:
+            return self.hashed.offers(connection)
+
+    def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
+        with self.reading() as connection:
+            return self.hashed.digests(connection, side, part, hashing)
+
+    def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
+        with self.reading() as connection:
+            return self.hashed.prints(connection, side, part, hashing)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -262,7 +297,7 @@ class SqlAdapter(ABC):
         for _ in range(2):  # who loses a race to make them finds them at the second look
             try:
                 with self._session(self.writing_options) as connection:
-                    units.MARKER_TABLES.create_all(connection)
+                    self.marker_tables.create_all(connection)
                     connection.commit()
             except (DataProblem, DesignProblem):
                 continue

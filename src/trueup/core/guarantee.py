@@ -26,7 +26,7 @@ class Guarantee(StrEnum):
 class Protocol(StrEnum):
     """How a repair unit excludes the application's writers."""
 
-    #: Lock the row, then compute from the source in a new statement, then write.
+    #: Lock the row, then read the source (in a new statement, or in its own database), then write.
     LOCK = "lock"
     #: Read the row's version, then the source, then write only if the version is still the same.
     COMPARE_AND_SET = "compare_and_set"
@@ -114,8 +114,11 @@ def _across_databases(writers: Writers, writing: Writing) -> Promise:
     elif writing.row_version:
         how = "the row's version is read first, the source second, and the write demands that version"
         protocol = Protocol.COMPARE_AND_SET
+    elif writing.row_locks:  # no version to demand: the row cannot move while the source is read under its lock
+        how = "the row is locked first, and the source is read while the lock is held"
+        protocol = Protocol.LOCK
     else:
-        return _report_only("the target offers neither a row version nor a write lock")
+        return _report_only("the target offers neither a row version nor a lock")
     return Promise(guarantee=Guarantee.EXACT, protocol=protocol, reasons=(how, *_late_writers(writers)))
 
 
