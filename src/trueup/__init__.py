@@ -14,6 +14,7 @@ from trueup._version import __version__
 
 if TYPE_CHECKING:
     from trueup.app import Explanation, Status, Trueup, load
+    from trueup.comparison import diff
     from trueup.core.guarantee import Guarantee
     from trueup.core.projection import Database, Limits, Projection, Side, Writers
     from trueup.core.states import Outcome, Verdict
@@ -42,6 +43,7 @@ _HOMES = {
     "TrueupError": "trueup.errors",
     "Verdict": "trueup.core.states",
     "Writers": "trueup.core.projection",
+    "diff": "trueup.comparison",
     "load": "trueup.app",
 }
 
@@ -63,6 +65,7 @@ __all__ = [
     "Verdict",
     "Writers",
     "__version__",
+    "diff",
     "load",
 ]
 

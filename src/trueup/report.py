@@ -159,6 +159,7 @@ def drift_rows(
             "key": _present(binding.named_key(drift.key)),
             "expected": _present(binding.named_values(drift.expected)),
             "observed": _present(binding.named_values(drift.observed)),
+            "columns": list(differing(item.decision.drift, binding.columns)),
         }
         outcome = final.get(drift.key)
         if outcome is not None:
@@ -167,6 +168,14 @@ def drift_rows(
             row["reason"] = item.decision.reason
         listed.append(row)
     return listed
+
+
+def differing(drift: Suspect, columns: Sequence[str]) -> tuple[str, ...]:
+    """Columns in which the two rows differ; none where one of them is not there."""
+    if drift.expected is None or drift.observed is None:
+        return ()
+    pairs = zip(columns, drift.expected, drift.observed, strict=True)
+    return tuple(name for name, expected, observed in pairs if expected != observed)
 
 
 def _present(values: dict[str, object] | None) -> dict[str, Any] | None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter, validators
 
 from trueup._version import __version__
 from trueup.cli.help import PlainHelp
+from trueup.cli.signals import interruptible
 
 if TYPE_CHECKING:
     from trueup import Report, Trueup, TrueupError
@@ -115,6 +114,78 @@ def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, conf
         shown = views.show(engine, plan_or_run, rows)
     tables.print_json(shown) if as_json else drawing.draw_shown(shown)
     return 0
+
+
+Sides = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Form = Annotated[
+    Literal["table", "jsonl", "csv", "parquet"] | None,
+    Parameter(
+        name="--format", show_choices=True, help="How rows are written; default: as --output ends, else a table."
+    ),
+]
+
+
+@app.command(group=LOOP)
+def diff(
+    source: str,
+    target: str,
+    /,
+    *,
+    key: Sides = (),
+    columns: Sides = (),
+    map: Sides = (),  # noqa: A002 - it is the option's name
+    sensitive: Sides = (),
+    settle: str = "0s",
+    rows: Annotated[int | None, Parameter(validator=NOT_NEGATIVE)] = None,
+    as_json: AsJson = False,
+    form: Form = None,
+    output: Path | None = None,
+    save: str | None = None,
+    config: Config = FILE,
+) -> int:
+    """Compare two sides named here, without a configuration: tables, queries, files.
+
+    Parameters
+    ----------
+    source
+        Where the truth is: `sqlite:///a.db#orders`, `postgresql://host/db#schema.table`, `URL#SELECT ...`, or a file.
+    target
+        What is compared with it; the same spelling.
+    key
+        Columns that rows belong together by: `id`, or `tenant,id`. Default: the target's primary key.
+    columns
+        Columns to compare. Default: every column that both sides have.
+    map
+        `likes=like_count`: the source's name of a column and the target's, where they differ.
+    sensitive
+        Columns whose values are never shown.
+    settle
+        Look at what differs again after this long, `10s`, and leave out what moved.
+    rows
+        Rows listed at most; 0: all. Default: 100 in a table or document, else all. Counts are always complete.
+    output
+        Write to this file, which is there when it is complete.
+    save
+        Append the comparison as a projection of this name to the configuration file.
+    """
+    from trueup.cli import diff as comparing
+
+    asked = comparing.Asked(
+        source=source,
+        target=target,
+        key=comparing.names(key, "--key"),
+        columns=comparing.names(columns, "--columns"),
+        renamed=comparing.renames(map),
+        sensitive=comparing.names(sensitive, "--sensitive"),
+        settle=settle,
+        rows=rows,
+        as_json=as_json,
+        form=form,
+        output=output,
+        save=save,
+        config=config,
+    )
+    return comparing.run(asked)
 
 
 # --- knowing ---------------------------------------------------------------------------------------------------------
@@ -321,25 +392,5 @@ def _engine(config: Path, *, as_json: bool = False) -> Iterator[Trueup]:
     import trueup
     from trueup.cli.progress import progress
 
-    with progress(quiet=as_json) as shown, trueup.load(config, progress=shown) as engine, _interruptible(engine):
+    with progress(quiet=as_json) as shown, trueup.load(config, progress=shown) as engine, interruptible(engine):
         yield engine
-
-
-@contextmanager
-def _interruptible(engine: Trueup) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) ends the run after the segment at hand, the second at once."""
-
-    def on_signal(number: int, _frame: object) -> None:
-        if engine.stop_after_segment.asked:
-            raise KeyboardInterrupt
-        engine.stop_after_segment.asked = True
-        engine.stop_after_segment.reason = f"stopped by {signal.Signals(number).name}"
-        engine.clock.interrupt()
-        os.write(2, b"\ntrueup: stopping after the current segment; once more stops at once\n")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,29 +6,37 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trueup import Report
+    from trueup.comparison import Comparison
 
 #: Columns of a screen that nobody watches: each row is one line, whatever it holds.
 UNCUT = 100_000
+#: Characters shown on a screen of a row that one side lacks: that it is not there says more than what it holds.
+ALONE = 40
 
 _STYLE = {"in_sync": "green", "repaired": "green", "drift": "red", "inconclusive": "yellow", "refused": "yellow"}
 
 
-def console() -> Console:
+def console(file: TextIO | None = None) -> Console:
+    """Where to draw: stdout, or `file`."""
     from rich.console import Console
 
+    if file is not None and not file.isatty():
+        return Console(file=file, highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
+    if file is not None:
+        return Console(file=file, highlight=False, emoji=False)
     # Where nobody watches nothing is cut or folded to a screen's width: a row is a line.
     if sys.stdout.isatty():
         return Console(highlight=False, emoji=False)
     return Console(highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
 
 
-def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = ()) -> None:
+def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = (), out: Console | None = None) -> None:
     """Rows with the same keys as a table; columns in `hide_empty` are left out where no row has anything there."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -40,7 +48,14 @@ def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = ()) -> 
         drawn.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(_cell(row[name]) for name in shown))
-    console().print(drawn)
+    out = out or console()
+    if out.is_terminal:
+        out.print(drawn)
+        return
+    with out.capture() as drawing:
+        out.print(drawn)
+    for line in drawing.get().splitlines():
+        out.print(line.rstrip(), markup=False)
 
 
 def put(rows: Sequence[dict[str, Any]], *, as_json: bool, title: str, empty: str, hide: Sequence[str] = ()) -> int:
@@ -76,6 +91,38 @@ def draw_report(report: Report) -> None:
         f"run {report.run}" + (" (resumed)" if report.resumed else ""),
     ]
     out.print(f"  [dim]{' · '.join(facts)}[/dim]")
+    _draw_odd_keys(out, report)
+    _draw_columns(out, report)
+    _draw_rows(out, report)
+    if report.plan and report.command == "plan":
+        out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
+        out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
+
+
+def draw_diff(
+    comparison: Comparison, report: Report, *, rows: bool = True, last: str = "", file: TextIO | None = None
+) -> None:
+    """A comparison of two named sides; `rows`: with the rows that differ."""
+    out = console(file)
+    style = _STYLE[str(report.verdict)]
+    source, target = comparison.source.label, comparison.target.label
+    out.print(f"{source}  →  {target}", markup=False, style="bold")
+    verdict = str(report.verdict).replace("_", " ")
+    out.print(f"  [{style}]{verdict}[/{style}]  {headline(report)}".rstrip())
+    facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
+    key = ", ".join([*comparison.projection.key, *filter(None, [comparison.key_from])])
+    out.print(f"  {' · '.join(facts)}", style="dim")
+    out.print(f"  by {key} · {report.strategy}", markup=False, style="dim")
+    _draw_odd_keys(out, report)
+    _draw_columns(out, report)
+    if rows:
+        _draw_rows(out, report)
+    if last:
+        out.print(f"  {last}", markup=False)
+
+
+def _draw_odd_keys(out: Console, report: Report) -> None:
+    """Rows that have no key of their own."""
     for side in ("source", "target"):
         for what, counts in (
             ("duplicate keys", report.duplicate_keys),
@@ -83,13 +130,22 @@ def draw_report(report: Report) -> None:
         ):
             if counts[side]:
                 out.print(f"  [yellow]{counts[side]:,} {what} in the {side}[/yellow]")
-    if report.drift:
-        table([flat(row) for row in report.drift], hide_empty=("outcome", "reason"))
-        if report.drifted > len(report.drift):
-            out.print(f"  [dim]{report.drifted - len(report.drift):,} more; --rows 0 lists all[/dim]")
-    if report.plan and report.command == "plan":
-        out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
-        out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
+
+
+def _draw_columns(out: Console, report: Report) -> None:
+    """Which columns differ, most often first; where it is only one, the rows say it."""
+    counts = sorted(report.different_by_column.items(), key=lambda item: -item[1])
+    if len(counts) > 1:
+        out.print("  columns: " + ", ".join(f"{name} {count:,}" for name, count in counts), markup=False)
+
+
+def _draw_rows(out: Console, report: Report) -> None:
+    """The listed rows."""
+    if not report.drift:
+        return
+    table([flat(row, short=out.is_terminal) for row in report.drift], hide_empty=("outcome", "reason"), out=out)
+    if report.drifted > len(report.drift):
+        out.print(f"  [dim]{report.drifted - len(report.drift):,} more; --rows 0 lists all[/dim]")
 
 
 def headline(report: Report) -> str:
@@ -110,10 +166,31 @@ def headline(report: Report) -> str:
     return "; ".join(parts)
 
 
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """One drifting row as table cells."""
-    values = {name: named(row[name]) for name in ("key", "expected", "observed")}
-    return {"kind": row["kind"], **values, "outcome": row.get("outcome", ""), "reason": row.get("reason", "")}
+def flat(row: dict[str, Any], *, short: bool = False) -> dict[str, Any]:
+    """One drifting row as table cells: of two rows with one key, the columns in which they differ.
+
+    `short`: of a row that has no counterpart, only the beginning.
+    """
+    values = {name: named(_told(row, name)) for name in ("expected", "observed")}
+    if short and None in (row["expected"], row["observed"]):
+        values = {name: _beginning(text) for name, text in values.items()}
+    return {
+        "kind": row["kind"],
+        "key": named(row["key"]),
+        **values,
+        "outcome": row.get("outcome", ""),
+        "reason": row.get("reason", ""),
+    }
+
+
+def _told(row: dict[str, Any], side: str) -> dict[str, Any] | None:
+    values: dict[str, Any] | None = row[side]
+    columns = row.get("columns")
+    return {name: values[name] for name in columns} if values is not None and columns else values
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= ALONE else text[: ALONE - 1].rstrip(", ") + "…"
 
 
 def named(values: dict[str, Any] | None) -> str:

@@ -1,0 +1,154 @@
+"""`trueup diff`: compare, then show or write what was found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trueup.cli import output, save
+from trueup.cli.signals import interruptible
+from trueup.errors import UsageError
+
+if TYPE_CHECKING:
+    from trueup import Report
+    from trueup.comparison import Comparison
+
+#: Rows listed where nobody said how many; in the formats of lines it is all of them.
+ROWS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What the command line asks for."""
+
+    source: str
+    target: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    renamed: dict[str, str]
+    sensitive: tuple[str, ...]
+    settle: str
+    #: None: as many as fit the format.
+    rows: int | None
+    as_json: bool
+    form: str | None
+    output: Path | None
+    save: str | None
+    config: Path
+
+
+def run(asked: Asked) -> int:
+    """Compare and answer; the exit code is that of `check`."""
+    from trueup.cli.progress import progress
+    from trueup.comparison import comparing
+
+    if asked.as_json and asked.form:
+        raise UsageError("--json is one document and --format lists rows: give one of them")
+    form = "json" if asked.as_json else output.format_of(asked.form, asked.output)
+    _can_be_written(form, asked.output)
+    rows = asked.rows if asked.rows is not None else ROWS if form in ("table", "json") else 0
+    with ExitStack() as after:
+        bars = after.enter_context(ExitStack())
+        shown = bars.enter_context(progress(quiet=form != "table" and asked.output is None))
+        comparison = after.enter_context(
+            comparing(
+                asked.source,
+                asked.target,
+                key=asked.key,
+                columns=asked.columns,
+                renamed=asked.renamed,
+                sensitive=asked.sensitive,
+                settle=asked.settle,
+                progress=shown,
+            )
+        )
+        after.enter_context(interruptible(comparison.engine))
+        saving = save.prepare(asked.save, comparison, asked.config) if asked.save else None
+        report = comparison.report(rows=rows if form in ("table", "json") else 1)
+        bars.close()  # before anything is drawn
+        answer(comparison, report, form=form, rows=rows, path=asked.output)
+        if saving:
+            print(saving.write(), file=sys.stderr)
+    return report.exit_code
+
+
+def _can_be_written(form: str, path: Path | None) -> None:
+    """Told before anything is compared, which may take long.
+
+    Raises UsageError.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no directory {path.parent}")
+    if form == "parquet":
+        from trueup.cli import parquet
+
+        parquet.driver()
+
+
+def answer(comparison: Comparison, report: Report, *, form: str, rows: int, path: Path | None) -> None:
+    """The result to stdout or to a file; where rows go to a file, a summary goes to stdout."""
+    from trueup.cli import tables
+
+    if form == "json":
+        _document(comparison, report, path)
+        return
+    if form == "table":
+        with output.text_file(path) if path else nullcontext() as file:
+            tables.draw_diff(comparison, report, file=file)
+        return
+    found = comparison.differences(report)
+    chosen = islice(found, rows) if rows else found
+    if form == "parquet":
+        from trueup.cli import parquet
+
+        assert path is not None
+        written = parquet.write(chosen, comparison.binding, path)
+    else:
+        with output.text_file(path) if path else output.stdout() as file:
+            written = output.write_lines(form, chosen, comparison.binding, file)
+    rest = f"; {report.drifted - written:,} more: --rows 0 writes all" if written < report.drifted else ""
+    where = f"{written:,} rows in {path}{rest}" if path else f"{written:,} rows{rest}"
+    tables.draw_diff(comparison, report, rows=False, last=where, file=None if path else sys.stderr)
+
+
+def _document(comparison: Comparison, report: Report, path: Path | None) -> None:
+    named = {
+        "source": comparison.source.label,
+        "target": comparison.target.label,
+        "key": list(comparison.projection.key),
+    }
+    document = {"verdict": str(report.verdict), "projections": [{**report.to_dict(), **named}]}
+    with output.text_file(path) if path else output.stdout() as file:
+        file.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def names(texts: Sequence[str], option: str) -> tuple[str, ...]:
+    """`--key A,B` and `--key A --key B` as names.
+
+    Raises UsageError.
+    """
+    found = tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    for name in found:
+        if "=" in name:
+            raise UsageError(f"{option} names columns, as in {option} tenant,id; {name!r} is none")
+    return found
+
+
+def renames(texts: Sequence[str]) -> dict[str, str]:
+    """`--map likes=like_count` as a mapping.
+
+    Raises UsageError.
+    """
+    found: dict[str, str] = {}
+    for part in (part for text in texts for part in text.split(",")):
+        here, equals, there = part.partition("=")
+        if not equals or not here.strip() or not there.strip():
+            raise UsageError(f"--map {part!r}: write it as SOURCE_COLUMN=TARGET_COLUMN")
+        found[here.strip()] = there.strip()
+    return found

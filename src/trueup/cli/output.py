@@ -1,0 +1,144 @@
+"""Differences as lines: JSON lines and CSV. Each is written as it comes; a file gets its name when it is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from trueup.core.row import present
+from trueup.errors import UsageError
+
+if TYPE_CHECKING:
+    from trueup.comparison import Difference
+    from trueup.core.binding import Binding
+
+#: Format -> endings of files that are taken to be it.
+FORMATS = {
+    "table": (".txt",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv",),
+    "parquet": (".parquet", ".pq"),
+}
+
+
+def format_of(given: str | None, output: Path | None) -> str:
+    """The format that was asked for, or the one that the file's name ends with.
+
+    Raises UsageError.
+    """
+    if given is None and output is not None:
+        found = [name for name, endings in FORMATS.items() if output.suffix.lower() in endings]
+        if not found:
+            raise UsageError(f"--output {output}: its name does not say the format; add --format {'|'.join(FORMATS)}")
+        return found[0]
+    if given == "parquet" and output is None:
+        raise UsageError("--format parquet is not text: name a file with --output FILE")
+    return given or "table"
+
+
+def write_lines(form: str, differences: Iterable[Difference], binding: Binding, out: TextIO) -> int:
+    """Write `differences` in a format of lines; how many there were."""
+    written = 0
+    lines = _FORMS[form](differences, binding)
+    for written, line in enumerate(lines, 0 if form == "csv" else 1):  # noqa: B007 - the header of a CSV is no row
+        out.write(line + "\n")
+    return written
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A text file that is there when it is complete, and not before."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name to write to in the same folder; it becomes `path` if the block succeeds, else it is removed.
+
+    Raises UsageError where nothing can be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.touch()
+    except OSError as error:
+        raise UsageError(f"--output {path}: {error.strerror}") from None
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def stdout() -> Iterator[TextIO]:
+    """stdout as UTF-8, whatever the terminal's settings: what is written is read by programs."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    yield sys.stdout
+    sys.stdout.flush()
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def header(binding: Binding) -> list[str]:
+    """Column names of a row: they can never meet, whatever the two sides call theirs."""
+    both = [f"{side}_{name}" for name in binding.columns for side in ("expected", "observed")]
+    return ["kind", "columns", *(f"key_{name}" for name in binding.projection.key), *both, "reason"]
+
+
+def flat_row(found: Difference) -> list[Any]:
+    """One difference as the values under `header`; a row that is not there is all NULL."""
+    nothing = (None,) * max(len(found.expected or ()), len(found.observed or ()))
+    pairs = zip(found.expected or nothing, found.observed or nothing, strict=True)
+    both = [value for pair in pairs for value in pair]
+    return [found.kind, ",".join(found.columns) or None, *found.key, *both, found.reason or None]
+
+
+def _json_lines(differences: Iterable[Difference], binding: Binding) -> Iterator[str]:
+    for found in differences:
+        row = {
+            "kind": found.kind,
+            "key": _present(binding.named_key(found.key)),
+            "expected": _present(binding.named_values(found.expected)),
+            "observed": _present(binding.named_values(found.observed)),
+            "columns": list(found.columns),
+        }
+        if found.reason:
+            row["reason"] = found.reason
+        yield json.dumps(row, ensure_ascii=False)
+
+
+def _present(values: dict[str, object] | None) -> dict[str, Any] | None:
+    return None if values is None else {name: present(value) for name, value in values.items()}
+
+
+def _csv(differences: Iterable[Difference], binding: Binding) -> Iterator[str]:
+    yield csv_line(header(binding))
+    for found in differences:
+        yield csv_line(flat_row(found))
+
+
+def csv_line(values: Sequence[Any]) -> str:
+    """Text in quotes, NULL as nothing at all: so '' and NULL stay apart, as PostgreSQL and DuckDB read it."""
+    return ",".join(_csv_value(value) for value in values)
+
+
+def _csv_value(value: Any) -> str:
+    shown = present(value)
+    if shown is None:
+        return ""
+    if isinstance(shown, bool):
+        return "true" if shown else "false"
+    if isinstance(shown, str) and isinstance(value, str):
+        return '"' + shown.replace('"', '""') + '"'
+    return repr(shown) if isinstance(shown, float) else str(shown)
+
+
+_FORMS: dict[str, Callable[[Iterable[Difference], Binding], Iterator[str]]] = {"jsonl": _json_lines, "csv": _csv}

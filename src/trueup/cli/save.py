@@ -1,0 +1,183 @@
+"""`trueup diff --save NAME`: the comparison as a projection in the configuration file, without its passwords."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trueup.cli.init import seen_from
+from trueup.errors import ConfigError, UsageError
+from trueup.sides import NamedSide, relative_to, without_password
+
+if TYPE_CHECKING:
+    from trueup.comparison import Comparison
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saving:
+    """What is to be appended, and where."""
+
+    name: str
+    path: Path
+    text: str
+    #: Variables that have to be set for it, and to what.
+    variables: Mapping[str, str]
+
+    def write(self) -> str:
+        """Append it; what to do next."""
+        before = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(gap + self.text)
+        hints = [f"set {name} to {what}" for name, what in self.variables.items()]
+        return f"trueup: saved as {self.name} in {self.path}" + "".join(f"; {hint}" for hint in hints)
+
+
+def prepare(name: str, comparison: Comparison, path: Path) -> Saving:
+    """The text to append, checked: the name is free, the file can be read, and nothing in it is secret.
+
+    Raises UsageError.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"--save {name!r}: a name is made of letters, digits, _ and -")
+    declared = _declared(path)
+    if name in declared.get("projections", {}):
+        raise UsageError(f"--save {name}: {path} has a projection of this name already; choose another")
+    named = {"source": comparison.source, "target": comparison.target}
+    databases = _Databases(path=path, known=dict(declared.get("databases", {})))
+    together = comparison.source.url == comparison.target.url
+    sides = {}
+    for role, side in named.items():
+        database = databases.name(side, name if together else f"{name}_{role}") if side.url else None
+        sides[role] = _side(role, side, database, path, comparison)
+    text = "\n".join([*databases.lines, *_projection(name, sides, comparison)]) + "\n"
+    return Saving(name=name, path=path, text=text, variables=databases.variables)
+
+
+def _declared(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--save: {path} cannot be appended to: {error}") from None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Databases:
+    """The databases that the file declares, and those to be added."""
+
+    path: Path
+    known: dict[str, Any]
+    #: URL -> name of what was added.
+    added: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    #: Variables that have to be set, and to what.
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def name(self, side: NamedSide, wanted: str) -> str:
+        """The side's database by its name in the file; declared anew where it is not there yet."""
+        for name, values in self.known.items():
+            if _same(values.get("url", ""), side.url, self.path):
+                return name
+        if side.url not in self.added:
+            self.added[side.url] = self._declare(side, wanted)
+        return self.added[side.url]
+
+    def _declare(self, side: NamedSide, wanted: str) -> str:
+        taken = {*self.known, *self.added.values()}
+        names = [wanted, *(f"{wanted}{number}" for number in range(2, len(taken) + 3))]
+        name = next(name for name in names if name not in taken)
+        variable = f"{re.sub('[^A-Z0-9]', '_', name.upper())}_PASSWORD"
+        url, replaced = _without_secrets(side, variable)
+        hint = f"    # the password is not kept here: export {variable}=..." if replaced else ""
+        if replaced:
+            self.variables[variable] = f"the password of {without_password(side.url)}"
+        self.lines += [f"[databases.{name}]", f"url = {_text(seen_from(self.path, url))}{hint}", ""]
+        return name
+
+
+def _without_secrets(side: NamedSide, variable: str) -> tuple[str, bool]:
+    """The URL with `${variable}` for the password, unless it was typed as a variable; and whether there was one.
+
+    Raises UsageError where a secret is elsewhere in it.
+    """
+    import sqlalchemy as sa
+
+    if _VARIABLE.search(side.written):
+        return side.written, False
+    parsed = sa.make_url(side.url)
+    for secret in parsed.query:
+        if re.search(r"pass|secret|token|pwd", secret, re.IGNORECASE):
+            raise UsageError(f"--save: the URL has its secret in {secret!r}; type it as '${{NAME}}', in single quotes")
+    if not parsed.password:
+        return side.url, False
+    marked = parsed.set(password="TRUEUP-PASSWORD").render_as_string(hide_password=False)  # noqa: S106
+    return marked.replace("TRUEUP-PASSWORD", f"${{{variable}}}", 1), True
+
+
+def _same(declared: object, url: str, path: Path) -> bool:
+    """Is the URL of a declared database the one that was named?"""
+    if not isinstance(declared, str):
+        return False
+    expanded = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), declared)
+    prefix = "sqlite:///"
+    if expanded.startswith(prefix) and url.startswith(prefix):
+        here = (path.parent / expanded.removeprefix(prefix)).resolve()
+        return here == Path(url.removeprefix(prefix)).resolve()
+    return expanded == url
+
+
+def _side(role: str, side: NamedSide, database: str | None, path: Path, comparison: Comparison) -> str:
+    """A side as an inline table."""
+    ((place, what),) = side.place.items()
+    if _VARIABLE.search(what):
+        raise UsageError(f"--save: ${{...}} in the {role}'s {place} would be read as a variable in {path}")
+    if place == "file":
+        what = relative_to(path.parent, what)
+    parts = [f"database = {_text(database)}"] if database else []
+    parts.append(f"{place} = {_text(what)}")
+    renamed = getattr(comparison.projection, role).columns
+    if renamed:
+        pairs = ", ".join(f"{_text(here)} = {_text(there)}" for here, there in renamed.items())
+        parts.append(f"columns = {{ {pairs} }}")
+    return f"{{ {', '.join(parts)} }}"
+
+
+def _projection(name: str, sides: Mapping[str, str], comparison: Comparison) -> list[str]:
+    declared = comparison.projection
+    lines = [
+        f"# What `trueup diff` compared; `trueup check {name}` does it again.",
+        f"[projections.{name}]",
+        f"source = {sides['source']}",
+        f"target = {sides['target']}",
+        f"key = {_list(declared.key)}",
+    ]
+    if declared.columns:
+        lines.append(f"columns = {_list(declared.columns)}")
+    if declared.sensitive:
+        lines.append(f"sensitive = {_list(declared.sensitive)}")
+    settle = f'settle = "{declared.settle:g}s"' if declared.settle else '# settle = "10s"'
+    return [
+        *lines,
+        f"{settle}    # what differs counts once it is the same this long after",
+        '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it',
+    ]
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(_text(name) for name in names)}]"
+
+
+def _text(value: str) -> str:
+    """A TOML string: JSON's escapes are TOML's, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

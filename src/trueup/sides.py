@@ -1,0 +1,128 @@
+"""A side named on the command line -> where it is read.
+
+    sqlite:///shop.db#orders                     a table
+    postgresql://user@host/shop#sales.orders     a table in a schema
+    postgresql://user@host/shop#SELECT ...       a query
+    orders.parquet, 'orders/*.csv'               files
+
+`${NAME}` in a URL is an environment variable, as in a configuration file: so a password need not be typed. What is
+shown of a side never has one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trueup.errors import UsageError
+
+#: First word of a query; anything else behind the # is the name of a table.
+_QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+#: Names of URL parameters that hold a secret.
+_SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
+#: Characters of a query that are shown.
+_SHOWN = 60
+
+HOW = (
+    "write a side as sqlite:///file.db#table, postgresql://user@host/database#schema.table, "
+    "URL#SELECT ..., or a file (orders.parquet, orders.csv)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedSide:
+    """One side as it was named."""
+
+    #: What reports and messages call it: as typed, without a password, a long query cut.
+    label: str
+    #: Database URL as typed, with `${NAME}` still in it; empty for a file.
+    written: str = ""
+    #: The same with the variables replaced; holds the password.
+    url: str = ""
+    #: The `table`, `query` or `file` of the side.
+    place: Mapping[str, str]
+
+    @property
+    def table(self) -> str:
+        return self.place.get("table", "")
+
+    def __repr__(self) -> str:
+        return f"NamedSide({self.label!r})"
+
+
+def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) -> NamedSide:
+    """What a side named on the command line means; connects to nothing.
+
+    Raises UsageError.
+    """
+    if "://" not in text.partition("#")[0]:
+        return _file(text, role)
+    written, _, what = _split(text, role)
+    url = _expanded(written, role, environ)
+    shown = without_password(url, role)
+    if not what.strip():
+        raise UsageError(f"{role}: {shown} names no table: add one behind a #, or a query ({shown}#TABLE)")
+    if _QUERY.match(what):
+        query = " ".join(what.split())
+        cut = query if len(query) <= _SHOWN else query[: _SHOWN - 1] + "…"
+        return NamedSide(label=f"{shown}#{cut}", written=written, url=url, place={"query": what})
+    return NamedSide(label=f"{shown}#{what}", written=written, url=url, place={"table": what})
+
+
+def _split(text: str, role: str) -> tuple[str, str, str]:
+    """URL, #, the rest. A # in a password would be taken for the one before the table, and the password be shown."""
+    authority = text.partition("://")[2].partition("/")[0]
+    if "@" in authority.partition("#")[2]:
+        raise UsageError(f"{role}: a # in the user name or password of a URL is written %23")
+    return text.partition("#")
+
+
+def _expanded(url: str, role: str, environ: Mapping[str, str]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in environ:
+            raise UsageError(f"{role}: the environment variable {match[1]!r} is not set; export it")
+        return environ[match[1]]
+
+    return _VARIABLE.sub(replace, url)
+
+
+def without_password(url: str, role: str = "url") -> str:
+    """A URL as it may be shown: no password, no parameter that looks like one.
+
+    Raises UsageError if it is none.
+    """
+    import sqlalchemy as sa
+
+    try:
+        parsed = sa.make_url(url)
+        secret = [name for name in parsed.query if _SECRET.search(name)]
+        return parsed.set(password=None).difference_update_query(secret).render_as_string()
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(f"{role}: what stands before the # is not a database URL; {HOW}") from None
+
+
+def _file(text: str, role: str) -> NamedSide:
+    """A file, or a pattern that files match."""
+    from trueup.core.projection import Side
+
+    if not text.strip():
+        raise UsageError(f"{role}: it is empty; {HOW}")
+    if "file" not in Side.model_fields:
+        raise UsageError(f"{role}: {text!r} is not a database URL, and files cannot be read yet; {HOW}")
+    return NamedSide(label=text, place={"file": text})
+
+
+def relative_to(folder: Path, value: str) -> str:
+    """A relative path as a file in `folder` names it."""
+    return value if Path(value).is_absolute() else os.path.relpath(value, folder)
+
+
+def declared(side: NamedSide, database: str, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The side as a projection declares it."""
+    of = {} if "file" in side.place else {"database": database}
+    return {**of, **side.place, **({"columns": dict(columns)} if columns else {})}
