@@ -3,6 +3,8 @@
     postgres        URL of an empty PostgreSQL database, emptied again for every test
     postgres_pair   two of them: `.source`, `.target`
     postgres_url    the same database as `postgres`, for the whole session, not emptied
+    mariadb         URL of an empty MariaDB database, emptied again for every test
+    mariadb_pair    two of them: `.source`, `.target`
     sqlite_url      URL of an SQLite file that does not exist yet
     sqlite_pair     two of them: `.source`, `.target`
     clock           a `FakeClock`
@@ -20,7 +22,7 @@ import pytest
 
 from tests import servers
 from tests.clock import FakeClock
-from tests.servers import Pair, Postgres
+from tests.servers import Mariadb, Pair, Postgres
 
 _HOME = pytest.StashKey[Path]()
 
@@ -108,6 +110,39 @@ def postgres(postgres_url: str) -> str:
 def postgres_pair(postgres: str, _postgres_second_url: str) -> Pair:
     servers.reset_database(_postgres_second_url)
     return Pair(source=postgres, target=_postgres_second_url)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Mariadb:
+    try:
+        return servers.mariadb_server(os.environ)
+    except servers.ServerMissingError as e:
+        _missing("mariadb", str(e))
+        raise AssertionError("not reached") from None
+
+
+@pytest.fixture(scope="session")
+def _mariadb_url(mariadb_server: Mariadb) -> Iterator[str]:
+    with servers.scratch_mariadb(mariadb_server, _worker()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _mariadb_second_url(mariadb_server: Mariadb) -> Iterator[str]:
+    with servers.scratch_mariadb(mariadb_server, f"{_worker()}b") as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb(_mariadb_url: str) -> str:
+    servers.reset_mariadb(_mariadb_url)
+    return _mariadb_url
+
+
+@pytest.fixture
+def mariadb_pair(mariadb: str, _mariadb_second_url: str) -> Pair:
+    servers.reset_mariadb(_mariadb_second_url)
+    return Pair(source=mariadb, target=_mariadb_second_url)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -310,6 +310,98 @@ def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
             cursor = c.execute(statement.encode())
             rows = cursor.fetchall() if cursor.description else []
     return rows
+
+
+# --- MariaDB -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mariadb:
+    #: URL of the server; scratch databases are made on it
+    admin_url: str
+
+
+def mariadb_server(environ: Mapping[str, str]) -> Mariadb:
+    """The one given, else a local one that trusts root."""
+    given = environ.get(SERVERS["mariadb"].variable)
+    # Without TLS: making its context takes as long as a test.
+    url = given or f"mariadb://root@127.0.0.1:{SERVERS['mariadb'].port}/?ssl_disabled=true"
+    if reason := why_not(SERVERS["mariadb"], environ):
+        raise ServerMissingError(reason)
+    import pymysql  # on demand: the script part of this file runs before anything is installed
+
+    try:
+        with mariadb_connection(url) as c, c.cursor() as cursor:
+            cursor.execute("SHOW GRANTS")
+            if not any("CREATE" in grant or "ALL PRIVILEGES" in grant for (grant,) in cursor.fetchall()):
+                raise ServerMissingError(f"mariadb at {url}: {urlsplit(url).username} may not create databases")
+    except pymysql.MySQLError as e:
+        raise ServerMissingError(f"mariadb at {url}: {e}") from None
+    return Mariadb(admin_url=url)
+
+
+def mariadb_connection(url: str, **settings: Any) -> Any:
+    """A connection in autocommit mode, as an application would have it, at UTC."""
+    import pymysql
+
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 3306,
+        user=parts.username or "root",
+        password=parts.password or "",
+        database=parts.path.lstrip("/") or None,
+        ssl_disabled="ssl_disabled" in parts.query,
+        autocommit=True,
+        init_command="SET time_zone = '+00:00'",
+        **settings,
+    )
+
+
+def run_mariadb(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements one by one, each its own transaction; the rows of the last one, if it has any."""
+    with mariadb_connection(url) as c, c.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+@contextmanager
+def scratch_mariadb(server: Mariadb, label: str) -> Iterator[str]:
+    """Create a database that is ours alone, and drop it afterwards, and nothing else."""
+    name = f"trueup_test_{label}_{os.getpid()}_{secrets.token_hex(3)}"
+    run_mariadb(server.admin_url, f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    try:
+        yield with_database(server.admin_url, name)
+    finally:
+        with mariadb_connection(server.admin_url) as c, c.cursor() as cursor:
+            _end_others(cursor, name)
+            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def reset_mariadb(url: str) -> None:
+    """Empty a scratch database: other connections, tables and views go. Fresher than a new one, and sooner."""
+    name = urlsplit(url).path.lstrip("/")
+    assert name.startswith("trueup_test_"), f"refusing to empty {url}: not a scratch database of this suite"
+    with mariadb_connection(url) as c, c.cursor() as cursor:
+        _end_others(cursor, name)
+        cursor.execute("SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (name,))
+        found = cursor.fetchall()
+        cursor.execute("SET foreign_key_checks = 0, lock_wait_timeout = 10")
+        for kind, wanted in (("VIEW", True), ("TABLE", False)):
+            names = [f"`{table.replace('`', '``')}`" for table, type_ in found if (type_ == "VIEW") is wanted]
+            if names:
+                cursor.execute(f"DROP {kind} {', '.join(names)}")
+
+
+def _end_others(cursor: Any, name: str) -> None:
+    """A connection left open by the test before could hold a lock that dropping waits for."""
+    import pymysql
+
+    cursor.execute("SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s AND ID <> connection_id()", (name,))
+    for (session,) in cursor.fetchall():
+        with suppress(pymysql.MySQLError):  # it went by itself
+            cursor.execute(f"KILL {session}")
 
 
 # --- as a script -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ The pairings come from the adapters that exist (`trueup.adapters.known`). An ada
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -17,11 +18,12 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import psycopg
 import pytest
 
 from tests.clock import FakeClock
-from tests.servers import Pair, run_sql
+from tests.servers import Pair, mariadb_connection, run_mariadb, run_sql
 from trueup import Database, Limits, Projection, Side, Trueup
 from trueup.adapters import known
 
@@ -82,6 +84,48 @@ class Postgresql(Place):
                 c.cursor().executemany(f"INSERT INTO {into} VALUES ({places})".encode(), rows)
 
 
+class Mysql(Place):
+    """MariaDB: text as most of it is (case and trailing blanks mean nothing), keys told apart by their bytes."""
+
+    engine = "mysql"
+    types = MappingProxyType(
+        {"integer": "bigint", "small": "int", "text": "longtext", "number": "decimal(50,20)", "float": "double"}
+        | {"boolean": "boolean", "bytes": "longblob", "uuid": "uuid", "date": "date", "time": "time(6)"}
+        | {"timestamp": "datetime(6)", "instant": "timestamp(6)"}
+    )
+    #: A text column of a key.
+    text_key = "varchar(190) COLLATE utf8mb4_nopad_bin"
+
+    def sql(self, *statements: str) -> list[Row]:
+        return run_mariadb(self.url, *statements)
+
+    def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
+        declared = columns.format_map(self.types)
+        keys = re.findall(r"(\w+) longtext PRIMARY KEY", declared)
+        for listed in re.findall(r"PRIMARY KEY \(([^)]*)\)", declared):
+            keys += listed.split(", ")
+        for key in keys:
+            declared = re.sub(rf"\b{key} longtext", f"{key} {self.text_key}", declared)
+        self.sql(f"CREATE TABLE {name} ({declared})")
+        self.insert(name, rows)
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        if rows := [[in_utc(value) for value in row] for row in rows]:
+            places = ", ".join(["%s"] * len(rows[0]))
+            with mariadb_connection(self.url) as c, c.cursor() as cursor:
+                c.begin()
+                into = table.replace("%", "%%")
+                cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
+                c.commit()
+
+
+def in_utc(value: Any) -> Any:
+    """As an application spells it that knows its session to be at UTC."""
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return str(value) if isinstance(value, UUID) else value
+
+
 class Sqlite(Place):
     engine = "sqlite"
     types = MappingProxyType(
@@ -113,6 +157,30 @@ class Sqlite(Place):
                 c.execute("COMMIT")
 
 
+class Duckdb(Place):
+    engine = "duckdb"
+    types = MappingProxyType(
+        {"integer": "BIGINT", "small": "INTEGER", "text": "VARCHAR", "number": "DECIMAL(38, 15)", "float": "DOUBLE"}
+        | {"boolean": "BOOLEAN", "bytes": "BLOB", "uuid": "UUID", "date": "DATE", "time": "TIME"}
+        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMPTZ"}
+    )
+
+    def sql(self, *statements: str) -> list[Row]:
+        rows: list[Row] = []
+        with duckdb.connect(self.url.removeprefix("duckdb:///")) as c:
+            for statement in statements:
+                rows = c.execute(statement).fetchall()
+        return rows
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        if rows := list(rows):
+            places = ", ".join(["?"] * len(rows[0]))
+            with duckdb.connect(self.url.removeprefix("duckdb:///")) as c:
+                c.begin()
+                c.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+                c.commit()
+
+
 def spelt(value: Any) -> Any:
     """How an application writes a value that SQLite has no type for."""
     match value:
@@ -129,6 +197,8 @@ def spelt(value: Any) -> Any:
 
 #: Adapter -> how the tests reach its databases, and the fixture that gives two empty ones.
 SETUPS: Mapping[str, tuple[Callable[[str], Place], str]] = {
+    "duckdb": (Duckdb, "duckdb_pair"),
+    "mysql": (Mysql, "mariadb_pair"),
     "postgresql": (Postgresql, "postgres_pair"),
     "sqlite": (Sqlite, "sqlite_pair"),
 }
