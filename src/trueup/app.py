@@ -135,7 +135,7 @@ class Trueup:
         spelt = [spelling for key in keys or () for spelling in self._spellings(binding, key)]
         job = Job(
             command=command,
-            pair=self._pair(binding),
+            pair=self.pair(binding),
             target=self._adapter(binding.projection.target.database),
             promise=self._promise(binding),
             settle_s=settle_of(binding.projection),
@@ -157,7 +157,7 @@ class Trueup:
         binding = self.binding(name, writing=False)
         return Explanation(
             projection=name,
-            route=route(self._pair(binding)),
+            route=route(self.pair(binding)),
             promise=self._promise(binding),
             binding=binding,
             settle_s=settle_of(binding.projection),
@@ -312,7 +312,8 @@ class Trueup:
             self._adapters[database] = connect(database, self.databases[database])
         return self._adapters[database]
 
-    def _pair(self, binding: Binding) -> Pair:
+    def pair(self, binding: Binding) -> Pair:
+        """Both sides with who reads them."""
         return Pair(
             binding=binding,
             source=self._adapter(binding.projection.source.database),

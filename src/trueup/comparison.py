@@ -1,7 +1,8 @@
-"""Two sides compared without a configuration: an engine of its own, whose ledger is gone when the comparison is over.
+"""Two sides compared without a configuration.
 
 Nothing is repaired and nothing is remembered, so there is nothing to protect: no limit refuses the answer, and one look
-at each difference is enough unless `settle` asks for two.
+at each difference is enough unless `settle` asks for two. Then a run with a ledger of its own does it, in a temporary
+folder that is gone when the comparison is over.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from trueup import config as configuration
-from trueup.adapters import DIFFERENCES_MAX, Adapter, connect
+from trueup.adapters import connect
 from trueup.app import Trueup
 from trueup.core.binding import Binding, Shape, near
 from trueup.core.compare import Counts, Suspect, mask
+from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Everything, NullKeys, Range, Segment
 from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
 from trueup.core.states import Verdict
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
-from trueup.narrow import Covered, Pair, route, side_by_side
+from trueup.narrow import Covered, Pair, Route, narrow, route, side_by_side
 from trueup.observe import Progress
-from trueup.report import Report, differing
+from trueup.report import Report, differing, presented
 from trueup.sides import NamedSide, declared, parse_side
 
 #: Name of the only projection.
@@ -52,81 +54,120 @@ class Difference:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Comparison:
-    """Two sides that are ready to be compared."""
+    """Two sides that are ready to be compared, once."""
 
     engine: Trueup
     source: NamedSide
     target: NamedSide
     #: Where the key came from, if it was not given.
     key_from: str
+    binding: Binding
+    #: The answer; there when `differences` came to its end. It lists no rows.
+    report: Report | None = None
 
     @property
     def projection(self) -> Projection:
-        return self.engine.projection(NAME)
+        return self.binding.projection
 
-    @property
-    def binding(self) -> Binding:
-        return self.engine.binding(NAME, writing=False)
+    def compare(self, *, rows: int) -> Report:
+        """The answer with the first rows that differ, at most `rows` of them (0: all)."""
+        listed = []
+        for at, found in enumerate(self.differences()):
+            if not rows or at < rows:
+                listed.append(self.row(found))
+        assert self.report is not None
+        return replace(self.report, drift=listed)
 
-    def report(self, *, rows: int = 100) -> Report:
-        """Compare. `rows`: listed at most (0: all that are kept); the counts are complete."""
-        report = replace(self.engine.check(NAME, rows=rows), command=NAME)
-        if report.verdict is not Verdict.INCONCLUSIVE:
-            return report
-        # Too many to look at each again by its key: both sides are read once more, whole.
-        counts = Counts()
-        for covered in self._whole():
-            counts += covered.counts
-        return replace(
-            report,
-            verdict=Verdict.DRIFT if counts.differing else Verdict.IN_SYNC,
-            reason="",
-            missing=counts.missing,
-            extra=counts.extra,
-            different=counts.different,
-            different_by_column=counts.different_by_column,
-        )
-
-    def differences(self, report: Report) -> Iterator[Difference]:
-        """Every difference that `report` counts, however many there are."""
-        binding = self.binding
-        for suspect in self._suspects(report):
-            masked = mask(suspect, binding.hidden)
+    def differences(self) -> Iterator[Difference]:
+        """Every difference, as it is found, however many there are."""
+        suspects = self._settled() if self.projection.settle else self._at_once()
+        hidden, columns = self.binding.hidden, self.binding.columns
+        for suspect in suspects:
+            masked = mask(suspect, hidden)
             yield Difference(
                 kind=str(suspect.kind),
                 key=suspect.key,
                 expected=masked.expected,
                 observed=masked.observed,
-                columns=differing(suspect, binding.columns),
+                columns=differing(suspect, columns),
                 reason=suspect.unrepairable,
             )
 
-    def _suspects(self, report: Report) -> Iterator[Suspect]:
-        if report.drifted > DIFFERENCES_MAX:
-            for covered in self._whole():
-                yield from covered.suspects
-            return
+    def row(self, found: Difference) -> dict[str, Any]:
+        """A difference as reports list it."""
+        row: dict[str, Any] = {
+            "kind": found.kind,
+            "key": presented(self.binding.named_key(found.key)),
+            "expected": presented(self.binding.named_values(found.expected)),
+            "observed": presented(self.binding.named_values(found.observed)),
+            "columns": list(found.columns),
+        }
+        if found.reason:
+            row["reason"] = found.reason
+        return row
+
+    def _settled(self) -> Iterator[Suspect]:
+        """What is the same after `settle`, by a run with all that belongs to it."""
+        report = self.engine.check(NAME, rows=1)
         for item in self.engine.decisions(report.run):
             yield item.decision.drift
+        self.report = replace(report, command=NAME, drift=[])
 
-    def _whole(self) -> Iterator[Covered]:
-        """Both sides side by side, in pieces of bounded size; nothing is kept."""
-        binding = self.binding
-        with ExitStack() as after:
-            source, target = (
-                after.enter_context(closing(self._connect(side.database)))
-                for side in (self.projection.source, self.projection.target)
-            )
-            pair = Pair(binding=binding, source=source, target=target)
-            for segment in route(pair).segments:
-                pieces: list[Segment] = [NullKeys(), Range()] if isinstance(segment, Everything) else [segment]
-                for piece in pieces:
-                    yield from side_by_side(pair, piece)
+    def _at_once(self) -> Iterator[Suspect]:
+        """What each side said when it was read: there is no second look, so nothing has to be kept for it."""
+        began = self.engine.clock.monotonic()
+        pair = self.engine.pair(self.binding)
+        chosen = route(pair)
+        counts = Counts()
+        for done, segment in enumerate(chosen.segments, 1):
+            for covered in _complete(pair, segment):
+                counts += covered.counts
+                self.engine.progress.narrowed(done, len(chosen.segments), counts)
+                yield from covered.suspects
+                if self.engine.stop_after_segment.asked:
+                    raise Interrupted
+        seconds = self.engine.clock.monotonic() - began
+        self.report = _report(counts, chosen, seconds=seconds)
 
-    def _connect(self, database: str) -> Adapter:
-        return connect(database, self.engine.databases[database])
+
+def _complete(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    """A segment with all of its differences: a database that compares itself hands out only so many."""
+    for covered in narrow(pair, segment):
+        if covered.counts.differing <= len(covered.suspects):
+            yield covered
+            continue
+        parts: list[Segment] = [NullKeys(), Range()] if isinstance(segment, Everything) else [segment]
+        for part in parts:
+            yield from side_by_side(pair, part)
+
+
+def _report(counts: Counts, chosen: Route, *, seconds: float) -> Report:
+    return Report(
+        projection=NAME,
+        run="",
+        command=NAME,
+        verdict=Verdict.DRIFT if counts.differing else Verdict.IN_SYNC,
+        reason="",
+        guarantee=str(Guarantee.REPORT_ONLY),
+        strategy=chosen.strategy,
+        source_rows=counts.source_rows,
+        target_rows=counts.target_rows,
+        missing=counts.missing,
+        extra=counts.extra,
+        different=counts.different,
+        different_by_column=counts.different_by_column,
+        in_flight=0,
+        resolved=0,
+        repaired=0,
+        stepped_aside=0,
+        left=0,
+        duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
+        null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
+        segments={"planned": len(chosen.segments), "done": len(chosen.segments)},
+        seconds=seconds,
+    )
 
 
 @contextmanager
@@ -175,8 +216,13 @@ def comparing(
                 progress=progress,
             )
         )
-        engine.binding(NAME, writing=False)
-        yield Comparison(engine=engine, source=sides["source"], target=sides["target"], key_from=key_from)
+        yield Comparison(
+            engine=engine,
+            source=sides["source"],
+            target=sides["target"],
+            key_from=key_from,
+            binding=engine.binding(NAME, writing=False),
+        )
 
 
 def diff(
@@ -193,13 +239,13 @@ def diff(
     """Compare two sides that are named as on the command line: `sqlite:///a.db#orders`, `URL#SELECT ...`, a file.
 
     Without `key`, the target's primary key. Nothing is written and nothing is kept. `renamed`: the source's name of a
-    column -> the target's; `rows`: differences listed at most (0: all, up to 100,000).
+    column -> the target's; `rows`: differences listed at most (0: all).
     """
     parts = (key,) if isinstance(key, str) else key
     with comparing(
         source, target, key=parts, columns=columns, renamed=renamed, sensitive=sensitive, settle=settle
     ) as comparison:
-        return comparison.report(rows=rows)
+        return comparison.compare(rows=rows)
 
 
 # --- declaring -------------------------------------------------------------------------------------------------------
@@ -239,7 +285,10 @@ def _primary_key(
     for role in ("target", "source"):
         side = Side.model_validate(declarations[role])
         with closing(connect(side.database, databases[side.database])) as adapter:
-            shapes[role] = adapter.describe(side)
+            try:
+                shapes[role] = adapter.describe(side)
+            except ConfigError as error:
+                raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
             found = next((table for table in adapter.tables() if table.name == side.table), None)
         names = found.key if found else ()
         primary[role] = tuple(back.get(name, name) for name in names) if role == "target" else names
@@ -273,13 +322,14 @@ def _no_key(primary: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape],
 
 #: Places in a configuration file -> what they are on the command line.
 _PLACES = (
-    (re.compile(rf"projections\.{NAME}\.(source|target)\.(?:table|query|file): databases\.\w+: "), r"\1: "),
-    (re.compile(rf"projections\.{NAME}\.(source|target)(?:\.(?:table|query|file))?\b"), r"\1"),
+    (re.compile(rf"projections\.{NAME}\.(source|target)(?:\.(?:table|query|file))?: (?:databases\.\w+: )?"), r"\1: "),
+    (re.compile(rf"projections\.{NAME}\.(source|target)\b"), r"\1"),
     (re.compile(rf"projections\.{NAME}\.(key|columns|sensitive|settle)\b"), r"--\1"),
     (re.compile(rf"projections\.{NAME}: "), ""),
     (re.compile(rf"projections\.{NAME}\b"), "diff"),
     (re.compile(r"\bdatabases\.(source|target)\.url\b"), r"\1"),
     (re.compile(r"\bdatabases\.(source|target|database)\b"), r"\1"),
+    (re.compile(r"`(key|columns)`"), r"--\1"),
     (re.compile(r"^diff: "), ""),
 )
 

@@ -156,9 +156,9 @@ def drift_rows(
         drift = mask(item.decision.drift, binding.hidden)
         row: dict[str, Any] = {
             "kind": str(drift.kind),
-            "key": _present(binding.named_key(drift.key)),
-            "expected": _present(binding.named_values(drift.expected)),
-            "observed": _present(binding.named_values(drift.observed)),
+            "key": presented(binding.named_key(drift.key)),
+            "expected": presented(binding.named_values(drift.expected)),
+            "observed": presented(binding.named_values(drift.observed)),
             "columns": list(differing(item.decision.drift, binding.columns)),
         }
         outcome = final.get(drift.key)
@@ -178,5 +178,6 @@ def differing(drift: Suspect, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name, expected, observed in pairs if expected != observed)
 
 
-def _present(values: dict[str, object] | None) -> dict[str, Any] | None:
+def presented(values: dict[str, object] | None) -> dict[str, Any] | None:
+    """Named values as reports show them."""
     return None if values is None else {name: present(value) for name, value in values.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trueup.cli import output, save
+from trueup.cli import output, save, tables
 from trueup.cli.signals import interruptible
 from trueup.errors import UsageError
 
@@ -70,9 +71,12 @@ def run(asked: Asked) -> int:
         )
         after.enter_context(interruptible(comparison.engine))
         saving = save.prepare(asked.save, comparison, asked.config) if asked.save else None
-        report = comparison.report(rows=rows if form in ("table", "json") else 1)
-        bars.close()  # before anything is drawn
-        answer(comparison, report, form=form, rows=rows, path=asked.output)
+        if form in ("table", "json"):
+            report = comparison.compare(rows=rows)
+            bars.close()  # before anything is drawn
+            _tell(comparison, report, form=form, path=asked.output)
+        else:
+            report = _write(comparison, bars, form=form, rows=rows, path=asked.output)
         if saving:
             print(saving.write(), file=sys.stderr)
     return report.exit_code
@@ -91,18 +95,18 @@ def _can_be_written(form: str, path: Path | None) -> None:
         parquet.driver()
 
 
-def answer(comparison: Comparison, report: Report, *, form: str, rows: int, path: Path | None) -> None:
-    """The result to stdout or to a file; where rows go to a file, a summary goes to stdout."""
-    from trueup.cli import tables
-
+def _tell(comparison: Comparison, report: Report, *, form: str, path: Path | None) -> None:
+    """The answer as a document or a table, to stdout or to a file."""
     if form == "json":
         _document(comparison, report, path)
         return
-    if form == "table":
-        with output.text_file(path) if path else nullcontext() as file:
-            tables.draw_diff(comparison, report, file=file)
-        return
-    found = comparison.differences(report)
+    with output.text_file(path) if path else nullcontext() as file:
+        tables.draw_diff(comparison, report, file=file)
+
+
+def _write(comparison: Comparison, bars: ExitStack, *, form: str, rows: int, path: Path | None) -> Report:
+    """The rows as they are found; a summary goes to stdout if they go to a file, else to stderr."""
+    found = comparison.differences()
     chosen = islice(found, rows) if rows else found
     if form == "parquet":
         from trueup.cli import parquet
@@ -111,10 +115,15 @@ def answer(comparison: Comparison, report: Report, *, form: str, rows: int, path
         written = parquet.write(chosen, comparison.binding, path)
     else:
         with output.text_file(path) if path else output.stdout() as file:
-            written = output.write_lines(form, chosen, comparison.binding, file)
+            written = output.write_lines(form, chosen, comparison, file)
+    deque(found, maxlen=0)  # beyond `rows` they are counted
+    bars.close()
+    report = comparison.report
+    assert report is not None
     rest = f"; {report.drifted - written:,} more: --rows 0 writes all" if written < report.drifted else ""
-    where = f"{written:,} rows in {path}{rest}" if path else f"{written:,} rows{rest}"
-    tables.draw_diff(comparison, report, rows=False, last=where, file=None if path else sys.stderr)
+    where = f" in {path}" if path else ""
+    tables.draw_diff(comparison, report, last=f"{written:,} rows{where}{rest}", file=None if path else sys.stderr)
+    return report
 
 
 def _document(comparison: Comparison, report: Report, path: Path | None) -> None:

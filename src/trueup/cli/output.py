@@ -14,7 +14,7 @@ from trueup.core.row import present
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
-    from trueup.comparison import Difference
+    from trueup.comparison import Comparison, Difference
     from trueup.core.binding import Binding
 
 #: Format -> endings of files that are taken to be it.
@@ -41,10 +41,10 @@ def format_of(given: str | None, output: Path | None) -> str:
     return given or "table"
 
 
-def write_lines(form: str, differences: Iterable[Difference], binding: Binding, out: TextIO) -> int:
+def write_lines(form: str, differences: Iterable[Difference], comparison: Comparison, out: TextIO) -> int:
     """Write `differences` in a format of lines; how many there were."""
     written = 0
-    lines = _FORMS[form](differences, binding)
+    lines = _FORMS[form](differences, comparison)
     for written, line in enumerate(lines, 0 if form == "csv" else 1):  # noqa: B007 - the header of a CSV is no row
         out.write(line + "\n")
     return written
@@ -101,26 +101,13 @@ def flat_row(found: Difference) -> list[Any]:
     return [found.kind, ",".join(found.columns) or None, *found.key, *both, found.reason or None]
 
 
-def _json_lines(differences: Iterable[Difference], binding: Binding) -> Iterator[str]:
+def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:
     for found in differences:
-        row = {
-            "kind": found.kind,
-            "key": _present(binding.named_key(found.key)),
-            "expected": _present(binding.named_values(found.expected)),
-            "observed": _present(binding.named_values(found.observed)),
-            "columns": list(found.columns),
-        }
-        if found.reason:
-            row["reason"] = found.reason
-        yield json.dumps(row, ensure_ascii=False)
+        yield json.dumps(comparison.row(found), ensure_ascii=False)
 
 
-def _present(values: dict[str, object] | None) -> dict[str, Any] | None:
-    return None if values is None else {name: present(value) for name, value in values.items()}
-
-
-def _csv(differences: Iterable[Difference], binding: Binding) -> Iterator[str]:
-    yield csv_line(header(binding))
+def _csv(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:
+    yield csv_line(header(comparison.binding))
     for found in differences:
         yield csv_line(flat_row(found))
 
@@ -141,4 +128,4 @@ def _csv_value(value: Any) -> str:
     return repr(shown) if isinstance(shown, float) else str(shown)
 
 
-_FORMS: dict[str, Callable[[Iterable[Difference], Binding], Iterator[str]]] = {"jsonl": _json_lines, "csv": _csv}
+_FORMS: dict[str, Callable[[Iterable[Difference], Comparison], Iterator[str]]] = {"jsonl": _json_lines, "csv": _csv}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 UNCUT = 100_000
 #: Characters shown on a screen of a row that one side lacks: that it is not there says more than what it holds.
 ALONE = 40
+
+#: Characters that end a line, or that a terminal obeys.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _STYLE = {"in_sync": "green", "repaired": "green", "drift": "red", "inconclusive": "yellow", "refused": "yellow"}
 
@@ -99,10 +103,8 @@ def draw_report(report: Report) -> None:
         out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
 
 
-def draw_diff(
-    comparison: Comparison, report: Report, *, rows: bool = True, last: str = "", file: TextIO | None = None
-) -> None:
-    """A comparison of two named sides; `rows`: with the rows that differ."""
+def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: TextIO | None = None) -> None:
+    """A comparison of two named sides; `last`: where the rows are, if not here."""
     out = console(file)
     style = _STYLE[str(report.verdict)]
     source, target = comparison.source.label, comparison.target.label
@@ -110,15 +112,15 @@ def draw_diff(
     verdict = str(report.verdict).replace("_", " ")
     out.print(f"  [{style}]{verdict}[/{style}]  {headline(report)}".rstrip())
     facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
-    key = ", ".join([*comparison.projection.key, *filter(None, [comparison.key_from])])
+    key = ", ".join(comparison.projection.key) + (f" ({comparison.key_from})" if comparison.key_from else "")
     out.print(f"  {' · '.join(facts)}", style="dim")
     out.print(f"  by {key} · {report.strategy}", markup=False, style="dim")
     _draw_odd_keys(out, report)
     _draw_columns(out, report)
-    if rows:
-        _draw_rows(out, report)
     if last:
         out.print(f"  {last}", markup=False)
+    else:
+        _draw_rows(out, report)
 
 
 def _draw_odd_keys(out: Console, report: Report) -> None:
@@ -171,8 +173,10 @@ def flat(row: dict[str, Any], *, short: bool = False) -> dict[str, Any]:
 
     `short`: of a row that has no counterpart, only the beginning.
     """
-    values = {name: named(_told(row, name)) for name in ("expected", "observed")}
-    if short and None in (row["expected"], row["observed"]):
+    expected, observed = (_told(row, side) for side in ("expected", "observed"))
+    alike = {name for name in expected or {} if str((expected or {})[name]) == str((observed or {}).get(name))}
+    values = {"expected": named(expected, alike), "observed": named(observed, alike)}
+    if short and None in (expected, observed):
         values = {name: _beginning(text) for name, text in values.items()}
     return {
         "kind": row["kind"],
@@ -193,10 +197,19 @@ def _beginning(text: str) -> str:
     return text if len(text) <= ALONE else text[: ALONE - 1].rstrip(", ") + "…"
 
 
-def named(values: dict[str, Any] | None) -> str:
+def named(values: dict[str, Any] | None, quoted: Collection[str] = ()) -> str:
+    """Values with their names. Text of the columns in `quoted` is in quotes: it would look like something else."""
     if values is None:
         return "no row"
-    return ", ".join(f"{name}={'NULL' if value is None else value}" for name, value in values.items())
+    return ", ".join(f"{name}={_value(value, quoted=name in quoted)}" for name, value in values.items())
+
+
+def _value(value: Any, *, quoted: bool) -> str:
+    """A value on one line; what could not be seen, or be taken for something else, is made visible."""
+    if not isinstance(value, str):
+        return "NULL" if value is None else str(value)
+    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+    return f"'{text}'" if quoted or text != text.strip() or text in ("", "NULL") else text
 
 
 def _cell(value: Any) -> str:
