@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.conformance.worlds import ALL, EACH_TARGET, TOGETHER, Pairing, World, places
+from tests.servers import Pair
 from trueup.store.ledger import Ledger
 
 
@@ -44,3 +46,11 @@ def _open(pairing: Pairing, request: pytest.FixtureRequest, folder: Path) -> Ite
     opened = World(pairing, source, target, folder)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def duckdb_pair(tmp_path: Path) -> Pair:
+    """Two empty DuckDB files."""
+    for name in ("source.duckdb", "target.duckdb"):
+        duckdb.connect(str(tmp_path / name)).close()
+    return Pair(source=f"duckdb:///{tmp_path / 'source.duckdb'}", target=f"duckdb:///{tmp_path / 'target.duckdb'}")
