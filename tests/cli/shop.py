@@ -130,12 +130,12 @@ class Shop:
         return ran
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[Running]:
+    def running(self, *arguments: str, **variables: str) -> Iterator[Running]:
         """A command that is still going on; it is ended with the block."""
         process = subprocess.Popen(
             [sys.executable, "-m", "trueup", *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment() | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",

@@ -1,0 +1,98 @@
+"""Sides as they are named on the command line: what they mean, and what is never shown of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.engine import URL
+
+from trueup.errors import UsageError
+from trueup.sides import parse_side, relative_to, without_password
+
+MEANT = {
+    "sqlite:///a.db#orders": ("sqlite:///a.db", "table", "orders"),
+    "sqlite:////data/a.db#orders": ("sqlite:////data/a.db", "table", "orders"),
+    "postgresql://u@h/d#sales.orders": ("postgresql://u@h/d", "table", "sales.orders"),
+    "postgresql://u@h/d#SELECT 1 AS id": ("postgresql://u@h/d", "query", "SELECT 1 AS id"),
+    "postgresql://u@h/d#\n  with x AS (SELECT 1) SELECT * FROM x": (
+        "postgresql://u@h/d",
+        "query",
+        "\n  with x AS (SELECT 1) SELECT * FROM x",
+    ),
+    "postgresql://u@h/d#(SELECT 1)": ("postgresql://u@h/d", "query", "(SELECT 1)"),
+    # The first # ends the URL; a query may hold more of them.
+    "postgresql://u@h/d#SELECT j #> '{a}' AS id FROM t": (
+        "postgresql://u@h/d",
+        "query",
+        "SELECT j #> '{a}' AS id FROM t",
+    ),
+    # A table may be called like the beginning of a query.
+    "sqlite:///a.db#selection": ("sqlite:///a.db", "table", "selection"),
+    "sqlite:///a.db#values": ("sqlite:///a.db", "table", "values"),
+}
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_what_a_side_means(text: str) -> None:
+    url, place, what = MEANT[text]
+    side = parse_side(text, "source", {})
+    assert (side.url, dict(side.place)) == (url, {place: what})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("sqlite:///a.db", "names no table"),
+        ("sqlite:///a.db#", "names no table"),
+        ("sqlite:///a.db#  ", "names no table"),
+        ("://#t", "not a database URL"),
+        ("postgresql://u:canary-77@h:port/d#t", "not a database URL"),
+        ("postgresql://u:canary-77#x@h/d#t", "%23"),
+        ("postgresql://u:${MISSING}@h/d#t", "'MISSING' is not set"),
+    ],
+)
+def test_what_cannot_be_meant_says_which_side_and_how_to_write_it(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as refused:
+        parse_side(text, "target", {})
+    assert str(refused.value).startswith("target: ")
+    assert "canary" not in str(refused.value)
+
+
+def test_variables_are_replaced_in_the_url_only() -> None:
+    environ = {"PASSWORD": "canary-77"}
+    side = parse_side("postgresql://u:${PASSWORD}@h/d#SELECT '${PASSWORD}' AS id", "source", environ)
+    assert side.url == "postgresql://u:canary-77@h/d"
+    assert side.written == "postgresql://u:${PASSWORD}@h/d"
+    assert side.place == {"query": "SELECT '${PASSWORD}' AS id"}
+
+
+def test_a_long_query_is_cut_where_it_is_shown_and_not_where_it_is_sent() -> None:
+    query = f"SELECT {', '.join(f'c{n}' for n in range(50))}\nFROM t"
+    side = parse_side(f"sqlite:///a.db#{query}", "source")
+    assert side.place == {"query": query}
+    assert len(side.label) < 90
+    assert "\n" not in side.label
+    assert side.label.endswith("…")
+
+
+@given(
+    password=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).map(
+        lambda text: f"canary{text}canary"
+    )
+)
+def test_no_password_is_ever_shown(password: str) -> None:
+    url = URL.create("postgresql", "u", password, "h", 5432, "d", query={"sslpassword": password, "sslmode": "require"})
+    side = parse_side(f"{url.render_as_string(hide_password=False)}#t", "source", {})
+    assert side.url == url.render_as_string(hide_password=False)  # what is connected with still has it
+    for shown in (side.label, repr(side), without_password(side.url)):
+        assert "canary" not in shown
+        assert "sslmode=require" in shown
+
+
+def test_a_relative_path_is_seen_from_the_file_that_names_it() -> None:
+    assert relative_to(Path("conf"), "data/a.parquet") == "../data/a.parquet"
+    assert relative_to(Path("conf"), "/data/a.parquet") == "/data/a.parquet"
