@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trueup.comparison import Difference
     from trueup.core.binding import Binding
 
-#: Most digits of a DECIMAL, and of a BIGINT's range.
+#: Most digits of a DECIMAL, and the bits of a BIGINT beside its sign.
 DIGITS_MAX = 38
 BIGINT_BITS = 63
 #: Bytes of one difference at most.
@@ -132,7 +132,7 @@ class _Column:
         exponent = int(value.as_tuple().exponent)
         self.whole = max(self.whole, value.adjusted() + 1)
         self.fraction = max(self.fraction, -exponent)
-        small = exponent >= 0 and int(value).bit_length() <= BIGINT_BITS
+        small = exponent >= 0 and -(2**BIGINT_BITS) <= value < 2**BIGINT_BITS
         return "BIGINT" if small else "DECIMAL"
 
     @property
