@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta, timezone
 from typing import Any
 
 from hypothesis import strategies as st
 
 from trueup.core.projection import Limits, Projection, Side
+from trueup.core.values import Interval, Json
 
 #: Zones with a fixed offset: what a database driver hands out.
 zones = st.timedeltas(min_value=timedelta(hours=-15), max_value=timedelta(hours=15)).map(
@@ -23,8 +25,22 @@ texts = st.one_of(st.text(max_size=8), st.sampled_from(["", "5", "NULL", "nan", 
 naive_datetimes = st.datetimes().map(lambda moment: moment.replace(fold=0))
 aware_datetimes = st.datetimes(timezones=zones).map(lambda moment: moment.replace(fold=0))
 times = st.one_of(st.times(), st.times(timezones=zones)).map(lambda time: time.replace(fold=0))
+#: JSON documents as Python writes them, floats as they are spelt.
+documents = st.recursive(
+    st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+jsons = documents.map(lambda document: Json(json.dumps(document)))
+intervals = st.builds(Interval, st.integers(-9999, 9999), st.integers(-99999, 99999), st.integers(-(10**12), 10**12))
+arrays = st.recursive(
+    st.lists(st.none() | integers, max_size=4).map(tuple), lambda inner: st.lists(inner, max_size=3).map(tuple)
+)
 #: Every type that a value of Trueup may have.
 values = st.one_of(
+    jsons,
+    intervals,
+    arrays,
     st.none(),
     st.booleans(),
     integers,

@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from trueup.core import query
+from trueup.core.kinds import KEY_KINDS, TIMES, Kind, canonical, elements_meet, meeting
 from trueup.core.projection import Projection, Side, absent_value
-from trueup.core.row import KEY_KINDS, TIMES, Key, Kind, Values, canonical, meeting
+from trueup.core.row import Key, Values
+from trueup.core.rules import Nulls, Rule, Tolerance
 from trueup.errors import ConfigError
 
 
@@ -30,6 +32,8 @@ class Column:
     generated: bool = False
     #: A value it holds, where the database has no type for what the column spells; shows the spelling.
     sample: str = ""
+    #: Kind of an array's elements.
+    element: Kind | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +87,8 @@ class Binding:
     target: BoundSide
     #: What a key without a source row means, canonical; None: the row should not exist.
     absent: Values | None
+    #: What counts as a difference, for each compared column; empty where nothing but equality does.
+    rules: tuple[Rule, ...] = ()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -135,6 +141,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         source=bound_source,
         target=bound_target,
         absent=_absent(projection, columns, value_kinds, place),
+        rules=_rules(projection, columns, value_kinds, place),
     )
 
 
@@ -171,7 +178,7 @@ def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, 
 def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:
     side: Side = getattr(projection, name)
     place = f"projections.{projection.name}"
-    what = f"table {side.table!r}" if side.table else "query"
+    what = f"{side.origin} {side.table or side.file or ''!r}" if side.query is None else "query"
     for logical in side.columns:
         if logical not in (*projection.key, *columns):
             raise ConfigError(
@@ -199,14 +206,11 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
 
 
 def _kind(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
-    same_opaque = source.kind is target.kind is Kind.OPAQUE and source.type_name == target.type_name
-    kind = Kind.OPAQUE if same_opaque and one_database else meeting(source.kind, target.kind)
-    if one_database and {source.kind, target.kind} > {Kind.TEXT} and kind in (Kind.UUID, *TIMES):
-        kind = None  # the database would compare spellings, and two spellings may mean the same
+    kind = _meeting(source, target, one_database, key=key)
     pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
     if kind is None:
         raise ConfigError(
-            f"{place}: column {name!r} cannot be compared exactly: {pair}. "
+            f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not({source.kind, target.kind})}"
             f"Cast it in the source query to the target's type or to text, or leave it out of `columns`"
         )
     if key and kind not in KEY_KINDS:
@@ -215,6 +219,57 @@ def _kind(place: str, name: str, source: Column, target: Column, one_database: b
             f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
         )
     return kind
+
+
+def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -> Kind | None:
+    """The kind in which two columns are compared here; None if they are not."""
+    kinds = {source.kind, target.kind}
+    if kinds == {Kind.OPAQUE}:
+        return Kind.OPAQUE if one_database and source.type_name == target.type_name else None
+    if kinds == {Kind.ARRAY}:
+        return Kind.ARRAY if elements_meet(source.element, target.element) else None
+    kind = meeting(source.kind, target.kind)
+    if key and kinds == {Kind.UUID, Kind.BYTES}:
+        return None  # a look-up would need the bytes
+    if one_database and kinds > {Kind.TEXT} and kind in (Kind.UUID, *TIMES):
+        return None  # the database would compare spellings, and two spellings may mean the same
+    return kind
+
+
+def _why_not(kinds: set[Kind]) -> str:
+    """What a pair lacks, where that is not plain from its names."""
+    if kinds in ({Kind.TIMESTAMP, Kind.INSTANT}, {Kind.DATE, Kind.INSTANT}):
+        return "One has a time zone, the other does not say in which it is. "
+    if Kind.BOOLEAN in kinds and Kind.TEXT in kinds:
+        return "Which words mean true is not known. "
+    if Kind.TEXT in kinds and kinds & {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT}:
+        return "'5', '05' and '5.0' are three texts and one number. "
+    return ""
+
+
+def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> tuple[Rule, ...]:
+    """What a team allows beyond equality; empty where that is nothing."""
+    for key, declared in (("tolerance", projection.tolerance), ("nulls", projection.nulls)):
+        for name in declared:
+            if name not in columns:
+                raise ConfigError(f"{place}.{key}: {name!r} is not a compared column; {near(name, columns)}")
+    rules = tuple(_rule(projection, name, kind, place) for name, kind in zip(columns, kinds, strict=True))
+    return () if all(rule.exact for rule in rules) else rules
+
+
+def _rule(projection: Projection, name: str, kind: Kind, place: str) -> Rule:
+    text = projection.tolerance.get(name)
+    tolerance = None if text is None else Tolerance.parse(text)
+    unfit = tolerance.unfit(kind) if tolerance else ""
+    if unfit:
+        raise ConfigError(f"{place}.tolerance: column {name!r} cannot have {text!r}: {unfit}")
+    rule = Rule(kind=kind, nulls=projection.nulls.get(name, Nulls.EXACT), tolerance=tolerance)
+    if rule.nulls is Nulls.ZERO and rule.zero is None:
+        raise ConfigError(
+            f'{place}.nulls: column {name!r} cannot have "zero": kind {kind} has neither a zero nor an empty value; '
+            f'use "exact" or "unknown", or coalesce() in the query'
+        )
+    return rule
 
 
 def _hidden(projection: Projection, known: Collection[str], place: str) -> None:

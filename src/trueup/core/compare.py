@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from trueup.core.row import Batch, Key, Kind, Values
+from trueup.core.row import Batch, Key, Kind, Values, same_as_they_are
+from trueup.core.rules import Rules, agree, differing
 
 #: What is shown in place of a sensitive value.
 MASKED = "•••"
+#: Rows of one repeated key among which partners are sought under a tolerance; more have to be equal.
+MATCHED_MAX = 100
 
 
 class DriftKind(StrEnum):
@@ -75,6 +78,8 @@ class Counts:
     #: Rows with a NULL in the key, by side.
     null_keys_source: int = 0
     null_keys_target: int = 0
+    #: Rows by column in which one side has a NULL that is declared to be unknown, so that they were not compared there.
+    not_compared: dict[str, int] = field(default_factory=dict)
 
     @property
     def differing(self) -> int:
@@ -82,14 +87,15 @@ class Counts:
 
     def __iadd__(self, other: Counts) -> Counts:
         for name in self.__slots__:
-            if name == "different_by_column":
-                for column, count in other.different_by_column.items():
-                    self.different_by_column[column] = self.different_by_column.get(column, 0) + count
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for column, count in theirs.items():
+                    mine[column] = mine.get(column, 0) + count
             else:
-                setattr(self, name, getattr(self, name) + getattr(other, name))
+                setattr(self, name, mine + theirs)
         return self
 
-    def tally(self, suspects: list[Suspect], columns: tuple[str, ...]) -> None:
+    def tally(self, suspects: list[Suspect], columns: tuple[str, ...], rules: Rules = ()) -> None:
         """Count `suspects` by kind and column."""
         for suspect in suspects:
             match suspect.kind:
@@ -99,33 +105,44 @@ class Counts:
                     self.extra += 1
                 case DriftKind.DIFFERENT:
                     self.different += 1
-                    for column, a, b in zip(columns, suspect.expected or (), suspect.observed or (), strict=False):
-                        if a != b:
+                    differ = differing(rules, suspect.expected or (), suspect.observed or ())
+                    for column, differs in zip(columns, differ, strict=False):
+                        if differs:
                             self.different_by_column[column] = self.different_by_column.get(column, 0) + 1
 
 
-def classify(expected: Values | None, observed: Values | None, absent: Values | None) -> DriftKind | None:
+def classify(
+    expected: Values | None, observed: Values | None, absent: Values | None, rules: Rules = ()
+) -> DriftKind | None:
     """The kind of difference between one source row and one target row; None if they agree.
 
     `absent` is what a key without a source row means; None means that the row should not exist.
     """
     if expected is None:
-        return None if observed is None or observed == absent else DriftKind.EXTRA
+        right = observed is None or (absent is not None and agree(rules, absent, observed))
+        return None if right else DriftKind.EXTRA
     if observed is None:
         return DriftKind.MISSING
-    return None if expected == observed else DriftKind.DIFFERENT
+    return None if agree(rules, expected, observed) else DriftKind.DIFFERENT
 
 
 def compare(
-    source: Batch, target: Batch, *, columns: tuple[str, ...], absent: Values | None, kinds: Sequence[Kind] = ()
+    source: Batch,
+    target: Batch,
+    *,
+    columns: tuple[str, ...],
+    absent: Values | None,
+    kinds: Sequence[Kind] = (),
+    rules: Rules = (),
 ) -> tuple[Counts, list[Suspect]]:
     """Compare two batches that cover the same keys.
 
     `kinds` of the compared columns are given where values may be spelled differently on the two sides; they are brought
-    into one spelling only where the columns are not equal as they are.
+    into one spelling only where the columns are not equal as they are. `rules` are given where equality is not all
+    that counts; they are asked only about rows that are not equal.
     """
     counts = Counts(source_rows=len(source), target_rows=len(target))
-    if source.keys == target.keys and source.values == target.values and not _repeats(source):
+    if _equal(source, target, kinds) and not _repeats(source):
         _count_nulls(counts, source, target)
         return counts, []
     _count_nulls(counts, source, target)
@@ -136,7 +153,7 @@ def compare(
     target_rows = list(zip(*target.keys, *target.values, strict=True))
     tokens = target.tokens or [""] * len(target_rows)
     repeated = {key for batch in (source, target) for key in _repeats(batch)}
-    suspects = _repeated_keys(repeated, source_rows, target_rows, width, counts)
+    suspects = _repeated_keys(repeated, source_rows, target_rows, width, counts, rules)
     common = set(source_rows) & set(target_rows)
     expected = {row[:width]: row[width:] for row in source_rows if row not in common and row[:width] not in repeated}
     observed = {
@@ -146,12 +163,29 @@ def compare(
     }
     for key in dict.fromkeys([*expected, *observed]):
         values, token = observed.get(key, (None, ""))
-        kind = classify(expected.get(key), values, absent)
+        kind = classify(expected.get(key), values, absent, rules)
+        if rules and key in expected and values is not None:
+            _count_unknown(counts, columns, rules, expected[key], values)
         if kind:
             wanted = expected.get(key, absent)
             suspects.append(Suspect(kind=kind, key=key, expected=wanted, observed=values, token=token))
-    counts.tally(suspects, columns)
+    counts.tally(suspects, columns, rules)
     return counts, suspects
+
+
+def _equal(source: Batch, target: Batch, kinds: Sequence[Kind]) -> bool:
+    """Are all keys and all columns equal as they were read?"""
+    if source.keys != target.keys or len(source.values) != len(target.values):
+        return False
+    if not kinds:
+        return source.values == target.values
+    return all(map(same_as_they_are, kinds, source.values, target.values))
+
+
+def _count_unknown(counts: Counts, columns: tuple[str, ...], rules: Rules, expected: Values, observed: Values) -> None:
+    for column, rule, a, b in zip(columns, rules, expected, observed, strict=True):
+        if rule.not_compared(a, b):
+            counts.not_compared[column] = counts.not_compared.get(column, 0) + 1
 
 
 def _count_nulls(counts: Counts, source: Batch, target: Batch) -> None:
@@ -176,7 +210,7 @@ def _repeats(batch: Batch) -> list[Key]:
 
 
 def _repeated_keys(
-    repeated: set[Key], source: list[Values], target: list[Values], width: int, counts: Counts
+    repeated: set[Key], source: list[Values], target: list[Values], width: int, counts: Counts, rules: Rules
 ) -> list[Suspect]:
     """Keys that occur more than once on a side, compared as multisets of rows."""
     suspects: list[Suspect] = []
@@ -190,7 +224,7 @@ def _repeated_keys(
     for key, (wanted, held) in groups.items():
         counts.duplicate_keys_source += len(wanted) > 1
         counts.duplicate_keys_target += len(held) > 1
-        if Counter(wanted) == Counter(held):
+        if Counter(wanted) == Counter(held) or (rules and _matched(wanted, held, rules)):
             continue
         kind = DriftKind.EXTRA if not wanted else DriftKind.MISSING if not held else DriftKind.DIFFERENT
         suspects.append(
@@ -203,6 +237,24 @@ def _repeated_keys(
             )
         )
     return suspects
+
+
+def _matched(wanted: list[Values], held: list[Values], rules: Rules) -> bool:
+    """Can each expected row be paired with an observed row of its own that is as good? (Augmenting paths.)"""
+    if len(wanted) != len(held) or len(wanted) > MATCHED_MAX:
+        return False
+    partner: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for at in range(len(held)):
+            if at not in tried and agree(rules, wanted[row], held[at]):
+                tried.add(at)
+                if at not in partner or place(partner[at], tried):
+                    partner[at] = row
+                    return True
+        return False
+
+    return all(place(row, set()) for row in range(len(wanted)))
 
 
 def _first(rows: list[Values]) -> Values | None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from trueup.core.compare import DriftKind, Suspect, classify
 from trueup.core.projection import Limits, Projection
 from trueup.core.row import Values
+from trueup.core.rules import Rules, kept
 
 #: Share of rows that differ from which on the declaration, not the data, is the likelier culprit.
 MOST_ROWS = 0.5
@@ -59,13 +60,18 @@ def action_for(kind: DriftKind, projection: Projection) -> Action:
 
 
 def decide_now(
-    expected: Values | None, observed: Values | None, absent: Values | None, projection: Projection
+    expected: Values | None,
+    observed: Values | None,
+    absent: Values | None,
+    projection: Projection,
+    rules: Rules = (),
 ) -> tuple[Action | None, Values | None]:
     """What to write for a row read under the repair's own protection: the action (None: it is right) and the values."""
-    kind = classify(expected, observed, absent)
+    kind = classify(expected, observed, absent, rules)
     if kind is None:
         return None, None
-    return action_for(kind, projection), absent if expected is None else expected
+    wanted = absent if expected is None else expected
+    return action_for(kind, projection), None if wanted is None else kept(rules, wanted, observed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

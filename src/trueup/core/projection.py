@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from trueup.core.rules import Nulls, Tolerance
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -48,8 +50,18 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def spell_tolerance(value: object) -> str:
+    """A tolerance as it is written down, checked; TOML's numbers are meant as the decimals they are written as."""
+    text = repr(value) if isinstance(value, float) else str(value).strip()
+    if not isinstance(value, bool):
+        Tolerance.parse(text)
+        return text
+    raise ValueError(f"{value!r} is not a tolerance; write a number '0.01', a share '1%' or a duration '1s'")
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Share = Annotated[float, BeforeValidator(parse_share)]
+Allowance = Annotated[str, BeforeValidator(spell_tolerance)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
@@ -73,23 +85,58 @@ class Database(Declared):
     markers: bool = True
 
 
-class Side(Declared):
-    """Where one side of a projection is read: a table or a query, in one database."""
+#: Name under which the files of projections are a database.
+FILES = "<files>"
 
-    #: Name of a declared database.
-    database: str
+
+class Side(Declared):
+    """Where one side of a projection is read: a table or a query in one database, or files."""
+
+    #: Name of a declared database; not given with `file`.
+    database: str = ""
     #: Table, with its schema where it is not the default one.
     table: str | None = None
     #: One SELECT in the database's own dialect.
     query: str | None = None
+    #: A file, or a pattern that files match (`orders/*.parquet`): Parquet, CSV or JSON.
+    file: str | None = None
+    #: Format of `file`, where its name does not end in one.
+    format: Literal["parquet", "csv", "json"] | None = None
+    #: Types of columns of a CSV or JSON file. Default: the type of the column that it is compared with.
+    types: dict[str, str] = {}
+    #: What is between two columns of a CSV file. Default: a comma, in `.tsv` a tab.
+    delimiter: str = Field(default="", max_length=4)
+    #: How a CSV file writes NULL, not quoted. Default: as nothing.
+    null: str = ""
     #: Name used in the projection -> name in this database, where they differ.
     columns: dict[str, str] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_files(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("file") is not None and "database" not in given:
+            return {**given, "database": FILES}
+        return given
+
     @model_validator(mode="after")
     def _one_of(self) -> Side:
-        if (self.table is None) == (self.query is None):
-            raise ValueError("give either `table` or `query`, not both and not neither")
+        if sum(given is not None for given in (self.table, self.query, self.file)) != 1:
+            raise ValueError("give either `table`, `query` or `file`, one of them")
+        if self.file is not None:
+            if self.database != FILES:
+                raise ValueError("a `file` is in no database: leave `database` out")
+            return self
+        if not self.database:
+            raise ValueError("`database` is missing: the name of a declared database")
+        for name in ("format", "types", "delimiter", "null"):
+            if getattr(self, name):
+                raise ValueError(f"`{name}` is about a `file`")
         return self
+
+    @property
+    def origin(self) -> Literal["table", "query", "file"]:
+        """Which of the three it is."""
+        return "file" if self.file is not None else "table" if self.query is None else "query"
 
     def physical(self, name: str) -> str:
         """What this database calls the projection's column `name`."""
@@ -156,8 +203,14 @@ class Projection(Declared):
     #: snapshot covers both sides and the writers commit both together, else 10.
     settle: Duration | None = None
     limits: Limits = Limits()
+    #: Compare every value, and trust no digest. Slower where source and target are in two databases.
+    exact: bool = False
     #: Columns whose values are never shown.
     sensitive: Names = ()
+    #: How far a column's value may be from the expected one: a number, a share ("1%") or a duration ("1s").
+    tolerance: dict[str, Allowance] = {}
+    #: What a NULL in a column means; default: `exact`.
+    nulls: dict[str, Nulls] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Projection:

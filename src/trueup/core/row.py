@@ -1,9 +1,7 @@
 """Keys, values and column batches: what a row is, in one spelling for all databases.
 
-A value is one of None, bool, int, float, Decimal, str, bytes, UUID, date, time, datetime. Two values are *the same*
-when Python says so after `canonical` put both into the spelling of the kind the two columns meet in. Equality and
-hashing of int, float and Decimal agree in Python (5 == 5.0 == Decimal("5.00")), so numbers compare by meaning and
-nothing is rounded.
+A value is one of None, bool, int, float, Decimal, str, bytes, UUID, date, time, datetime, Interval, Json, or a tuple of
+such. What makes two values the same is said in `core.kinds`.
 """
 
 from __future__ import annotations
@@ -13,13 +11,35 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
-from enum import StrEnum
-from typing import Any
+from datetime import date, datetime, time
+from decimal import Decimal
 from uuid import UUID
 
-Value = Any
+from trueup.core.kinds import KEY_KINDS, TIMES, Kind, Value, canonical, meeting, same_as_they_are
+from trueup.core.values import Interval, Json, plain
+
+__all__ = [
+    "JSON_SAFE_INTEGER",
+    "KEY_KINDS",
+    "TIMES",
+    "Batch",
+    "Key",
+    "Kind",
+    "Value",
+    "Values",
+    "batch_of",
+    "canonical",
+    "decode",
+    "decode_row",
+    "encode",
+    "encode_row",
+    "fit",
+    "meeting",
+    "parse_value",
+    "present",
+    "same_as_they_are",
+]
+
 #: Key parts in declared order.
 Key = tuple[Value, ...]
 #: Compared values in declared order.
@@ -27,150 +47,6 @@ Values = tuple[Value, ...]
 
 #: Integers beyond this do not survive a JSON reader that uses doubles.
 JSON_SAFE_INTEGER = 2**53
-
-
-class Kind(StrEnum):
-    """What a column holds, as far as comparing is concerned."""
-
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    BYTES = "bytes"
-    UUID = "uuid"
-    DATE = "date"
-    TIME = "time"
-    TIMESTAMP = "timestamp"
-    #: An instant: has a zone.
-    INSTANT = "timestamptz"
-    #: The database does not say (an SQLite expression): the other side's kind decides.
-    ANY = "any"
-    #: A type with its own equality in its own database, and no rule outside it.
-    OPAQUE = "opaque"
-    #: A type whose values cannot be compared at all: its database knows no equality for it.
-    INCOMPARABLE = "incomparable"
-
-
-#: Kinds whose order is the same on both sides of every pairing, so that ranges of them can be compared.
-KEY_KINDS = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT, Kind.ANY})
-
-#: Kinds of moments.
-TIMES = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.INSTANT})
-
-_NUMBERS = {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN}
-_TEXT_MAY_SPELL = {Kind.UUID, *TIMES}
-
-
-def meeting(one: Kind, other: Kind) -> Kind | None:
-    """The kind in which two columns are compared; None if there is no exact rule for the pair."""
-    if Kind.INCOMPARABLE in (one, other):
-        return None
-    if one == other:
-        return None if one is Kind.OPAQUE else one
-    pair = {one, other}
-    if Kind.OPAQUE in pair:
-        return None
-    if Kind.ANY in pair:
-        return (pair - {Kind.ANY}).pop()
-    if pair <= _NUMBERS:
-        return Kind.DECIMAL if pair & {Kind.DECIMAL, Kind.FLOAT} else Kind.INTEGER
-    if pair == {Kind.DATE, Kind.TIMESTAMP}:
-        return Kind.TIMESTAMP
-    if Kind.TEXT in pair:
-        typed = (pair - {Kind.TEXT}).pop()
-        return typed if typed in _TEXT_MAY_SPELL else None
-    return None
-
-
-#: What a database takes for a number; Python also reads `1_000`, ` 5` and other scripts' digits.
-_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE)
-
-
-def _decimal(value: Value) -> Value:
-    if isinstance(value, float):
-        return Decimal(repr(value)) if math.isfinite(value) else repr(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        try:
-            value = Decimal(value)
-        except InvalidOperation:
-            return value
-    if isinstance(value, Decimal) and not value.is_finite():
-        return "nan" if value.is_nan() else str(float(value))
-    return value
-
-
-def _float(value: Value) -> Value:
-    """NaN equals NaN here: a value that both sides hold is not a difference."""
-    return "nan" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _bytes(value: Value) -> Value:
-    return bytes(value) if isinstance(value, memoryview | bytearray) else value
-
-
-def _uuid(value: Value) -> Value:
-    try:
-        if isinstance(value, str):
-            return UUID(value)
-        if isinstance(value, bytes) and len(value) == 16:
-            return UUID(bytes=value)
-    except ValueError:
-        pass
-    return value
-
-
-def _parsed(parse: Callable[[str], Value]) -> Callable[[Value], Value]:
-    def read(value: Value) -> Value:
-        if isinstance(value, str):
-            try:
-                return parse(value)
-            except ValueError:
-                return value
-        return value
-
-    return read
-
-
-_date = _parsed(date.fromisoformat)
-_time = _parsed(time.fromisoformat)
-_moment = _parsed(datetime.fromisoformat)
-
-
-def _timestamp(value: Value) -> Value:
-    value = _moment(value)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the kind has no zone
-    return value
-
-
-def _instant(value: Value) -> Value:
-    """An instant in UTC. Text without a zone is read as UTC: SQLite, the only one to store text, has no zones."""
-    value = _moment(value)
-    if isinstance(value, datetime):
-        try:
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        except OverflowError:  # within hours of the first or last year: it stays in its zone, and compares exactly
-            return value
-    return value
-
-
-_CANONICAL: dict[Kind, Callable[[Value], Value]] = {
-    Kind.DECIMAL: _decimal,
-    Kind.FLOAT: _float,
-    Kind.BYTES: _bytes,
-    Kind.UUID: _uuid,
-    Kind.DATE: _date,
-    Kind.TIME: _time,
-    Kind.TIMESTAMP: _timestamp,
-    Kind.INSTANT: _instant,
-}
-
-
-def canonical(kind: Kind, column: Sequence[Value]) -> list[Value]:
-    """A column in the one spelling of `kind`; what cannot be read as that kind stays as it is, and so differs."""
-    spell = _CANONICAL.get(kind)
-    return list(column) if spell is None else [spell(value) for value in column]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,10 +120,16 @@ def encode(value: Value) -> Value:
             return {"time": value.isoformat()}
         case bytes():
             return {"bytes": base64.b64encode(value).decode()}
+        case Json():
+            return {"json": value.text}
+        case Interval():
+            return {"interval": str(value)}
+        case tuple():
+            return {"array": [encode(element) for element in value]}
     raise TypeError(f"no JSON form for a value of type {type(value).__name__}")
 
 
-_DECODE: dict[str, Callable[[str], Value]] = {
+_DECODE: dict[str, Callable[[Value], Value]] = {
     "float": float,
     "decimal": Decimal,
     "uuid": UUID,
@@ -255,14 +137,17 @@ _DECODE: dict[str, Callable[[str], Value]] = {
     "date": date.fromisoformat,
     "time": time.fromisoformat,
     "bytes": base64.b64decode,
+    "json": Json,
+    "interval": Interval.parse,
+    "array": lambda elements: tuple(map(decode, elements)),
 }
 
 
 def decode(value: Value) -> Value:
     """The inverse of `encode`."""
     if isinstance(value, dict):
-        ((kind, text),) = value.items()
-        return _DECODE[kind](text)
+        ((kind, content),) = value.items()
+        return _DECODE[kind](content)
     return value
 
 
@@ -289,6 +174,8 @@ def present(value: Value) -> Value:
             return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
         case bytes():
             return "\\x" + value.hex()
+        case tuple():
+            return [present(element) for element in value]
     return str(value)
 
 
@@ -311,7 +198,7 @@ def fit(kind: Kind, value: Value) -> Value:
     The inverse of `canonical` for the side that is written: a repair never lets a database round or cut in silence.
     """
     if value is None or kind in (Kind.ANY, Kind.OPAQUE):
-        return value
+        return plain(value)
     try:
         return _fitted(kind, value)
     except ArithmeticError:
@@ -324,11 +211,17 @@ def _fitted(kind: Kind, value: Value) -> Value:
             fitted: Value = int(value)
         case Kind.BOOLEAN if not isinstance(value, bool):
             fitted = bool(value)
-        case Kind.FLOAT if isinstance(value, Decimal | int):
+        case Kind.FLOAT if isinstance(value, Decimal):
             fitted = float(value)
             return fitted if Decimal(repr(fitted)) == value else _lossy(kind, value)
+        case Kind.FLOAT if isinstance(value, int):
+            fitted = float(value)
+        case Kind.TEXT | Kind.JSON | Kind.INTERVAL if isinstance(value, Json | Interval):
+            return plain(value)
         case Kind.TEXT if not isinstance(value, str):
             return str(present(value))
+        case Kind.BYTES if isinstance(value, UUID):
+            return value.bytes
         case Kind.DATE if isinstance(value, datetime):
             fitted = value.date()
             return fitted if value == datetime(value.year, value.month, value.day) else _lossy(kind, value)  # noqa: DTZ001
