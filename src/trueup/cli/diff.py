@@ -70,7 +70,7 @@ def run(asked: Asked) -> int:
             )
         )
         after.enter_context(interruptible(comparison.engine))
-        saving = save.prepare(asked.save, comparison, asked.config) if asked.save else None
+        saving = save.prepare(asked.save, comparison, asked.config) if asked.save is not None else None
         if form in ("table", "json"):
             report = comparison.compare(rows=rows)
             bars.close()  # before anything is drawn

@@ -101,7 +101,7 @@ class _Databases:
         url, replaced = _without_secrets(side, variable)
         hint = f"    # the password is not kept here: export {variable}=..." if replaced else ""
         if replaced:
-            self.variables[variable] = f"the password of {without_password(side.url)}"
+            self.variables[variable] = f"the password of {without_password(side.url)}, as it was typed"
         self.lines += [f"[databases.{name}]", f"url = {_text(seen_from(self.path, url))}{hint}", ""]
         return name
 
