@@ -81,7 +81,7 @@ def test_a_read_without_an_end_is_no_answer(world: World, by_key: bool) -> None:
     world.source.table("src", "id {integer} NOT NULL, v {integer}", ROWS + twice)
     world.target.table("dst", "id {integer} NOT NULL, v {integer}", ROWS + twice)
     for kind, side in BROKEN:
-        app = world.app()
+        app = world.app(exact=True)
         wrap(app, side, kind)
         with pytest.raises(DesignProblem) as caught:
             app.check("p", keys=[{"id": 49}, {"id": 3}] if by_key else None)
@@ -98,7 +98,7 @@ def test_a_run_on_a_broken_read_writes_nothing(world: World) -> None:
     world.tables(COLUMNS, ROWS, [*ROWS[:20], (77, 7)])
     before = world.target.rows("dst")
     for kind, side in BROKEN:
-        app = world.app(on_extra="delete")
+        app = world.app(exact=True, on_extra="delete")
         wrap(app, side, kind)
         with pytest.raises(DesignProblem):
             app.run("p")
@@ -107,7 +107,7 @@ def test_a_run_on_a_broken_read_writes_nothing(world: World) -> None:
 
 def test_the_wrapper_alone_changes_nothing(world: World) -> None:
     world.tables(COLUMNS, ROWS, [*ROWS[:20], (77, 7)])
-    app = world.app(on_extra="delete")
+    app = world.app(exact=True, on_extra="delete")
     for side in ("source", "target"):
         wrap(app, side, Whole)
     assert app.run("p").verdict is Verdict.REPAIRED
@@ -119,7 +119,7 @@ def test_the_source_breaks_only_when_it_is_read_for_the_repair(world: World) -> 
     if world.together:
         pytest.skip("the source is read by a statement of the repair's own transaction")
     world.tables(COLUMNS, ROWS, [(n, v + 1) for n, v in ROWS])
-    app = world.app(on_extra="delete")
+    app = world.app(exact=True, on_extra="delete")
     looks = iter([Whole, Whole])  # narrow, confirm
     wrap(app, "source", one_by_one(looks, Nothing))
     with pytest.raises(BrokenRead):
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_and_ends_well(world: World) -> None:
     if world.together:
         pytest.skip("nothing is streamed")
     world.tables(COLUMNS, ROWS, ROWS[:20])
-    app = world.app()
+    app = world.app(exact=True)
     broken = iter([Half])
     wrap(app, "source", one_by_one(broken, Whole))
     with pytest.raises(BrokenRead):
@@ -148,7 +148,7 @@ def test_an_error_while_looking_again_is_no_resolution(world: World, error: type
     if world.together:
         pytest.skip("one look is proof")
     world.tables(COLUMNS, ROWS, ROWS[:20])
-    app = world.app()
+    app = world.app(exact=True)
 
     class Fails(Half):
         def __iter__(self) -> Iterator[Batch]:
@@ -164,10 +164,10 @@ def test_an_error_while_looking_again_is_no_resolution(world: World, error: type
 def test_an_empty_source_is_not_believed(world: World) -> None:
     """Whole, proven, and empty: still far more often a broken load than the truth."""
     world.tables(COLUMNS, [], ROWS)
-    app = world.app(on_extra="delete", limits={"rows": 10**6, "deletes": 10**6, "share": "100%"})
+    app = world.app(exact=True, on_extra="delete", limits={"rows": 10**6, "deletes": 10**6, "share": "100%"})
     report = app.run("p")
     assert (report.verdict, report.exit_code) == (Verdict.REFUSED, 4)
     assert "source collapsed" in report.reason
     assert world.target.rows("dst") == set(ROWS)
-    believed = world.app(on_extra="delete").run("p")
+    believed = world.app(exact=True, on_extra="delete").run("p")
     assert (believed.verdict, believed.repaired) == (Verdict.REPAIRED, 50)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.test_keys import TEXTS
 from tests.conformance.worlds import Place, World
-from trueup import Verdict, narrow
+from trueup import Verdict, side_by_side
 from trueup.adapters import _sql
 
 
@@ -16,6 +16,8 @@ def has_icu(place: Place) -> bool:
 
 def loose(place: Place) -> str:
     """A column type under which `a` equals `A`; the unique index over it, if the caller makes one, need not agree."""
+    if place.engine == "mysql":
+        return "varchar(190) COLLATE utf8mb4_general_ci"  # takes `a ` and `á` for `a`, too
     if place.engine == "sqlite":
         return "TEXT COLLATE NOCASE"
     if not has_icu(place):
@@ -28,6 +30,8 @@ def loose(place: Place) -> str:
 
 def by_language(place: Place) -> str:
     """A column type that orders text as a dictionary does."""
+    if place.engine == "mysql":
+        return "varchar(190) COLLATE utf8mb4_unicode_ci"
     if place.engine == "sqlite":
         return "TEXT COLLATE NOCASE"
     return 'text COLLATE "en-x-icu"' if has_icu(place) else "text"
@@ -35,7 +39,7 @@ def by_language(place: Place) -> str:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_sql, narrow):
+    for module in (_sql, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 2)
 
 
@@ -68,6 +72,8 @@ def binary_unique(place: Place) -> None:
 
 def test_a_look_at_one_key_does_not_see_its_other_spelling(world: World) -> None:
     """`a` and `A` are two rows; asked for `a`, the other must neither be reported nor deleted."""
+    if world.target.engine == "mysql":
+        pytest.skip("no unique index but in the column's own collation")
     world.source.table("src", "id {text} NOT NULL, v {integer}", [("a", 1), ("b", 2)])
     world.target.table("dst", f"id {loose(world.target)} NOT NULL, v {{integer}}", [("a", 9), ("A", 5), ("b", 2)])
     binary_unique(world.target)

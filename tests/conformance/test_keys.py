@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.conformance.worlds import World
-from trueup import Verdict, narrow
+from trueup import Verdict, side_by_side
 from trueup.adapters import _sql
 
 TEXTS = [
@@ -19,7 +19,11 @@ TEXTS = [
     *("'", '"', "%", "\\", ":x", "$1", "?", "_", "-", ".", "0", "00", "10", "9", "-1", "1e3", "null", "NULL", "NA"),
     *("👍", "👍🏽", "日本", "\u00a0", "\u200b", "\n", "\t", "ﬁ", "fi", "İ", "i", "\u0131", "I", "\uffff", "\U0010ffff"),
 ]
-UUIDS = [UUID(int=n * 0x0123456789ABCDEF0123456789ABCD) for n in range(1, 30)]
+#: Of versions 1, 4 and 7, with what they differ in at either end: some databases order them by parts.
+UUIDS = [
+    UUID(int=(n * 0x0123456789ABCDEF0123456789ABCD & ~(0xF << 76 | 0x3 << 62)) | (1, 4, 7)[n % 3] << 76 | 0x2 << 62)
+    for n in range(1, 30)
+]
 DAYS = [date(1, 1, 1), date(1582, 10, 15), *(date(2026, 1, 1) + timedelta(days=n) for n in range(20)), date.max]
 MOMENTS = [datetime(2026, 1, 1) + timedelta(hours=n * 7, microseconds=n % 3) for n in range(25)]
 
@@ -66,9 +70,9 @@ KINDS = [
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that every kind of key is compared across batches and pieces."""
-    for module in (_sql, narrow):
+    for module in (_sql, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 3)
-    monkeypatch.setattr(narrow, "PIECE_ROWS", 10)
+    monkeypatch.setattr(side_by_side, "PIECE_ROWS", 10)
 
 
 @pytest.mark.usefixtures("small_batches")

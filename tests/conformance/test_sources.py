@@ -131,6 +131,8 @@ def test_a_schema_qualified_table(together: World) -> None:
     if together.source.engine == "postgresql":
         together.source.sql('CREATE SCHEMA "Read Model"')
         schema = "Read Model"
+    elif together.source.engine == "mysql":
+        schema = together.source.sql("SELECT DATABASE()")[0][0]
     else:
         schema = "main"
     together.source.table("src", COUNTS, [(1, 1), (2, 2)])

@@ -19,7 +19,7 @@ def pg(together: World) -> World:
 @pytest.fixture
 def apart(world: World) -> World:
     """Source and target in two databases, at least one of them PostgreSQL."""
-    if world.together or world.pairing.source == world.pairing.target == "sqlite":
+    if world.together or "postgresql" not in (world.pairing.source, world.pairing.target):
         pytest.skip("needs two databases, one of them PostgreSQL")
     return world
 
@@ -104,7 +104,7 @@ def test_an_enum_across_databases_is_text(apart: World) -> None:
         if place.engine == "postgresql":
             place.sql("CREATE TYPE mood AS ENUM ('sad', 'ok')", f"CREATE TABLE {table} (id int PRIMARY KEY, v mood)")
         else:
-            place.sql(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, v TEXT)")
+            place.table(table, "id {integer} PRIMARY KEY, v {text}")
     apart.source.insert("src", [(1, "sad"), (2, "ok"), (3, None)])
     apart.target.insert("dst", [(1, "sad"), (2, "sad"), (3, None)])
     report = apart.app().run("p")
@@ -121,7 +121,8 @@ def test_an_enum_as_key_is_text_in_binary_order(world: World) -> None:
                 place.sql("CREATE TYPE mood AS ENUM ('z', 'b', 'a')")
             place.sql(f"CREATE TABLE {table} (id mood PRIMARY KEY, v bigint)")
         else:
-            place.sql(f"CREATE TABLE {table} (id TEXT PRIMARY KEY NOT NULL, v INTEGER)")
+            text = "ENUM('z', 'b', 'a')" if place.engine == "mysql" else place.types["text"]
+            place.table(table, f"id {text} PRIMARY KEY NOT NULL, v {{integer}}")
     world.source.insert("src", [("z", 1), ("b", 2), ("a", 3)])
     world.target.insert("dst", [("z", 1), ("b", 9)])
     report = world.app().run("p")
@@ -132,7 +133,8 @@ def test_an_enum_as_key_is_text_in_binary_order(world: World) -> None:
 @pytest.mark.parametrize("name", ["interval", "jsonb", "integer[]", "inet"])
 def test_a_type_without_a_rule_across_databases_is_refused_in_words(apart: World, name: str) -> None:
     for place, table in ((apart.source, "src"), (apart.target, "dst")):
-        place.sql(f"CREATE TABLE {table} (id {place.types['integer']} PRIMARY KEY, v {name})")
+        type_ = place.types["text"] if place.engine == "mysql" else name  # which knows none of these
+        place.sql(f"CREATE TABLE {table} (id {place.types['integer']} PRIMARY KEY, v {type_})")
     with pytest.raises(ConfigError) as caught:
         apart.app().check("p")
     words = str(caught.value)
@@ -154,6 +156,8 @@ def test_pairs_without_an_exact_rule_are_refused(world: World, pair: tuple[str, 
 def test_a_key_without_an_order_of_its_own_is_refused(world: World, kind: str) -> None:
     if kind == "time" and "sqlite" in (world.source.engine, world.target.engine):
         pytest.skip("SQLite does not say that it is a time")
+    if kind == "boolean" and "mysql" in (world.source.engine, world.target.engine):
+        pytest.skip("a boolean is an integer there")
     world.tables(f"id {{{kind}}} NOT NULL, v {{integer}}")
     with pytest.raises(ConfigError, match="cannot be a key"):
         world.app().check("p")
@@ -249,6 +253,8 @@ def test_a_key_column_of_two_spellings_is_refused(apart: World, held: list[str])
 
 
 def test_an_instant_in_another_zone_is_the_same_instant(apart: World) -> None:
+    if "mysql" in (apart.source.engine, apart.target.engine):
+        pytest.skip("no zones are written there")
     zones = [(1, "2026-03-01 12:00:00+00:00"), (2, "2026-03-01 13:00:00+01:00"), (3, "2026-03-01 12:00:00+01:00")]
     apart.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {instant}")
     apart.source.insert("src", [(n, "2026-03-01 12:00:00+00:00") for n in (1, 2, 3)])

@@ -34,6 +34,8 @@ class Case:
     repairable: bool = True
     #: Adapters that can hold these values; empty: all.
     only: frozenset[str] = frozenset()
+    #: Adapters that cannot.
+    not_in: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return self.name
@@ -149,13 +151,19 @@ CASES = [
             (0.1, 0.1 + 2**-56, DIFFERS),
             (0.1 + 0.2, 0.3, DIFFERS),
             (-0.0, 0.0, SAME),
-            (INF, INF, SAME),
-            (INF, -INF, DIFFERS),
-            (1e308, INF, DIFFERS),
+            (1e308, 1e308, SAME),
+            (1e308, -1e308, DIFFERS),
             (5e-324, 0.0, DIFFERS),
             (0.0, None, DIFFERS),
             (1e22, 1e22, SAME),
         ],
+    ),
+    Case(
+        name="float, infinite",
+        source="float",
+        target="float",
+        not_in=frozenset({"mysql"}),
+        pairs=[(INF, INF, SAME), (INF, -INF, DIFFERS), (1e308, INF, DIFFERS)],
     ),
     Case(
         name="float, not a number",
@@ -276,7 +284,8 @@ ROWS_A_CASE = 100
 def test_equal_is_equal_and_different_is_different(world: World, repairable: bool) -> None:
     """A column a case and a row a pair, NULL elsewhere: a row that differs does so for its own pair only."""
     engines = {world.source.engine, world.target.engine}
-    cases = [case for case in CASES if case.repairable is repairable and (not case.only or engines <= case.only)]
+    held = [case for case in CASES if (not case.only or engines <= case.only) and not engines & case.not_in]
+    cases = [case for case in held if case.repairable is repairable]
     pairs = {at * ROWS_A_CASE + n: (case, n) for at, case in enumerate(cases) for n in range(len(case.pairs))}
     for side, place, table in ((0, world.source, "src"), (1, world.target, "dst")):
         columns = [f"c{at} {{{(case.source, case.target)[side]}}}" for at, case in enumerate(cases)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -51,6 +51,10 @@ class Place:
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         raise NotImplementedError
 
+    def holding(self, statement: str, *, commit: bool = False) -> AbstractContextManager[None]:
+        """A transaction of the application that has executed `statement` and stays open meanwhile."""
+        raise NotImplementedError
+
     def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
         """Make a table; `{text}` and the like in `columns` become this database's types."""
         self.sql(f"CREATE TABLE {name} ({columns.format_map(self.types)})")
@@ -76,6 +80,13 @@ class Postgresql(Place):
     def sql(self, *statements: str) -> list[Row]:
         return run_sql(self.url, *statements)
 
+    @contextmanager
+    def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
+        with psycopg.connect(self.url) as holder:
+            holder.execute(statement.encode())
+            yield
+            holder.commit() if commit else holder.rollback()
+
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         if rows := list(rows):
             places = ", ".join(["%s"] * len(rows[0]))
@@ -97,7 +108,15 @@ class Mysql(Place):
     text_key = "varchar(190) COLLATE utf8mb4_nopad_bin"
 
     def sql(self, *statements: str) -> list[Row]:
-        return run_mariadb(self.url, *statements)
+        return run_mariadb(self.url, "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'", *statements)
+
+    @contextmanager
+    def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
+        with mariadb_connection(self.url) as holder, holder.cursor() as cursor:
+            holder.begin()
+            cursor.execute(statement)
+            yield
+            holder.commit() if commit else holder.rollback()
 
     def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
         declared = columns.format_map(self.types)
@@ -113,6 +132,7 @@ class Mysql(Place):
         if rows := [[in_utc(value) for value in row] for row in rows]:
             places = ", ".join(["%s"] * len(rows[0]))
             with mariadb_connection(self.url) as c, c.cursor() as cursor:
+                cursor.execute("SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")
                 c.begin()
                 into = table.replace("%", "%%")
                 cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
