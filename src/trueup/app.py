@@ -23,10 +23,11 @@ from trueup.core.projection import Database, Projection, Side, Writers
 from trueup.core.row import Key, Kind, Value, canonical, parse_value
 from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
-from trueup.narrow import Pair, Route, route
+from trueup.narrow import Route, route
 from trueup.observe import Progress, Silent
 from trueup.report import Report
 from trueup.run import execute
+from trueup.side_by_side import Pair
 from trueup.store import lock
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
@@ -74,7 +75,8 @@ class Trueup:
         clock: Clock | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.databases = {name: _database(name, value) for name, value in databases.items()}
+        declared = {name: _database(name, value) for name, value in databases.items()}
+        self.databases = configuration.with_files(declared)
         if isinstance(projections, Sequence) and len({p.name for p in projections}) != len(projections):
             raise ConfigError("two projections have one name")
         named = projections.items() if isinstance(projections, Mapping) else ((p.name, p) for p in projections)
@@ -178,7 +180,7 @@ class Trueup:
         try:
             return adapter.describe(side)
         except ConfigError as error:
-            place = f"projections.{projection.name}.{role}.{'table' if side.query is None else 'query'}"
+            place = f"projections.{projection.name}.{role}.{side.origin}"
             raise ConfigError(f"{place}: {error}") from error
 
     def projection(self, name: str) -> Projection:

@@ -28,9 +28,10 @@ from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
 from trueup.core.states import Verdict
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
-from trueup.narrow import Covered, Pair, Route, narrow, route, side_by_side
+from trueup.narrow import Route, narrow, route
 from trueup.observe import Progress
 from trueup.report import Report, differing, presented
+from trueup.side_by_side import Covered, Pair, side_by_side
 from trueup.sides import NamedSide, declared, parse_side
 
 #: Name of the only projection.

@@ -11,8 +11,8 @@ from trueup.adapters import Adapter
 from trueup.clock import Clock
 from trueup.core.guarantee import Promise
 from trueup.core.row import Key
-from trueup.narrow import Pair
 from trueup.observe import Progress
+from trueup.side_by_side import Pair
 from trueup.store.ledger import Ledger
 from trueup.store.standing import PlanRow, Standing
 

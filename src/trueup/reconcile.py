@@ -32,7 +32,8 @@ from trueup.core.projection import Writers
 from trueup.core.row import Key
 from trueup.core.states import Outcome
 from trueup.errors import DataProblem, Interrupted, StatementTimeout, Transient
-from trueup.narrow import Covered, Pair, narrow
+from trueup.narrow import narrow
+from trueup.side_by_side import Covered, Pair
 from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, SegmentRow
 

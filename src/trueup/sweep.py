@@ -18,8 +18,9 @@ from trueup.adapters import DIFFERENCES_MAX
 from trueup.core.states import Stage
 from trueup.errors import StatementTimeout, Transient
 from trueup.job import Job
-from trueup.narrow import Covered, Pair, narrow
+from trueup.narrow import narrow
 from trueup.reconcile import READ_PAUSE_S, READ_TRIES
+from trueup.side_by_side import Covered, Pair
 from trueup.store.records import Narrowed, RunRow, SegmentRow
 
 #: Reads a segment: its pieces, and when it was read (None: as each piece comes).

@@ -200,7 +200,9 @@ class Adapter(Reader, Hasher, Writer, Protocol):
 #: URL scheme -> module, where they are not the same word.
 _MODULES: Mapping[str, str] = {"postgres": "postgresql", "mariadb": "mysql"}
 #: Module -> what to install, when its driver is missing.
-_EXTRAS: Mapping[str, str] = {"postgresql": "postgres"}
+_EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "file": "duckdb"}
+#: Modules of this package that are no databases of a kind of their own: files, and whatever else SQLAlchemy knows.
+_READERS = ("file", "generic")
 
 
 def scheme_of(url: str) -> str:
@@ -219,9 +221,7 @@ def connect(name: str, database: Database) -> Adapter:
     if "://" not in url:
         raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database")
     if not module.isidentifier() or importlib.util.find_spec(f"{__name__}.{module}") is None:
-        raise ConfigError(
-            f"databases.{name}.url: no adapter for {scheme!r}; there are adapters for {', '.join(known())}"
-        )
+        module = "generic"
     try:
         adapter: Adapter = importlib.import_module(f"{__name__}.{module}").connect(name, database)
     except ModuleNotFoundError as missing:
@@ -233,7 +233,8 @@ def connect(name: str, database: Database) -> Adapter:
 
 
 def known() -> list[str]:
-    """Modules of this package that are adapters."""
+    """Modules of this package that are adapters of databases."""
     import pkgutil
 
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_") and name not in _READERS)

@@ -13,13 +13,22 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from trueup.core.binding import Binding, BoundSide, Column
-from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
+from trueup.core.rules import Nulls
+from trueup.core.values import plain
 
 Expression = sa.ColumnElement[Any]
 #: The type in which values are compared with a column.
 Form = Callable[[Column], sa.types.TypeEngine[Any]]
+
+
+class Hashed(Protocol):
+    """Row hashes of one database, as expressions."""
+
+    def chosen(self, side: BoundSide, parts: Sequence[Expression], part: Leaves | KeyHashes) -> Expression:
+        """Holds for the rows of `part`, within its range."""
 
 
 class Dialect(Protocol):
@@ -29,6 +38,10 @@ class Dialect(Protocol):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join: bool
+
+    @property
+    def hashed(self) -> Hashed:
+        """How it hashes rows."""
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         """SQLAlchemy's type for a column, so that values are bound as what they are."""
@@ -101,11 +114,14 @@ class Relations:
     def _parameter(self, column: Column, value: Value, type_: sa.types.TypeEngine[Any]) -> Expression:
         if isinstance(value, Slot):
             return sa.bindparam(value.name, type_=type_)
-        return sa.bindparam(None, self.dialect.spell(column, value), type_=type_)
+        return sa.bindparam(None, self.dialect.spell(column, plain(value)), type_=type_)
 
-    def within(self, side: BoundSide, parts: Sequence[Expression], segment: Segment) -> list[Expression]:
+    def within(self, side: BoundSide, parts: Sequence[Expression], segment: Part) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
         match segment:
+            case Leaves() | KeyHashes():
+                chosen = self.dialect.hashed.chosen(side, parts, segment)
+                return [*self.within(side, parts, segment.within), chosen]
             case Everything():
                 return []
             case NullKeys():
@@ -178,7 +194,7 @@ class Relations:
         forms = self._forms([column], [part])
         return sa.and_(*(tested == self._parameter(column, value, form(column)) for (tested,), form in forms))
 
-    def rows(self, side: BoundSide, segment: Segment, *, tokens: bool, order: bool) -> sa.Select[Any]:
+    def rows(self, side: BoundSide, segment: Part, *, tokens: bool, order: bool) -> sa.Select[Any]:
         """SELECT key parts, values and, where asked, the token, of the rows of `segment`."""
         _, columns = self.columns(side)
         keys = columns[: len(side.key)]
@@ -224,6 +240,7 @@ class Relations:
         key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
         both = j.source_here.is_not(None) & j.target_here.is_not(None) & ~key_has_null
         unequal = [differ(*pair) for pair in pairs]
+        unknown = [pair for pair, rule in zip(pairs, binding.rules, strict=False) if rule.nulls is Nulls.UNKNOWN]
         missing = j.target_here.is_(None) & ~key_has_null
         extra = j.source_here.is_(None) & ~key_has_null
         if binding.absent is not None and pairs:
@@ -249,6 +266,7 @@ class Relations:
             rows_of(sa.case((key_has_null, j.source_here))),
             rows_of(sa.case((key_has_null, j.target_here))),
             *(count(both & condition) for condition in unequal),
+            *(count(both & (a.is_(None) != b.is_(None))) for (_, a, b) in unknown),
         ]
         # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
         # differences has anything there.

@@ -29,6 +29,7 @@ from trueup.adapters import (
 from trueup.adapters import _units as units
 from trueup.adapters._hashing import Hasher, Way
 from trueup.adapters._relations import Expression, Relations, user_query
+from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action
@@ -36,6 +37,7 @@ from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
+from trueup.core.rules import Nulls, Rule
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
 
 
@@ -79,8 +81,8 @@ class SqlAdapter(ABC):
             raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
-        self.relations = Relations(self)
-        self.hashed = Hasher(self.relations, self.ways())
+        self.relations: Relations = Relations(self)
+        self.hashed: Hasher = Hasher(self.relations, self.ways())
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 
@@ -121,6 +123,33 @@ class SqlAdapter(ABC):
     @abstractmethod
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         """NULL-safe "is not the same value"."""
+
+    def by_meaning(self, source: Column, target: Column) -> bool:
+        """Does `differ` give the answer that Python gives on the values?"""
+        return by_meaning(source, target)
+
+    def beyond(
+        self,
+        rule: Rule,  # noqa: ARG002 - the default
+        source: Column,  # noqa: ARG002
+        target: Column,  # noqa: ARG002
+        a: Expression,  # noqa: ARG002
+        b: Expression,  # noqa: ARG002
+    ) -> Expression | None:
+        """Two values, neither NULL, are further apart than `rule` tolerates.
+
+        None where this database cannot say so exactly: the rows are then read, and compared here.
+        """
+        return None
+
+    def inside(self, binding: Binding) -> bool:
+        """Can this database compare every column exactly by itself?"""
+        nothing: Expression = sa.null()
+        sides = list(zip(binding.source.values, binding.target.values, strict=True))
+        return all(self.by_meaning(source, target) for source, target in sides) and all(
+            rule.tolerance is None or self.beyond(rule, source, target, nothing, nothing) is not None
+            for rule, (source, target) in zip(binding.rules, sides, strict=False)
+        )
 
     @abstractmethod
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
@@ -195,6 +224,8 @@ class SqlAdapter(ABC):
         return RowStream(self, binding, side, statement, tokens=tokens)
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
+        if not self.inside(binding):
+            return None
         with self.reading() as connection:
             for side in (binding.source, binding.target):
                 if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
@@ -210,7 +241,7 @@ class SqlAdapter(ABC):
         """The statement that compares `segment` inside the database."""
 
         def differ(at: int, a: Expression, b: Expression) -> Expression:
-            return self.differ(binding.source.values[at], binding.target.values[at], a, b)
+            return unequal(self, binding, at, a, b)
 
         return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
 
@@ -354,9 +385,14 @@ def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
     counts = Counts()
     for name, figure in zip(names, figures, strict=False):
         setattr(counts, name, figure)
-    for column, differing in zip(binding.columns, figures[len(names) :], strict=True):
+    by_column = figures[len(names) :]
+    for column, differing in zip(binding.columns, by_column, strict=False):
         if differing:
             counts.different_by_column[column] = differing
+    unknown = [name for name, rule in zip(binding.columns, binding.rules, strict=False) if rule.nulls is Nulls.UNKNOWN]
+    for column, left_out in zip(unknown, by_column[len(binding.columns) :], strict=True):
+        if left_out:
+            counts.not_compared[column] = left_out
     found = rows[1:]
     width, columns = len(binding.key_kinds), len(binding.columns)
     table = (

@@ -28,7 +28,7 @@ from trueup.adapters._relations import Expression, Form, Relations, user_query
 from trueup.adapters._sql import RowStream, SqlAdapter, message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, ranges
+from trueup.core.plan import Everything, Keys, NullKeys, Part, Range, Segment, ranges
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import (
@@ -305,7 +305,7 @@ class MysqlAdapter(SqlAdapter):
 
     # --- comparing -----------------------------------------------------------------------------------------------
 
-    def stream(self, binding: Binding, side: BoundSide, segment: Segment, *, tokens: bool) -> Stream:
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         ordered = not isinstance(segment, Keys | NullKeys)
         statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
         return _Unbuffered(self, binding, side, statement, tokens=tokens)

@@ -9,6 +9,7 @@ September 2025.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -19,13 +20,17 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
+from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
 from trueup.adapters._relations import Expression
 from trueup.adapters._sql import SqlAdapter, message, sqlstate
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.digest import SEGMENT_ROWS
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Segment, ranges
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
+from trueup.core.rules import Rule
 from trueup.errors import (
     Busy,
     ConfigError,
@@ -73,7 +78,12 @@ _KINDS = {
     "time": Kind.TIME,
     "timestamp": Kind.TIMESTAMP,
     "timestamptz": Kind.INSTANT,
+    "interval": Kind.INTERVAL,
+    "json": Kind.JSON,
+    "jsonb": Kind.JSON,
 }
+#: Kinds whose arrays are compared element by element, and read as lists. Padded text is not: its type is not the array's.
+_ELEMENTS = frozenset(_KINDS.values()) - {Kind.INTERVAL, Kind.JSON}
 _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.BOOLEAN: sa.Boolean(),
     Kind.BYTES: sa.LargeBinary(),
@@ -91,7 +101,7 @@ _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
 _INTEGERS: dict[str, sa.types.TypeEngine[Any]] = {"smallint": sa.SmallInteger(), "integer": sa.Integer()}
 _BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 #: Types without an equality operator: no comparison of theirs means anything.
-_WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
+_WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 
 #: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN'): compared as text.
 _LOOSE = ("interval", "citext")
@@ -120,6 +130,10 @@ def connect(name: str, database: Database) -> PostgresqlAdapter:
     return PostgresqlAdapter(name, database)
 
 
+#: Kinds whose values travel as text.
+_AS_TEXT = (Kind.OPAQUE, Kind.INCOMPARABLE, Kind.JSON, Kind.INTERVAL)
+
+
 class _Verbatim(sa.types.UserDefinedType[Any]):
     """A type that Python has no rule for: values travel as text and are cast by the database."""
 
@@ -136,6 +150,31 @@ class _Verbatim(sa.types.UserDefinedType[Any]):
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(column, sa.Text)
+
+
+class _List(_Verbatim):
+    """An array: values travel as text, and are read as lists."""
+
+    cache_ok = True
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return column
+
+
+def _literal(value: Value) -> str:
+    """An element, or all of an array, as PostgreSQL spells it within one."""
+    match value:
+        case tuple():
+            return "{" + ",".join(map(_literal, value)) + "}"
+        case None:
+            return "NULL"
+        case bytes():
+            text = "\\x" + value.hex()
+        case datetime() | date() | time():
+            text = value.isoformat()
+        case _:
+            text = str(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class PostgresqlAdapter(SqlAdapter):
@@ -164,6 +203,7 @@ class PostgresqlAdapter(SqlAdapter):
             "statement_timeout": f"{self.database.statement_timeout * 1000:.0f}",
             "idle_in_transaction_session_timeout": "300s",
             "timezone": "UTC",
+            "intervalstyle": "iso_8601",
             "row_security": "off",  # a hidden row then raises an error instead of looking absent
             "cursor_tuple_fraction": "1.0",  # our cursors are read to the end
             "jit": "off",  # compiling costs each key range more than it saves
@@ -187,20 +227,22 @@ class PostgresqlAdapter(SqlAdapter):
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
-        if column.kind in (Kind.OPAQUE, Kind.INCOMPARABLE) or column.type_name.startswith("enum "):
+        if column.kind is Kind.ARRAY:
+            return _List(column.type_name)
+        if column.kind in _AS_TEXT or column.type_name.startswith("enum "):
             return _Verbatim(column.type_name.removeprefix("enum "))
         return _INTEGERS.get(column.type_name, _TYPES[column.kind])
 
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, str):
-            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, Kind.OPAQUE)
+            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *_AS_TEXT)
         bits = _BITS.get(column.type_name)
         return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
 
     def spell(self, column: Column, value: Value) -> Value:
         if column.kind is Kind.DECIMAL and isinstance(value, float | str):
             return str(value)
-        return value
+        return _literal(value) if isinstance(value, tuple) else value
 
     def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
         if isinstance(type_, sa.types.UserDefinedType):
@@ -212,13 +254,37 @@ class PostgresqlAdapter(SqlAdapter):
         return sa.cast(sa.literal_column("xmin"), sa.Text) if side.shape.table else sa.literal("")
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
-        if (source.kind is Kind.TEXT and target.kind is Kind.TEXT) or source.type_name.startswith(_LOOSE):
+        kinds = {source.kind, target.kind}
+        if kinds == {Kind.TEXT} or source.type_name.startswith(_LOOSE):
             return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
+        if Kind.FLOAT in kinds and kinds & {Kind.INTEGER, Kind.BOOLEAN}:
+            return _float_differs(source, target, a, b)
         if source.kind is not target.kind and {Kind.BOOLEAN, Kind.FLOAT} & {source.kind, target.kind}:
             return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
         if source.type_name != target.type_name and source.kind is Kind.FLOAT:
             return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
         return a.is_distinct_from(b)
+
+    def by_meaning(self, source: Column, target: Column) -> bool:
+        kinds = {source.kind, target.kind}
+        if kinds in ({Kind.JSON}, {Kind.ARRAY}):  # `json` knows no equality; arrays of two types have none
+            return source.type_name == target.type_name and source.type_name != "json"
+        if kinds == {Kind.INTERVAL} or (Kind.FLOAT in kinds and kinds & {Kind.INTEGER, Kind.BOOLEAN}):
+            return True
+        return super().by_meaning(source, target)
+
+    def beyond(self, rule: Rule, source: Column, target: Column, a: Expression, b: Expression) -> Expression | None:
+        tolerance = rule.tolerance
+        assert tolerance is not None
+        if tolerance.duration is not None:
+            form = sa.Time() if rule.kind is Kind.TIME else sa.DateTime(timezone=rule.kind is Kind.INSTANT)
+            return _times_beyond(tolerance.duration, sa.cast(a, form), sa.cast(b, form), rule.kind)
+        one, other = _exact_number(rule.kind, source, a), _exact_number(rule.kind, target, b)
+        allowed = sa.literal(tolerance.amount or 0, sa.Numeric())
+        if tolerance.share is not None:
+            allowed = sa.func.abs(one) * sa.literal(tolerance.share, sa.Numeric())
+        # NaN is greater than every number, so that it is beyond any tolerance.
+        return sa.func.abs(one - other) > allowed
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(key_share=True, skip_locked=not wait)
@@ -238,6 +304,10 @@ class PostgresqlAdapter(SqlAdapter):
             ("idle_in_transaction_session_timeout", "10s"),
         ):
             connection.execute(sa.select(sa.func.set_config(name, value, True)))
+
+    def ways(self) -> Sequence[Way]:
+        native: list[Way] = [Native(self.relations)]
+        return [*native, Portable(PostgresqlSpelling(self.relations))]
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
@@ -285,30 +355,43 @@ class PostgresqlAdapter(SqlAdapter):
         joined = len(of) == 2
         with self.reading() as connection:
 
-            def cost(segment: Segment) -> float:
+            def plan(segment: Segment) -> dict[str, Any]:
                 if joined:
                     statement: Any = self.comparison(binding, segment)
                 else:  # the other side lives elsewhere: its columns mean nothing here
                     statement = self.relations.rows(of[0], segment, tokens=False, order=True)
-                (plan,) = self.explain(connection, "EXPLAIN (FORMAT JSON)", statement)
-                return float(plan[0][0]["Plan"]["Total Cost"])
+                (told,) = self.explain(connection, "EXPLAIN (FORMAT JSON)", statement)
+                found: dict[str, Any] = told[0][0]["Plan"]
+                return found
+
+            def cost(segment: Segment) -> float:
+                return float(plan(segment)["Total Cost"])
 
             connection.execute(sa.select(sa.func.set_config("max_parallel_workers_per_gather", "0", True)))
-            whole = cost(Everything())
-            wanted = min(round(whole / COST_PER_SEGMENT), CUTS_MAX)
+            everything = plan(Everything())
+            whole, rows = float(everything["Total Cost"]), float(everything["Plan Rows"])
+            wanted = min(round(whole / COST_PER_SEGMENT if joined else rows / SEGMENT_ROWS), CUTS_MAX)
             table = binding.target if binding.target in of else of[0]
             cuts = self._cuts(connection, table, wanted) if wanted > 1 else []
             intervals = ranges(cuts)
             # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
             few = [cost(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
             served = bool(cuts) and min(few) < whole / 4
-            work = [cost(segment) for segment in intervals] if served else []
-        total = sum(work) if served else sum(few) * len(intervals) / len(few)
+            mean = sum(few) / len(few)
+            work = [mean] * len(intervals) if not joined else [cost(s) for s in intervals] if served else []
+        total = sum(work) or mean * len(intervals)
         pays = served and total <= whole * RANGES_PAY_BELOW
         figures = f"planner's cost {total:,.0f} by key range, {whole:,.0f} in one pass"
         if not cuts:
             figures = f"planner's cost {whole:,.0f}: small enough for one pass"
-        return Survey(cuts=cuts, work=work, whole=whole, per_segment=COST_PER_SEGMENT, seekable=pays, reason=figures)
+        return Survey(
+            cuts=cuts,
+            work=work,
+            whole=whole,
+            per_segment=COST_PER_SEGMENT if joined else mean,
+            seekable=pays,
+            reason=figures,
+        )
 
     def _cuts(self, connection: sa.Connection, side: BoundSide, wanted: int) -> list[Key]:
         """Keys of `side`, evenly spaced in number of rows; from a sample of pages where the table is large."""
@@ -365,11 +448,22 @@ def _column(
 ) -> Column:
     kind = _KINDS.get(row.base, Kind.OPAQUE)
     type_name = row.type
+    element = _KINDS.get(row.base[1:]) if row.base[:1] == "_" and row.base != "_bpchar" else None
+    if element in _ELEMENTS:
+        kind = Kind.ARRAY
     if row.type_type == "e":
         kind, type_name = Kind.TEXT, f"enum {row.type}"
     if row.base in _WITHOUT_EQUALITY:
         kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which has no equality)"
-    return Column(name=name, kind=kind, type_name=type_name, nullable=nullable, required=required, generated=generated)
+    return Column(
+        name=name,
+        kind=kind,
+        type_name=type_name,
+        nullable=nullable,
+        required=required,
+        generated=generated,
+        element=element,
+    )
 
 
 def _regclass(table: str) -> str:
@@ -385,3 +479,37 @@ def _as_numeric(column: Column, expression: Expression) -> Expression:
     if column.kind is Kind.BOOLEAN:
         expression = sa.cast(expression, sa.Integer)
     return sa.cast(expression, sa.Numeric)
+
+
+def _exact_number(kind: Kind, column: Column, expression: Expression) -> Expression:
+    """As numeric, as Python takes it: compared with an integer a whole float is that integer, else it is its spelling."""
+    if column.kind is not Kind.FLOAT or kind is not Kind.FLOAT:
+        return _as_numeric(column, expression)
+    whole = sa.cast(sa.cast(expression, sa.BigInteger), sa.Numeric)
+    return sa.case((_is_bigint(expression), whole), else_=_as_numeric(column, expression))
+
+
+def _is_bigint(expression: Expression) -> Expression:
+    """The float is a whole number that a bigint can hold."""
+    limit = sa.cast(sa.literal(2.0**63, sa.Double()), sa.Double)
+    value = sa.cast(expression, sa.Double)
+    return (value >= -limit) & (value < limit) & (value == sa.func.trunc(value))
+
+
+def _float_differs(source: Column, target: Column, a: Expression, b: Expression) -> Expression:
+    """A float against an integer or boolean, by value: as a float, 2**53 + 1 would be 2**53."""
+    value, exact, column = (a, b, target) if source.kind is Kind.FLOAT else (b, a, source)
+    if column.kind is Kind.BOOLEAN:
+        exact = sa.cast(exact, sa.Integer)
+    whole = sa.cast(value, sa.BigInteger).is_distinct_from(exact)
+    return sa.case((_is_bigint(value), whole), else_=sa.or_(value.is_not(None), exact.is_not(None)))
+
+
+def _times_beyond(duration: timedelta, a: Expression, b: Expression, kind: Kind) -> Expression:
+    """Further apart than `duration`. Infinity is endlessly far from any time, and subtracting it is an error."""
+    apart = sa.type_coerce(a - b, sa.Interval())
+    limit = sa.literal(duration, sa.Interval())
+    far = (apart > limit) | (apart < -limit)
+    if kind is Kind.TIME:
+        return far
+    return sa.case((sa.func.isfinite(a) & sa.func.isfinite(b), far), else_=sa.true())

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from trueup.core.row import Key, decode_row, encode_row
+from trueup.core.digest import Hashing
+from trueup.core.row import Key, Value, decode_row, encode_row
 
 #: Keys in one explicit-key segment: bounds a statement's parameters and what one repair transaction holds.
 KEYS_PER_SEGMENT = 500
@@ -45,6 +46,28 @@ class Keys:
 
 
 Segment = Everything | Range | NullKeys | Keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leaves:
+    """Rows of a range that fall into some of the leaves that their keys are dealt to."""
+
+    within: Range
+    hashing: Hashing
+    leaves: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyHashes:
+    """Rows of a range whose keys have one of these hashes."""
+
+    within: Range
+    hashing: Hashing
+    hashes: tuple[bytes, ...]
+
+
+#: Parts of a segment that a closer look is taken at; never written down.
+Part = Segment | Leaves | KeyHashes
 
 
 def ranges(cuts: Sequence[Key]) -> list[Range]:

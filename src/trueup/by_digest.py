@@ -1,0 +1,102 @@
+"""Two databases that hash rows alike: each digests its leaves, and only what differs is looked at closer.
+
+    digests of leaves -> hashes of the rows in leaves that differ -> the rows whose hashes differ -> values
+
+Both databases are asked at the same time. Each step reads the segment once more, and moves only what the step before
+could not rule out. Where hardly a leaf is equal, the segments that follow begin with the second step; where hardly a
+row is, rows are read side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from trueup.core.compare import Counts
+from trueup.core.digest import (
+    LEAVES,
+    LEAVES_OF_ALL,
+    PRINTS_MAX,
+    Digests,
+    Hashing,
+    agree,
+    differing,
+    keys_that_differ,
+    rows_in,
+)
+from trueup.core.plan import KeyHashes, Leaves, Range
+from trueup.side_by_side import Covered, Pair, at_the_same_time, both, side_by_side
+
+#: Beyond this share of leaves that differ the next segments do without digests.
+SCATTERED = 0.5
+#: Beyond this share of rows that differ, reading them all is less work than picking them out.
+ROWS_SHARE = 0.2
+#: Rows picked out by one statement.
+KEYS_AT_ONCE = 5_000
+
+
+def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
+    """How both sides hash rows, and why; asked once."""
+    if pair.learned.hashing is None:
+        if pair.binding.projection.exact:
+            pair.learned.hashing = None, "exact: every value is compared"
+        else:
+            offers = both(pair.source.hashes, pair.target.hashes)
+            pair.learned.hashing = agree(pair.binding, *offers)
+    return pair.learned.hashing
+
+
+def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
+    """Compare a key range by digests."""
+    bounded = segment.lower is not None and segment.upper is not None
+    if segment == Range():
+        hashing = replace(hashing, leaves=LEAVES_OF_ALL)
+    part: Range | Leaves = segment
+    counts = Counts()
+    if not (pair.learned.scattered and bounded):
+        source, target = digests(pair, segment, hashing)
+        counts.source_rows, counts.target_rows = rows_in(source), rows_in(target)
+        leaves = differing(source, target)
+        pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
+        if not leaves:
+            yield Covered(span=segment, counts=counts, suspects=[])
+            return
+        if max(rows_in(source, leaves), rows_in(target, leaves)) > PRINTS_MAX:
+            yield from side_by_side(pair, segment)
+            return
+        part = Leaves(within=segment, hashing=hashing, leaves=tuple(leaves))
+    yield from _row_by_row(pair, segment, part, hashing, counts)
+
+
+def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:
+    """What the leaves of a segment amount to, in both databases."""
+    binding = pair.binding
+    return both(
+        lambda: pair.source.digests(binding.source, segment, hashing),
+        lambda: pair.target.digests(binding.target, segment, hashing),
+    )
+
+
+def _row_by_row(
+    pair: Pair, segment: Range, part: Range | Leaves, hashing: Hashing, counts: Counts
+) -> Iterator[Covered]:
+    """Compare the hashes of rows, then the rows whose hashes differ."""
+    binding = pair.binding
+    source, target = both(
+        lambda: pair.source.prints(binding.source, part, hashing),
+        lambda: pair.target.prints(binding.target, part, hashing),
+    )
+    rows = max(len(source), len(target))
+    hashes = [] if rows > PRINTS_MAX else keys_that_differ(source, target)
+    if rows > PRINTS_MAX or len(hashes) > ROWS_SHARE * rows + KEYS_AT_ONCE:
+        yield from side_by_side(pair, segment)
+        return
+    if part == segment:
+        counts.source_rows, counts.target_rows = len(source), len(target)
+        pair.learned.scattered = len(hashes) > SCATTERED * LEAVES
+    suspects = []
+    for at in range(0, len(hashes), KEYS_AT_ONCE):
+        some = KeyHashes(within=segment, hashing=hashing, hashes=tuple(hashes[at : at + KEYS_AT_ONCE]))
+        suspects += at_the_same_time(pair, some)
+    counts.tally(suspects, binding.columns)
+    yield Covered(span=segment, counts=counts, suspects=suspects)

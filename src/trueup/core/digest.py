@@ -1,0 +1,172 @@
+"""Digests: which leaves of a segment cannot be equal, found without moving a row.
+
+Each side hashes its rows and adds the hashes up by leaf. Leaves whose count and digest agree were compared by content:
+two different leaves pass for equal with a probability of about 2**-64 for each pair of differing rows (the strength of
+the row hash), never because changes cancel, as they do under XOR or a linear checksum. Leaves that differ are looked at
+row by row: by a hash of each row first, by values in the end. *Digests filter; values decide.*
+
+What a row hash is made of has to be the same on both sides, so a pair of columns is hashed only where both databases
+hold the same kind. A difference of spelling then costs a closer look, and no more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trueup.core.binding import Binding, Column
+from trueup.core.row import Kind
+
+#: Leaves of one segment. With some 100,000 rows in a segment a leaf has about 200.
+LEAVES = 512
+#: Leaves of a range that is everything there is, since no index serves smaller ones.
+LEAVES_OF_ALL = 65_536
+#: Rows of a segment, about.
+SEGMENT_ROWS = 100_000
+#: Row hashes that are fetched at a time, at most; bounds the memory of the client.
+PRINTS_MAX = 400_000
+
+#: Kinds that every way of hashing can spell.
+_HASHABLE = frozenset(
+    {
+        Kind.INTEGER,
+        Kind.DECIMAL,
+        Kind.BOOLEAN,
+        Kind.TEXT,
+        Kind.BYTES,
+        Kind.UUID,
+        Kind.DATE,
+        Kind.TIMESTAMP,
+        Kind.INSTANT,
+    }
+)
+#: Further kinds that the two servers of one product hash alike, where the columns have one type.
+_HASHABLE_ALIKE = _HASHABLE | {Kind.FLOAT, Kind.TIME}
+#: Kinds that may meet: numbers are spelt as the wider of the two.
+_MAY_MEET = ({Kind.INTEGER, Kind.DECIMAL}, {Kind.INTEGER, Kind.BOOLEAN})
+#: A decimal type with its scale, as databases print it.
+_SCALED = re.compile(r"(?:numeric|decimal)\(\d+,\s*(\d+)\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowHash:
+    """A way to hash rows that a database has."""
+
+    #: Two databases hash alike if name and `proof` are equal.
+    name: str
+    #: What it makes of a fixed set of values.
+    proof: str
+    #: Does it take values as they are stored, or as a text that other products can spell too?
+    portable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hashing:
+    """How both sides of a projection hash their rows."""
+
+    name: str
+    #: In which kind each key part and each compared column is hashed.
+    key: tuple[Kind, ...]
+    values: tuple[Kind, ...]
+    #: Columns (key first) that need no canonical spelling, since both sides have the same scale.
+    as_they_are: tuple[bool, ...]
+    #: Leaves that the keys of one segment are dealt to; a power of two.
+    leaves: int = LEAVES
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (*self.key, *self.values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Digest:
+    """What one leaf of one side amounts to."""
+
+    rows: int
+    #: Two sums of row hashes, or one hash of all rows in key order.
+    content: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prints:
+    """Rows as hashes: of the key, then of the whole row; `width` bytes together. More than PRINTS_MAX are cut off."""
+
+    width: int
+    packed: bytes
+
+    def __len__(self) -> int:
+        return len(self.packed) // self.width
+
+    def rows(self) -> set[bytes]:
+        return {self.packed[at : at + self.width] for at in range(0, len(self.packed), self.width)}
+
+
+#: A leaf's name (a number, or a few digits of a hash) -> its digest.
+Digests = Mapping[object, Digest]
+
+
+def agree(binding: Binding, source: Sequence[RowHash], target: Sequence[RowHash]) -> tuple[Hashing | None, str]:
+    """The hash that both sides will use, and why; None where there is none. The first that both have is taken."""
+    theirs = {(offer.name, offer.proof) for offer in target}
+    common = [offer for offer in source if (offer.name, offer.proof) in theirs]
+    if not common:
+        return None, "the two databases have no row hash in common"
+    if not (binding.source.unique and binding.target.unique):
+        return None, "a key that may repeat is compared row by row"
+    if binding.rules:
+        return None, "a tolerance, and a NULL that means something else, are asked of values and not of hashes"
+    why = ""
+    for offer in common:
+        why = _unfit(binding, portable=offer.portable)
+        if not why:
+            pairs = list(zip(binding.source.columns, binding.target.columns, strict=True))
+            hashing = Hashing(
+                name=offer.name,
+                key=binding.key_kinds,
+                values=binding.value_kinds,
+                as_they_are=tuple(_same_scale(*pair) for pair in pairs),
+            )
+            return hashing, f"rows are hashed by {offer.name}"
+    return None, why
+
+
+def _unfit(binding: Binding, *, portable: bool) -> str:
+    """Why these columns cannot be hashed alike on both sides; empty if they can."""
+    names = (*binding.projection.key, *binding.columns)
+    sides = zip(names, binding.source.columns, binding.target.columns, strict=True)
+    for name, source, target in sides:
+        if source.kind is target.kind:
+            alike = not portable and source.type_name == target.type_name
+            hashable = source.kind in (_HASHABLE_ALIKE if alike else _HASHABLE)
+        else:
+            hashable = {source.kind, target.kind} in _MAY_MEET
+        if not hashable:
+            return (
+                f"column {name!r} ({source.type_name or source.kind} and {target.type_name or target.kind}) has no "
+                f"spelling that both databases hash alike"
+            )
+    return ""
+
+
+def _same_scale(source: Column, target: Column) -> bool:
+    one, other = _SCALED.fullmatch(source.type_name), _SCALED.fullmatch(target.type_name)
+    return one is not None and other is not None and one[1] == other[1]
+
+
+def differing(source: Digests, target: Digests) -> list[object]:
+    """Leaves that are not the same on both sides."""
+    return [leaf for leaf in {**source, **target} if source.get(leaf) != target.get(leaf)]
+
+
+def rows_in(digests: Digests, leaves: Sequence[object] | None = None) -> int:
+    """Rows in `leaves` of one side; None: in all of them."""
+    if leaves is None:
+        return sum(digest.rows for digest in digests.values())
+    return sum(digests[leaf].rows for leaf in leaves if leaf in digests)
+
+
+def keys_that_differ(source: Prints, target: Prints) -> list[bytes]:
+    """Hashes of the keys whose rows are not the same on both sides."""
+    half = source.width // 2
+    return sorted({row[:half] for row in source.rows() ^ target.rows()})

@@ -1,0 +1,236 @@
+"""Both sides read in key order and compared where they are aligned, batch by batch, in bounded memory.
+
+A part is done only after both sides proved that they delivered all of it, so a broken or short read never looks like an
+empty one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeVar
+
+from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, Adapter, Stream
+from trueup.core.binding import Binding, BoundSide
+from trueup.core.compare import Counts, Suspect, compare
+from trueup.core.digest import Hashing
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
+from trueup.core.row import Batch, Key, batch_of
+from trueup.errors import BrokenRead, DataProblem
+
+Result = TypeVar("Result")
+
+#: Rows of both sides in one piece of a stream: how much is read again after a crash.
+PIECE_ROWS = 200_000
+#: Rows with one and the same key, or with a NULL in the key, that are compared at most.
+SAME_KEY_MAX = 100_000
+
+
+@dataclass(kw_only=True, slots=True)
+class Learned:
+    """What is found out while a pair is read, for the segments that are still to come."""
+
+    #: How both sides hash rows, and why; None: not asked yet.
+    hashing: tuple[Hashing | None, str] | None = None
+    #: Differences are so many that hardly a leaf was equal: leaves are not worth asking for.
+    scattered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Both sides of a bound projection, and who reads them."""
+
+    binding: Binding
+    source: Adapter
+    target: Adapter
+    #: What reading taught so far.
+    learned: Learned = field(default_factory=Learned)
+
+    @property
+    def name(self) -> str:
+        return self.binding.projection.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Covered:
+    """A part of a segment that was compared completely."""
+
+    span: Segment
+    counts: Counts
+    suspects: list[Suspect]
+    #: What remains of the segment; None: this was the last piece.
+    rest: Segment | None = None
+
+
+def side_by_side(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    """Read both sides in key order and compare what is aligned, batch by batch."""
+    match segment:
+        case Keys() | NullKeys():
+            yield all_at_once(pair, segment)
+        case Everything():
+            whole = all_at_once(pair, NullKeys())
+            counts, suspects = whole.counts, whole.suspects
+            for covered in _aligned(pair, Range()):
+                counts += covered.counts
+                suspects = (suspects + covered.suspects)[:DIFFERENCES_MAX]
+            yield Covered(span=segment, counts=counts, suspects=suspects)
+        case Range():
+            yield from _aligned(pair, segment)
+
+
+def all_at_once(pair: Pair, segment: Keys | NullKeys) -> Covered:
+    """A segment that fits into memory: explicit keys, or keys with a NULL part. The target is read first, so that a
+    write between the two reads makes the target look stale, never the source.
+    """
+    target = _whole(pair, "target", segment)
+    source = _whole(pair, "source", segment)
+    counts, suspects = _compared(pair, source, target)
+    return Covered(span=segment, counts=counts, suspects=suspects)
+
+
+def at_the_same_time(pair: Pair, part: Leaves | KeyHashes) -> list[Suspect]:
+    """What differs among the rows of a part that fits into memory. For a first look only: the order of the two reads
+    is open.
+    """
+    source, target = both(lambda: _whole(pair, "source", part), lambda: _whole(pair, "target", part))
+    return _compared(pair, source, target)[1]
+
+
+def both(source: Callable[[], Result], target: Callable[[], Result]) -> tuple[Result, Result]:
+    """Ask both databases at the same time."""
+    with ThreadPoolExecutor(1, thread_name_prefix="trueup-target") as executor:
+        asked = executor.submit(target)
+        answer = source()
+        return answer, asked.result()
+
+
+def _compared(pair: Pair, source: Batch, target: Batch) -> tuple[Counts, list[Suspect]]:
+    binding = pair.binding
+    return compare(
+        source,
+        target,
+        columns=binding.columns,
+        absent=binding.absent,
+        kinds=binding.value_kinds,
+        rules=binding.rules,
+    )
+
+
+def _whole(pair: Pair, name: str, part: Part) -> Batch:
+    tokens = name == "target"
+    reader, side = (pair.target, pair.binding.target) if tokens else (pair.source, pair.binding.source)
+    stream = reader.stream(pair.binding, side, part, tokens=tokens)
+    rows = _nothing(pair.binding, tokens=tokens)
+    for batch in stream:
+        rows = rows + batch
+        if len(rows) > SAME_KEY_MAX:
+            raise DataProblem(
+                f"{pair.name}: more than {SAME_KEY_MAX:,} rows of the {name} have a NULL in the key, or share one key; "
+                f"such rows can only be compared all at once"
+            )
+    _proven(pair, stream, name)
+    return rows
+
+
+def _proven(pair: Pair, stream: Stream, side: str) -> None:
+    if not stream.ended:
+        raise BrokenRead(
+            f"{pair.name}: reading the {side} stopped before its end, so what it returned counts for nothing. "
+            f"Nothing was written; run again"
+        )
+
+
+def _nothing(binding: Binding, *, tokens: bool) -> Batch:
+    return batch_of((), binding.kinds, len(binding.key_kinds), tokens=tokens)
+
+
+def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
+    """Cut both streams at keys below which both are complete, and compare what lies between two cuts."""
+    binding = pair.binding
+    target = _Side(pair, binding.target, segment, "target")
+    source = _Side(pair, binding.source, segment, "source")
+    counts, suspects, rows = Counts(), list[Suspect](), 0
+    lower = segment.lower
+    while True:
+        target.fill()
+        source.fill()
+        border = _border(pair, [side.last for side in (source, target) if side.last is not None])
+        expected, observed = source.take(border), target.take(border)
+        found, different = _compared(pair, expected, observed)
+        counts += found
+        suspects += different
+        rows += len(expected) + len(observed)
+        if border is None:
+            yield Covered(span=Range(lower=lower, upper=segment.upper), counts=counts, suspects=suspects)
+            return
+        if rows >= PIECE_ROWS:
+            rest = Range(lower=border, upper=segment.upper)
+            yield Covered(span=Range(lower=lower, upper=border), counts=counts, suspects=suspects, rest=rest)
+            counts, suspects, rows, lower = Counts(), [], 0, border
+
+
+def _border(pair: Pair, last: list[Key]) -> Key | None:
+    """The least of the sides' last keys: below it both are complete. None: both are at their end."""
+    try:
+        return min(last, default=None)
+    except TypeError:
+        raise DataProblem(
+            f"{pair.name}: key values of source and target are of different types and have no common order: "
+            f"{last[0]} and {last[1]}. Cast the key in the source query"
+        ) from None
+
+
+class _Side:
+    """One stream with the rows that were read and not yet compared."""
+
+    def __init__(self, pair: Pair, side: BoundSide, segment: Range, name: str) -> None:
+        reader = pair.target if name == "target" else pair.source
+        self._pair = pair
+        self._name = name
+        self._stream = reader.stream(pair.binding, side, segment, tokens=name == "target")
+        self._batches = iter(self._stream)
+        self._rows = _nothing(pair.binding, tokens=name == "target")
+        #: Greatest key read, which may go on in the next batch; None: the stream is at its end.
+        self.last: Key | None = ()
+
+    def fill(self) -> None:
+        """Read on until there are rows below the last key, or no more rows."""
+        while self.last is not None and (len(self._rows) < BATCH_ROWS or self._rows.key(0) == self.last):
+            batch = next(self._batches, None)
+            if batch is None:
+                _proven(self._pair, self._stream, self._name)
+                self.last = None
+                return
+            self._rows = self._in_order(batch)
+            self.last = self._rows.key(len(self._rows) - 1)
+            if len(self._rows) > SAME_KEY_MAX:
+                raise DataProblem(
+                    f"{self._pair.name}: more than {SAME_KEY_MAX:,} rows of the {self._name} share one key"
+                )
+
+    def _in_order(self, batch: Batch) -> Batch:
+        rows = self._rows + batch
+        keys = rows.keys[0] if len(rows.keys) == 1 else list(zip(*rows.keys, strict=True))
+        try:
+            ascending = keys == sorted(keys)
+        except TypeError as mixed:
+            raise DataProblem(
+                f"{self._pair.name}: key values of the {self._name} are of different types and have no order: {mixed}"
+            ) from None
+        if not ascending:
+            at = next(at for at, (a, b) in enumerate(pairwise(keys)) if a > b)
+            raise BrokenRead(
+                f"{self._pair.name}: the {self._name} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is "
+                f"not the binary order that comparing needs"
+            )
+        return rows
+
+    def take(self, border: Key | None) -> Batch:
+        """Rows below `border` (None: all), and forget them."""
+        end = len(self._rows) if border is None else bisect_left(range(len(self._rows)), border, key=self._rows.key)
+        taken = self._rows.slice(0, end)
+        self._rows = self._rows.slice(end, len(self._rows))
+        return taken
