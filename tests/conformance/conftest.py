@@ -1,5 +1,5 @@
-"""`world`: one test, once for each pairing of adapters. `together`: only those in one database. `target_world`: each
-adapter as target, in one database and with a source elsewhere, for what depends on the target alone."""
+"""`world`: one test, once for each pairing of adapters. `together`: only those in one database. `side_world`: each
+adapter in one database, once as source and once as target, for what depends on one side alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.conformance.worlds import ALL, EACH_TARGET, TOGETHER, Pairing, World, places
+from tests.conformance.worlds import ALL, EACH_SIDE, TOGETHER, Pairing, World, places
 from tests.servers import Pair
 from trueup.store.ledger import Ledger
 
@@ -35,8 +35,8 @@ def together(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -
     yield from _open(request.param, request, tmp_path)
 
 
-@pytest.fixture(params=EACH_TARGET, ids=str)
-def target_world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=EACH_SIDE, ids=str)
+def side_world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
     shutil.copy(new_ledger, tmp_path)
     yield from _open(request.param, request, tmp_path)
 

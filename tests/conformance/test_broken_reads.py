@@ -16,6 +16,12 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 ROWS = [(n, n) for n in range(50)]
 
 
+@pytest.fixture
+def world(side_world: World) -> World:
+    """What is asked here depends on one side."""
+    return side_world
+
+
 class Half:
     """A stream whose connection went away half-way, and nobody said so."""
 

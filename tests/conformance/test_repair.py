@@ -32,10 +32,10 @@ def drifting(world: World) -> World:
 
 
 @pytest.fixture
-def drifting_target(target_world: World) -> World:
+def drifting_target(side_world: World) -> World:
     """The same, where it depends on the target."""
-    target_world.tables(COLUMNS, SOURCE, drifted())
-    return target_world
+    side_world.tables(COLUMNS, SOURCE, drifted())
+    return side_world
 
 
 def assert_counts(report: Report) -> None:

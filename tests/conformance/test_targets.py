@@ -13,9 +13,9 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 
 
 @pytest.fixture
-def world(target_world: World) -> World:
+def world(side_world: World) -> World:
     """What is asked here depends on the target."""
-    return target_world
+    return side_world
 
 
 SOURCE = [(n, n) for n in range(40)]
