@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tomllib
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from trueup.core.binding import near
-from trueup.core.projection import Database, Declared, Projection
+from trueup.core.projection import FILES, Database, Declared, Projection, Side
 from trueup.errors import ConfigError
 
 #: The file looked for in the current directory.
@@ -21,7 +22,7 @@ FILE = "trueup.toml"
 Model = TypeVar("Model", bound=BaseModel)
 
 #: An SQLite URL of a file that is not given from the root: the part before the file, and the file.
-_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:)([^/].*)")
+_RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -79,6 +80,7 @@ def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.e
         name: database.model_copy(update={"url": _absolute(database.url, path.parent)})
         for name, database in databases.items()
     }
+    projections = {name: _from_folder(projection, path.parent) for name, projection in projections.items()}
     check_references(databases, projections)
     return Config(settings=settings, databases=databases, projections=projections)
 
@@ -90,11 +92,17 @@ def check_references(databases: Mapping[str, Database], projections: Mapping[str
     """
     for name, projection in projections.items():
         for role in ("source", "target"):
-            database = getattr(projection, role).database
-            if database not in databases:
+            side: Side = getattr(projection, role)
+            database = side.database
+            if side.file is None and database not in databases:
                 raise ConfigError(
                     f"projections.{name}.{role}.database: {database!r} is not declared; {near(database, databases)}"
                 )
+
+
+def with_files(databases: Mapping[str, Database]) -> dict[str, Database]:
+    """The databases, and the one that stands for the files of projections."""
+    return {**databases, FILES: Database(url=SecretStr("file://"))}
 
 
 def _tables(path: Path, data: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -162,3 +170,15 @@ def _absolute(url: SecretStr, folder: Path) -> SecretStr:
     """A relative file of a `sqlite:///` URL, seen from the configuration file."""
     relative = _RELATIVE.fullmatch(url.get_secret_value())
     return url if relative is None else SecretStr(f"{relative[1]}{(folder / relative[2]).resolve()}")
+
+
+def _from_folder(projection: Projection, folder: Path) -> Projection:
+    """Relative files of a projection, seen from the configuration file."""
+    changed = {}
+    for role in ("source", "target"):
+        side: Side = getattr(projection, role)
+        if side.file is not None and not Path(side.file).expanduser().is_absolute():
+            exact = folder.resolve() / side.file
+            pattern = Path(glob.escape(str(folder.resolve()))) / side.file
+            changed[role] = side.model_copy(update={"file": str(exact if exact.exists() else pattern)})
+    return projection.model_copy(update=changed)

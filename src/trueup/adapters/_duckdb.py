@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from trueup.adapters._sql import SqlAdapter, message
 from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
 from trueup.core.row import Kind, Value
+from trueup.core.values import plain
 from trueup.errors import (
     Busy,
     ConnectionFailed,
@@ -48,6 +50,7 @@ _KINDS = {
     "VARCHAR": Kind.TEXT,
     "BLOB": Kind.BYTES,
     "UUID": Kind.UUID,
+    "JSON": Kind.JSON,
     "DATE": Kind.DATE,
     "TIME": Kind.TIME,
     "TIMESTAMP": Kind.TIMESTAMP,
@@ -82,6 +85,8 @@ class _Read(sa.types.UserDefinedType[Any]):
 class _Verbatim(_Read):
     """A type that Python has no rule for: values travel as text and are cast by the database."""
 
+    cache_ok = True
+
     def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(sa.cast(bindvalue, sa.Text), self)
 
@@ -91,6 +96,8 @@ class _Verbatim(_Read):
 
 class _Moment(_Read):
     """A date or timestamp: the driver makes the year 9999 of infinity, and needs a package for time zones."""
+
+    cache_ok = True
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         plain: sa.ColumnElement[Any] = column
@@ -103,6 +110,8 @@ class _Moment(_Read):
 
 class _Real(_Read):
     """A 32-bit float, by its shortest spelling: 0.1 and not 0.10000000149011612."""
+
+    cache_ok = True
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return _real(column)
@@ -165,9 +174,9 @@ class DuckdbReader(SqlAdapter):
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, int) and column.type_name in _INTEGERS:
             least, greatest = _INTEGERS[column.type_name]
-            return least <= value <= greatest
-        if column.type_name == _NS and hasattr(value, "year"):
-            return bool(value.year in _NS_YEARS)
+            return bool(least <= value <= greatest)
+        if column.type_name == _NS and isinstance(value, date):
+            return value.year in _NS_YEARS
         return not isinstance(value, str) or column.kind in (Kind.TEXT, Kind.ANY, Kind.OPAQUE)
 
     def spell(self, column: Column, value: Value) -> Value:  # noqa: ARG002 - the value's own type says it
@@ -175,7 +184,7 @@ class DuckdbReader(SqlAdapter):
             return f"{value:f}"
         if isinstance(value, int) and not _HUGEINT[0] <= value <= _HUGEINT[1]:
             return str(value)
-        return value
+        return plain(value)
 
     def read_as(self, column: Column, expression: Expression) -> Expression:
         if column.type_name.startswith("ENUM("):
@@ -258,6 +267,7 @@ _TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
     Kind.UUID: sa.Uuid(),
     Kind.TIME: sa.Time(),
+    Kind.JSON: sa.Text(),
 }
 
 

@@ -149,7 +149,8 @@ class _Compiler(SQLCompiler):
         return ""
 
     def visit_try_cast(self, element: Any, **kw: Any) -> str:
-        return f"TRY_CAST({element.clause._compiler_dispatch(self, **kw)} AS {element.typeclause._compiler_dispatch(self, **kw)})"
+        value, type_ = self.process(element.clause, **kw), self.process(element.typeclause, **kw)
+        return f"TRY_CAST({value} AS {type_})"
 
 
 class _Types(GenericTypeCompiler):

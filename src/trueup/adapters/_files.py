@@ -1,0 +1,274 @@
+"""Files as rows: which files a side names, in which format, and the statement that reads them without guessing types.
+
+A CSV file has no types, and a reader that guesses them from a sample cuts the zeros off `007`. So every column of it is
+text; what it means is declared (`types`), or decided by the column it is compared with. Then each value is checked
+before it is converted: DuckDB's own conversion rounds `1.7` to the integer 2. JSON is brought into the same form, with
+its numbers spelt as they are in the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trueup.core.projection import Side
+from trueup.errors import BrokenRead, ConfigError
+
+#: Ending of a file's name -> its format.
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
+#: Longest line of a CSV file, bytes; a longer one is an error.
+LINE_MAX = 64 * 1024 * 1024
+#: Files by name, with size, time of the last change and identity.
+State = tuple[tuple[str, int, int, int], ...]
+
+_FRACTION = r"([.][0-9]{1,6}0*)?"
+_CLOCK = rf"[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}{_FRACTION})?"
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+#: Type as declared -> DuckDB's type, and what a value has to look like for the conversion to keep all of it.
+_TYPES = {
+    "integer": ("HUGEINT", "[+-]?[0-9]+"),
+    "float": ("DOUBLE", "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|Infinity|nan|NaN)"),
+    "boolean": ("BOOLEAN", "true|false|True|False|TRUE|FALSE|t|f|1|0"),
+    "uuid": ("UUID", "[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"),
+    "date": ("DATE", _DAY),
+    "time": ("TIME", _CLOCK),
+    "timestamp": ("TIMESTAMP", f"{_DAY}([ T]{_CLOCK})?"),
+    "timestamptz": ("TIMESTAMP WITH TIME ZONE", f"{_DAY}([ T]{_CLOCK})? ?(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)?"),
+}
+_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+TYPE_NAMES = ("text", *_TYPES, "decimal(P,S)")
+
+
+def files_of(side: Side) -> list[Path]:
+    """The files that a side names, by name.
+
+    Raises ConfigError if there is none: that is no empty source.
+    """
+    assert side.file is not None
+    pattern = str(Path(side.file).expanduser())
+    if Path(pattern).exists():
+        found = [Path(pattern)]
+    else:
+        found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+    if not found:
+        what = f"no file matches {side.file!r}" if glob.has_magic(side.file) else f"there is no file {side.file}"
+        raise ConfigError(what)
+    if not all(path.is_file() for path in found):
+        raise ConfigError(f"{side.file} is a folder; name the files in it, like '{side.file}/*.parquet'")
+    return found
+
+
+def state_of(files: Sequence[Path]) -> State:
+    """What changes when one of the files is written or replaced."""
+    found = [(str(path), path.stat()) for path in files]
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
+
+
+def format_of(side: Side, files: Sequence[Path]) -> str:
+    """`parquet`, `csv` or `json`.
+
+    Raises ConfigError if the names do not tell, or tell different ones.
+    """
+    if side.format is not None:
+        return side.format
+    formats = {FORMATS.get(path.suffix.lower(), "") for path in files}
+    if len(formats) != 1 or "" in formats:
+        raise ConfigError(
+            f'the names of {side.file} do not say one format; give format = "parquet", "csv" or "json" '
+            f"(known endings: {', '.join(FORMATS)})"
+        )
+    return formats.pop()
+
+
+def delimiter_of(side: Side, path: Path) -> str:
+    return side.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def header_of(path: Path, delimiter: str) -> list[str]:
+    """Column names of a CSV file.
+
+    Raises BrokenRead if the file cannot be read so far, ConfigError if a name is missing or occurs twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file, delimiter=delimiter), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BrokenRead(f"{path}: cannot be read as CSV in UTF-8: {error}") from None
+    if not names or "" in names:
+        raise ConfigError(f"{path}: its first line has to name the columns, each of them")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{path}: two columns have one name: {', '.join(names)}")
+    return names
+
+
+def parquet(files: Sequence[Path]) -> str:
+    """The statement that reads Parquet files."""
+    return f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false, filename = false)"
+
+
+def text_rows(
+    files: Sequence[Path], names: Sequence[str], *, delimiter: str, null: str, types: Mapping[str, str]
+) -> str:
+    """The statement that reads CSV files, all columns text but those in `types`."""
+    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
+    chosen = ", ".join(f"{_converted(name, types.get(name, 'text'))} AS {_quoted(name)}" for name in names)
+    return (
+        f"SELECT {chosen} FROM read_csv({_listed(files)}, columns = {{{columns}}}, auto_detect = false, "
+        f"header = true, delim = {_literal(delimiter)}, quote = '\"', escape = '\"', nullstr = {_literal(null)}, "
+        f"allow_quoted_nulls = false, strict_mode = true, null_padding = false, ignore_errors = false, "
+        f"max_line_size = {LINE_MAX}, filename = false, hive_partitioning = false)"
+    )
+
+
+def type_of(declared: str) -> tuple[str, str]:
+    """DuckDB's type of a declared one, and the pattern of its values.
+
+    Raises ConfigError.
+    """
+    name = declared.strip().lower()
+    if found := _DECIMAL.fullmatch(name):
+        digits, scale = int(found[1]), int(found[2])
+        if not 0 < digits <= 38 or scale > digits:
+            raise ConfigError(f"{declared!r} is no type: a decimal has 1 to 38 digits")
+        point = f"([.][0-9]{{0,{scale}}}0*)?"
+        return f"DECIMAL({digits},{scale})", f"[+-]?([0-9]+{point}|[.][0-9]{{1,{max(scale, 1)}}}0*)"
+    if name not in _TYPES:
+        hint = "; say how many digits: decimal(18,2)" if name in ("decimal", "numeric") else ""
+        raise ConfigError(f"{declared!r} is no type of a column; known: {', '.join(TYPE_NAMES)}{hint}")
+    return _TYPES[name]
+
+
+def _converted(name: str, declared: str) -> str:
+    column = _quoted(name)
+    if declared == "text":
+        return column
+    type_name, pattern = type_of(declared)
+    problem = (
+        f"column {name!r} holds a value that is no {declared}, or would lose digits as one; "
+        f'declare types = {{ {name} = "text" }} to compare it as it is'
+    )
+    return (
+        f"CASE WHEN {column} IS NULL THEN NULL WHEN regexp_full_match({column}, {_literal(pattern)}) "
+        f"THEN CAST({column} AS {type_name}) ELSE error({_literal(problem)}) END"
+    )
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return "[" + ", ".join(_literal(str(path)) for path in files) + "]"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+class _Number(str):
+    """A number as the file spells it."""
+
+    __slots__ = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has two members of one name")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_hook=_object)
+
+
+def json_to_csv(files: Sequence[Path], folder: Path) -> tuple[Path, list[str]]:
+    """Rows of JSON files as one CSV file in `folder`, and its columns: every name that occurs.
+
+    Raises BrokenRead if a file is not JSON to its end.
+    """
+    names: dict[str, None] = {}
+    for row in _json_rows(files):
+        names.update(dict.fromkeys(row))
+    if not names:
+        raise ConfigError(f"{files[0]}: there is no object in it, so its columns are not known")
+    path = folder / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(",".join(_cell(name) for name in names) + "\n")
+        for row in _json_rows(files):
+            file.write(",".join(_cell(_text(row.get(name))) for name in names) + "\n")
+    return path, list(names)
+
+
+def _json_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Objects of JSON lines, or of one array a file."""
+    for path in files:
+        try:
+            with path.open(encoding="utf-8-sig") as file:
+                first = file.read(1)
+                while first.isspace():
+                    first = file.read(1)
+                file.seek(0)
+                rows = _array(file.read()) if first == "[" else _lines(file)
+                for at, row in enumerate(rows, start=1):
+                    if not isinstance(row, dict):
+                        raise ValueError(f"row {at} is no object")
+                    yield row
+        except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise BrokenRead(f"{path}: cannot be read as JSON to its end: {error}") from None
+
+
+def _array(text: str) -> Iterator[Any]:
+    yield from _DECODER.decode(text.removeprefix("\ufeff"))
+
+
+def _lines(lines: Iterator[str]) -> Iterator[Any]:
+    for at, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield _DECODER.decode(line.removeprefix("\ufeff"))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {at}, column {error.colno}: {error.msg}") from None
+
+
+def _text(value: Any) -> str | None:
+    """A member as text; what has parts stays JSON."""
+    match value:
+        case None | _Number():
+            return value
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+    return _nested(value)
+
+
+def _nested(value: Any) -> str:
+    match value:
+        case dict():
+            return "{" + ",".join(f"{json.dumps(name)}:{_nested(part)}" for name, part in value.items()) + "}"
+        case list():
+            return "[" + ",".join(map(_nested, value)) + "]"
+        case _Number():
+            return str(value)
+    return json.dumps(value)
+
+
+def _cell(text: str | None) -> str:
+    """A CSV cell: NULL is the one that is empty and not quoted."""
+    return "" if text is None else '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,245 @@
+"""Files as sides: Parquet, CSV and JSON, read through DuckDB in memory. There is nothing to repair in a file.
+
+A file that is written while it is read could show half of each of its two states. So size, time and identity of each
+file are compared before and after every reading, and one that changed is a broken read.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from trueup.adapters import Capabilities, FoundTable, Look, Stream, Survey
+from trueup.adapters import _files as files
+from trueup.adapters._duckdb import DuckdbReader, column_of
+from trueup.adapters._read_only import NO_WRITING, ReadOnly
+from trueup.adapters._sql import RowStream
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.plan import Part, Segment
+from trueup.core.projection import Database, Side
+from trueup.core.row import Batch, Kind
+from trueup.errors import BrokenRead, ConfigError, TrueupError
+
+#: What a text of a file is converted to, to be compared with a column of a kind. The others are read as text, and
+#: understood where they are compared.
+_AS_KIND = {
+    Kind.INTEGER: "integer",
+    Kind.FLOAT: "float",
+    Kind.BOOLEAN: "boolean",
+    Kind.UUID: "uuid",
+    Kind.DATE: "date",
+    Kind.TIME: "time",
+    Kind.TIMESTAMP: "timestamp",
+    Kind.INSTANT: "timestamptz",
+}
+#: What DuckDB says about a file that cannot be read to its end, as far as it shows no content.
+_LINE = re.compile(r"CSV Error on Line: (\d+)")
+
+
+def connect(name: str, database: Database) -> FileAdapter:
+    return FileAdapter(name, database)
+
+
+class FileStream(RowStream):
+    """Rows of files that did not change while they were read."""
+
+    state: files.State = ()
+    found: Sequence[Path] = ()
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from super().__iter__()
+        if files.state_of(self.found) != self.state:
+            self.ended = False
+            raise BrokenRead(f"{self.found[0].parent}: files changed while they were read; run again")
+
+
+class FileAdapter(ReadOnly, DuckdbReader):
+    """Reads files."""
+
+    capabilities = Capabilities(dialect="duckdb", writing=NO_WRITING)
+
+    def _create_engine(self, database: Database) -> sa.Engine:  # noqa: ARG002 - there is one for all files
+        #: Files of the side at hand, for messages.
+        self._reading = ""
+        return self._engine(lambda: duckdb.connect(":memory:", config=self.configuration()))
+
+    @property
+    def where(self) -> str:
+        return self._reading or "files"
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="trueup-json-")
+
+    def close(self) -> None:
+        super().close()
+        if "_folder" in self.__dict__:
+            self._folder.cleanup()
+
+    def tables(self) -> list[FoundTable]:
+        return []
+
+    # --- what to read --------------------------------------------------------------------------------------------
+
+    def describe(self, side: Side) -> Shape:
+        found = files.files_of(side)
+        self._reading = str(found[0])
+        if files.format_of(side, found) == "parquet":
+            columns = self._parquet_columns(found)
+        else:
+            columns = self._text_columns(side, found)
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    def _parquet_columns(self, found: Sequence[Path]) -> Mapping[str, Column]:
+        """Columns of Parquet files, which have to be the same in each: DuckDB would convert to those of the first."""
+        columns: dict[str, Column] = {}
+        with self.reading() as connection:
+            for path in found:
+                self._reading = str(path)
+                here = self.query_columns(connection, files.parquet([path]))
+                if path == found[0]:
+                    columns = here
+                elif here != columns:
+                    raise ConfigError(
+                        f"{path} has other columns or types than {found[0]}: {_unlike(here, columns)}. Name them apart"
+                    )
+        return columns
+
+    def _text_columns(self, side: Side, found: Sequence[Path]) -> Mapping[str, Column]:
+        names = self._text_names(side, found)[1]
+        for name in side.types:
+            if name not in names:
+                raise ConfigError(f"types: {side.file} has no column {name!r}; {near(name, names)}")
+        columns = {name: Column(name=name, kind=Kind.ANY, type_name="text of a file") for name in names}
+        declared = {name: type_ for name, type_ in side.types.items() if type_ != "text"}
+        for name, type_ in side.types.items():
+            columns[name] = Column(name=name, kind=Kind.TEXT, type_name="VARCHAR")
+            if name in declared:
+                columns[name] = column_of(name, files.type_of(type_)[0])
+        return columns
+
+    def _text_names(self, side: Side, found: Sequence[Path]) -> tuple[Sequence[Path], list[str], str, str]:
+        """CSV files to read, their columns, delimiter and NULL."""
+        if files.format_of(side, found) == "json":
+            path, names = self._json(tuple(found))
+            return [path], names, ",", ""
+        delimiter = files.delimiter_of(side, found[0])
+        names = files.header_of(found[0], delimiter)
+        for path in found[1:]:
+            if files.header_of(path, delimiter) != names:
+                raise ConfigError(f"{path} has other columns than {found[0]}, or in another order; name them apart")
+        return found, names, delimiter, side.null
+
+    def _json(self, found: tuple[Path, ...]) -> tuple[Path, list[str]]:
+        """JSON files as one CSV file, made again when one of them changed."""
+        state = files.state_of(found)
+        if state not in self._converted:
+            folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+            made = files.json_to_csv(found, folder)
+            if files.state_of(found) != state:
+                raise BrokenRead(f"{found[0]}: it changed while it was read; run again")
+            self._converted[state] = made
+        return self._converted[state]
+
+    @cached_property
+    def _converted(self) -> dict[files.State, tuple[Path, list[str]]]:
+        return {}
+
+    def _queried(self, binding: Binding, side: BoundSide, found: Sequence[Path]) -> BoundSide:
+        """The side as a query, its columns in the kinds that they are compared in."""
+        self._reading = ", ".join(map(str, found[:3])) + (", …" if len(found) > 3 else "")
+        if files.format_of(side.side, found) == "parquet":
+            return replace(side, side=_as_query(side.side, files.parquet(found)))
+        types = dict(side.side.types)
+        columns = []
+        for column, kind in zip(side.columns, binding.kinds, strict=True):
+            wanted = column
+            if column.kind is Kind.ANY and kind in _AS_KIND:
+                types[column.name] = _AS_KIND[kind]
+                wanted = column_of(column.name, files.type_of(types[column.name])[0])
+            elif column.kind is Kind.ANY:
+                wanted = Column(name=column.name, kind=Kind.TEXT, type_name="VARCHAR")
+            columns.append(wanted)
+        read, names, delimiter, null = self._text_names(side.side, found)
+        query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
+        width = len(side.key)
+        return replace(
+            side, side=_as_query(side.side, query), key=tuple(columns[:width]), values=tuple(columns[width:])
+        )
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:  # noqa: ARG002
+        return Survey(
+            cuts=[], work=[1.0], whole=1.0, per_segment=1.0, seekable=False, reason="files are read in one pass"
+        )
+
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        found = files.files_of(side.side)
+        state = files.state_of(found)
+        queried = self._queried(binding, side, found)
+        inner = super().stream(binding, queried, segment, tokens=tokens)
+        assert isinstance(inner, RowStream)
+        stream = FileStream(self, binding, queried, inner._statement, tokens=tokens)
+        stream.state, stream.found = state, found
+        return stream
+
+    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+        sides = (binding.source, binding.target)
+        if any(a.kind is not b.kind for a, b in zip(*(side.columns for side in sides), strict=True)):
+            return None  # texts and types: understood where rows are compared side by side
+        found = [files.files_of(side.side) for side in sides]
+        states = [files.state_of(paths) for paths in found]
+        source, target = (self._queried(binding, side, of) for side, of in zip(sides, found, strict=True))
+        look = super().differences(replace(binding, source=source, target=target), segment)
+        if [files.state_of(paths) for paths in found] != states:
+            raise BrokenRead(f"{self._reading}: files changed while they were read; run again")
+        return look
+
+    def translate(self, error: SQLAlchemyError) -> TrueupError:
+        known = super().translate(error)
+        original = str(getattr(error, "orig", error))
+        if line := _LINE.search(original):
+            reason = next((words for words in _CSV_REASONS if words in original), "it is not as the header says")
+            return BrokenRead(f"{_named(original) or self._reading}: line {line[1]} is broken: {reason}")
+        if "state machine" in original:
+            return BrokenRead(f"{self._reading}: it is not CSV throughout, or mixes line ends (\\n and \\r\\n)")
+        if isinstance(getattr(error, "orig", None), duckdb.IOException) or "file" in original.partition("\n")[0]:
+            return BrokenRead(original.partition("\n")[0])
+        return known
+
+
+#: What DuckDB says is wrong with a line, without the line.
+_CSV_REASONS = (
+    "Value with unterminated quote found",
+    "Invalid unicode",
+    "Maximum line size",
+    "Expected Number of Columns",
+)
+
+
+def _named(words: str) -> str:
+    """The file that an error of DuckDB names."""
+    found = re.search(r"^\s*file = (.+)$", words, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _as_query(side: Side, query: str) -> Side:
+    return side.model_copy(update={"file": None, "query": query})
+
+
+def _unlike(here: Mapping[str, Column], there: Mapping[str, Column]) -> str:
+    for name, column in here.items():
+        if name not in there:
+            return f"{name!r} is in one only"
+        if there[name] != column:
+            return f"{name!r} is {column.type_name} and {there[name].type_name}"
+    return f"{next((name for name in there if name not in here), 'the order')!r} is in one only"

@@ -1,0 +1,159 @@
+"""Any other database that SQLAlchemy has a dialect for (Snowflake, BigQuery, Trino, Oracle, …): read-only.
+
+Nothing is assumed that SQL and SQLAlchemy do not give: a side is read in key order, in one pass. Text has no order that
+is known to be binary here, and no equality that is known to be exact, so text cannot be a key. The order that comes is
+tested against the order that comparing needs, so a database that sorts in another way is a broken read and no drift.
+Repairing needs locks, versions and a marker table whose behaviour was shown under live writes: none of it was shown
+here, so a target is only reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from trueup.adapters import Capabilities, Look, Stream, Survey, known, scheme_of
+from trueup.adapters._read_only import NO_WRITING, ReadOnly
+from trueup.adapters._relations import Expression
+from trueup.adapters._sql import message
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.plan import Part, Segment
+from trueup.core.projection import Database, Side
+from trueup.core.row import Kind, Value
+from trueup.errors import ConfigError, ConnectionFailed, DataProblem, DesignProblem, Transient, TrueupError
+
+#: SQLAlchemy's type -> kind; the first that fits. What is not listed has no exact rule.
+_KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Kind], ...] = (
+    (sa.Boolean, Kind.BOOLEAN),
+    (sa.Integer, Kind.INTEGER),
+    (sa.Float, Kind.FLOAT),
+    (sa.Numeric, Kind.DECIMAL),
+    (sa.Uuid, Kind.UUID),
+    (sa.Enum, Kind.TEXT),
+    (sa.String, Kind.TEXT),
+    (sa.LargeBinary, Kind.BYTES),
+    (sa.DateTime, Kind.TIMESTAMP),
+    (sa.Date, Kind.DATE),
+    (sa.Time, Kind.TIME),
+)
+#: SQLAlchemy's name of a dialect -> SQLGlot's, where they differ.
+_SQLGLOT = {"mssql": "tsql", "awsathena": "athena"}
+
+
+def connect(name: str, database: Database) -> GenericAdapter:
+    return GenericAdapter(name, database)
+
+
+class GenericAdapter(ReadOnly):
+    """Reads a database by its SQLAlchemy dialect alone."""
+
+    collation = ""
+    full_join = False
+
+    def _create_engine(self, database: Database) -> sa.Engine:
+        url = database.url.get_secret_value()
+        try:
+            engine = sa.create_engine(url, pool_pre_ping=True)
+        except NoSuchModuleError:
+            raise ConfigError(
+                f"databases.{self.name}.url: no adapter for {scheme_of(url)!r}; there are adapters for "
+                f"{', '.join(known())}, and any other database can be read whose SQLAlchemy dialect is installed"
+            ) from None
+        except ModuleNotFoundError as missing:
+            raise ConfigError(
+                f"databases.{self.name}: the driver {missing.name!r} of SQLAlchemy's dialect for {scheme_of(url)!r} is "
+                f"not installed; pip install {missing.name}"
+            ) from missing
+        self.capabilities = Capabilities(
+            dialect=_SQLGLOT.get(engine.dialect.name, engine.dialect.name), writing=NO_WRITING
+        )
+        return engine
+
+    # --- types ---------------------------------------------------------------------------------------------------
+
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:  # noqa: ARG002 - the driver knows its own values
+        return sa.types.NullType()
+
+    def spell(self, column: Column, value: Value) -> Value:  # noqa: ARG002
+        return value
+
+    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:  # noqa: ARG002
+        raise DesignProblem(f"databases.{self.name}: nothing is compared inside this database")
+
+    # --- shape ---------------------------------------------------------------------------------------------------
+
+    def describe(self, side: Side) -> Shape:
+        with self.reading() as connection:
+            if side.table is not None:
+                return self._describe_table(connection, side.table)
+            names = [item[0] for item in self.describe_query(connection, side.query or "")]
+        columns = {name: Column(name=name, kind=Kind.ANY, type_name="") for name in names}
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+        schema, _, name = table.rpartition(".")
+        inspector = sa.inspect(connection)
+        names = [*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)]
+        if name not in names:
+            raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, names)}")
+        columns = {
+            found["name"]: Column(
+                name=found["name"],
+                kind=_kind_of(found["type"]),
+                type_name=str(found["type"]),
+                nullable=bool(found.get("nullable", True)),
+            )
+            for found in inspector.get_columns(name, schema or None)
+        }
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+        for side in of:
+            self._check_order(binding, side)
+        return Survey(
+            cuts=[], work=[1.0], whole=1.0, per_segment=1.0, seekable=False, reason="read in one pass: access unknown"
+        )
+
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        self._check_order(binding, side)
+        kinds = zip(side.key, binding.key_kinds, strict=True)
+        keyed = replace(side, key=tuple(replace(column, kind=kind) for column, kind in kinds))
+        return super().stream(binding, keyed, segment, tokens=tokens)
+
+    def differences(self, binding: Binding, segment: Segment) -> Look | None:  # noqa: ARG002
+        return None
+
+    def _check_order(self, binding: Binding, side: BoundSide) -> None:
+        """Refuse text keys: how this database orders and equates them is not known."""
+        for column, kind in zip(side.key, binding.key_kinds, strict=True):
+            if kind in (Kind.TEXT, Kind.ANY):
+                raise ConfigError(
+                    f"projections.{binding.projection.name}.key: {column.name!r} is text in databases.{self.name}, and "
+                    f"how {self.engine.dialect.name} orders and equates text is not known. Give a key of numbers, "
+                    f"UUIDs or dates in the query, or read this data as a file (Parquet, CSV)"
+                )
+
+    def translate(self, error: SQLAlchemyError) -> TrueupError:
+        words = f"databases.{self.name}: {message(error)}"
+        if isinstance(error, DBAPIError):
+            if error.connection_invalidated:
+                return Transient(words)
+            kinds = {base.__name__ for base in type(error.orig).__mro__}
+            if kinds & {"OperationalError", "InterfaceError"}:
+                return ConnectionFailed(words)
+            if "DataError" in kinds:
+                return DataProblem(words)
+        return DesignProblem(words)
+
+
+def _kind_of(type_: sa.types.TypeEngine[Any]) -> Kind:
+    kind = next((kind for of, kind in _KINDS if isinstance(type_, of)), Kind.OPAQUE)
+    if kind is Kind.TIMESTAMP and getattr(type_, "timezone", False):
+        return Kind.INSTANT
+    return kind
