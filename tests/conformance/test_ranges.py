@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.worlds import ALL, Row, Sqlite, World
 from trueup import Report, Verdict, side_by_side
-from trueup.adapters import _sql, mysql, postgresql, sqlite
+from trueup.adapters import _sql, duckdb, mysql, postgresql, sqlite
 from trueup.core.plan import Range
 
 ROWS = 3000
@@ -25,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_sql, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 200)
     monkeypatch.setattr(side_by_side, "PIECE_ROWS", 1500)
-    for adapter in (mysql, postgresql, sqlite):
+    for adapter in (duckdb, mysql, postgresql, sqlite):
         monkeypatch.setattr(adapter, "SEGMENT_ROWS", 500)
     monkeypatch.setattr(postgresql, "COST_PER_SEGMENT", 20.0)
     monkeypatch.setattr(postgresql, "RANGES_PAY_BELOW", 1e9)
@@ -48,7 +48,7 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}, t {text}"
 def test_ranges_cover_every_row_once(world: World) -> None:
     world.tables(COLUMNS, source_rows(), target_rows())
     for place, table in ((world.source, "src"), (world.target, "dst")):
-        place.sql(f"ANALYZE {table}")
+        place.analyze(table)
     app = world.app(on_extra="delete")
     cuts = [segment.lower for segment in app.explain("p").route.segments if isinstance(segment, Range)]
     assert len(cuts) > 3, "the data must be cut, or this proves nothing"

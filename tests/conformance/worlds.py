@@ -60,6 +60,10 @@ class Place:
         self.sql(f"CREATE TABLE {name} ({columns.format_map(self.types)})")
         self.insert(name, rows)
 
+    def analyze(self, table: str) -> None:
+        """Have the database look at its statistics now."""
+        self.sql(f"ANALYZE {table}")
+
     def rows(self, table: str) -> set[Row]:
         found = self.sql(f"SELECT * FROM {table}")
         assert len(set(found)) == len(found)
@@ -109,6 +113,9 @@ class Mysql(Place):
 
     def sql(self, *statements: str) -> list[Row]:
         return run_mariadb(self.url, "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'", *statements)
+
+    def analyze(self, table: str) -> None:
+        self.sql(f"ANALYZE TABLE {table}")
 
     @contextmanager
     def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
