@@ -121,8 +121,6 @@ class PostgresqlSpelling:
                 return sa.func.encode(expression, "hex", type_=sa.Text)
             case Kind.UUID:
                 return sa.func.replace(sa.cast(expression, sa.Text), "-", "", type_=sa.Text)
-            case Kind.DATE:
-                expression = expression - sa.literal_column("DATE '2000-01-01'")
             case Kind.TIMESTAMP:  # microseconds since 2000, as they are stored
                 return sa.func.encode(sa.func.timestamp_send(expression), "hex", type_=sa.Text)
             case Kind.INSTANT:

@@ -81,7 +81,7 @@ class SqlAdapter(ABC):
             raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
-        self.relations: Relations = Relations(self)
+        self.relations: Relations = self.relations_type(self)
         self.hashed: Hasher = Hasher(self.relations, self.ways())
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
@@ -90,6 +90,9 @@ class SqlAdapter(ABC):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join = True
+    #: How it renders sides and segments, and how it reads rows.
+    relations_type: type[Relations] = Relations
+    stream_type: type[RowStream] = RowStream
     #: The marker tables as this database makes them.
     marker_tables = units.MARKER_TABLES
 
@@ -221,7 +224,7 @@ class SqlAdapter(ABC):
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         ordered = isinstance(segment, Everything | Range)
         statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
-        return RowStream(self, binding, side, statement, tokens=tokens)
+        return self.stream_type(self, binding, side, statement, tokens=tokens)
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         if not self.inside(binding):

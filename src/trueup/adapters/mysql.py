@@ -21,14 +21,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from trueup.adapters import Capabilities, Look, Stream, Survey
+from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters import _units as units
+from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._mysql_hashing import JOINED_MAX, MysqlSpelling
 from trueup.adapters._relations import Expression, Form, Relations, user_query
 from trueup.adapters._sql import RowStream, SqlAdapter, message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Everything, Keys, NullKeys, Part, Range, Segment, ranges
+from trueup.core.plan import Everything, Range, Segment, ranges
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import (
@@ -161,9 +163,8 @@ class MysqlAdapter(SqlAdapter):
     reading_options = MappingProxyType({"trueup_begin": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"})
     writing_options = MappingProxyType({"trueup_begin": "START TRANSACTION READ WRITE"})
 
-    def __init__(self, name: str, database: Database) -> None:
-        super().__init__(name, database)
-        self.relations = _Relations(self)
+    relations_type = _Relations
+    stream_type = _Unbuffered
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value()).set(drivername="mysql+pymysql")
@@ -197,6 +198,7 @@ class MysqlAdapter(SqlAdapter):
         timeout_s = self.database.statement_timeout
         settings = {
             "max_sort_length": f"{SORTED_BYTES}",
+            "group_concat_max_len": f"{JOINED_MAX}",
             "lock_wait_timeout": _seconds(self.database.lock_timeout),
             "net_write_timeout": "600",  # a side that is read in step with a slower one waits for it
         }
@@ -238,6 +240,9 @@ class MysqlAdapter(SqlAdapter):
         if source.kind in (Kind.TEXT, Kind.UUID, Kind.OPAQUE, Kind.ANY):
             return sa.collate(a, self.collation).is_distinct_from(b)
         return a.is_distinct_from(b)
+
+    def ways(self) -> Sequence[Way]:
+        return [Portable(MysqlSpelling(self.relations))]
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(skip_locked=not wait)
@@ -304,11 +309,6 @@ class MysqlAdapter(SqlAdapter):
         return [inspector.default_schema_name or ""]  # others on the server are other databases
 
     # --- comparing -----------------------------------------------------------------------------------------------
-
-    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
-        ordered = not isinstance(segment, Keys | NullKeys)
-        statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
-        return _Unbuffered(self, binding, side, statement, tokens=tokens)
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         pairs = zip(binding.source.columns, binding.target.columns, strict=True)

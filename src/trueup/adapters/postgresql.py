@@ -9,7 +9,6 @@ September 2025.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
+from trueup.adapters import _postgresql_values as held
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
 from trueup.adapters._relations import Expression
@@ -59,53 +59,6 @@ FEW = 6
 SAMPLE_PAGES_MIN = 1000
 PAGES_PER_CUT = 10
 
-_KINDS = {
-    "bool": Kind.BOOLEAN,
-    "bytea": Kind.BYTES,
-    "int2": Kind.INTEGER,
-    "int4": Kind.INTEGER,
-    "int8": Kind.INTEGER,
-    "oid": Kind.INTEGER,
-    "numeric": Kind.DECIMAL,
-    "float4": Kind.FLOAT,
-    "float8": Kind.FLOAT,
-    "text": Kind.TEXT,
-    "varchar": Kind.TEXT,
-    "bpchar": Kind.TEXT,
-    "name": Kind.TEXT,
-    "uuid": Kind.UUID,
-    "date": Kind.DATE,
-    "time": Kind.TIME,
-    "timestamp": Kind.TIMESTAMP,
-    "timestamptz": Kind.INSTANT,
-    "interval": Kind.INTERVAL,
-    "json": Kind.JSON,
-    "jsonb": Kind.JSON,
-}
-#: Kinds whose arrays are compared element by element, and read as lists. Padded text is not: its type is not the array's.
-_ELEMENTS = frozenset(_KINDS.values()) - {Kind.INTERVAL, Kind.JSON}
-_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
-    Kind.BOOLEAN: sa.Boolean(),
-    Kind.BYTES: sa.LargeBinary(),
-    Kind.INTEGER: sa.BigInteger(),
-    Kind.DECIMAL: sa.Numeric(),
-    Kind.FLOAT: sa.Double(),
-    Kind.TEXT: sa.Text(),
-    Kind.UUID: sa.Uuid(),
-    Kind.DATE: sa.Date(),
-    Kind.TIME: sa.Time(),
-    Kind.TIMESTAMP: sa.DateTime(),
-    Kind.INSTANT: sa.DateTime(timezone=True),
-}
-#: Exact integer types: `= ANY` over a long list is hashed only if both sides have the same type.
-_INTEGERS: dict[str, sa.types.TypeEngine[Any]] = {"smallint": sa.SmallInteger(), "integer": sa.Integer()}
-_BITS = {"smallint": 15, "integer": 31, "bigint": 63}
-#: Types without an equality operator: no comparison of theirs means anything.
-_WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
-
-#: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN'): compared as text.
-_LOOSE = ("interval", "citext")
-
 #: Columns of a relation with what decides whether they can be read, written and looked up.
 _COLUMNS = sa.text("""
     SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type,
@@ -128,53 +81,6 @@ _UNIQUE = sa.text("""
 
 def connect(name: str, database: Database) -> PostgresqlAdapter:
     return PostgresqlAdapter(name, database)
-
-
-#: Kinds whose values travel as text.
-_AS_TEXT = (Kind.OPAQUE, Kind.INCOMPARABLE, Kind.JSON, Kind.INTERVAL)
-
-
-class _Verbatim(sa.types.UserDefinedType[Any]):
-    """A type that Python has no rule for: values travel as text and are cast by the database."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.name
-
-    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(sa.cast(bindvalue, sa.Text), self)
-
-    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(column, sa.Text)
-
-
-class _List(_Verbatim):
-    """An array: values travel as text, and are read as lists."""
-
-    cache_ok = True
-
-    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return column
-
-
-def _literal(value: Value) -> str:
-    """An element, or all of an array, as PostgreSQL spells it within one."""
-    match value:
-        case tuple():
-            return "{" + ",".join(map(_literal, value)) + "}"
-        case None:
-            return "NULL"
-        case bytes():
-            text = "\\x" + value.hex()
-        case datetime() | date() | time():
-            text = value.isoformat()
-        case _:
-            text = str(value)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class PostgresqlAdapter(SqlAdapter):
@@ -203,6 +109,7 @@ class PostgresqlAdapter(SqlAdapter):
             "statement_timeout": f"{self.database.statement_timeout * 1000:.0f}",
             "idle_in_transaction_session_timeout": "300s",
             "timezone": "UTC",
+            "datestyle": "ISO",
             "intervalstyle": "iso_8601",
             "row_security": "off",  # a hidden row then raises an error instead of looking absent
             "cursor_tuple_fraction": "1.0",  # our cursors are read to the end
@@ -228,21 +135,21 @@ class PostgresqlAdapter(SqlAdapter):
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         if column.kind is Kind.ARRAY:
-            return _List(column.type_name)
-        if column.kind in _AS_TEXT or column.type_name.startswith("enum "):
-            return _Verbatim(column.type_name.removeprefix("enum "))
-        return _INTEGERS.get(column.type_name, _TYPES[column.kind])
+            return held.ListOf(column.type_name)
+        if column.kind in held.AS_TEXT or column.type_name.startswith("enum "):
+            return held.Verbatim(column.type_name.removeprefix("enum "))
+        return held.INTEGERS.get(column.type_name, held.TYPES[column.kind])
 
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, str):
-            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *_AS_TEXT)
-        bits = _BITS.get(column.type_name)
+            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
+        bits = held.BITS.get(column.type_name)
         return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
 
     def spell(self, column: Column, value: Value) -> Value:
         if column.kind is Kind.DECIMAL and isinstance(value, float | str):
             return str(value)
-        return _literal(value) if isinstance(value, tuple) else value
+        return held.literal(value) if isinstance(value, tuple) else value
 
     def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
         if isinstance(type_, sa.types.UserDefinedType):
@@ -255,14 +162,14 @@ class PostgresqlAdapter(SqlAdapter):
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         kinds = {source.kind, target.kind}
-        if kinds == {Kind.TEXT} or source.type_name.startswith(_LOOSE):
+        if kinds == {Kind.TEXT} or source.type_name.startswith(held.LOOSE):
             return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
         if Kind.FLOAT in kinds and kinds & {Kind.INTEGER, Kind.BOOLEAN}:
-            return _float_differs(source, target, a, b)
+            return held.float_differs(source, target, a, b)
         if source.kind is not target.kind and {Kind.BOOLEAN, Kind.FLOAT} & {source.kind, target.kind}:
-            return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
+            return held.as_numeric(source, a).is_distinct_from(held.as_numeric(target, b))
         if source.type_name != target.type_name and source.kind is Kind.FLOAT:
-            return _as_numeric(source, a).is_distinct_from(_as_numeric(target, b))
+            return held.as_numeric(source, a).is_distinct_from(held.as_numeric(target, b))
         return a.is_distinct_from(b)
 
     def by_meaning(self, source: Column, target: Column) -> bool:
@@ -274,17 +181,8 @@ class PostgresqlAdapter(SqlAdapter):
         return super().by_meaning(source, target)
 
     def beyond(self, rule: Rule, source: Column, target: Column, a: Expression, b: Expression) -> Expression | None:
-        tolerance = rule.tolerance
-        assert tolerance is not None
-        if tolerance.duration is not None:
-            form = sa.Time() if rule.kind is Kind.TIME else sa.DateTime(timezone=rule.kind is Kind.INSTANT)
-            return _times_beyond(tolerance.duration, sa.cast(a, form), sa.cast(b, form), rule.kind)
-        one, other = _exact_number(rule.kind, source, a), _exact_number(rule.kind, target, b)
-        allowed = sa.literal(tolerance.amount or 0, sa.Numeric())
-        if tolerance.share is not None:
-            allowed = sa.func.abs(one) * sa.literal(tolerance.share, sa.Numeric())
-        # NaN is greater than every number, so that it is beyond any tolerance.
-        return sa.func.abs(one - other) > allowed
+        assert rule.tolerance is not None
+        return held.beyond(rule.kind, rule.tolerance, (source, a), (target, b))
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(key_share=True, skip_locked=not wait)
@@ -318,7 +216,7 @@ class PostgresqlAdapter(SqlAdapter):
             described = self.describe_query(connection, side.query or "")
             types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]})
             by_oid = {row.oid: row for row in types}
-        columns = {item[0]: _column(item[0], by_oid[item[1]]) for item in described}
+        columns = {item[0]: held.column_of(item[0], by_oid[item[1]]) for item in described}
         return Shape(columns=columns, dialect=self.capabilities.dialect)
 
     def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
@@ -332,7 +230,7 @@ class PostgresqlAdapter(SqlAdapter):
             raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, tables)}")
         rows = connection.execute(_COLUMNS, {"relation": relation.oid}).all()
         columns = {
-            row.name: _column(
+            row.name: held.column_of(
                 row.name,
                 row,
                 nullable=not row.not_null,
@@ -443,73 +341,7 @@ class PostgresqlAdapter(SqlAdapter):
         return DesignProblem(words)
 
 
-def _column(
-    name: str, row: sa.Row[Any], *, nullable: bool = True, required: bool = False, generated: bool = False
-) -> Column:
-    kind = _KINDS.get(row.base, Kind.OPAQUE)
-    type_name = row.type
-    element = _KINDS.get(row.base[1:]) if row.base[:1] == "_" and row.base != "_bpchar" else None
-    if element in _ELEMENTS:
-        kind = Kind.ARRAY
-    if row.type_type == "e":
-        kind, type_name = Kind.TEXT, f"enum {row.type}"
-    if row.base in _WITHOUT_EQUALITY:
-        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which has no equality)"
-    return Column(
-        name=name,
-        kind=kind,
-        type_name=type_name,
-        nullable=nullable,
-        required=required,
-        generated=generated,
-        element=element,
-    )
-
-
 def _regclass(table: str) -> str:
     """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
     schema, _, name = table.rpartition(".")
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part)
-
-
-def _as_numeric(column: Column, expression: Expression) -> Expression:
-    """As numeric; a float by its shortest decimal spelling, not rounded to fifteen digits as by a cast."""
-    if column.kind is Kind.FLOAT:
-        expression = sa.cast(expression, sa.Text)
-    if column.kind is Kind.BOOLEAN:
-        expression = sa.cast(expression, sa.Integer)
-    return sa.cast(expression, sa.Numeric)
-
-
-def _exact_number(kind: Kind, column: Column, expression: Expression) -> Expression:
-    """As numeric, as Python takes it: compared with an integer a whole float is that integer, else it is its spelling."""
-    if column.kind is not Kind.FLOAT or kind is not Kind.FLOAT:
-        return _as_numeric(column, expression)
-    whole = sa.cast(sa.cast(expression, sa.BigInteger), sa.Numeric)
-    return sa.case((_is_bigint(expression), whole), else_=_as_numeric(column, expression))
-
-
-def _is_bigint(expression: Expression) -> Expression:
-    """The float is a whole number that a bigint can hold."""
-    limit = sa.cast(sa.literal(2.0**63, sa.Double()), sa.Double)
-    value = sa.cast(expression, sa.Double)
-    return (value >= -limit) & (value < limit) & (value == sa.func.trunc(value))
-
-
-def _float_differs(source: Column, target: Column, a: Expression, b: Expression) -> Expression:
-    """A float against an integer or boolean, by value: as a float, 2**53 + 1 would be 2**53."""
-    value, exact, column = (a, b, target) if source.kind is Kind.FLOAT else (b, a, source)
-    if column.kind is Kind.BOOLEAN:
-        exact = sa.cast(exact, sa.Integer)
-    whole = sa.cast(value, sa.BigInteger).is_distinct_from(exact)
-    return sa.case((_is_bigint(value), whole), else_=sa.or_(value.is_not(None), exact.is_not(None)))
-
-
-def _times_beyond(duration: timedelta, a: Expression, b: Expression, kind: Kind) -> Expression:
-    """Further apart than `duration`. Infinity is endlessly far from any time, and subtracting it is an error."""
-    apart = sa.type_coerce(a - b, sa.Interval())
-    limit = sa.literal(duration, sa.Interval())
-    far = (apart > limit) | (apart < -limit)
-    if kind is Kind.TIME:
-        return far
-    return sa.case((sa.func.isfinite(a) & sa.func.isfinite(b), far), else_=sa.true())

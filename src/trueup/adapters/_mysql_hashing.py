@@ -1,0 +1,94 @@
+"""MariaDB's and MySQL's spelling of values as texts that every product can make; their row hash is the MD5 of that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from trueup.adapters._relations import Expression, Relations
+from trueup.core.binding import Column
+from trueup.core.row import Kind
+
+#: Longest text that GROUP_CONCAT may make, bytes; its default is 1 MB or even 1 kB. What is cut off anyway is found by
+#: its length, or makes a leaf that differs.
+JOINED_MAX = 2**30
+
+
+class _Joined(sa.sql.functions.GenericFunction[str]):
+    """GROUP_CONCAT in an order, without separators."""
+
+    name = "trueup_joined"
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(_Joined)
+def _group_concat(element: _Joined, compiler: SQLCompiler, **options: Any) -> str:
+    text, *order = (compiler.process(clause, **options) for clause in element.clauses)
+    by = f" ORDER BY {', '.join(order)}" if order else ""
+    return f"GROUP_CONCAT({text}{by} SEPARATOR '')"
+
+
+class MysqlSpelling:
+    """Values as texts that every product can make."""
+
+    def __init__(self, relations: Relations) -> None:
+        self.relations = relations
+
+    def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
+        expression = self.relations.read_as(column, expression)
+        text: Expression = sa.cast(expression, sa.String)
+        match kind:
+            case Kind.DECIMAL if not as_it_is:
+                return _without_trailing_zeros(column, text)
+            case Kind.BYTES:
+                return sa.func.lower(sa.func.hex(expression), type_=sa.Text)
+            case Kind.UUID:
+                return sa.func.replace(sa.func.lower(text), "-", "", type_=sa.Text)
+            case Kind.TIMESTAMP | Kind.INSTANT:
+                since = sa.func.timestampdiff(_MICROSECOND, _EPOCH, expression)
+                digits = sa.func.lower(sa.func.lpad(sa.func.hex(since), _SIXTEEN, _ZERO))
+                # A date that no calendar has (0000-00-00) is told from NULL.
+                return sa.func.coalesce(digits, text, type_=sa.Text)
+            case Kind.TEXT:
+                return sa.type_coerce(expression, sa.Text)
+        return text
+
+    def octets(self, text: Expression) -> Expression:
+        return sa.func.octet_length(text)
+
+    def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
+        return _Joined(text, *order)
+
+
+_MICROSECOND: Expression = sa.literal_column("MICROSECOND")
+_EPOCH: Expression = sa.literal_column("TIMESTAMP'2000-01-01 00:00:00'")
+_SIXTEEN: Expression = sa.literal_column("16")
+_ZERO: Expression = sa.literal_column("'0'")
+
+
+def _without_trailing_zeros(column: Column, text: Expression) -> Expression:
+    """`1.50` -> `1.5`, `1.00` -> `1`; an integer stays what it is."""
+    scale = re.match(r"decimal\(\d+,\s*(\d+)\)", column.type_name)
+    if column.kind is Kind.INTEGER or (scale and scale[1] == "0"):
+        return text
+    return sa.func.if_(sa.func.locate(".", text) > sa.literal_column("0"), _Trimmed(text), text, type_=sa.Text)
+
+
+class _Trimmed(sa.sql.functions.GenericFunction[str]):
+    """A decimal's text without the zeros at its end."""
+
+    name = "trueup_trimmed"
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(_Trimmed)
+def _trim(element: _Trimmed, compiler: SQLCompiler, **options: Any) -> str:
+    (text,) = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {text}))"
