@@ -35,6 +35,12 @@ MEANT = {
 }
 
 
+@pytest.mark.parametrize("text", ["orders.parquet", "data/orders/*.csv", "/data/a#b.json"])
+def test_what_is_no_url_is_a_file(text: str) -> None:
+    side = parse_side(text, "source", {})
+    assert (side.url, dict(side.place), side.label) == ("", {"file": text}, text)
+
+
 @pytest.mark.parametrize("text", MEANT)
 def test_what_a_side_means(text: str) -> None:
     url, place, what = MEANT[text]
@@ -49,6 +55,7 @@ def test_what_a_side_means(text: str) -> None:
         ("sqlite:///a.db", "names no table"),
         ("sqlite:///a.db#", "names no table"),
         ("sqlite:///a.db#  ", "names no table"),
+        ("orders", "neither a database URL nor the name of a file"),
         ("://#t", "not a database URL"),
         ("postgresql://u:canary-77@h:port/d#t", "not a database URL"),
         ("postgresql://u:canary-77#x@h/d#t", "%23"),

@@ -92,7 +92,7 @@ class Comparison:
                 key=suspect.key,
                 expected=masked.expected,
                 observed=masked.observed,
-                columns=differing(suspect, columns),
+                columns=differing(suspect, columns, self.binding.rules),
                 reason=suspect.unrepairable,
             )
 
@@ -166,6 +166,7 @@ def _report(counts: Counts, chosen: Route, *, seconds: float) -> Report:
         left=0,
         duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
         null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
+        not_compared=dict(counts.not_compared),
         segments={"planned": len(chosen.segments), "done": len(chosen.segments)},
         seconds=seconds,
     )
@@ -178,12 +179,14 @@ def comparing(
     *,
     key: Sequence[str] = (),
     columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     sensitive: Sequence[str] = (),
     settle: str | float = 0,
     progress: Progress | None = None,
 ) -> Iterator[Comparison]:
-    """Both sides, checked and ready. `renamed`: the source's name of a column -> the target's.
+    """Both sides, checked and ready. `exclude`: columns not to compare; `renamed`: the source's name of a column -> the
+    target's.
 
     Raises UsageError if a side, the key or a column is not there, or two columns cannot be compared exactly.
     """
@@ -193,15 +196,16 @@ def comparing(
     mapped: dict[str, dict[str, str]] = {"source": {}, "target": dict(renamed or {})}
     declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
     with _worded(), ExitStack() as after:
-        chosen, key_from = tuple(key), ""
-        if not chosen:
-            chosen, key_from = _primary_key(declarations, databases)
+        look = _look(declarations, databases) if exclude or not key else None
+        chosen, key_from = (tuple(key), "") if key or look is None else _primary_key(look)
+        if exclude and look:
+            columns = _all_but(exclude, chosen, look)
         projection = _projection(
             {
                 "name": NAME,
                 **declarations,
                 "key": chosen,
-                "columns": tuple(columns) if columns else None,
+                "columns": None if columns is None else tuple(columns),
                 "sensitive": tuple(sensitive),
                 "settle": settle,
                 "on_extra": "delete",  # nothing is written; any other policy would be given as the reason why
@@ -232,6 +236,7 @@ def diff(
     *,
     key: Sequence[str] | str = (),
     columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     sensitive: Sequence[str] = (),
     settle: str | float = 0,
@@ -239,12 +244,20 @@ def diff(
 ) -> Report:
     """Compare two sides that are named as on the command line: `sqlite:///a.db#orders`, `URL#SELECT ...`, a file.
 
-    Without `key`, the target's primary key. Nothing is written and nothing is kept. `renamed`: the source's name of a
-    column -> the target's; `rows`: differences listed at most (0: all).
+    Without `key`, the target's primary key; without `columns`, all that both have but those in `exclude`. Nothing is
+    written and nothing is kept. `renamed`: the source's name of a column -> the target's; `rows`: differences listed at
+    most (0: all).
     """
     parts = (key,) if isinstance(key, str) else key
     with comparing(
-        source, target, key=parts, columns=columns, renamed=renamed, sensitive=sensitive, settle=settle
+        source,
+        target,
+        key=parts,
+        columns=columns,
+        exclude=exclude,
+        renamed=renamed,
+        sensitive=sensitive,
+        settle=settle,
     ) as comparison:
         return comparison.compare(rows=rows)
 
@@ -272,36 +285,60 @@ def _projection(values: dict[str, Any]) -> Projection:
         raise UsageError(configuration.describe(f"projections.{NAME}", Projection, error)) from None
 
 
-def _primary_key(
-    declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]
-) -> tuple[tuple[str, ...], str]:
-    """The primary key of the target's table, or of the source's, if both sides have its columns; and whose it is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What both sides have, before a projection can be declared; columns by the source's names."""
 
-    Raises UsageError that names what else could be the key.
-    """
+    shapes: Mapping[str, Shape]
+    #: Primary keys of the two tables, in their order; empty where there is none.
+    primary: Mapping[str, tuple[str, ...]]
+    #: Columns that both sides have.
+    shared: Sequence[str]
+
+
+def _look(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]) -> _Look:
+    known = configuration.with_files(databases)
     shapes: dict[str, Shape] = {}
     primary: dict[str, tuple[str, ...]] = {}
-    renamed = declarations["target"].get("columns", {})
-    back = {there: here for here, there in renamed.items()}
     for role in ("target", "source"):
         side = Side.model_validate(declarations[role])
-        with closing(connect(side.database, databases[side.database])) as adapter:
+        back = {there: here for here, there in side.columns.items()}
+        with closing(connect(side.database, known[side.database])) as adapter:
             try:
                 shapes[role] = adapter.describe(side)
             except ConfigError as error:
                 raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
-            found = next((table for table in adapter.tables() if table.name == side.table), None)
-        names = found.key if found else ()
-        primary[role] = tuple(back.get(name, name) for name in names) if role == "target" else names
-    columns = {
-        "source": set(shapes["source"].columns),
-        "target": {back.get(name, name) for name in shapes["target"].columns},
-    }
-    shared = [name for name in shapes["source"].columns if name in columns["target"]]
-    for role, key in primary.items():
-        if key and set(key) <= set(shared):
+            tables = adapter.tables() if side.table else []
+        found = next((table.key for table in tables if table.name == side.table), ())
+        primary[role] = tuple(back.get(name, name) for name in found)
+    renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
+    theirs = {renamed.get(name, name) for name in shapes["target"].columns}
+    return _Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
+
+
+def _primary_key(look: _Look) -> tuple[tuple[str, ...], str]:
+    """The primary key of the target's table, or of the source's, if both sides have its columns; and whose it is.
+
+    Raises UsageError that names what else could be the key.
+    """
+    for role, key in look.primary.items():
+        if key and set(key) <= set(look.shared):
             return key, f"the {role}'s primary key"
-    raise UsageError(_no_key(primary, shapes, shared))
+    raise UsageError(_no_key(look.primary, look.shapes, look.shared))
+
+
+def _all_but(excluded: Sequence[str], key: Sequence[str], look: _Look) -> tuple[str, ...]:
+    """The columns of both sides without the key and the excluded ones.
+
+    Raises UsageError for one that is not there.
+    """
+    for name in excluded:
+        if name not in look.shared:
+            raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, look.shared)}")
+    left = tuple(name for name in look.shared if name not in key and name not in excluded)
+    if not left:
+        raise UsageError("--exclude leaves nothing to compare; to compare keys alone, give queries that select them")
+    return left
 
 
 def _no_key(primary: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape], shared: Sequence[str]) -> str:
@@ -330,6 +367,10 @@ _PLACES = (
     (re.compile(rf"projections\.{NAME}\b"), "diff"),
     (re.compile(r"\bdatabases\.(source|target)\.url\b"), r"\1"),
     (re.compile(r"\bdatabases\.(source|target|database)\b"), r"\1"),
+    (re.compile(r"databases\.<files>(?:: | )?"), ""),
+    (re.compile(r" in database '(?:source|target|database|<files>)'"), ""),
+    (re.compile(r"; give format = .* \(known"), " (known"),
+    (re.compile(r"leave it out of `columns`"), "leave it out with --exclude"),
     (re.compile(r"`(key|columns)`"), r"--\1"),
     (re.compile(r"^diff: "), ""),
 )

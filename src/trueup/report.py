@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.core.compare import Suspect, mask
 from trueup.core.row import present
+from trueup.core.rules import Rules
+from trueup.core.rules import differing as unequal_columns
 from trueup.core.states import EXIT_CODES, Outcome, Verdict
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
 
@@ -46,6 +48,8 @@ class Report:
     left: int
     duplicate_keys: dict[str, int]
     null_keys: dict[str, int]
+    #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
+    not_compared: dict[str, int]
     segments: dict[str, int]
     seconds: float
     #: At most as many as were asked for; the counts above are complete.
@@ -100,10 +104,8 @@ def build(
     by_column: Counter[str] = Counter()
     for item in decisions:
         drift = item.decision.drift
-        if drift.expected is not None and drift.observed is not None and drift.kind == "different":
-            by_column.update(
-                name for name, a, b in zip(binding.columns, drift.expected, drift.observed, strict=True) if a != b
-            )
+        if drift.kind == "different":
+            by_column.update(differing(drift, binding.columns, binding.rules))
     if counts.differing > len(decisions) and job.settle_s == 0 and binding.one_database:
         # More than were handed out: the database's own counts are complete, and one look was proof.
         kinds.update(missing=counts.missing - kinds["missing"], extra=counts.extra - kinds["extra"])
@@ -132,6 +134,7 @@ def build(
         left=len(still_wrong),
         duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
         null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
+        not_compared=dict(counts.not_compared),
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, decisions, final),
@@ -159,7 +162,7 @@ def drift_rows(
             "key": presented(binding.named_key(drift.key)),
             "expected": presented(binding.named_values(drift.expected)),
             "observed": presented(binding.named_values(drift.observed)),
-            "columns": list(differing(item.decision.drift, binding.columns)),
+            "columns": list(differing(item.decision.drift, binding.columns, binding.rules)),
         }
         outcome = final.get(drift.key)
         if outcome is not None:
@@ -170,12 +173,12 @@ def drift_rows(
     return listed
 
 
-def differing(drift: Suspect, columns: Sequence[str]) -> tuple[str, ...]:
+def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tuple[str, ...]:
     """Columns in which the two rows differ; none where one of them is not there."""
     if drift.expected is None or drift.observed is None:
         return ()
-    pairs = zip(columns, drift.expected, drift.observed, strict=True)
-    return tuple(name for name, expected, observed in pairs if expected != observed)
+    differ = unequal_columns(rules, drift.expected, drift.observed)
+    return tuple(name for name, differs in zip(columns, differ, strict=True) if differs)
 
 
 def presented(values: dict[str, object] | None) -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 #: Names of URL parameters that hold a secret.
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
+#: A URL of a database that is one file, named from here.
+_RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 #: Characters of a query that are shown.
 _SHOWN = 60
 
@@ -108,13 +110,17 @@ def without_password(url: str, role: str = "url") -> str:
 
 def _file(text: str, role: str) -> NamedSide:
     """A file, or a pattern that files match."""
-    from trueup.core.projection import Side
-
     if not text.strip():
         raise UsageError(f"{role}: it is empty; {HOW}")
-    if "file" not in Side.model_fields:
-        raise UsageError(f"{role}: {text!r} is not a database URL, and files cannot be read yet; {HOW}")
+    if not Path(text).suffix:
+        raise UsageError(f"{role}: {text!r} is neither a database URL nor the name of a file; {HOW}")
     return NamedSide(label=text, place={"file": text})
+
+
+def relative_file(url: str) -> tuple[str, str] | None:
+    """The part of a URL before its file, and the file, where that is not given from the root; None for others."""
+    found = _RELATIVE.fullmatch(url)
+    return (found[1], found[2]) if found else None
 
 
 def relative_to(folder: Path, value: str) -> str:

@@ -96,6 +96,28 @@ def test_queries_and_chosen_columns(drifted: Shop) -> None:
     assert narrow["different_by_column"] == {"n": 1}
 
 
+def test_columns_can_be_left_out(drifted: Shop) -> None:
+    drifted.sql("UPDATE tgt SET email = 'x'")
+    all_of_them = diff(drifted, *BOTH, "--json").report
+    assert all_of_them["different_by_column"] == {"n": 1, "email": 3}
+    without = diff(drifted, *BOTH, "--exclude", "email", "--json").report
+    assert without["different_by_column"] == {"n": 1}
+    assert "nothing to compare" in diff(drifted, *BOTH, "--exclude", "n,email").err
+    keys = [f"sqlite:///app.db#SELECT id FROM {table}" for table in ("src", "tgt")]
+    assert diff(drifted, *keys, "--key", "id", "--json").report["missing"] == 1
+    wrong = diff(drifted, *BOTH, "--exclude", "emial")
+    assert (wrong.code, "did you mean 'email'?" in wrong.err) == (2, True)
+
+
+def test_a_column_that_cannot_be_compared_says_how_to_leave_it_out(drifted: Shop, postgres: str) -> None:
+    source = f"{postgres}#SELECT 1::bigint AS id, 2 AS n, '(1,2)'::point AS email"
+    ran = diff(drifted, source, BOTH[1], "--key", "id")
+    assert ran.code == 2
+    assert "'email'" in ran.err
+    assert "--exclude" in ran.err
+    assert diff(drifted, source, BOTH[1], "--key", "id", "--exclude", "email").code == 1
+
+
 def test_columns_that_are_called_otherwise(drifted: Shop) -> None:
     target = "sqlite:///app.db#SELECT id AS number, n AS amount FROM src"
     ran = diff(drifted, "sqlite:///app.db#src", target, "--key", "id", "--map", "id=number,n=amount", "--json")
@@ -223,6 +245,7 @@ def test_without_any_key_the_candidates_are_named(drifted: Shop, source: str, ta
         ((*BOTH, "--output", "differences"), "--format"),
         ((*BOTH, "--output", "nowhere/d.csv"), "no directory nowhere"),
         ((*BOTH, "--json", "--format", "csv"), "give one of them"),
+        ((*BOTH, "--columns", "n", "--exclude", "email"), "give one of them"),
     ],
 )
 def test_a_mistake_is_two_and_speaks_of_the_command_line(drifted: Shop, arguments: tuple[str, ...], words: str) -> None:

@@ -116,7 +116,7 @@ def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, conf
     return 0
 
 
-Sides = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Columns = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 Form = Annotated[
     Literal["table", "jsonl", "csv", "parquet"] | None,
     Parameter(
@@ -131,10 +131,11 @@ def diff(
     target: str,
     /,
     *,
-    key: Sides = (),
-    columns: Sides = (),
-    map: Sides = (),  # noqa: A002 - it is the option's name
-    sensitive: Sides = (),
+    key: Columns = (),
+    columns: Columns = (),
+    exclude: Columns = (),
+    map: Columns = (),  # noqa: A002 - it is the option's name
+    sensitive: Columns = (),
     settle: str = "0s",
     rows: Annotated[int | None, Parameter(validator=NOT_NEGATIVE)] = None,
     as_json: AsJson = False,
@@ -155,6 +156,8 @@ def diff(
         Columns that rows belong together by: `id`, or `tenant,id`. Default: the target's primary key.
     columns
         Columns to compare. Default: every column that both sides have.
+    exclude
+        Columns not to compare.
     map
         `likes=like_count`: the source's name of a column and the target's, where they differ.
     sensitive
@@ -175,6 +178,7 @@ def diff(
         target=target,
         key=comparing.names(key, "--key"),
         columns=comparing.names(columns, "--columns"),
+        exclude=comparing.names(exclude, "--exclude"),
         renamed=comparing.renames(map),
         sensitive=comparing.names(sensitive, "--sensitive"),
         settle=settle,

@@ -32,6 +32,7 @@ class Asked:
     target: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
+    exclude: tuple[str, ...]
     renamed: dict[str, str]
     sensitive: tuple[str, ...]
     settle: str
@@ -51,6 +52,8 @@ def run(asked: Asked) -> int:
 
     if asked.as_json and asked.form:
         raise UsageError("--json is one document and --format lists rows: give one of them")
+    if asked.columns and asked.exclude:
+        raise UsageError("--columns names what to compare and --exclude what not: give one of them")
     form = "json" if asked.as_json else output.format_of(asked.form, asked.output)
     _can_be_written(form, asked.output)
     rows = asked.rows if asked.rows is not None else ROWS if form in ("table", "json") else 0
@@ -62,7 +65,8 @@ def run(asked: Asked) -> int:
                 asked.source,
                 asked.target,
                 key=asked.key,
-                columns=asked.columns,
+                columns=asked.columns or None,
+                exclude=asked.exclude,
                 renamed=asked.renamed,
                 sensitive=asked.sensitive,
                 settle=asked.settle,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trueup.cli.tables import console
 from trueup.errors import UsageError
+from trueup.sides import relative_file, relative_to
 
 if TYPE_CHECKING:
     from trueup.adapters import FoundTable
@@ -69,11 +69,9 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
 
 
 def seen_from(path: Path, url: str) -> str:
-    """A relative SQLite file as the configuration file names it: relative to itself."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url.startswith(prefix + "/"):
-        return url
-    return prefix + os.path.relpath(url.removeprefix(prefix), path.parent)
+    """A relative file of a URL as the configuration file names it: relative to itself."""
+    found = relative_file(url)
+    return url if found is None else found[0] + relative_to(path.parent, found[1])
 
 
 def line(table: FoundTable) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.cli.init import seen_from
 from trueup.errors import ConfigError, UsageError
-from trueup.sides import NamedSide, relative_to, without_password
+from trueup.sides import NamedSide, relative_file, relative_to, without_password
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
 
+_WRITERS = '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it'
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -130,11 +131,12 @@ def _same(declared: object, url: str, path: Path) -> bool:
     if not isinstance(declared, str):
         return False
     expanded = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), declared)
-    prefix = "sqlite:///"
-    if expanded.startswith(prefix) and url.startswith(prefix):
-        here = (path.parent / expanded.removeprefix(prefix)).resolve()
-        return here == Path(url.removeprefix(prefix)).resolve()
-    return expanded == url
+    return _absolute(expanded, path.parent) == _absolute(url, Path())
+
+
+def _absolute(url: str, folder: Path) -> str:
+    found = relative_file(url)
+    return url if found is None else f"{found[0]}{(folder / found[1]).resolve()}"
 
 
 def _side(role: str, side: NamedSide, database: str | None, path: Path, comparison: Comparison) -> str:
@@ -170,7 +172,7 @@ def _projection(name: str, sides: Mapping[str, str], comparison: Comparison) -> 
     return [
         *lines,
         f"{settle}    # what differs counts once it is the same this long after",
-        '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it',
+        *([_WRITERS] if declared.target.table else []),
     ]
 
 

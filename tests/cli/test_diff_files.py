@@ -1,0 +1,106 @@
+"""`trueup diff` with files and DuckDB databases as sides."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import duckdb
+import pytest
+
+from tests.cli.shop import Ran, Shop
+
+SOURCE = [(1, 10), (2, 20), (3, 30)]
+TARGET = [(1, 10), (2, 99), (4, 40)]
+TABLE = "sqlite:///app.db#src"
+
+
+@pytest.fixture
+def files(shop: Shop) -> Shop:
+    """The source as a table; the target as files of each kind, whole and in parts, and in a DuckDB database."""
+    shop.fill(SOURCE, TARGET)
+    (shop.folder / "trueup.toml").unlink()
+    (shop.folder / "parts").mkdir()
+    with duckdb.connect(str(shop.folder / "tgt.duckdb")) as connection:
+        connection.execute("CREATE TABLE tgt (id BIGINT PRIMARY KEY, n BIGINT, email VARCHAR)")
+        connection.executemany("INSERT INTO tgt VALUES (?, ?, NULL)", TARGET)
+        for name, form in (("tgt.parquet", "parquet"), ("tgt.csv", "csv, header"), ("tgt.json", "json")):
+            connection.execute(f"COPY tgt TO '{shop.folder / name}' (FORMAT {form})")
+        for part in (1, 2):
+            name = shop.folder / "parts" / f"{part}.csv"
+            connection.execute(f"COPY (SELECT * FROM tgt WHERE id % 2 = {part % 2}) TO '{name}' (FORMAT csv, HEADER)")
+    return shop
+
+
+SIDES = ["tgt.parquet", "tgt.csv", "tgt.json", "parts/*.csv", "duckdb:///tgt.duckdb#tgt"]
+
+
+def found(ran: Ran) -> list[tuple[str, int]]:
+    return sorted((row["kind"], row["key"]["id"]) for row in ran.report["drift"])
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_table_against_a_file_and_back(files: Shop, side: str) -> None:
+    there = files.run("diff", TABLE, side, "--key", "id", "--json")
+    assert (there.code, found(there)) == (1, [("different", 2), ("extra", 4), ("missing", 3)])
+    assert there.report["different_by_column"] == {"n": 1}
+    back = files.run("diff", side, TABLE, "--key", "id", "--json")
+    assert (back.code, found(back)) == (1, [("different", 2), ("extra", 3), ("missing", 4)])
+
+
+@pytest.mark.parametrize("side", SIDES[1:])
+def test_files_of_different_kinds_agree(files: Shop, side: str) -> None:
+    ran = files.run("diff", "tgt.parquet", side, "--key", "id")
+    assert (ran.code, "in sync" in ran.out) == (0, True), ran.err
+
+
+def test_the_key_is_that_of_the_table_if_there_is_one(files: Shop) -> None:
+    assert "by id (the source's primary key)" in files.run("diff", TABLE, "tgt.csv").out
+    assert "by id (the target's primary key)" in files.run("diff", "tgt.csv", TABLE).out
+    ran = files.run("diff", "tgt.csv", "tgt.parquet")
+    assert (ran.code, "both sides have id, n, email" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        ("nowhere.csv", "target: there is no file nowhere.csv"),
+        ("nowhere/*.csv", "target: "),
+        ("tgt.*", "target: the names of tgt.* do not say one format"),
+        ("broken.parquet", "target: "),
+        ("duckdb:///nowhere.duckdb#tgt", "target: "),
+    ],
+)
+def test_a_file_that_cannot_be_read(files: Shop, side: str, words: str) -> None:
+    (files.folder / "broken.parquet").write_text("not a Parquet file")
+    for key in ((), ("--key", "id")):
+        ran = files.run("diff", TABLE, side, *key)
+        assert (ran.code, ran.out) == (2, "")
+        assert words in ran.err
+        assert "<files>" not in ran.err
+
+
+def test_a_column_that_a_file_has_not(files: Shop) -> None:
+    ran = files.run("diff", TABLE, "tgt.csv", "--key", "idd")
+    assert (ran.code, "<files>" in ran.err) == (2, False)
+    assert "did you mean 'id'?" in ran.err
+
+
+def test_what_diff_writes_diff_reads(files: Shop) -> None:
+    """The differences as a table of their own, compared with themselves in another format."""
+    for name in ("d.csv", "d.parquet"):
+        assert files.run("diff", TABLE, "tgt.csv", "--key", "id", "--output", name).code == 1
+    ran = files.run("diff", "d.csv", "d.parquet", "--key", "key_id", "--json")
+    assert (ran.code, ran.report["source_rows"]) == (0, 3), ran.out + ran.err
+
+
+@pytest.mark.parametrize("side", ["tgt.csv", "parts/*.csv", "duckdb:///tgt.duckdb#tgt"])
+def test_a_saved_file_is_found_from_the_configuration(files: Shop, side: str) -> None:
+    (files.folder / "conf").mkdir()
+    asked = ("--key", "id", "--settle", "10ms", "--save", "copy", "--config", "conf/t.toml", "--json")
+    ran = files.run("diff", TABLE, side, *asked)
+    assert ran.code == 1, ran.err
+    again = files.run("check", "--config", "conf/t.toml", "--json")
+    assert (again.code, found(again)) == (1, found(ran)), again.err
+    declared = tomllib.loads((files.folder / "conf/t.toml").read_text())
+    assert "../" in json.dumps(declared["projections"]["copy"]["target"] | declared["databases"])
