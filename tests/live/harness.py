@@ -31,14 +31,14 @@ WIDE = Limits(rows=100_000, share=1, deletes=100_000, collapse=0)
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
 
-def until(found: Callable[[], object], what: str, *, timeout_s: float = PATIENCE_S) -> None:
+def until(found: Callable[[], object], what: str, *, timeout_s: float = PATIENCE_S, pause_s: float = 0.005) -> None:
     """Look again and again until `found()` is true; a TimeoutError names `what`."""
     pause = threading.Event()
     end = time.monotonic() + timeout_s
     while not found():
         if time.monotonic() > end:
             raise TimeoutError(f"not within {timeout_s:g} s: {what}")
-        pause.wait(0.005)
+        pause.wait(pause_s)
 
 
 class Background:
@@ -272,8 +272,13 @@ class Counters:
         c.execute(f"UPDATE counter SET n = n + 1 WHERE post = {post}")
 
     @staticmethod
-    def upsert(c: Any, post: int) -> None:
-        c.execute(f"INSERT INTO counter VALUES ({post}, 1) ON CONFLICT (post) DO UPDATE SET n = counter.n + 1")
+    def upsert(c: Any, post: int, by: int = 1) -> None:
+        c.execute(f"INSERT INTO counter VALUES ({post}, {by}) ON CONFLICT (post) DO UPDATE SET n = counter.n + ({by})")
+
+    @staticmethod
+    def put(c: Any, post: int, n: int) -> None:
+        """What a repair by hand does: set a counter that may be missing."""
+        c.execute(f"INSERT INTO counter VALUES ({post}, {n}) ON CONFLICT (post) DO UPDATE SET n = excluded.n")
 
     def write(self, post: int) -> None:
         """One whole transaction of the application."""

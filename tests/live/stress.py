@@ -86,7 +86,7 @@ def _edge(app: Counters, c: Any, rng: random.Random) -> None:
         ).rowcount
         if gone:
             # Not a bare UPDATE: it finds no row while a repair is inserting it, and then has not touched it.
-            c.execute(f"INSERT INTO counter VALUES ({post}, -1) ON CONFLICT (post) DO UPDATE SET n = counter.n - 1")
+            app.upsert(c, post, -1)
     c.execute("COMMIT")
 
 
@@ -94,8 +94,9 @@ def _inject(app: Counters, rng: random.Random) -> None:
     """Five counters off by a little, one row gone, one row for a post that is nowhere."""
     statements = [f"UPDATE counter SET n = n + {rng.choice((-2, -1, 1, 2))} WHERE post = {hot(rng)}" for _ in range(5)]
     statements.append(f"DELETE FROM counter WHERE post = {rng.randint(1, POSTS)}")
-    statements.append("INSERT INTO counter VALUES (1000, 3) ON CONFLICT DO NOTHING")
     app.db.sql(*statements)
+    with closing(app.db.connect()) as c:
+        app.put(c, 1000, 3)
 
 
 def read_then_set(app: Counters) -> set[int]:
@@ -106,9 +107,7 @@ def read_then_set(app: Counters) -> set[int]:
         written = set()
         for post, edges in counted:
             if post in wrong:
-                c.execute(
-                    f"INSERT INTO counter VALUES ({post}, {edges}) ON CONFLICT (post) DO UPDATE SET n = excluded.n"
-                )
+                app.put(c, post, edges)
                 written.add(post)
     return written
 
