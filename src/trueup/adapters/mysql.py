@@ -288,7 +288,17 @@ class MysqlAdapter(SqlAdapter):
             unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
             table=found.type != "VIEW",
             dialect=self.capabilities.dialect,
+            obstacle=self._obstacle(connection, found.engine),
         )
+
+    def _obstacle(self, connection: sa.Connection, engine: str | None) -> str:
+        """Why a row lock does not keep writers out of a table of this engine on this server."""
+        if engine is not None and engine.upper() != "INNODB":
+            return f"{engine} has no row locks and no rollback; ALTER TABLE ... ENGINE = InnoDB, or only check it"
+        cluster = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
+        if cluster is not None and cluster[1] == "ON":
+            return "this is a node of a Galera cluster, and a row lock does not hold on the others; it can be checked"
+        return ""
 
     def _describe_query(self, connection: sa.Connection, query: str) -> dict[str, Column]:
         fields = self.describe_query(connection, query)

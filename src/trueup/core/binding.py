@@ -17,6 +17,10 @@ from trueup.core.rules import Nulls, Rule, Tolerance
 from trueup.errors import ConfigError
 
 
+#: Kinds that buckets of time can be cut in.
+CUT_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """A column as its database describes it."""
@@ -47,6 +51,8 @@ class Shape:
     table: bool = False
     #: The database's name for its SQL, as SQLGlot knows it.
     dialect: str = ""
+    #: Why rows of this table cannot be repaired safely, and the remedy; empty if they can.
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +67,8 @@ class BoundSide:
     values: tuple[Column, ...]
     #: The key is known to be unique.
     unique: bool
+    #: Column that says which partition a row is in; None: rows are cut by key.
+    cut: Column | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -89,6 +97,13 @@ class Binding:
     absent: Values | None
     #: What counts as a difference, for each compared column; empty where nothing but equality does.
     rules: tuple[Rule, ...] = ()
+    #: Kind in which partitions are told apart; None: rows are cut by key.
+    cut_kind: Kind | None = None
+
+    @property
+    def movable(self) -> bool:
+        """Can a row be in one partition of the source and in another of the target?"""
+        return self.cut_kind is not None and self.projection.partition.column not in self.projection.key
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -116,8 +131,6 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     Raises ConfigError.
     """
     place = f"projections.{projection.name}"
-    check_query(projection, "source", source.dialect)
-    check_query(projection, "target", target.dialect)
     columns = projection.columns or _shared(projection, source, target)
     bound_source = _side(projection, "source", source, columns)
     bound_target = _side(projection, "target", target, columns)
@@ -130,6 +143,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
     )
     _hidden(projection, {*columns, *source.columns, *target.columns}, place)
+    cut_kind = _cut_kind(projection, bound_source.cut, bound_target.cut)
     problem = not_writable(projection, bound_target) if writing else ""
     if problem:
         raise ConfigError(problem)
@@ -142,6 +156,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         target=bound_target,
         absent=_absent(projection, columns, value_kinds, place),
         rules=_rules(projection, columns, value_kinds, place),
+        cut_kind=cut_kind,
     )
 
 
@@ -179,11 +194,12 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
     side: Side = getattr(projection, name)
     place = f"projections.{projection.name}"
     what = f"{side.origin} {side.table or side.file or ''!r}" if side.query is None else "query"
+    cut = projection.partition.column
+    named = (*projection.key, *columns, cut) if cut else (*projection.key, *columns)
     for logical in side.columns:
-        if logical not in (*projection.key, *columns):
+        if logical not in named:
             raise ConfigError(
-                f"{place}.{name}.columns: {logical!r} is neither in `key` nor in `columns`; "
-                f"{near(logical, (*projection.key, *columns))}"
+                f"{place}.{name}.columns: {logical!r} is neither in `key` nor in `columns`; {near(logical, named)}"
             )
 
     def resolve(logical: str, where: str) -> Column:
@@ -202,7 +218,8 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
     unique = any(index <= key_set for index in shape.unique)
     if not unique and side.query is not None:
         unique = query.groups_by(side.query, shape.dialect, tuple(column.name for column in key))
-    return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique)
+    bound_cut = resolve(cut, "partition.column") if cut else None
+    return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique, cut=bound_cut)
 
 
 def _kind(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
@@ -218,6 +235,30 @@ def _kind(place: str, name: str, source: Column, target: Column, one_database: b
             f"{place}.key: column {name!r} ({pair}) cannot be a key: it has no order that is the same everywhere. "
             f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
         )
+    return kind
+
+
+def _cut_kind(projection: Projection, source: Column | None, target: Column | None) -> Kind | None:
+    """The kind in which partitions are told apart."""
+    if source is None or target is None:
+        return None
+    declared, place = projection.partition, f"projections.{projection.name}.partition.column: {source.name!r}"
+    pair = f"({source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target)"
+    kind = _meeting(source, target, projection.one_database, key=True)
+    if declared.by == "column":
+        if kind is None or kind not in KEY_KINDS | {Kind.BOOLEAN}:
+            raise ConfigError(
+                f"{place} {pair} cannot tell partitions apart: its values have no one spelling. Take a column of "
+                f"integers, text, UUIDs, booleans, dates or timestamps, or cast it in the query"
+            )
+        return kind
+    if kind is None or kind not in CUT_TIMES or {source.kind, target.kind} - {kind, Kind.ANY}:
+        raise ConfigError(
+            f"{place} {pair} cannot be cut by time: it has to be a date, a timestamp or a timestamp with time zone, "
+            f"the same on both sides. Cast it in the query"
+        )
+    if kind is Kind.DATE and declared.bucket == "1h":
+        raise ConfigError(f'{place} {pair} holds days, which have no hours: use bucket = "1d", "1w" or "1mo"')
     return kind
 
 
@@ -300,6 +341,8 @@ def not_writable(projection: Projection, target: BoundSide) -> str:
     names = frozenset(column.name for column in target.key)
     if target.side.query is not None or not target.shape.table:
         return f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here"
+    if target.shape.obstacle:
+        return f"{place}.target: {what}: {target.shape.obstacle}"
     if projection.writers is None:
         return (
             f"{place}.writers: say how the application writes the target before Trueup writes to it; one of "
