@@ -1,0 +1,250 @@
+"""Runs the conformance matrix: makes the tables, asks the oracle, runs Trueup, and judges answers.
+
+The oracle is plain Python over values that the drivers fetched; it shares no code with the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from tests.conformance.matrix_cases import CASES
+from tests.conformance.matrix_types import Case
+from tests.conformance.worlds import SETUPS, Pairing, Place
+from trueup import Database, Limits, Projection, Side, Trueup, TrueupError
+
+#: Adapter -> what the document calls it. An adapter joins the matrix here and in `matrix_types.TYPES`.
+ENGINES: Mapping[str, str] = MappingProxyType({"postgresql": "PostgreSQL", "mysql": "MariaDB", "sqlite": "SQLite"})
+#: Kind of a difference by key; parts of a key are joined by |.
+Found = dict[str, str]
+RIGHT, REFUSED = "right", "refused"
+_NO_LIMITS = Limits(rows=10**9, share="100%", deletes=10**9, collapse="0%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one tool made of one case."""
+
+    #: `right`, `refused`, `false equal`, `false different`, both, or `error`.
+    verdict: str
+    #: Why it refused, or the error; what it got wrong.
+    reason: str = ""
+
+
+def pairs() -> list[Pairing]:
+    """Each engine with itself in one database, then all ordered pairs of two databases."""
+    alone = [Pairing(source=name, target=name, together=True) for name in ENGINES]
+    return alone + [Pairing(source=a, target=b) for a in ENGINES for b in ENGINES]
+
+
+def title(pairing: Pairing) -> str:
+    name = ENGINES[pairing.source]
+    return f"{name}, one database" if pairing.together else f"{name} to {ENGINES[pairing.target]}"
+
+
+def cases(pairing: Pairing) -> list[Case]:
+    return [case for case in CASES if case.fits(pairing.source, pairing.target)]
+
+
+#: A ledger that nobody needs afterwards need not wait for a disk.
+_IN_MEMORY = "/dev/shm"
+#: Both sides may be in one database.
+_MOOD = """
+    DO $$ BEGIN CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); EXCEPTION WHEN duplicate_object THEN NULL; END $$"""
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def table_of(case: Case, side: str) -> str:
+    return f"{'s' if side == 'source' else 't'}{CASES.index(case)}"
+
+
+def make(place: Place, side: str, wanted: Iterable[Case]) -> None:
+    """The tables of one side."""
+    if place.engine == "postgresql":
+        place.sql(_MOOD)
+    statements = []
+    for case in wanted:
+        columns = [f"{name} {case.type_of(side, name).on(place.engine)}" for name in case.columns]
+        if case.unique:
+            columns = [f"{c} NOT NULL" if c.split()[0] in case.key else c for c in columns]
+            columns.append(f"PRIMARY KEY ({', '.join(case.key)})")
+        statements.append(f"CREATE TABLE {table_of(case, side)} ({', '.join(columns)})")
+    place.sql(*statements)
+    for case in wanted:
+        rows = case.source if side == "source" else case.target
+        place.insert(table_of(case, side), [[_written(value, place.engine) for value in row] for row in rows])
+
+
+def _written(value: Any, engine: str) -> Any:
+    """MariaDB takes no offset in a time stamp; its sessions are at UTC."""
+    return value.removesuffix("+00:00") if engine == "mysql" and isinstance(value, str) else value
+
+
+# --- the oracle ------------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any) -> Any:
+    number = Decimal({"true": "1", "false": "0"}.get(str(value).lower(), str(value)))
+    return Fraction(number) if number.is_finite() else str(number)
+
+
+def _float(value: Any) -> Any:
+    number = float(value)
+    return Fraction(number) if abs(number) < float("inf") else str(number)
+
+
+def _float32(value: Any) -> Any:
+    return _float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+
+
+def _bytes(value: Any) -> bytes:
+    return bytes.fromhex(value[2:]) if isinstance(value, str) else bytes(value)
+
+
+def _uuid(value: Any) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, bytes):
+        return UUID(bytes=value)
+    return UUID(value[2:] if value.startswith("\\x") else value)
+
+
+def _moment(value: Any) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _date(value: Any) -> date:
+    return value if isinstance(value, date) else date.fromisoformat(value)
+
+
+def _json(value: Any) -> Any:
+    return repr(_sorted(json.loads(value, parse_int=Decimal, parse_float=Decimal)))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [(name, _sorted(value[name])) for name in sorted(value)]
+    if isinstance(value, list):
+        return ["list", *map(_sorted, value)]
+    return Fraction(value) if isinstance(value, Decimal) else value
+
+
+#: Meaning of a type -> from what a driver fetched to a value whose == is equality by meaning.
+MEANINGS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"number": _number, "float": _float, "float32": _float32, "text": str, "bytes": _bytes, "uuid": _uuid}
+    | {"timestamp": _moment, "date": _date, "json": _json}
+)
+
+
+def oracle(case: Case, source: Place, target: Place) -> Found:
+    """What differs, from all rows of both sides."""
+    by_key = [_by_key(case, side, place) for side, place in (("source", source), ("target", target))]
+    found: Found = {}
+    for key in by_key[0].keys() | by_key[1].keys():
+        a, b = by_key[0].get(key), by_key[1].get(key)
+        if a != b:
+            found[key] = "different" if a and b else "missing" if a else "extra"
+    return found
+
+
+def _by_key(case: Case, side: str, place: Place) -> dict[str, Counter[tuple[Any, ...]]]:
+    names = list(case.columns)
+    types = [case.type_of(side, name) for name in names]
+    read = [_fetched(name, of.meaning, place.engine) for name, of in zip(names, types, strict=True)]
+    before = ["SET TimeZone = 'UTC'"] if place.engine == "postgresql" else []
+    found: dict[str, Counter[tuple[Any, ...]]] = {}
+    for row in place.sql(*before, f"SELECT {', '.join(read)} FROM {table_of(case, side)}"):
+        meant = dict(zip(names, (_meant(v, of.meaning) for v, of in zip(row, types, strict=True)), strict=True))
+        key = "|".join("NULL" if meant[part] is None else str(meant[part]) for part in case.key)
+        found.setdefault(key, Counter())[tuple(meant[name] for name in names if name not in case.key)] += 1
+    return found
+
+
+def _fetched(name: str, meaning: str, engine: str) -> str:
+    """PostgreSQL's own text of everything: exact, and no driver's conversion; MariaDB shows a float in six digits."""
+    if engine == "postgresql":
+        return f"{name}::text"
+    return f"CAST({name} AS DOUBLE)" if engine == "mysql" and meaning == "float32" else name
+
+
+def _meant(value: Any, meaning: str) -> Any:
+    return None if value is None else MEANINGS[meaning](value)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def judged(case: Case, found: Mapping[str, str], listed: int | None = None) -> Cell:
+    """Hold an answer against what is right. `listed`: rows in the answer, if not one a key."""
+    lost = sorted(key for key, kind in case.differ.items() if found.get(key) != kind)
+    made_up = sorted(key for key in found if key not in case.differ)
+    words = [f"{len(lost)} of {len(case.differ)} not found"] if lost else []
+    words += [f"{len(made_up)} made up"] if made_up else []
+    if not words:
+        return Cell(verdict=RIGHT)
+    named = [name for name, of in (("false equal", lost), ("false different", made_up)) if of]
+    return Cell(verdict=" and ".join(named), reason=", ".join(words))
+
+
+def trueup(pairing: Pairing, source: Place, target: Place) -> dict[str, Cell]:
+    """What Trueup says of each case of a pairing, by name of the case; the tables are there."""
+    here = "a" if pairing.together else "b"
+    databases = {"a": Database(url=source.url), here: Database(url=target.url)}
+    projections = [
+        Projection(
+            name=f"p{CASES.index(case)}",
+            source=Side(database="a", table=table_of(case, "source")),
+            target=Side(database=here, table=table_of(case, "target")),
+            key=case.key,
+            settle=0,
+            limits=_NO_LIMITS,
+        )
+        for case in cases(pairing)
+    ]
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if Path(_IN_MEMORY).is_dir() else None) as ledger:
+        url = f"sqlite:///{Path(ledger) / 'ledger.db'}"
+        with Trueup(databases=databases, projections=projections, ledger=url) as app:
+            return {case.name: _checked(app, case) for case in cases(pairing)}
+
+
+def _checked(app: Trueup, case: Case) -> Cell:
+    try:
+        report = app.check(f"p{CASES.index(case)}", rows=0)
+    except TrueupError as error:
+        return Cell(verdict=REFUSED, reason=str(error))
+    if str(report.verdict) not in ("drift", "in_sync"):
+        return Cell(verdict=REFUSED, reason=f"{report.verdict}: {report.reason}")
+    found = {}
+    for row in report.drift:
+        parts = [row["key"][name] for name in case.key]
+        found["|".join("NULL" if part is None else str(part) for part in parts)] = row["kind"]
+    if (str(report.verdict) == "drift") is not bool(found):
+        return Cell(verdict="error", reason=f"{report.verdict} with {len(found)} differences")
+    return judged(case, found)
+
+
+def places_of(pairing: Pairing, source_url: str, target_url: str) -> tuple[Place, Place]:
+    """Both sides; of one database if the pairing says so."""
+    source = SETUPS[pairing.source][0](source_url)
+    return source, source if pairing.together else SETUPS[pairing.target][0](target_url)
+
+
+def prepared(pairing: Pairing, source: Place, target: Place) -> None:
+    """All tables of a pairing; both databases are empty."""
+    wanted = cases(pairing)
+    make(source, "source", wanted)
+    make(target, "target", wanted)

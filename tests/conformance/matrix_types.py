@@ -1,0 +1,142 @@
+"""What a case of the conformance matrix is: two small tables, and which rows differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Type:
+    """One type as each engine spells it; an engine that is not named does not have it."""
+
+    #: How the oracle reads its values: see `matrix.MEANINGS`.
+    meaning: str
+    postgresql: str = ""
+    mysql: str = ""
+    sqlite: str = ""
+    #: The type says what it means. One that does not, and any of these in SQLite, means it only beside a type that does.
+    says: bool = True
+
+    def on(self, engine: str) -> str:
+        return str(getattr(self, engine, ""))
+
+
+#: Meanings that SQLite has no type for: there the other side decides.
+HINTED = ("uuid", "timestamp", "date")
+_TEXT_KEY = "varchar(190) CHARACTER SET utf8mb4 COLLATE "
+TYPES: Mapping[str, Type] = MappingProxyType(
+    {
+        "bigint": Type(meaning="number", postgresql="bigint", mysql="bigint", sqlite="INTEGER"),
+        "integer": Type(meaning="number", postgresql="integer", mysql="int", sqlite="INTEGER"),
+        "numeric": Type(meaning="number", postgresql="numeric"),
+        "numeric, wide": Type(meaning="number", postgresql="numeric(38,20)", mysql="decimal(38,20)"),
+        "numeric(12,2)": Type(meaning="number", postgresql="numeric(12,2)", mysql="decimal(12,2)"),
+        "numeric(14,4)": Type(meaning="number", postgresql="numeric(14,4)", mysql="decimal(14,4)"),
+        "float64": Type(meaning="float", postgresql="double precision", mysql="double", sqlite="REAL"),
+        "float64, special": Type(meaning="float", postgresql="double precision"),
+        "float32": Type(meaning="float32", postgresql="real", mysql="float"),
+        "text": Type(meaning="text", postgresql="text", mysql="text COLLATE utf8mb4_general_ci", sqlite="TEXT"),
+        "text key": Type(
+            meaning="text",
+            postgresql='text COLLATE "C"',
+            mysql=_TEXT_KEY + "utf8mb4_nopad_bin",
+            sqlite="TEXT COLLATE BINARY",
+        ),
+        "text key, language": Type(
+            meaning="text",
+            postgresql='text COLLATE "en-US-x-icu"',
+            mysql=_TEXT_KEY + "utf8mb4_general_ci",
+            sqlite="TEXT COLLATE NOCASE",
+        ),
+        "boolean": Type(meaning="number", postgresql="boolean", mysql="boolean", sqlite="BOOLEAN"),
+        "bytes": Type(meaning="bytes", postgresql="bytea", mysql="blob", sqlite="BLOB"),
+        "uuid": Type(meaning="uuid", postgresql="uuid", mysql="uuid", sqlite="UUID"),
+        "uuid as text": Type(meaning="uuid", postgresql="text", mysql="char(36)", sqlite="TEXT", says=False),
+        "uuid as bytes": Type(meaning="uuid", postgresql="bytea", mysql="binary(16)", sqlite="BLOB", says=False),
+        "timestamp": Type(meaning="timestamp", postgresql="timestamp", mysql="datetime(6)", sqlite="TIMESTAMP"),
+        "instant": Type(meaning="timestamp", postgresql="timestamptz", mysql="timestamp(6) NULL"),
+        "date": Type(meaning="date", postgresql="date", mysql="date", sqlite="DATE"),
+        "date, special": Type(meaning="text", postgresql="date"),
+        "interval": Type(meaning="text", postgresql="interval"),
+        "json": Type(meaning="json", postgresql="jsonb"),
+        "integers": Type(meaning="text", postgresql="bigint[]"),
+        "texts": Type(meaning="text", postgresql="text[]"),
+        "enum": Type(meaning="text", postgresql="mood", mysql="enum('sad','ok','happy')"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Two tables."""
+
+    name: str
+    #: What it is about: the pitfall.
+    about: str
+    #: Column -> type of the source.
+    columns: Mapping[str, str]
+    #: Columns whose type is another one in the target.
+    target_types: Mapping[str, str] = field(default_factory=dict)
+    key: tuple[str, ...] = ("id",)
+    #: The key is unique and declared so.
+    unique: bool = True
+    source: Sequence[Row] = ()
+    target: Sequence[Row] = ()
+    #: What differs: key, parts joined by |, NULL as such -> kind.
+    differ: Mapping[str, str] = field(default_factory=dict)
+    #: There is no rule that everybody would agree on, or the key is no key: to refuse is as right as the answer.
+    refusal_is_right: bool = False
+
+    def type_of(self, side: str, column: str) -> Type:
+        name = self.columns[column]
+        return TYPES[self.target_types.get(column, name) if side == "target" else name]
+
+    def fits(self, source: str, target: str) -> bool:
+        """Do both engines have the types, and is what each column means said by one side at least?"""
+        for column in self.columns:
+            types = [(self.type_of("source", column), source), (self.type_of("target", column), target)]
+            if not all(of.on(engine) for of, engine in types):
+                return False
+            if types[0][0].meaning in HINTED and not any(of.says and engine != "sqlite" for of, engine in types):
+                return False
+        return True
+
+
+def values(
+    about: str,
+    name: str,
+    of: str,
+    pairs: Sequence[tuple[Any, Any, bool]],
+    *,
+    target: str = "",
+    refusal_is_right: bool = False,
+) -> Case:
+    """A case of one column: pairs of values, and whether they are the same; a row for each."""
+    return Case(
+        name=name,
+        about=about,
+        columns={"id": "bigint", "v": of},
+        target_types={"v": target} if target else {},
+        source=[(n, a) for n, (a, _, _) in enumerate(pairs, 1)],
+        target=[(n, b) for n, (_, b, _) in enumerate(pairs, 1)],
+        differ={str(n): "different" for n, (_, _, same) in enumerate(pairs, 1) if not same},
+        refusal_is_right=refusal_is_right,
+    )
+
+
+def keys(about: str, name: str, of: str, both: Sequence[str], source: Sequence[str], target: Sequence[str]) -> Case:
+    """A case of one key column, not declared unique: keys of both sides, of the source only, of the target only."""
+    return Case(
+        name=name,
+        about=about,
+        columns={"id": of, "v": "bigint"},
+        unique=False,
+        source=[(key, n) for n, key in enumerate([*both, *source])],
+        target=[(key, n) for n, key in enumerate([*both, *target])],
+        differ=dict.fromkeys(source, "missing") | dict.fromkeys(target, "extra"),
+    )
