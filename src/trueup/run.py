@@ -19,10 +19,12 @@ from typing import Any
 
 from trueup._version import __version__
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.core.compare import Counts
+from trueup.again import unannounced
+from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
-from trueup.core.plan import Segment, by_keys
+from trueup.core.plan import by_keys
+from trueup.core.row import Key
 from trueup.core.states import RunState, Stage, Verdict
 from trueup.errors import (
     BrokenRead,
@@ -32,12 +34,12 @@ from trueup.errors import (
     TakenOver,
     TrueupError,
 )
-from trueup.job import Job, Stop, actor, new_id
-from trueup.narrow import route
+from trueup.job import Job, Stop, actor, discreet, new_id
 from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
-from trueup.report import Report, build
+from trueup.report import IN_FLIGHT_ROWS, Report, build
+from trueup.scope import scope_of
 from trueup.store import lock
-from trueup.store.records import DecisionRow, Narrowed, OpenWork, RunRow, SegmentRow
+from trueup.store.records import DecisionRow, Narrowed, OpenWork, OutcomeRow, RunRow, SegmentRow
 from trueup.store.standing import Control, PlanRow
 from trueup.sweep import Sweep, sweep
 
@@ -67,6 +69,8 @@ class _Run:
         self.seen: Narrowed
         self.resumed = False
         self.corrected = Corrected()
+        #: Still moving when this process looked closer; at most as many as are listed.
+        self.moving: list[Suspect] = []
         self.plan: PlanRow | None = job.plan
 
     def execute(self) -> Report:
@@ -76,9 +80,11 @@ class _Run:
                 f"{self.job.name}: this projection is {Guarantee.REPORT_ONLY}: {'; '.join(self.job.promise.reasons)}. "
                 f"`trueup check {self.job.name}` reports without writing"
             )
-        self.row = self._resume() or self._start()
+        with discreet(self.job.pair.binding.projection):
+            self.row = self._resume() or self._start()
         try:
-            return self._stages()
+            with discreet(self.job.pair.binding.projection):
+                return self._stages()
         except TakenOver:
             raise  # its state in the ledger is no longer ours to set
         except (Interrupted, KeyboardInterrupt, Refused) as asked:
@@ -124,7 +130,8 @@ class _Run:
         """The unfinished run that this job continues, if there is one. Those it replaces are marked as abandoned."""
         now = self.job.clock.now()
         for run in self.ledger.unfinished(self.job.name):
-            same_work = run.command == self.job.command and run.keys == self.job.keys and run.plan == self._plan_id()
+            same_work = (run.command, run.keys, run.plan) == (self.job.command, self.job.keys, self._plan_id())
+            same_work = same_work and not (self.job.full and run.base)
             if not same_work:
                 continue
             if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN:
@@ -137,7 +144,7 @@ class _Run:
         return None
 
     def _start(self) -> RunRow:
-        strategy, spans = self._spans()
+        scope = scope_of(self.job)
         stage = Stage.NARROW if self.job.plan is None else Stage.REPAIR
         return self.ledger.start_run(
             {
@@ -150,27 +157,19 @@ class _Run:
                 "pid": os.getpid(),
                 "actor": actor(),
                 "plan": self._plan_id(),
-                "strategy": strategy,
+                "strategy": scope.strategy,
+                "base": scope.base,
+                "marks": scope.marks,
                 "columns": json.dumps(self.job.pair.binding.columns),
                 "started_at": self.job.clock.now(),
                 "keys": self.job.keys,
             },
-            spans,
+            scope.segments,
             stage,
         )
 
     def _plan_id(self) -> str | None:
         return None if self.job.plan is None else self.job.plan.id
-
-    def _spans(self) -> tuple[str, list[Segment]]:
-        """The segments of the first stage, and how they came to be, in words."""
-        if self.job.plan is not None:
-            keys = [item.decision.drift.key for item in self.ledger.decisions(self.job.plan.run)]
-            return f"the rows of plan {self.job.plan.id}", [*by_keys(keys)]
-        if self.job.keys is not None:
-            return "explicit keys", [*by_keys(self.job.keys)]
-        chosen = route(self.job.pair)
-        return chosen.strategy, chosen.segments
 
     # --- stages --------------------------------------------------------------------------------------------------
 
@@ -193,6 +192,7 @@ class _Run:
             examined = examine(work, segment)
             tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight)}
             self.ledger.commit_confirmed(segment, examined.decisions, tallies)
+            self.moving = (self.moving + examined.in_flight)[:IN_FLIGHT_ROWS]
 
     def _repair(self) -> None:
         token = self.job.target.raise_fence(self.job.name)
@@ -207,10 +207,15 @@ class _Run:
                 replace(work, run=run), {t.decision.drift.key: t.decision.drift for t in theirs}, unit, keys
             )
             self.job.progress.recovered(unit, recovered)
+        earlier: dict[Key, list[OutcomeRow]] = {}
+        for outcome in self.ledger.outcomes(self.row.id):  # once: for each segment, it would be all of them each time
+            earlier.setdefault(outcome.key, []).append(outcome)
         segments = self.ledger.open_segments(self.row.id, Stage.REPAIR)
         for at, segment in enumerate(segments, 1):
             self._border()
-            done = correct(work, segment, [decided[key] for key in keys_of(segment) if key in decided])
+            mine = keys_of(segment)
+            known = [outcome for key in mine for outcome in earlier.get(key, ())]
+            done = correct(work, segment, [decided[key] for key in mine if key in decided], known)
             self._note_left(segment, done)  # before it is closed: a crash in between must not lose what is still wrong
             self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
             self.corrected.in_flight += done.in_flight
@@ -250,7 +255,7 @@ class _Run:
     # --- guards --------------------------------------------------------------------------------------------------
 
     def _source_collapsed(self, counts: Counts) -> str:
-        if self.job.keys is not None:
+        if not self.row.whole:
             return ""
         before = self.ledger.last_source_rows(self.job.name, self.job.definition)
         return collapsed(counts.source_rows, counts.target_rows, before, self.job.pair.binding.projection.limits)
@@ -265,13 +270,13 @@ class _Run:
         totals = Totals(
             source_rows=counts.source_rows,
             target_rows=counts.target_rows,
-            source_rows_before=counts.source_rows if self.job.keys is not None else None,
+            source_rows_before=None if self.row.whole else counts.source_rows,
             changes=writing,
             deletes=deletes,
             drift=len(decisions),
         )
         limits = self.job.pair.binding.projection.limits
-        if self.job.keys is not None:
+        if not self.row.whole:
             # A share of a handful of keys means nothing; rows and deletes still count.
             limits = limits.model_copy(update={"share": 1.0, "collapse": 0.0})
         return judge(totals, limits.model_copy(update={"collapse": 0.0}))
@@ -308,7 +313,7 @@ class _Run:
             share = f"{self.seen.done} of {self.seen.planned} segments"
             raise BrokenRead(f"{self.job.name}: {share} were compared; this cannot be an answer")
         verdict, why = self._verdict()
-        return self._report(verdict, why, RunState.DONE)
+        return self._report(verdict, why or unannounced(self.job, self.row), RunState.DONE)
 
     def _verdict(self) -> tuple[Verdict, str]:
         counts = self.seen.counts
@@ -342,16 +347,16 @@ class _Run:
             left=self.corrected.left,
             seen=self.seen,
             in_flight=len(self.corrected.in_flight),
+            moving=[*self.corrected.in_flight, *self.moving],
             seconds=self.job.clock.monotonic() - self.started,
             plan=self.plan,
             resumed=self.resumed,
         )
-        complete = self.job.keys is None and self.job.plan is None
         self._end(
             state,
             verdict=verdict,
             reason=why,
-            source_rows=report.source_rows if complete else None,
+            source_rows=report.source_rows if self.row.whole else None,
             report=report.to_json_text(),
         )
         return report
@@ -362,11 +367,14 @@ class _Run:
         if self.row.stage is not Stage.REPAIR:
             found = [(item.decision.drift, item.decision.reason) for item in decisions]
             self.job.standing.found(self.row, found, now)
-        if self.job.keys is None and self.job.plan is None:
+        wrong = {item.decision.drift.key for item in decisions}
+        if self.row.whole:
             self.job.standing.only(self.row)
         elif self.job.keys is not None:
-            wrong = {item.decision.drift.key for item in decisions}
             self.job.standing.settled(self.job.name, [key for key in self.job.keys if key not in wrong])
+        elif self.row.base is not None:  # all that was known to be wrong was looked at again
+            known = [row.drift.key for row in self.job.standing.drift(self.job.name) if row.run != self.row.id]
+            self.job.standing.settled(self.job.name, [key for key in known if key not in wrong])
 
     def _end(self, state: RunState, **values: Any) -> None:
         self.ledger.set_state(self.row, state, ended_at=self.job.clock.now(), **values)

@@ -20,7 +20,7 @@ from trueup.core.guarantee import Protocol as RepairProtocol
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side
-from trueup.core.row import Batch, Key, Values
+from trueup.core.row import Batch, Key, Value, Values
 from trueup.core.states import Outcome
 from trueup.errors import ConfigError
 
@@ -156,6 +156,9 @@ class Reader(Protocol):
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         """Rows of one side; of a range or of everything in binary key order."""
+
+    def greatest(self, side: BoundSide) -> Value:
+        """The greatest first key part of a side; None if there is none."""
 
     def close(self) -> None:
         """Give all connections back."""

@@ -248,6 +248,11 @@ class SqlAdapter(ABC):
 
         return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
 
+    def greatest(self, side: BoundSide) -> Value:
+        _, columns = self.relations.columns(side)
+        with self.reading() as connection:
+            return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
+
     def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:  # noqa: B027
         """Raise DesignProblem if a key that was read could not be looked up again by its canonical value.
 

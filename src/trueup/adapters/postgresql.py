@@ -53,6 +53,8 @@ CUTS_MAX = 1000
 #: order: 2.5 where an index covers the query (ranges take half the time of one pass), 36 where it has the key only (two
 #: to three times), 44 without an index.
 RANGES_PAY_BELOW = 4.0
+#: An index serves a key range if it costs less than this share of one pass (or little more than its share of the keys).
+SERVED_BELOW = 0.25
 #: Intervals whose cost is asked first; where it is far too high the others are not worth asking.
 FEW = 6
 #: Cut points of a table that is larger than this come from a sample of its pages.
@@ -274,7 +276,7 @@ class PostgresqlAdapter(SqlAdapter):
             intervals = ranges(cuts)
             # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
             few = [cost(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
-            served = bool(cuts) and min(few) < whole / 4
+            served = bool(cuts) and min(few) < whole * max(SERVED_BELOW, 1.5 / len(intervals))
             mean = sum(few) / len(few)
             work = [mean] * len(intervals) if not joined else [cost(s) for s in intervals] if served else []
         total = sum(work) or mean * len(intervals)

@@ -6,11 +6,13 @@ any database is asked.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+import zoneinfo
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -178,6 +180,86 @@ class Limits(Declared):
     collapse: Share = 0.5
 
 
+class ChangeMark(Declared):
+    """How changes of one side can be found: a column that grows with each change of a row."""
+
+    column: str
+    #: Another table of the same database that names the keys of changed rows (likes of a post, an outbox); default:
+    #: the side itself.
+    table: str | None = None
+    #: Name of a key column in the projection -> name in `table`, where they differ.
+    columns: dict[str, str] = {}
+
+
+class Changes(Declared):
+    """What a run after the first has to read again: what the marks announce, and a rolling share of the rest."""
+
+    #: Overlap where none is given: seconds for moments, a count for integers.
+    OVERLAP_S: ClassVar[float] = 300.0
+    OVERLAP_COUNT: ClassVar[int] = 10_000
+
+    source: ChangeMark | None = None
+    target: ChangeMark | None = None
+    #: As long as a transaction stays open at most: it commits after later ones, with an earlier mark. For an integer
+    #: column a count. Default: 5 minutes, or 10,000.
+    overlap: Duration | None = None
+    #: Every segment is read again within this long whatever the marks say, seconds.
+    verify_within: Duration = 7 * 86400.0
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Changes:
+        if self.source is None and self.target is None:
+            raise ValueError("declare `source` or `target` or both: the column that grows with each change")
+        return self
+
+    @property
+    def marks(self) -> dict[str, ChangeMark]:
+        """The declared marks by side."""
+        sides = (("source", self.source), ("target", self.target))
+        return {role: mark for role, mark in sides if mark is not None}
+
+
+class Partition(Declared):
+    """The declared cut of the rows into partitions, which are compared one by one and can be asked for by name."""
+
+    by: Literal["key", "column", "time"] = "key"
+    #: Column that both sides have: a tenant, a region; for `time` a date or timestamp.
+    column: str = ""
+    #: How long a partition of time is: an hour, or a calendar day, week (from Monday) or month of the zone.
+    bucket: Literal["1h", "1d", "1w", "1mo"] | None = None
+    #: Zone in which buckets begin, by its name in the time zone database.
+    zone: str = "UTC"
+    #: Only buckets that ended within this long are looked at, seconds. Default: all.
+    window: Duration | None = None
+    #: A bucket is compared only this long after its end, seconds: until then rows may still arrive.
+    lateness: Duration = 0.0
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Partition:
+        if self.by == "key" and self.column:
+            raise ValueError('by = "key" has no `column`; write by = "column", or by = "time"')
+        if self.by != "key" and not self.column:
+            raise ValueError(f'by = "{self.by}" needs `column`: the column that says where a row belongs')
+        if self.by == "time" and self.bucket is None:
+            raise ValueError('by = "time" needs `bucket`: "1h", "1d", "1w" or "1mo"')
+        of_time = {"bucket", "zone", "window", "lateness"} & self.model_fields_set
+        if self.by != "time" and of_time:
+            raise ValueError(f'`{min(of_time)}` is about by = "time"')
+        if not _is_zone(self.zone):
+            near = difflib.get_close_matches(self.zone, zoneinfo.available_timezones(), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "names look like 'Europe/Berlin'"
+            raise ValueError(f"`zone`: there is no time zone {self.zone!r}; {hint}")
+        return self
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 class Projection(Declared):
     """The declared derived state: what the target should hold, computed from the source."""
 
@@ -205,6 +287,10 @@ class Projection(Declared):
     limits: Limits = Limits()
     #: Compare every value, and trust no digest. Slower where source and target are in two databases.
     exact: bool = False
+    #: How changes can be found, so that a later run need not read everything. Default: every run does.
+    changes: Changes | None = None
+    #: How the rows are cut into partitions. Default: by key, as the databases serve it best.
+    partition: Partition = Partition()
     #: Columns whose values are never shown.
     sensitive: Names = ()
     #: How far a column's value may be from the expected one: a number, a share ("1%") or a duration ("1s").

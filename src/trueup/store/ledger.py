@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from trueup.core import plan
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Decision
-from trueup.core.row import Key, decode_row, encode_row
+from trueup.core.row import Key, decode_row, encode, encode_row
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
 from trueup.errors import LedgerFailed
 from trueup.store import schema as t
@@ -80,7 +80,7 @@ class Ledger:
 
     def start_run(self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage) -> RunRow:
         """A new run with its segments of the first stage."""
-        keys = values.pop("keys", None)
+        keys, marks = values.pop("keys", None), values.pop("marks", None)
         with self.begin() as c:
             c.execute(
                 t.runs.insert().values(
@@ -88,6 +88,7 @@ class Ledger:
                     state=RunState.RUNNING,
                     stage=stage,
                     keys=None if keys is None else json.dumps([encode_row(key) for key in keys]),
+                    marks=None if marks is None else json.dumps({role: encode(mark) for role, mark in marks.items()}),
                 )
             )
             for span in spans:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from trueup.core import plan
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
-from trueup.core.row import Key, decode_row, encode_row
+from trueup.core.row import Key, Value, decode, decode_row, encode_row
 from trueup.core.states import Outcome, RunState, Stage, Verdict
 
 
@@ -29,6 +29,10 @@ class RunRow:
     keys: tuple[Key, ...] | None
     definition: str
     plan: str | None
+    #: The run that read everything, if this one reads what changed since.
+    base: str | None
+    #: How far each side's changes went when this run began to read; None: they are not declared, or not all was read.
+    marks: dict[str, Value] | None
     strategy: str
     #: Names of the compared columns, in the order of all values in this run's rows.
     columns: tuple[str, ...]
@@ -37,6 +41,11 @@ class RunRow:
     verdict: Verdict | None
     reason: str
     report: dict[str, Any] | None
+
+    @property
+    def whole(self) -> bool:
+        """Does it read everything?"""
+        return self.keys is None and self.base is None and self.plan is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +161,8 @@ def run_row(row: sa.Row[Any]) -> RunRow:
         keys=keys,
         definition=row.definition,
         plan=row.plan,
+        base=row.base,
+        marks=None if row.marks is None else {role: decode(mark) for role, mark in json.loads(row.marks).items()},
         strategy=row.strategy,
         columns=tuple(json.loads(row.columns)),
         started_at=started,

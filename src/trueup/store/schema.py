@@ -51,6 +51,10 @@ runs = sa.Table(
     sa.Column("actor", sa.String(200), nullable=False),
     #: The run whose decisions an `apply` carries out.
     sa.Column("plan", sa.String(40)),
+    #: The run that read everything, if this one read what changed since; NULL otherwise.
+    sa.Column("base", sa.String(40)),
+    #: How far each side's changes went when this run began to read, by side.
+    sa.Column("marks", sa.Text),
     #: Compared columns, in the order of all values in this run's rows.
     sa.Column("columns", sa.Text, nullable=False, default="[]"),
     #: How it looks for drift, in words.

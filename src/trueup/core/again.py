@@ -1,0 +1,98 @@
+"""What has to be read again after a run that read everything: what may have changed, and a rolling share of the rest.
+
+A run that reads everything leaves a *mark* for each side whose changes are declared: the greatest value of a column
+that grows with each change. The next run reads the keys of rows at or above the mark, less an overlap for transactions
+that were open then and committed late. What no mark announces (a delete, a write that forgets the column) is found by
+the rolling share: segments are verified anew in turn, each within the time that the projection sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from trueup.core.binding import Binding, BoundSide, Shape, near
+from trueup.core.plan import Segment
+from trueup.core.projection import ChangeMark, Changes, Side
+from trueup.core.row import Kind, Value
+from trueup.errors import ConfigError
+
+#: Keys that are looked at one by one at most; beyond it everything is read.
+CHANGED_MAX = 200_000
+#: Kinds of a column that can grow with each change.
+_GROWING = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """A segment of a run that read everything, and when it was last compared."""
+
+    span: Segment
+    looked_at: datetime
+    #: How often it was read again since that run.
+    again: int = 0
+
+
+def due(verified: Sequence[Verified], began: datetime, now: datetime, within_s: float) -> list[Segment]:
+    """Segments whose turn it is, the longest unread first.
+
+    Since `began`, when all had been read, they take turns evenly, so that no run has to read all of them at once; and
+    none stays unread for longer than `within_s` seconds.
+    """
+    if within_s <= 0:
+        return [segment.span for segment in verified]
+    turns = int(len(verified) * ((now - began) / timedelta(seconds=within_s)))
+    in_turn = turns - sum(segment.again for segment in verified)
+    overdue = sum(now - segment.looked_at >= timedelta(seconds=within_s) for segment in verified)
+    longest_first = sorted(verified, key=lambda segment: segment.looked_at)
+    return [segment.span for segment in longest_first[: max(in_turn, overdue, 0)]]
+
+
+def since(mark: Value, overlap_s: float | None) -> Value:
+    """Where reading begins again. For a column of integers the overlap counts in its own units."""
+    if isinstance(mark, datetime):
+        return mark - timedelta(seconds=Changes.OVERLAP_S if overlap_s is None else overlap_s)
+    if isinstance(mark, date):
+        return mark - timedelta(days=1 if overlap_s is None else -(-overlap_s // 86400))
+    return mark - int(Changes.OVERLAP_COUNT if overlap_s is None else overlap_s)
+
+
+def marked_side(binding: Binding, role: str, mark: ChangeMark) -> Side:
+    """Where the changes of one side are read: its own rows, or another table that names the keys."""
+    own = binding.source.side if role == "source" else binding.target.side
+    if mark.table is None:
+        return own
+    return Side(database=own.database, table=mark.table, columns=mark.columns)
+
+
+def bind_marks(binding: Binding, role: str, mark: ChangeMark, shape: Shape) -> tuple[Binding, BoundSide]:
+    """A side read by its mark: the mark is the key that orders it, and the projection's key is what is read.
+
+    Raises ConfigError.
+    """
+    side = marked_side(binding, role, mark)
+    place = f"projections.{binding.projection.name}.changes.{role}"
+    what = f"table {side.table!r}" if side.table else "query"
+    found = []
+    for name in (mark.column, *map(side.physical, binding.projection.key)):
+        if name not in shape.columns:
+            raise ConfigError(f"{place}: the {what} has no column {name!r}; {near(name, shape.columns)}")
+        found.append(shape.columns[name])
+    growing, *key = found
+    if growing.kind not in _GROWING:
+        raise ConfigError(
+            f"{place}.column: {mark.column!r} ({growing.type_name or growing.kind}) cannot grow with each change in an "
+            f"order that is known; it has to be an integer, a date or a timestamp"
+        )
+    bound = BoundSide(side=side, shape=shape, key=(growing,), values=tuple(key), unique=False)
+    names = binding.projection.key
+    return replace(binding, columns=names, key_kinds=(growing.kind,), value_kinds=binding.key_kinds), bound
+
+
+def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
+    """Why the marks cannot be trusted: a side is empty now, or ends before where it ended; empty if they can."""
+    for role, mark in before.items():
+        if mark is not None and (now.get(role) is None or now[role] < mark):
+            return f"the {role}'s mark went back from {mark} to {now.get(role)}"
+    return ""
