@@ -49,7 +49,7 @@ def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
 def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
     """Compare a key range by digests."""
     bounded = segment.lower is not None and segment.upper is not None
-    if segment == Range():
+    if segment.lower is None and segment.upper is None:
         hashing = replace(hashing, leaves=LEAVES_OF_ALL)
     part: Range | Leaves = segment
     counts = Counts()

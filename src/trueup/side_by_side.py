@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -71,9 +71,9 @@ def side_by_side(pair: Pair, segment: Segment) -> Iterator[Covered]:
         case Keys() | NullKeys():
             yield all_at_once(pair, segment)
         case Everything():
-            whole = all_at_once(pair, NullKeys())
+            whole = all_at_once(pair, NullKeys(partition=segment.partition))
             counts, suspects = whole.counts, whole.suspects
-            for covered in _aligned(pair, Range()):
+            for covered in _aligned(pair, Range(partition=segment.partition)):
                 counts += covered.counts
                 suspects = (suspects + covered.suspects)[:DIFFERENCES_MAX]
             yield Covered(span=segment, counts=counts, suspects=suspects)
@@ -164,11 +164,11 @@ def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
         suspects += different
         rows += len(expected) + len(observed)
         if border is None:
-            yield Covered(span=Range(lower=lower, upper=segment.upper), counts=counts, suspects=suspects)
+            yield Covered(span=replace(segment, lower=lower), counts=counts, suspects=suspects)
             return
         if rows >= PIECE_ROWS:
-            rest = Range(lower=border, upper=segment.upper)
-            yield Covered(span=Range(lower=lower, upper=border), counts=counts, suspects=suspects, rest=rest)
+            rest = replace(segment, lower=border)
+            yield Covered(span=replace(segment, lower=lower, upper=border), counts=counts, suspects=suspects, rest=rest)
             counts, suspects, rows, lower = Counts(), [], 0, border
 
 

@@ -7,12 +7,13 @@ as written, as a sub-select.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from trueup.core.binding import Binding, BoundSide, Column
+from trueup.core.partition import Between, Holding, Slice
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
@@ -118,6 +119,9 @@ class Relations:
 
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Part) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
+        if isinstance(segment, Everything | NullKeys | Range) and segment.partition is not None:
+            whole = self.within(side, parts, replace(segment, partition=None))
+            return [*whole, self._of_partition(side, segment.partition)]
         match segment:
             case Leaves() | KeyHashes():
                 chosen = self.dialect.hashed.chosen(side, parts, segment)
@@ -138,6 +142,26 @@ class Relations:
                 return bounds + [
                     part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable
                 ]
+
+    def cut(self, side: BoundSide) -> Expression:
+        """The partition column; there is one origin in each sub-select that asks for it."""
+        assert side.cut is not None
+        return sa.column(side.cut.name, self.type_of(side.cut))
+
+    def _of_partition(self, side: BoundSide, partition: Slice) -> Expression:
+        """Holds for the rows of a partition."""
+        assert side.cut is not None
+        part = self.cut(side)
+        match partition:
+            case Holding(value=None):
+                return part.is_(None)
+            case Holding(value=value) if not self.dialect.can_hold(side.cut, value):
+                return sa.false()
+            case Holding(value=value):
+                return self.same(side.cut, part, value)
+            case Between():
+                lower, upper = (self.border(side.cut, bound) for bound in (partition.lower, partition.upper))
+                return sa.and_(part >= lower, part < upper)
 
     def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """key >= bound (above) or key < bound, part by part; a row comparison, so that a composite index serves."""

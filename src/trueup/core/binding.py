@@ -16,7 +16,6 @@ from trueup.core.row import Key, Values
 from trueup.core.rules import Nulls, Rule, Tolerance
 from trueup.errors import ConfigError
 
-
 #: Kinds that buckets of time can be cut in.
 CUT_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 

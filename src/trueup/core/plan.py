@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from trueup.core.digest import Hashing
+from trueup.core.partition import Slice, slice_from_json, slice_to_json
 from trueup.core.row import Key, Value, decode_row, encode_row
 
 #: Keys in one explicit-key segment: bounds a statement's parameters and what one repair transaction holds.
@@ -22,6 +23,9 @@ KEYS_PER_SEGMENT = 500
 class Everything:
     """All rows, those with a NULL in the key too."""
 
+    #: Only rows of this partition.
+    partition: Slice | None = None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
@@ -31,16 +35,21 @@ class Range:
     lower: Key | None = None
     #: None: to plus infinity.
     upper: Key | None = None
+    #: Only rows of this partition.
+    partition: Slice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NullKeys:
     """Rows with a NULL in at least one key part: no range contains them, so they are looked at by themselves."""
 
+    #: Only rows of this partition.
+    partition: Slice | None = None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keys:
-    """Rows with exactly these keys."""
+    """Rows with exactly these keys, in whatever partition they are."""
 
     keys: tuple[Key, ...]
 
@@ -101,40 +110,49 @@ def merge_by_work(cuts: Sequence[Key], work: Sequence[float], segments: int) -> 
 def to_json(segment: Segment) -> dict[str, Any]:
     match segment:
         case Everything():
-            return {"everything": True}
+            data: dict[str, Any] = {"everything": True}
         case NullKeys():
-            return {"null_keys": True}
+            data = {"null_keys": True}
         case Range():
-            return {"lower": encode_row(segment.lower), "upper": encode_row(segment.upper)}
+            data = {"lower": encode_row(segment.lower), "upper": encode_row(segment.upper)}
         case Keys():
             return {"keys": [encode_row(key) for key in segment.keys]}
+    return data if segment.partition is None else data | {"partition": slice_to_json(segment.partition)}
 
 
 def from_json(data: dict[str, Any]) -> Segment:
+    partition = slice_from_json(data.get("partition"))
     if "everything" in data:
-        return Everything()
+        return Everything(partition=partition)
     if "null_keys" in data:
-        return NullKeys()
+        return NullKeys(partition=partition)
     if "keys" in data:
         return Keys(keys=tuple(decode_row(key) or () for key in data["keys"]))
-    return Range(lower=decode_row(data["lower"]), upper=decode_row(data["upper"]))
+    return Range(lower=decode_row(data["lower"]), upper=decode_row(data["upper"]), partition=partition)
+
+
+def partition_of(segment: Segment) -> Slice | None:
+    """The partition that a segment is a part of; None where rows are not cut, or asked for by key."""
+    return None if isinstance(segment, Keys) else segment.partition
 
 
 def describe(segment: Segment) -> str:
     """A segment in words, for messages and logs."""
+    partition = partition_of(segment)
+    where = "" if partition is None else f" of partition {partition.label}"
     match segment:
         case Everything():
-            return "all keys"
+            return f"all keys{where}"
         case NullKeys():
-            return "keys with a NULL part"
+            return f"keys with a NULL part{where}"
         case Keys():
             return f"{len(segment.keys)} keys"
         case Range(lower=None, upper=None):
-            return "all keys"
+            return f"all keys{where}"
         case Range():
             low = "-∞" if segment.lower is None else ", ".join(map(str, segment.lower))
             high = "+∞" if segment.upper is None else ", ".join(map(str, segment.upper))
-            return f"[{low} … {high})"
+            return f"[{low} … {high}){where}"
 
 
 #: What one repair transaction aims at, seconds: so long the application may wait for a row.
