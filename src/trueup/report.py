@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trueup.core.compare import Suspect, mask
+from trueup.core.compare import Suspect, covered
 from trueup.core.row import present
 from trueup.core.rules import Rules
 from trueup.core.rules import differing as unequal_columns
@@ -16,8 +16,14 @@ from trueup.core.states import EXIT_CODES, Outcome, Verdict
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
 
 if TYPE_CHECKING:
+    from trueup.core.binding import Binding
+    from trueup.core.row import Values
     from trueup.job import Job
     from trueup.store.standing import PlanRow
+
+
+#: Rows in flight that a report lists.
+IN_FLIGHT_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +54,16 @@ class Report:
     left: int
     duplicate_keys: dict[str, int]
     null_keys: dict[str, int]
-    #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
-    not_compared: dict[str, int]
     segments: dict[str, int]
     seconds: float
     #: At most as many as were asked for; the counts above are complete.
     drift: list[dict[str, Any]] = field(default_factory=list)
+    #: The first 100 of `in_flight`, as they were at the last look; of a resumed run, those seen since.
+    in_flight_rows: list[dict[str, Any]] = field(default_factory=list)
+    #: What the drifting rows have in common, most rows first: sentence, kind, rows, share.
+    causes: list[dict[str, Any]] = field(default_factory=list)
+    #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
+    not_compared: dict[str, int] = field(default_factory=dict)
     plan: str = ""
     plan_hash: str = ""
     resumed: bool = False
@@ -91,6 +101,7 @@ def build(
     left: Sequence[tuple[Suspect, str]],
     seen: Narrowed,
     in_flight: int,
+    moving: Sequence[Suspect],
     seconds: float,
     plan: PlanRow | None,
     resumed: bool,
@@ -138,6 +149,7 @@ def build(
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, decisions, final),
+        in_flight_rows=[_listed(binding, suspect) for suspect in moving[:IN_FLIGHT_ROWS]],
         plan="" if plan is None else plan.id,
         plan_hash="" if plan is None else plan.hash,
         resumed=resumed,
@@ -156,14 +168,8 @@ def drift_rows(
     binding = job.pair.binding
     listed = []
     for item in decisions[: job.rows or None]:
-        drift = mask(item.decision.drift, binding.hidden)
-        row: dict[str, Any] = {
-            "kind": str(drift.kind),
-            "key": presented(binding.named_key(drift.key)),
-            "expected": presented(binding.named_values(drift.expected)),
-            "observed": presented(binding.named_values(drift.observed)),
-            "columns": list(differing(item.decision.drift, binding.columns, binding.rules)),
-        }
+        drift = item.decision.drift
+        row = _listed(binding, drift)
         outcome = final.get(drift.key)
         if outcome is not None:
             row["outcome"] = str(outcome.outcome)
@@ -171,6 +177,18 @@ def drift_rows(
             row["reason"] = item.decision.reason
         listed.append(row)
     return listed
+
+
+def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:
+    """One row as reports list it: its key, both pairs of values, and where they differ."""
+    sensitive = binding.projection.sensitive
+    return {
+        "kind": str(drift.kind),
+        "key": presented(binding.named_key(drift.key)),
+        "expected": shown(binding.columns, drift.expected, sensitive),
+        "observed": shown(binding.columns, drift.observed, sensitive),
+        "columns": list(differing(drift, binding.columns, binding.rules)),
+    }
 
 
 def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tuple[str, ...]:
@@ -184,3 +202,9 @@ def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tupl
 def presented(values: dict[str, object] | None) -> dict[str, Any] | None:
     """Named values as reports show them."""
     return None if values is None else {name: present(value) for name, value in values.items()}
+
+
+def shown(names: Sequence[str], values: Values | None, sensitive: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Values with their names as reports show them, those of sensitive columns masked."""
+    told = covered(values, [name in sensitive for name in names])
+    return None if told is None else presented(dict(zip(names, told, strict=True)))

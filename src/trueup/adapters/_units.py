@@ -259,7 +259,7 @@ def _decided(
 ) -> RowOutcome:
     """What to do with a row that is held, given what the source says now."""
     before = None if now is None else now.values
-    action, after = decide_now(expected, before, binding.absent, binding.projection)
+    action, after = decide_now(expected, before, binding.absent, binding.projection, binding.rules)
     if action is not None and expected is None and suspect.kind is not DriftKind.EXTRA:
         # The limits judged a row with a source. Taking it away is another decision, and another run's.
         return _left(suspect, now, Outcome.CAS_LOST, "its source row went away since it was judged")

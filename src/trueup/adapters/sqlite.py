@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,7 @@ from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
+from trueup.core.rules import Rule, Tolerance
 from trueup.errors import (
     Busy,
     ConfigError,
@@ -54,6 +56,7 @@ STEPS_PER_LOOK = 20_000
 #: First word found in the declared type -> kind. What SQLite has no type for (dates, UUIDs) is ANY: the other side, or
 #: the stored spelling itself, decides.
 _KINDS = (
+    ("JSON", Kind.JSON),
     ("DATE", Kind.ANY),
     ("TIME", Kind.ANY),
     ("INT", Kind.INTEGER),
@@ -114,6 +117,7 @@ class SqliteAdapter(SqlAdapter):
         connection.isolation_level = None  # transactions are ours: the driver would begin them too late
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.create_function("trueup_beyond", 4, _beyond, deterministic=True)
 
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
         """Give the statement its upper time limit: SQLite has none of its own."""
@@ -155,6 +159,17 @@ class SqliteAdapter(SqlAdapter):
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:  # noqa: ARG002
         # The unary plus takes affinities away, so that '5' (text) where 5 is expected is a difference.
         return sa.collate(_bare(a), self.collation).is_distinct_from(_bare(b))
+
+    def by_meaning(self, source: Column, target: Column) -> bool:
+        kinds = {source.kind, target.kind}
+        numbers = kinds <= {Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN}  # it compares a float with an integer exactly
+        return numbers or super().by_meaning(source, target)
+
+    def beyond(self, rule: Rule, source: Column, target: Column, a: Expression, b: Expression) -> Expression | None:  # noqa: ARG002
+        """Asked of Python, only for values that differ: SQLite has neither exact decimals nor times."""
+        tolerance = rule.tolerance
+        assert tolerance is not None
+        return sa.func.trueup_beyond(str(rule.kind), tolerance.text, a, b) == 1
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:  # noqa: ARG002
         return statement  # BEGIN IMMEDIATE holds the only write lock already
@@ -295,6 +310,19 @@ _SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
 
 def _bare(expression: Expression) -> Expression:
     return sa.sql.elements.UnaryExpression(expression, operator=sa.sql.operators.custom_op("+"))
+
+
+@lru_cache(maxsize=100)
+def _tolerance(text: str) -> Tolerance:
+    return Tolerance.parse(text)
+
+
+def _beyond(kind: str, tolerance: str, expected: Value, observed: Value) -> int:
+    """As `Tolerance.covers`, for SQL."""
+    if expected is None or observed is None:
+        return 1
+    one, other = canonical(Kind(kind), [expected, observed])
+    return int(not _tolerance(tolerance).covers(one, other))
 
 
 def _on_begin(connection: sa.Connection) -> None:

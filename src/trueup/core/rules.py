@@ -43,6 +43,8 @@ class Tolerance:
     share: Decimal | None = None
     #: As a time.
     duration: timedelta | None = None
+    #: As it was written.
+    text: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Tolerance:
@@ -52,14 +54,14 @@ class Tolerance:
             raise ValueError(f"{text!r} is not a tolerance; write a number '0.01', a share '1%' or a duration '1s'")
         number, unit = Decimal(found[1]), found[2]
         if unit is None:
-            return cls(amount=number)
+            return cls(amount=number, text=text)
         if unit == "%":
-            return cls(share=number.scaleb(-2, _EXACT))
+            return cls(share=number.scaleb(-2, _EXACT), text=text)
         micros = _EXACT.multiply(number, Decimal(_UNIT_MICROS[unit]))
         if micros != int(micros):
             raise ValueError(f"{text!r} is finer than a microsecond, the finest that is compared")
         try:
-            return cls(duration=timedelta(microseconds=int(micros)))
+            return cls(duration=timedelta(microseconds=int(micros)), text=text)
         except OverflowError:
             raise ValueError(f"{text!r} is longer than any two times are apart") from None
 
@@ -93,7 +95,8 @@ class Tolerance:
 def _moment(value: Value) -> Value:
     """A date or time that can be subtracted; text only where its database has no other way to hold a time."""
     if isinstance(value, str):
-        value = canonical(Kind.TIMESTAMP, [value])[0]
+        kind = Kind.TIME if value[2:3] == ":" else Kind.TIMESTAMP
+        value = canonical(kind, [value])[0]
     if isinstance(value, time):
         if value.tzinfo is not None:
             raise TypeError("a time of day in a zone of its own")
@@ -118,7 +121,7 @@ def _number(value: Value) -> Decimal | None:
 #: What NULL is taken for under `zero`.
 _ZEROES: dict[Kind, Value] = {
     Kind.INTEGER: 0,
-    Kind.DECIMAL: Decimal(0),
+    Kind.DECIMAL: 0,
     Kind.FLOAT: 0.0,
     Kind.BOOLEAN: False,
     Kind.TEXT: "",
