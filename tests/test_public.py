@@ -91,7 +91,7 @@ def described(name: str) -> str:
 
 def test_the_commands_are_the_contract() -> None:
     assert set(COMMANDS) >= {
-        *("apply", "check", "demo", "drift", "explain", "init", "pause", "plan"),
+        *("apply", "check", "demo", "diff", "drift", "explain", "init", "pause", "plan"),
         *("resume", "run", "runs", "show", "status", "stop"),
     }
 

@@ -307,7 +307,7 @@ def test_the_table(drifted: Shop) -> None:
     lines = [line.rstrip() for line in diff(drifted, *BOTH).out.splitlines() if line.strip(" ─")]
     assert lines[0] == "sqlite:///app.db#src  →  sqlite:///app.db#tgt"
     assert lines[1] == "  drift  1 missing, 1 extra, 2 different"
-    assert re.fullmatch(r"  4 source rows · 4 target rows · \d+\.\d s", lines[2])
+    assert re.fullmatch(r"  4 source rows · 4 target rows · \d+\.\d s · by id .*", lines[2])
     assert lines[4] == "  columns: email 2, n 1"
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines[5:]]
     assert cells[0] == ["kind", "key", "expected", "observed"]

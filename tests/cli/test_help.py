@@ -18,7 +18,7 @@ def paragraphs(text: str) -> list[list[str]]:
 
 def test_piped_help_is_folded_once(shop: Shop) -> None:
     """A line that ends early though the next word would have fitted was folded by somebody else before."""
-    for arguments in (("--help",), ("demo", "--help"), ("check", "--help")):
+    for arguments in (("--help",), ("demo", "--help"), ("check", "--help"), ("diff", "--help")):
         for paragraph in paragraphs(shop.run(*arguments).out):
             for line, following in pairwise(paragraph):
                 assert len(line) <= WIDTH
@@ -32,7 +32,7 @@ def test_piped_help_is_folded_once(shop: Shop) -> None:
 
 def test_every_command_says_in_the_list_what_it_does(shop: Shop) -> None:
     lines = shop.run("--help").out.splitlines()
-    for name in ("demo", "check", "stop"):
+    for name in ("demo", "check", "diff", "stop"):
         assert any(line.startswith(f"  {name}: ") for line in lines), name
 
 

@@ -313,6 +313,7 @@ def test_a_crash_of_ours_is_not_drift(shop: Shop) -> None:
     "command",
     [
         "check",
+        "diff",
         "run",
         "plan",
         "apply",

@@ -111,10 +111,10 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     out.print(f"{source}  →  {target}", markup=False, style="bold")
     verdict = str(report.verdict).replace("_", " ")
     out.print(f"  [{style}]{verdict}[/{style}]  {headline(report)}".rstrip())
-    facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
     key = ", ".join(comparison.projection.key) + (f" ({comparison.key_from})" if comparison.key_from else "")
-    out.print(f"  {' · '.join(facts)}", style="dim")
-    out.print(f"  by {key} · {report.strategy}", markup=False, style="dim")
+    facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
+    out.print(f"  {' · '.join([*facts, f'by {key}'])}", markup=False, style="dim")
+    out.print(f"  {report.strategy}", style="dim")
     _draw_odd_keys(out, report)
     _draw_columns(out, report)
     if last:
