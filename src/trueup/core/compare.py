@@ -265,9 +265,11 @@ def _first(rows: list[Values]) -> Values | None:
 def mask(suspect: Suspect, hidden: tuple[bool, ...]) -> Suspect:
     """The suspect with the values of sensitive columns replaced; `hidden` has one flag for each compared column."""
 
-    def cover(values: Values | None) -> Values | None:
-        if values is None:
-            return None
-        return tuple(MASKED if hide else value for value, hide in zip(values, hidden, strict=True))
+    return replace(suspect, expected=covered(suspect.expected, hidden), observed=covered(suspect.observed, hidden))
 
-    return replace(suspect, expected=cover(suspect.expected), observed=cover(suspect.observed))
+
+def covered(values: Values | None, hidden: Sequence[bool]) -> Values | None:
+    """Values with those replaced that `hidden` has a flag for; the one place where masking is done."""
+    if values is None:
+        return None
+    return tuple(MASKED if hide else value for value, hide in zip(values, hidden, strict=True))
