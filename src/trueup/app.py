@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from trueup.clock import Clock, SystemClock
 from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
 from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
+from trueup.core.keys import spellings
 from trueup.core.projection import Database, Projection, Side, Writers
-from trueup.core.row import Key, Kind, Value, canonical, parse_value
 from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
 from trueup.narrow import Route, route
@@ -93,17 +92,26 @@ class Trueup:
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
-    def check(self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100) -> Report:
-        """Find drift; write nothing to the target. `keys`: only these; `rows`: listed at most (0: all)."""
-        return self._execute("check", name, keys=keys, rows=rows)
+    def check(
+        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+    ) -> Report:
+        """Find drift; write nothing to the target.
 
-    def plan(self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100) -> Report:
+        `keys`: only these; `rows`: listed at most (0: all); `full`: everything, though `changes` are declared.
+        """
+        return self._execute("check", name, keys=keys, rows=rows, full=full)
+
+    def plan(
+        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+    ) -> Report:
         """Find drift and write down what would be done about it. The report's `plan` is for `apply`."""
-        return self._execute("plan", name, keys=keys, rows=rows)
+        return self._execute("plan", name, keys=keys, rows=rows, full=full)
 
-    def run(self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100) -> Report:
+    def run(
+        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+    ) -> Report:
         """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run."""
-        return self._execute("run", name, keys=keys, rows=rows)
+        return self._execute("run", name, keys=keys, rows=rows, full=full)
 
     def apply(self, plan: str | Report, *, rows: int = 100) -> Report:
         """Carry out a plan to the letter: rows that changed since are left alone and listed.
@@ -132,9 +140,10 @@ class Trueup:
         keys: Sequence[Mapping[str, Any]] | None = None,
         plan: PlanRow | None = None,
         rows: int = 100,
+        full: bool = False,
     ) -> Report:
         binding = self.binding(name, writing=command != "check")
-        spelt = [spelling for key in keys or () for spelling in self._spellings(binding, key)]
+        spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
         job = Job(
             command=command,
             pair=self.pair(binding),
@@ -148,6 +157,7 @@ class Trueup:
             definition=self.definition(name),
             keys=None if keys is None else tuple(dict.fromkeys(spelt)),
             plan=plan,
+            full=full,
             rows=rows,
         )
         return execute(job, self.stop_after_segment)
@@ -326,25 +336,6 @@ class Trueup:
         target = self._adapter(binding.projection.target.database)
         obstacle = not_writable(binding.projection, binding.target)
         return promise(binding.projection, target.capabilities.writing, obstacle)
-
-    def _spellings(self, binding: Binding, key: Mapping[str, Any]) -> list[Key]:
-        """A key as given; where no column says what kind it is, digits are looked for as a number and as text."""
-        names = binding.projection.key
-        for name in key:
-            if name not in names:
-                raise UsageError(f"{binding.projection.name}: {name!r} is not part of the key; {near(name, names)}")
-        lacking = [name for name in names if name not in key]
-        if lacking:
-            raise UsageError(f"{binding.projection.name}: the key lacks {', '.join(lacking)}")
-        parts: list[tuple[Value, ...]] = []
-        for name, kind in zip(names, binding.key_kinds, strict=True):
-            value = key[name]
-            try:
-                meant = parse_value(kind, value) if isinstance(value, str) else canonical(kind, [value])[0]
-            except ValueError as error:
-                raise UsageError(f"{binding.projection.name}: key {name!r}: {error}") from None
-            parts.append((meant, value) if kind is Kind.ANY and isinstance(value, str) else (meant,))
-        return list(product(*parts))
 
 
 def load(path: str | Path = configuration.FILE, *, progress: Progress | None = None) -> Trueup:

@@ -57,15 +57,34 @@ KeyTexts = Annotated[
     ),
 ]
 Force = Annotated[bool, Parameter(name="--force", negative="", show_default=False)]
+Full = Annotated[
+    bool,
+    Parameter(name="--full", negative="", show_default=False, help="Read everything, though `changes` are declared."),
+]
 Reason = Annotated[str, Parameter(help="Why; kept in the record.")]
 FILE = Path("trueup.toml")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `check`, `plan` and `run` can be asked to look at, and how they answer."""
+
+    key: KeyTexts = ()
+    full: Full = False
+    rows: Rows = 100
+    as_json: AsJson = False
+    config: Config = FILE
+
+
+AS_DECLARED = Asked()
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 
 @app.command(group=LOOP)
-def check(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+def check(*names: str, asked: Asked = AS_DECLARED) -> int:
     """Find drift; change nothing.
 
     Parameters
@@ -73,11 +92,11 @@ def check(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = F
     names
         Projections; all of them if none is given.
     """
-    return _each("check", names, key, rows, as_json=as_json, config=config)
+    return _each("check", names, asked)
 
 
 @app.command(group=LOOP)
-def run(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+def run(*names: str, asked: Asked = AS_DECLARED) -> int:
     """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run.
 
     Parameters
@@ -85,13 +104,13 @@ def run(*names: str, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = Fal
     names
         Projections; all of them if none is given.
     """
-    return _each("run", names, key, rows, as_json=as_json, config=config)
+    return _each("run", names, asked)
 
 
 @app.command(group=LOOP)
-def plan(name: str, /, *, key: KeyTexts = (), rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+def plan(name: str, /, *, asked: Asked = AS_DECLARED) -> int:
     """Find drift and write down what would be done about it, for `trueup apply`."""
-    return _each("plan", (name,), key, rows, as_json=as_json, config=config)
+    return _each("plan", (name,), asked)
 
 
 @app.command(group=LOOP)
@@ -306,21 +325,21 @@ app.command(
 # --- shared ----------------------------------------------------------------------------------------------------------
 
 
-def _each(command: str, names: Sequence[str], keys: Sequence[str], rows: int, *, as_json: bool, config: Path) -> int:
+def _each(command: str, names: Sequence[str], asked: Asked) -> int:
     from trueup.errors import UsageError
 
-    with _engine(config, as_json=as_json) as engine:
+    with _engine(asked.config, as_json=asked.as_json) as engine:
         chosen = list(names) or list(engine.projections)
-        if keys and len(chosen) != 1:
+        if asked.key and len(chosen) != 1:
             raise UsageError("--key belongs to one projection: name it")
         if not chosen:
-            raise UsageError(f"{config} declares no projection")
+            raise UsageError(f"{asked.config} declares no projection")
         for name in chosen:
             engine.binding(name, writing=command != "check")  # every declaration is right before the first one runs
-        parsed = [parse_key(text) for text in keys] or None
+        keys = [parse_key(text) for text in asked.key] or None
         work: Callable[..., Report] = getattr(engine, command)
-        answers = [_answer(name, partial(work, name, keys=parsed, rows=rows)) for name in chosen]
-    return _print_answers(answers, as_json=as_json)
+        answers = [_answer(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
+    return _print_answers(answers, as_json=asked.as_json)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,34 @@
+"""Keys as people give them: names and texts -> key parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+from trueup.core.binding import Binding, near
+from trueup.core.row import Key, Kind, Value, canonical, parse_value
+from trueup.errors import UsageError
+
+
+def spellings(binding: Binding, key: Mapping[str, Any]) -> list[Key]:
+    """A key as given; where no column says what kind it is, digits are looked for as a number and as text.
+
+    Raises UsageError.
+    """
+    names = binding.projection.key
+    for name in key:
+        if name not in names:
+            raise UsageError(f"{binding.projection.name}: {name!r} is not part of the key; {near(name, names)}")
+    lacking = [name for name in names if name not in key]
+    if lacking:
+        raise UsageError(f"{binding.projection.name}: the key lacks {', '.join(lacking)}")
+    parts: list[tuple[Value, ...]] = []
+    for name, kind in zip(names, binding.key_kinds, strict=True):
+        value = key[name]
+        try:
+            meant = parse_value(kind, value) if isinstance(value, str) else canonical(kind, [value])[0]
+        except ValueError as error:
+            raise UsageError(f"{binding.projection.name}: key {name!r}: {error}") from None
+        parts.append((meant, value) if kind is Kind.ANY and isinstance(value, str) else (meant,))
+    return list(product(*parts))
