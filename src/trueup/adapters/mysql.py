@@ -11,8 +11,7 @@ blanks. Text keys are therefore asked for twice, plainly (so that an index serve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -23,12 +22,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
-from trueup.adapters import _units as units
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, MysqlSpelling
-from trueup.adapters._relations import Expression, Form, Relations, user_query
-from trueup.adapters._sql import RowStream, SqlAdapter, message
-from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables
+from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
+from trueup.adapters._relations import Expression
+from trueup.adapters._sql import SqlAdapter, message
+from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range, Segment, ranges
 from trueup.core.projection import Database, Side
@@ -63,108 +63,25 @@ SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 #: Bytes of a long text that sorting looks at; the server's default of 1,024 would leave longer keys in any order.
 SORTED_BYTES = 65_536
 
-_COLUMNS = sa.text("""
-    SELECT COLUMN_NAME AS name, DATA_TYPE AS base, COLUMN_TYPE AS type, COLLATION_NAME AS collation,
-           IS_NULLABLE AS nullable, COLUMN_DEFAULT AS fallback, EXTRA AS extra
-    FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
-    ORDER BY ORDINAL_POSITION""")
-_TABLE = sa.text("""
-    SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
-    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
-#: Columns of unique indexes; a part of a column (prefix) or an expression is not unique on the column.
-_UNIQUE = sa.text("""
-    SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
-    FROM information_schema.STATISTICS
-    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0""")
-
-
-def _marker_tables() -> sa.MetaData:
-    """The marker tables, in InnoDB whatever the default is; names are told apart by their bytes."""
-    made = sa.MetaData()
-    for table in units.MARKER_TABLES.sorted_tables:
-        copy = table.to_metadata(made)
-        copy.dialect_kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
-        for column in copy.columns:
-            if isinstance(column.type, sa.Text):
-                column.type = mysql.LONGTEXT()
-    return made
-
 
 def connect(name: str, database: Database) -> MysqlAdapter:
     return MysqlAdapter(name, database)
-
-
-class _Single(sa.types.TypeDecorator[float]):
-    """A single-precision float, read exactly and shown as other databases show it."""
-
-    impl = sa.types.NullType
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:  # noqa: ARG002
-        return held.single(value)
-
-
-class _Relations(Relations):
-    """Relations as this optimizer wants them."""
-
-    def ordered(self, column: Column, expression: Expression) -> Expression:
-        if column.kind in (Kind.TEXT, Kind.UUID, Kind.ANY):
-            if held.collation_of(column) == self.dialect.collation and held.base_of(column) not in ("enum", "set"):
-                return expression  # so that an index serves the order
-            return sa.collate(self.read_as(column, expression), self.dialect.collation)
-        return self.read_as(column, expression)
-
-    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
-        """Spelt out: no index serves a comparison of rows here."""
-        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
-        choices = []
-        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
-            last = at == len(parts) - 1
-            further = (part >= bound if last else part > bound) if above else part < bound
-            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
-        return sa.or_(*choices)
-
-    def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Form]]:
-        forms = super()._forms(columns, parts)
-        return forms if all(map(held.may_be_asked, columns)) else forms[-1:]
-
-    def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
-        select: Any = super()._grouped(binding, segment).element
-        cte: sa.CTE = select.cte("j", nesting=False)  # MATERIALIZED is no word here
-        return cte
-
-
-class _Unbuffered(RowStream):
-    """A stream whose rows come as they are read. Left in the middle, its connection goes: the driver would otherwise
-    read all that remains before it lets go."""
-
-    @contextmanager
-    def _execute(self, connection: sa.Connection) -> Iterator[sa.CursorResult[Any]]:
-        with super()._execute(connection) as result:
-            try:
-                yield result
-            except BaseException:
-                driver: Any = result.cursor
-                if driver is not None and driver._result is not None:
-                    driver._result.unbuffered_active = False
-                connection.invalidate()
-                raise
 
 
 class MysqlAdapter(SqlAdapter):
     """Reads and repairs MariaDB and MySQL."""
 
     capabilities = Capabilities(
-        dialect="mysql", writing=Writing(row_locks=True, row_version=False, single_writer=False)
+        dialect=DIALECT, writing=Writing(row_locks=True, row_version=False, single_writer=False)
     )
     collation = held.BINARY_COLLATIONS[0]
     full_join = False
-    marker_tables = _marker_tables()
+    marker_tables = marker_tables()
     reading_options = MappingProxyType({"trueup_begin": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"})
     writing_options = MappingProxyType({"trueup_begin": "START TRANSACTION READ WRITE"})
 
-    relations_type = _Relations
-    stream_type = _Unbuffered
+    relations_type = MysqlRelations
+    stream_type = Unbuffered
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value()).set(drivername="mysql+pymysql")
@@ -221,7 +138,7 @@ class MysqlAdapter(SqlAdapter):
         if base == "bit":
             return sa.cast(expression, mysql.BIGINT(unsigned=True))
         if base == "float":  # as such it is sent with six digits
-            return sa.type_coerce(expression.op("+")(sa.literal_column("0e0")), _Single())
+            return sa.type_coerce(expression.op("+")(sa.literal_column("0e0")), Single())
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
@@ -270,47 +187,10 @@ class MysqlAdapter(SqlAdapter):
     def describe(self, side: Side) -> Shape:
         with self.reading() as connection:
             if side.table is not None:
-                return self._describe_table(connection, side.table)
-            return Shape(columns=self._describe_query(connection, side.query or ""), dialect=self.capabilities.dialect)
-
-    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
-        schema, _, name = table.rpartition(".")
-        where = {"schema": schema or None, "name": name}
-        found = connection.execute(_TABLE, where).one_or_none()
-        if found is None:
-            tables = sa.inspect(connection).get_table_names(schema or None)
-            raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, tables)}")
-        unique: dict[str, list[str]] = {}
-        for row in connection.execute(_UNIQUE, where):
-            unique.setdefault(row.name, []).append("" if row.partial else row.of)
-        return Shape(
-            columns={row.name: _column(row) for row in connection.execute(_COLUMNS, where)},
-            unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
-            table=found.type != "VIEW",
-            dialect=self.capabilities.dialect,
-            obstacle=self._obstacle(connection, found.engine),
-        )
-
-    def _obstacle(self, connection: sa.Connection, engine: str | None) -> str:
-        """Why a row lock does not keep writers out of a table of this engine on this server."""
-        if engine is not None and engine.upper() != "INNODB":
-            return f"{engine} has no row locks and no rollback; ALTER TABLE ... ENGINE = InnoDB, or only check it"
-        cluster = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
-        if cluster is not None and cluster[1] == "ON":
-            return "this is a node of a Galera cluster, and a row lock does not hold on the others; it can be checked"
-        return ""
-
-    def _describe_query(self, connection: sa.Connection, query: str) -> dict[str, Column]:
-        fields = self.describe_query(connection, query)
-        names = [field.name for field in fields]
-        quote = connection.dialect.identifier_preparer.quote
-        text = user_query(query, self.capabilities.dialect).text
-        asked = ", ".join(f"collation((SELECT {quote(name)} FROM q LIMIT 0))" for name in names)
-        collations = connection.execute(sa.text(f"WITH q AS (\n{text}) SELECT {asked}")).one()
-        types = [held.type_of_field(field, of) for field, of in zip(fields, collations, strict=True)]
-        return {
-            name: Column(name=name, kind=held.kind_of(of), type_name=of) for name, of in zip(names, types, strict=True)
-        }
+                return describe_table(connection, self.name, side.table)
+            query = side.query or ""
+            columns = describe_query(connection, query, self.describe_query(connection, query))
+        return Shape(columns=columns, dialect=DIALECT)
 
     def described(self, cursor: Any) -> Sequence[Any]:
         return list(cursor._result.fields)  # its `description` tells neither enums nor character sets
@@ -420,23 +300,6 @@ def _after_execute(_connection: object, cursor: Any, _sql: str, _given: object, 
 def _seconds(limit_s: float) -> str:
     """Lock waits are whole seconds here, and 0 does not wait at all."""
     return str(max(1, math.ceil(limit_s)))
-
-
-def _column(row: sa.Row[Any]) -> Column:
-    extra = row.extra.upper()
-    generated = " GENERATED" in extra or row.base == "generated"
-    given = row.fallback is not None or "AUTO_INCREMENT" in extra
-    not_null = row.nullable == "NO"
-    kind = held.kind_of(row.base)
-    type_name = held.text_type(row.type, row.collation) if row.collation else row.type
-    return Column(
-        name=row.name,
-        kind=kind,
-        type_name=f"{type_name} (which has no equality)" if kind is Kind.INCOMPARABLE else type_name,
-        nullable=not not_null,
-        required=not_null and not given and not generated,
-        generated=generated,
-    )
 
 
 def _rows_read(plan: Sequence[sa.Row[Any]]) -> float:

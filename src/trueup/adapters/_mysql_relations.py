@@ -1,0 +1,87 @@
+"""What MariaDB and MySQL are asked in words of their own: relations, streams, and the marker tables they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from trueup.adapters import _mysql_values as held
+from trueup.adapters import _units as units
+from trueup.adapters._relations import Expression, Form, Relations
+from trueup.adapters._sql import RowStream
+from trueup.core.binding import Binding, Column
+from trueup.core.plan import Segment
+from trueup.core.row import Key, Kind
+
+
+def marker_tables() -> sa.MetaData:
+    """The marker tables, in InnoDB whatever the default is; names are told apart by their bytes."""
+    made = sa.MetaData()
+    for table in units.MARKER_TABLES.sorted_tables:
+        copy = table.to_metadata(made)
+        copy.dialect_kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
+        for column in copy.columns:
+            if isinstance(column.type, sa.Text):
+                column.type = mysql.LONGTEXT()
+    return made
+
+
+class Single(sa.types.TypeDecorator[float]):
+    """A single-precision float, read exactly and shown as other databases show it."""
+
+    impl = sa.types.NullType
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        return held.single(value)
+
+
+class MysqlRelations(Relations):
+    """Relations as this optimizer wants them."""
+
+    def ordered(self, column: Column, expression: Expression) -> Expression:
+        if column.kind in (Kind.TEXT, Kind.UUID, Kind.ANY):
+            if held.collation_of(column) == self.dialect.collation and held.base_of(column) not in ("enum", "set"):
+                return expression  # so that an index serves the order
+            return sa.collate(self.read_as(column, expression), self.dialect.collation)
+        return self.read_as(column, expression)
+
+    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+        """Spelt out: no index serves a comparison of rows here."""
+        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
+        choices = []
+        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
+            last = at == len(parts) - 1
+            further = (part >= bound if last else part > bound) if above else part < bound
+            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
+        return sa.or_(*choices)
+
+    def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Form]]:
+        forms = super()._forms(columns, parts)
+        return forms if all(map(held.may_be_asked, columns)) else forms[-1:]
+
+    def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
+        select: Any = super()._grouped(binding, segment).element
+        cte: sa.CTE = select.cte("j", nesting=False)  # MATERIALIZED is no word here
+        return cte
+
+
+class Unbuffered(RowStream):
+    """A stream whose rows come as they are read. Left in the middle, its connection goes: the driver would otherwise
+    read all that remains before it lets go."""
+
+    @contextmanager
+    def _execute(self, connection: sa.Connection) -> Iterator[sa.CursorResult[Any]]:
+        with super()._execute(connection) as result:
+            try:
+                yield result
+            except BaseException:
+                driver: Any = result.cursor
+                if driver is not None and driver._result is not None:
+                    driver._result.unbuffered_active = False
+                connection.invalidate()
+                raise

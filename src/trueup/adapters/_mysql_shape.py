@@ -1,0 +1,87 @@
+"""What MariaDB and MySQL say of tables and queries: columns, unique indexes, and whether a row lock would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.adapters import _mysql_values as held
+from trueup.adapters._relations import user_query
+from trueup.core.binding import Column, Shape, near
+from trueup.core.row import Kind
+from trueup.errors import ConfigError
+
+#: Name of the dialect as SQLGlot knows it.
+DIALECT = "mysql"
+
+_COLUMNS = sa.text("""
+    SELECT COLUMN_NAME AS name, DATA_TYPE AS base, COLUMN_TYPE AS type, COLLATION_NAME AS collation,
+           IS_NULLABLE AS nullable, COLUMN_DEFAULT AS fallback, EXTRA AS extra
+    FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
+    ORDER BY ORDINAL_POSITION""")
+_TABLE = sa.text("""
+    SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
+    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
+#: Columns of unique indexes; a part of a column (prefix) or an expression is not unique on the column.
+_UNIQUE = sa.text("""
+    SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
+    FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0""")
+
+
+def describe_table(connection: sa.Connection, database: str, table: str) -> Shape:
+    schema, _, name = table.rpartition(".")
+    where = {"schema": schema or None, "name": name}
+    found = connection.execute(_TABLE, where).one_or_none()
+    if found is None:
+        tables = sa.inspect(connection).get_table_names(schema or None)
+        raise ConfigError(f"databases.{database}: there is no table {table!r}; {near(name, tables)}")
+    unique: dict[str, list[str]] = {}
+    for row in connection.execute(_UNIQUE, where):
+        unique.setdefault(row.name, []).append("" if row.partial else row.of)
+    return Shape(
+        columns={row.name: _column(row) for row in connection.execute(_COLUMNS, where)},
+        unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
+        table=found.type != "VIEW",
+        dialect=DIALECT,
+        obstacle=_obstacle(connection, found.engine),
+    )
+
+
+def _obstacle(connection: sa.Connection, engine: str | None) -> str:
+    """Why a row lock does not keep writers out of a table of this engine on this server."""
+    if engine is not None and engine.upper() != "INNODB":
+        return f"{engine} has no row locks and no rollback; ALTER TABLE ... ENGINE = InnoDB, or only check it"
+    cluster = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
+    if cluster is not None and cluster[1] == "ON":
+        return "this is a node of a Galera cluster, and a row lock does not hold on the others; it can be checked"
+    return ""
+
+
+def describe_query(connection: sa.Connection, query: str, fields: Sequence[Any]) -> dict[str, Column]:
+    names = [field.name for field in fields]
+    quote = connection.dialect.identifier_preparer.quote
+    text = user_query(query, DIALECT).text
+    asked = ", ".join(f"collation((SELECT {quote(name)} FROM q LIMIT 0))" for name in names)
+    collations = connection.execute(sa.text(f"WITH q AS (\n{text}) SELECT {asked}")).one()
+    types = [held.type_of_field(field, of) for field, of in zip(fields, collations, strict=True)]
+    return {name: Column(name=name, kind=held.kind_of(of), type_name=of) for name, of in zip(names, types, strict=True)}
+
+
+def _column(row: sa.Row[Any]) -> Column:
+    extra = row.extra.upper()
+    generated = " GENERATED" in extra
+    given = row.fallback is not None or "AUTO_INCREMENT" in extra
+    not_null = row.nullable == "NO"
+    kind = held.kind_of(row.base)
+    type_name = held.text_type(row.type, row.collation) if row.collation else row.type
+    return Column(
+        name=row.name,
+        kind=kind,
+        type_name=f"{type_name} (which has no equality)" if kind is Kind.INCOMPARABLE else type_name,
+        nullable=not not_null,
+        required=not_null and not given and not generated,
+        generated=generated,
+    )
