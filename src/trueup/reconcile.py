@@ -120,12 +120,13 @@ def examine(work: Work, segment: SegmentRow) -> Examined:
     return Examined(decisions=decisions, resolved=resolved, in_flight=moving)
 
 
-def correct(work: Work, segment: SegmentRow, decided: Sequence[DecisionRow]) -> Corrected:
-    """Decisions of one segment -> outcomes, verified."""
+def correct(
+    work: Work, segment: SegmentRow, decided: Sequence[DecisionRow], earlier: Sequence[OutcomeRow] = ()
+) -> Corrected:
+    """Decisions of one segment -> outcomes, verified. `earlier`: what the run did to its rows before it broke off."""
     result = Corrected()
     result.left = [(d.decision.drift, d.decision.reason) for d in decided if d.decision.action is Action.REPORT]
     writing = [item.decision.drift for item in decided if item.decision.action is not Action.REPORT]
-    earlier = work.ledger.outcomes(work.run)  # of this run before it was interrupted, too
     again = (Outcome.NOT_APPLIED, Outcome.CAS_LOST)
     known = {outcome.key for outcome in earlier if outcome.outcome not in again}
     result.outcomes = repair(work, segment.id, [row for row in writing if row.key not in known])

@@ -7,10 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trueup.core.compare import MASKED
 from trueup.core.plan import describe
-from trueup.core.row import present
-from trueup.report import final_outcomes
+from trueup.report import final_outcomes, shown
 
 if TYPE_CHECKING:
     from trueup.app import Explanation, Trueup
@@ -66,18 +64,19 @@ def runs(engine: Trueup, name: str | None = None, limit: int = 20) -> list[View]
 def drift(engine: Trueup, name: str, limit: int = 100) -> list[View]:
     """What is known to be wrong, longest standing first."""
     projection = engine.projection(name)
-    columns = {run: engine.find_run(run).columns for run in {row.run for row in engine.drift(name, limit=limit)}}
+    known = engine.drift(name, limit=limit)
+    columns = {run: engine.find_run(run).columns for run in {row.run for row in known}}
     return [
         {
             "kind": str(row.drift.kind),
-            "key": _named(projection.key, row.drift.key, ()),
-            "expected": _named(columns[row.run], row.drift.expected, projection.sensitive),
-            "observed": _named(columns[row.run], row.drift.observed, projection.sensitive),
+            "key": shown(projection.key, row.drift.key),
+            "expected": shown(columns[row.run], row.drift.expected, projection.sensitive),
+            "observed": shown(columns[row.run], row.drift.observed, projection.sensitive),
             "since": row.first_seen,
             "last_seen": row.last_seen,
             "reason": row.reason,
         }
-        for row in engine.drift(name, limit=limit)
+        for row in known
     ]
 
 
@@ -93,9 +92,9 @@ def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:
         seen = item.decision.drift
         row: View = {
             "kind": str(seen.kind),
-            "key": _named(projection.key, seen.key, ()),
-            "before": _named(run.columns, seen.observed, projection.sensitive),
-            "after": _named(run.columns, seen.expected, projection.sensitive),
+            "key": shown(projection.key, seen.key),
+            "before": shown(run.columns, seen.observed, projection.sensitive),
+            "after": shown(run.columns, seen.expected, projection.sensitive),
             "action": str(item.decision.action),
         }
         if item.decision.reason:
@@ -105,7 +104,7 @@ def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:
             row |= {"outcome": str(outcome.outcome), "evidence": outcome.evidence, "witness": outcome.witness}
         rows.append(row)
     used = {item.decision.action for item in decisions}
-    shown: View = {
+    view: View = {
         "run": run.id,
         "projection": run.projection,
         "command": run.command,
@@ -120,8 +119,8 @@ def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:
         "changes": rows,
     }
     if plan:
-        shown |= {"plan": plan.id, "hash": plan.hash, "plan_state": plan.state}
-    return shown
+        view |= {"plan": plan.id, "hash": plan.hash, "plan_state": plan.state}
+    return view
 
 
 def explanation(told: Explanation) -> View:
@@ -147,9 +146,3 @@ def explanation(told: Explanation) -> View:
         },
         "limits": limits,
     }
-
-
-def _named(names: Sequence[str], values: Sequence[Any] | None, hidden: Sequence[str]) -> View | None:
-    if values is None:
-        return None
-    return {name: MASKED if name in hidden else present(value) for name, value in zip(names, values, strict=True)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.core.values import projection
-from trueup.core.binding import Binding, Column, Shape, bind, near
+from trueup.core.binding import Binding, Column, Shape, bind, check_query, near
 from trueup.core.projection import Side
 from trueup.core.row import Kind
 from trueup.errors import ConfigError
@@ -120,7 +120,7 @@ def test_the_nearest_name_or_all_of_them() -> None:
 def test_a_query_that_is_not_one_select(role: str) -> None:
     side = Side(database="app", query="DELETE FROM t")
     with pytest.raises(ConfigError, match=rf"projections\.p\.{role}\.query: the query is a DELETE; give one SELECT"):
-        bind(projection(**{role: side}), SOURCE, TARGET, writing=False)
+        check_query(projection(**{role: side}), role, SOURCE.dialect)
 
 
 def test_a_query_that_groups_by_the_key_is_known_to_be_unique() -> None:
