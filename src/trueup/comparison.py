@@ -381,7 +381,7 @@ def _worded() -> Iterator[None]:
     """Errors speak of the command line: there is no configuration file to look into."""
     try:
         yield
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         raise Interrupted("stopped before the end; nothing is kept of an unfinished diff") from None
     except TrueupError as error:
         words = str(error)

@@ -400,3 +400,10 @@ def test_a_comparison_writes_to_neither_side(drifted: Shop, monkeypatch: pytest.
         found: list[Any] = list(comparison.differences())
     assert len(found) == 3
     assert [file.read_bytes() for file in files] == before
+
+
+def test_a_second_ctrl_c_says_nothing_of_going_on(drifted: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to go on from."""
+    monkeypatch.chdir(drifted.folder)
+    with pytest.raises(trueup.Interrupted, match="nothing is kept"), comparing(*BOTH):
+        raise KeyboardInterrupt
