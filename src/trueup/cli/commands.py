@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter, validators
 
 from trueup._version import __version__
+from trueup.cli.answers import answer, opened, parse_key, print_answers
 from trueup.cli.help import PlainHelp
-from trueup.cli.signals import interruptible
 
 if TYPE_CHECKING:
-    from trueup import Report, Trueup, TrueupError
+    from trueup import Report
 
 LOOP = Group("Find and repair", sort_key=1)
 KNOW = Group("Know", sort_key=2)
@@ -116,10 +113,10 @@ def plan(name: str, /, *, asked: Asked = AS_DECLARED) -> int:
 @app.command(group=LOOP)
 def apply(plan: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
     """Carry out a plan to the letter: rows that changed since are left alone and listed."""
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         name = engine.find_plan(plan).projection
-        answer = _answer(name, partial(engine.apply, plan, rows=rows))
-    return _print_answers([answer], as_json=as_json)
+        answer = answer(name, partial(engine.apply, plan, rows=rows))
+    return print_answers([answer], as_json=as_json)
 
 
 @app.command(group=LOOP)
@@ -129,7 +126,7 @@ def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, conf
     from trueup.cli import show as drawing
     from trueup.cli import tables
 
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         shown = views.show(engine, plan_or_run, rows)
     tables.print_json(shown) if as_json else drawing.draw_shown(shown)
     return 0
@@ -220,7 +217,7 @@ def status(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
     from trueup import views
     from trueup.cli import tables
 
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         rows = views.status(engine, names)
     return tables.put(rows, as_json=as_json, title="projections", empty="no projection is declared")
 
@@ -231,7 +228,7 @@ def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fal
     from trueup import views
     from trueup.cli import tables
 
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         rows = views.runs(engine, name, limit)
     return tables.put(rows, as_json=as_json, title="runs", empty="no run yet", hide=("reason",))
 
@@ -242,7 +239,7 @@ def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Co
     from trueup import views
     from trueup.cli import tables
 
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         listed = views.drift(engine, name, rows)
     tables.put(listed, as_json=as_json, title="drift", empty=f"{name}: no drift is known", hide=("reason",))
     return 1 if listed else 0
@@ -255,7 +252,7 @@ def explain(name: str, /, *, as_json: AsJson = False, config: Config = FILE) -> 
     from trueup.cli import show as drawing
     from trueup.cli import tables
 
-    with _engine(config, as_json=as_json) as engine:
+    with opened(config, as_json=as_json) as engine:
         told = views.explanation(engine.explain(name))
     tables.print_json(told) if as_json else drawing.draw_explanation(told)
     return 0
@@ -267,7 +264,7 @@ def explain(name: str, /, *, as_json: AsJson = False, config: Config = FILE) -> 
 @app.command(group=SWITCH)
 def pause(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
     """Halt runs of a projection at the next segment border."""
-    with _engine(config) as engine:
+    with opened(config) as engine:
         engine.pause(name, reason=reason)
     print(f"{name}: paused; `trueup resume {name}` goes on")
     return 0
@@ -276,7 +273,7 @@ def pause(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
 @app.command(group=SWITCH)
 def resume(name: str, /, *, config: Config = FILE) -> int:
     """Undo `pause` and `stop`."""
-    with _engine(config) as engine:
+    with opened(config) as engine:
         engine.resume(name)
     print(f"{name}: may run")
     return 0
@@ -285,7 +282,7 @@ def resume(name: str, /, *, config: Config = FILE) -> int:
 @app.command(group=SWITCH)
 def stop(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
     """Stop a projection: when this returns, no write is in flight, and none begins until `resume`."""
-    with _engine(config) as engine:
+    with opened(config) as engine:
         engine.stop(name, reason=reason)
     print(f"{name}: stopped; no write is in flight. `trueup resume {name}` allows runs again")
     return 0
@@ -322,13 +319,10 @@ app.command(
 )
 
 
-# --- shared ----------------------------------------------------------------------------------------------------------
-
-
 def _each(command: str, names: Sequence[str], asked: Asked) -> int:
     from trueup.errors import UsageError
 
-    with _engine(asked.config, as_json=asked.as_json) as engine:
+    with opened(asked.config, as_json=asked.as_json) as engine:
         chosen = list(names) or list(engine.projections)
         if asked.key and len(chosen) != 1:
             raise UsageError("--key belongs to one projection: name it")
@@ -338,82 +332,5 @@ def _each(command: str, names: Sequence[str], asked: Asked) -> int:
             engine.binding(name, writing=command != "check")  # every declaration is right before the first one runs
         keys = [parse_key(text) for text in asked.key] or None
         work: Callable[..., Report] = getattr(engine, command)
-        answers = [_answer(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
-    return _print_answers(answers, as_json=asked.as_json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A projection that gave no report; the others go on."""
-
-    projection: str
-    error: TrueupError
-
-    @property
-    def exit_code(self) -> int:
-        return self.error.exit_code
-
-    @property
-    def verdict(self) -> str:
-        return "refused" if self.exit_code == REFUSED else "inconclusive"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"projection": self.projection, "verdict": self.verdict, "reason": str(self.error)}
-
-
-def _answer(name: str, work: Callable[[], Report]) -> Report | Failure:
-    from trueup.errors import Interrupted, TrueupError
-
-    try:
-        return work()
-    except Interrupted:
-        raise
-    except TrueupError as error:
-        return Failure(projection=name, error=error)
-
-
-def parse_key(text: str) -> dict[str, str]:
-    """`tenant=7,id=42` as a mapping. A comma belongs to the value unless a name and `=` follow it.
-
-    Raises UsageError.
-    """
-    from trueup.errors import UsageError
-
-    key: dict[str, str] = {}
-    for part in re.split(r",(?=\w+=)", text):
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--key {text!r}: write it as NAME=VALUE, or NAME=VALUE,NAME=VALUE for a composite key")
-        key[name] = value
-    return key
-
-
-def _print_answers(answers: Sequence[Report | Failure], *, as_json: bool) -> int:
-    worst = max(answers, key=lambda answer: SEVERITY.index(answer.exit_code))
-    if as_json:
-        document = {"verdict": str(worst.verdict), "projections": [answer.to_dict() for answer in answers]}
-        print(json.dumps(document, ensure_ascii=False))
-    else:
-        from trueup.cli import tables
-
-        for answer in answers:
-            if isinstance(answer, Failure):
-                print(f"trueup: {answer.error}", file=sys.stderr)
-            else:
-                tables.draw_report(answer)
-    return worst.exit_code
-
-
-#: Exit codes from best to worst.
-SEVERITY = [0, 1, 3, 4, 2]
-REFUSED = 4
-
-
-@contextmanager
-def _engine(config: Path, *, as_json: bool = False) -> Iterator[Trueup]:
-    """The declared engine, with progress on stderr and Ctrl-C handled."""
-    import trueup
-    from trueup.cli.progress import progress
-
-    with progress(quiet=as_json) as shown, trueup.load(config, progress=shown) as engine, interruptible(engine):
-        yield engine
+        answers = [answer(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
+    return print_answers(answers, as_json=asked.as_json)
