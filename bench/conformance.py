@@ -3,8 +3,8 @@
     python bench/conformance.py                    # needs PostgreSQL and MariaDB on this machine; about five minutes
 
 The cases are data (tests/conformance/matrix_cases.py), each two small tables. What is right is in the list and found
-again by plain Python over fetched values; the two have to agree, or nothing is written. tests/conformance/test_matrix.py
-runs Trueup on the same cases and holds the committed document against the run.
+again by plain Python over fetched values; the two have to agree, or nothing is written. The committed document is held
+against a run of Trueup by tests/conformance/test_matrix.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,6 @@ sys.path.insert(0, str(ROOT))
 
 from _common import say  # noqa: E402
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of  # noqa: E402
-
 from tests import servers  # noqa: E402
 from tests.conformance import matrix  # noqa: E402
 from tests.conformance.matrix import REFUSED, RIGHT, Cell  # noqa: E402
@@ -39,6 +39,8 @@ MODULES = {"reladiff": "reladiff", "data-diff": "data_diff"}
 _PEERS_ON = [("postgresql", "postgresql"), ("postgresql", "mysql"), ("mysql", "mysql")]
 #: Seconds that all cases of one pair may take a peer.
 PAIR_S = 900
+#: How peers begin to say that they will not, where the class of the error does not tell.
+_REFUSALS = ("Incompatible types", "Table appears to be empty")
 #: Name of a tool -> its cells by name of the case.
 Answers = dict[str, dict[str, Cell]]
 
@@ -60,6 +62,12 @@ holds Trueup's columns against a run on every change. Do not edit it by hand.
 
 A refusal is as right as the answer where the key is no key (NULL, twice) and where types have no common meaning (an
 instant and a time stamp without a zone): such cases are marked *.
+"""
+
+_PEERS = """\
+Peers run with bisection factor 2 and threshold 3, so that a table of a few rows takes the way that a big one takes
+(checksums of key ranges first), and each case in a process of its own. reladiff does not sort its answer: sorting fails
+where a NULL differs.
 """
 
 
@@ -106,6 +114,8 @@ def asked(name: str, python: Path, wanted: Sequence[Case], source: str, target: 
         "source": source,
         "target": target,
         "threads": 1,
+        "bisection_factor": 2,
+        "bisection_threshold": 3,
         "skip_sort_results": name == "reladiff",  # sorting fails where a NULL differs; the answer is the same
         "cases": [
             {
@@ -130,7 +140,8 @@ def asked(name: str, python: Path, wanted: Sequence[Case], source: str, target: 
 def _cell(case: Case, answer: Mapping[str, object]) -> Cell:
     if "raised" in answer:
         reason = f"{answer['raised']}: {answer['message']}"
-        return Cell(verdict=REFUSED if answer["raised"] == "NotImplementedError" else "error", reason=reason)
+        refused = answer["raised"] == "NotImplementedError" or str(answer["message"]).startswith(_REFUSALS)
+        return Cell(verdict=REFUSED if refused else "error", reason=reason)
     found = answer["found"]
     assert isinstance(found, list)
     return matrix.judged(case, {str(key): str(kind) for key, kind in found})
@@ -141,7 +152,7 @@ def _cell(case: Case, answer: Mapping[str, object]) -> Cell:
 
 def document(answers: Mapping[Pairing, Answers], about: Sequence[str]) -> str:
     """The whole page."""
-    parts = [_HEAD, *about, "", "## In short", "", summary(answers), ""]
+    parts = [_HEAD, *about, "", _PEERS, "## In short", "", summary(answers), ""]
     for pairing, tools in answers.items():
         if len(tools) > 1:
             parts += [f"## {matrix.title(pairing)}", "", of_pair(tools), ""]
@@ -185,15 +196,20 @@ def words(answers: Mapping[Pairing, Answers]) -> str:
                 if cell.verdict in (REFUSED, "error"):
                     said.setdefault((tool, _plain(cell.reason)), []).append(name)
     lines = [
-        f"- {tool}, {', '.join(dict.fromkeys(names))}: {reason}".replace("|", "\\|")
+        f"- {tool}: {reason} ({_few(list(dict.fromkeys(names)))})".replace("|", "\\|")
         for (tool, reason), names in sorted(said.items())
     ]
     return "\n".join(lines)
 
 
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return "; ".join(names[:3]) + (f"; and {more} more" if more > 0 else "")
+
+
 def _plain(reason: str) -> str:
     """Without what differs from run to run: names of our tables and scratch databases."""
-    first = reason.partition("\n")[0]
+    first = re.sub(r"<[\w.]+\.(\w+) object at 0x\w+>", r"\1", reason.partition("\n")[0])
     kept = [word for word in first.split() if "trueup_test_" not in word]
     text = " ".join(kept)
     return (text if len(text) <= 200 else text[:199] + "…").replace("projections.", "").partition(": ")[2] or text

@@ -200,9 +200,8 @@ def _load(cursor: Any, source: str) -> None:
     path = Path(name)
     try:
         copy = f"COPY ({_COPIED} ORDER BY id) TO STDOUT".encode()
-        with os.fdopen(handle, "wb") as file, psycopg.connect(source) as connection:
-            with connection.cursor().copy(copy) as copied:
-                file.writelines(copied)
+        with os.fdopen(handle, "wb") as file, psycopg.connect(source) as there, there.cursor().copy(copy) as copied:
+            file.writelines(copied)
         cursor.execute("SET unique_checks = 0, foreign_key_checks = 0")
         cursor.execute(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE t CHARACTER SET utf8mb4 (id, a, n, ts, s, b)")
     finally:

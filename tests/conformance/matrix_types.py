@@ -19,7 +19,7 @@ class Type:
     postgresql: str = ""
     mysql: str = ""
     sqlite: str = ""
-    #: The type says what it means. One that does not, and any of these in SQLite, means it only beside a type that does.
+    #: The type says what it means. One that does not (and HINTED ones in SQLite) means it beside one that does.
     says: bool = True
 
     def on(self, engine: str) -> str:
