@@ -36,7 +36,7 @@ class Failure:
         return {"projection": self.projection, "verdict": self.verdict, "reason": str(self.error)}
 
 
-def answer(name: str, work: Callable[[], Report]) -> Report | Failure:
+def answered(name: str, work: Callable[[], Report]) -> Report | Failure:
     from trueup.errors import Interrupted, TrueupError
 
     try:

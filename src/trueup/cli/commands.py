@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter, validators
 
 from trueup._version import __version__
-from trueup.cli.answers import answer, opened, parse_key, print_answers
+from trueup.cli.answers import answered, opened, parse_key, print_answers
 from trueup.cli.help import PlainHelp
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def apply(plan: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Co
     """Carry out a plan to the letter: rows that changed since are left alone and listed."""
     with opened(config, as_json=as_json) as engine:
         name = engine.find_plan(plan).projection
-        answer = answer(name, partial(engine.apply, plan, rows=rows))
+        answer = answered(name, partial(engine.apply, plan, rows=rows))
     return print_answers([answer], as_json=as_json)
 
 
@@ -332,5 +332,5 @@ def _each(command: str, names: Sequence[str], asked: Asked) -> int:
             engine.binding(name, writing=command != "check")  # every declaration is right before the first one runs
         keys = [parse_key(text) for text in asked.key] or None
         work: Callable[..., Report] = getattr(engine, command)
-        answers = [answer(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
+        answers = [answered(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
     return print_answers(answers, as_json=asked.as_json)
