@@ -192,6 +192,9 @@ class Duckdb(Place):
         | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMPTZ"}
     )
 
+    def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
+        super().table(name, re.sub(r"\bat (?={)", '"at" ', columns), rows)  # a reserved word here
+
     def sql(self, *statements: str) -> list[Row]:
         rows: list[Row] = []
         with duckdb.connect(self.url.removeprefix("duckdb:///")) as c:

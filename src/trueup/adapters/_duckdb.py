@@ -8,7 +8,7 @@ expression that keeps the value, or fails.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -22,11 +22,11 @@ from sqlalchemy.pool import NullPool
 
 from trueup.adapters import Capabilities
 from trueup.adapters._duckdb_dialect import NAME, DriverConnection, TimeLimit
-from trueup.adapters._relations import Expression
+from trueup.adapters._relations import Expression, Relations
 from trueup.adapters._sql import SqlAdapter, message
 from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
-from trueup.core.row import Kind, Value
+from trueup.core.row import Key, Kind, Value
 from trueup.core.values import plain
 from trueup.errors import (
     Busy,
@@ -127,6 +127,23 @@ def _only(holds: Expression, value: Expression, otherwise: str) -> Expression:
     return sa.case((holds.is_(False), sa.func.error(problem)), else_=value)
 
 
+class DuckdbRelations(Relations):
+    """Relations as DuckDB wants them."""
+
+    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+        """Spelt out: of two comparisons of rows the optimizer makes a BETWEEN, which its executor refuses. The bound on
+        the first part alone lets whole row groups be passed over.
+        """
+        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
+        choices = []
+        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
+            last = at == len(parts) - 1
+            further = (part >= bound if last else part > bound) if above else part < bound
+            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
+        first = parts[0] >= bounds[0] if above else parts[0] <= bounds[0]
+        return sa.and_(first, sa.or_(*choices)) if len(parts) > 1 else choices[0]
+
+
 class DuckdbReader(SqlAdapter):
     """Reads through DuckDB; where from, a subclass says."""
 
@@ -134,6 +151,7 @@ class DuckdbReader(SqlAdapter):
         dialect="duckdb", writing=Writing(row_locks=False, row_version=False, single_writer=True)
     )
     collation = "C"
+    relations_type = DuckdbRelations
     reading_options: Mapping[str, Any] = MappingProxyType({"trueup_begin": "BEGIN TRANSACTION READ ONLY"})
     writing_options: Mapping[str, Any] = MappingProxyType({"trueup_begin": "BEGIN TRANSACTION"})
     #: Settings of DuckDB that the URL gives.
