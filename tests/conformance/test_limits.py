@@ -21,6 +21,8 @@ ROW_LOCKS = ("mysql", "postgresql")
 SLOW = {
     "postgresql": "SELECT id, v FROM src UNION ALL SELECT n, (SELECT 1 FROM pg_sleep(300)) FROM slow",
     "mysql": "SELECT id, v FROM src UNION ALL SELECT n, (SELECT sleep(300)) FROM slow",
+    "duckdb": "SELECT id, v FROM src UNION ALL SELECT n, (SELECT count(*) FROM range(1000000000000) r(i) "
+    "WHERE (i + n) % 7 = 3) FROM slow",
     "sqlite": "SELECT id, v FROM src UNION ALL SELECT n, (WITH RECURSIVE c(i) AS "
     "(SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1000000000) SELECT count(*) FROM c) FROM slow",
 }
