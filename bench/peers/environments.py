@@ -45,7 +45,7 @@ PEERS: Mapping[str, Peer] = {
             "dbt-core==1.9.11",
         ),
         imports="data_diff, psycopg2, mysql.connector",
-        note="sunset by its makers in 2024; installs only with dbt-core held below 1.10",
+        note="sunset by its makers; installs only with dbt-core held below 1.10",
     ),
     "datacompy": Peer(
         requirements=(
