@@ -1,0 +1,300 @@
+"""Files as sides: read to their end, with types that nobody guessed, or not believed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from pydantic import ValidationError
+
+from tests.conformance.worlds import UNLIMITED, Duckdb, EngineClock
+from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict, config
+from trueup.adapters import _sql
+from trueup.errors import BrokenRead, DataProblem
+
+#: The target of every comparison here; a typed table says what the texts of a file mean.
+COLUMNS = "id BIGINT PRIMARY KEY, code VARCHAR, amount DECIMAL(12, 2), day DATE, paid BOOLEAN"
+ROWS = [(1, "007", "1.50", date(2026, 1, 2), True), (2, "", "2.00", None, False), (3, None, "-0.01", date.max, None)]
+CSV = 'id,code,amount,day,paid\n1,007,1.50,2026-01-02,true\n2,"",2.000,,false\n3,,-.01,9999-12-31,\n'
+
+
+class Files:
+    """A folder of files, and a DuckDB table to compare them with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.opened: list[Trueup] = []
+        self.url = f"duckdb:///{folder / 'target.duckdb'}"
+        self.table = Duckdb(self.url)
+        self.table.table("dst", COLUMNS, ROWS)
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def app(self, file: str, *, target: Side | None = None, key: str = "id", **declared: Any) -> Trueup:
+        projection = Projection(
+            name="p",
+            source=Side(file=str(self.folder / file), **declared),
+            target=target or Side(database="t", table="dst"),
+            key=[key],
+            settle=0,
+            limits=UNLIMITED,
+            writers="absolute",
+        )
+        databases = {"t": Database(url=self.url)}
+        ledger = f"sqlite:///{self.folder / f'ledger{len(self.opened)}.db'}"
+        self.opened.append(Trueup(databases=databases, projections=[projection], ledger=ledger, clock=EngineClock()))
+        return self.opened[-1]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    made = Files(tmp_path)
+    yield made
+    for app in made.opened:
+        app.close()
+
+
+def as_json(**changed: Any) -> list[dict[str, Any]]:
+    names = ("id", "code", "amount", "day", "paid")
+    rows = [dict(zip(names, row, strict=True)) for row in ROWS]
+    for row in rows:
+        row["day"] = row["day"] and row["day"].isoformat()
+    rows[0] |= changed
+    return rows
+
+
+def write_each_format(files: Files) -> dict[str, str]:
+    """The same rows in each format."""
+    files.write("rows.csv", CSV)
+    files.write("rows.tsv", CSV.replace(",", "\t"))
+    files.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in as_json()))
+    files.write("rows.json", json.dumps(as_json(), indent=1))
+    files.table.sql(f"COPY dst TO '{files.folder / 'rows.parquet'}'")
+    return {name: f"rows.{name}" for name in ("csv", "tsv", "jsonl", "json", "parquet")}
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_each_format_is_read_by_meaning(files: Files, ending: str) -> None:
+    app = files.app(write_each_format(files)[ending])
+    report = app.check("p")
+    assert (report.verdict, report.source_rows) == (Verdict.IN_SYNC, 3)
+    files.table.sql(
+        "UPDATE dst SET code = '7' WHERE id = 1",
+        "UPDATE dst SET code = NULL WHERE id = 2",
+        "DELETE FROM dst WHERE id = 3",
+    )
+    report = app.check("p")
+    assert (report.missing, report.different, report.different_by_column) == (1, 2, {"code": 2})
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert {row[1] for row in files.table.rows("dst")} == {"007", "", None}
+
+
+@pytest.mark.parametrize("first", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("second", ["csv", "jsonl", "parquet"])
+def test_two_files(files: Files, first: str, second: str) -> None:
+    """Text against types, and both alike: where neither side has types, `types` say them."""
+    names = write_each_format(files)
+    typed = {"id": "integer", "amount": "decimal(12,2)", "day": "date", "paid": "boolean", "code": "text"}
+    declared = {name: {} if name == "parquet" else {"types": typed} for name in (first, second)}
+    app = files.app(
+        names[first], target=Side(file=str(files.folder / names[second]), **declared[second]), **declared[first]
+    )
+    assert app.check("p").verdict is Verdict.IN_SYNC
+    with pytest.raises(ConfigError, match="only a table can be repaired"):
+        app.run("p")
+
+
+def test_digits_are_never_cut(files: Files) -> None:
+    """A reader that converts as a database does makes 2 of 1.7, and reads 0.1 of a number with thirty digits."""
+    long = "0.100000000000000005551115123126"
+    files.table.sql(
+        "CREATE TABLE wide (id BIGINT PRIMARY KEY, amount DECIMAL(38, 30))", f"INSERT INTO wide VALUES (1, {long})"
+    )
+    wide = Side(database="t", table="wide")
+    for name, text in (("n.csv", f"id,amount\n1,{long}\n"), ("n.jsonl", f'{{"id": 1, "amount": {long}}}\n')):
+        files.write(name, text)
+        assert files.app(name, target=wide).check("p").verdict is Verdict.IN_SYNC
+        files.write(name, text.replace("126", "127"))
+        assert files.app(name, target=wide).check("p").different == 1
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("integer", "1.7"),
+        ("integer", "1e3"),
+        ("integer", "0x10"),
+        ("decimal(12,2)", "1.505"),
+        ("decimal(3,2)", "10.00"),
+        ("date", "2026-01-02 10:00"),
+        ("timestamp", "2026-01-02 10:00:00.1234567"),
+        ("timestamp", "2026-01-02 10:00:00+02"),
+        ("boolean", "yes"),
+        ("uuid", "123"),
+    ],
+)
+def test_a_value_that_is_not_of_its_declared_type_is_an_error(files: Files, type_: str, value: str) -> None:
+    files.write("a.csv", f"id,v\n1,{value}\n")
+    files.table.sql("CREATE TABLE v (id BIGINT PRIMARY KEY, v VARCHAR)", f"INSERT INTO v VALUES (1, '{value}')")
+    with pytest.raises((DataProblem, BrokenRead)) as caught:
+        files.app("a.csv", target=Side(file=str(files.folder / "a.csv")), types={"v": type_}).check("p")
+    assert "a.csv" in str(caught.value)
+    # As text it is what it is.
+    app = files.app("a.csv", target=Side(database="t", table="v"), types={"v": "text"})
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_parquet_files_of_two_types_are_not_converted(files: Files) -> None:
+    """DuckDB makes 2 of 1.7 where the first file has integers."""
+    files.table.sql(
+        f"COPY (SELECT 1::BIGINT id, 1::BIGINT v) TO '{files.folder / '1.parquet'}'",
+        f"COPY (SELECT 2::BIGINT id, 1.7::DOUBLE v) TO '{files.folder / '2.parquet'}'",
+    )
+    with pytest.raises(ConfigError, match=r"2\.parquet has other columns or types than .*1\.parquet: 'v' is DOUBLE"):
+        files.app("*.parquet").check("p")
+
+
+def test_many_files_are_one_side(files: Files) -> None:
+    for part in range(3):
+        header, *lines = CSV.splitlines(keepends=True)
+        files.write(f"part{part}.csv", header + lines[part])
+    report = files.app("part*.csv").check("p")
+    assert (report.verdict, report.source_rows) == (Verdict.IN_SYNC, 3)
+    files.write("part3.csv", "id,code,amount,paid,day\n")
+    with pytest.raises(ConfigError, match="other columns"):
+        files.app("part*.csv").check("p")
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none*.parquet", "nowhere/*.json"])
+def test_no_file_is_no_empty_source(files: Files, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"projections\.p\.source\.file: (there is no file|no file matches)"):
+        files.app(name).check("p")
+    assert files.table.count("dst") == 3
+
+
+def test_a_folder_and_a_name_without_an_ending(files: Files) -> None:
+    (files.folder / "many").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        files.app("many").check("p")
+    files.write("rows", CSV)
+    with pytest.raises(ConfigError, match="give format"):
+        files.app("rows").check("p")
+    assert files.app("rows", format="csv").check("p").verdict is Verdict.IN_SYNC
+
+
+@pytest.mark.parametrize("name", ["odd [1].csv", "it's.csv", "a:b?.csv", "ä.csv"])
+def test_names_of_files(files: Files, name: str) -> None:
+    files.write(name, CSV)
+    assert files.app(name).check("p").verdict is Verdict.IN_SYNC
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("short.csv", CSV + "4,x\n"),
+        ("long.csv", CSV + "4,x,1,,true,more\n"),
+        ("open.csv", CSV + '4,"x,1,,true\n'),
+        ("latin.csv", CSV.encode() + b"4,\xe4,1,,true\n"),
+        ("ends.csv", CSV + "4,x,1,,true\r\n5,x,1,,true\n"),
+        ("cut.jsonl", json.dumps(as_json()[0]) + "\n" + json.dumps(as_json()[1])[:-5]),
+        ("cut.json", json.dumps(as_json())[:-5]),
+        ("twice.jsonl", '{"id": 1, "id": 2}\n'),
+        ("list.jsonl", "[1]\n[2]\n"),
+    ],
+)
+def test_a_file_that_is_broken_somewhere_is_no_source(files: Files, name: str, content: str | bytes) -> None:
+    files.write(name, content)
+    with pytest.raises((BrokenRead, ConfigError), match=name) as caught:
+        files.app(name).run("p")
+    assert "4,x" not in str(caught.value), "rows of a file may be secret"
+    assert files.table.count("dst") == 3
+
+
+def test_a_broken_parquet_file_is_no_source(files: Files) -> None:
+    whole = files.folder / "whole.parquet"
+    files.table.sql(f"COPY (SELECT range AS id, 'x' || range AS code FROM range(100000)) TO '{whole}'")
+    raw = whole.read_bytes()
+    files.write("cut.parquet", raw[: len(raw) // 2])
+    files.write("bent.parquet", raw[: len(raw) // 3] + b"\0" * 2000 + raw[len(raw) // 3 + 2000 :])
+    assert files.app("whole.parquet", target=Side(file=str(whole))).check("p").source_rows == 100_000
+    for name in ("cut.parquet", "bent.parquet"):
+        with pytest.raises(BrokenRead, match=name):
+            files.app(name, target=Side(file=str(whole))).check("p")
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_file_that_changes_while_it_is_read(files: Files, together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even by one that has the same rows: it cannot be known."""
+    path = files.write("rows.csv", CSV)
+    target = Side(file=str(path)) if together else None
+    app = files.app("rows.csv", target=target)
+    assert app.check("p").verdict is Verdict.IN_SYNC
+    execute = _sql.sa.Connection.execute
+
+    def meddling(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = execute(self, *args, **kwargs)
+        if self.dialect.name == "duckdb":
+            os.replace(files.write("new.csv", CSV), path)  # noqa: PTH105
+        return result
+
+    monkeypatch.setattr(_sql.sa.Connection, "execute", meddling)
+    with pytest.raises(BrokenRead, match="changed while"):
+        app.check("p")
+    monkeypatch.undo()
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_options_of_csv(files: Files) -> None:
+    files.write("semi.csv", 'id;code\n1;007\n2;""\n3;\\N\n')
+    app = files.app("semi.csv", delimiter=";", null="\\N")
+    assert app.check("p").verdict is Verdict.IN_SYNC
+    files.write("bom.csv", "\ufeff" + CSV)
+    assert files.app("bom.csv").check("p").verdict is Verdict.IN_SYNC
+    with pytest.raises(ConfigError, match=r"no column 'cod'; did you mean 'code'\?"):
+        files.app("bom.csv", types={"cod": "text"}).check("p")
+    with pytest.raises(ConfigError, match="is no type of a column; known: text, integer"):
+        files.app("bom.csv", types={"code": "varchar"}).check("p")
+
+
+@pytest.mark.parametrize("content", ["", "id,,x\n", "id,id\n"])
+def test_a_csv_file_names_its_columns(files: Files, content: str) -> None:
+    files.write("a.csv", content)
+    with pytest.raises(ConfigError, match=r"a\.csv: "):
+        files.app("a.csv").check("p")
+
+
+def test_a_file_with_a_header_only_is_an_empty_source(files: Files) -> None:
+    files.write("a.csv", CSV.partition("\n")[0] + "\n")
+    report = files.app("a.csv").check("p")
+    assert (report.source_rows, report.extra) == (0, 3)
+
+
+def test_declarations(tmp_path: Path) -> None:
+    for wrong in ({"file": "a.csv", "database": "x"}, {"file": "a.csv", "table": "t"}, {"table": "t"}):
+        with pytest.raises(ValidationError):
+            Side(**wrong)
+    with pytest.raises(ValidationError, match="is about a `file`"):
+        Side(database="x", table="t", types={"a": "text"})
+    (tmp_path / "data [old]").mkdir()
+    path = tmp_path / "data [old]" / "trueup.toml"
+    path.write_text('[projections.p]\nsource = { file = "o/*.csv" }\ntarget = { file = "x.parquet" }\nkey = "id"\n')
+    side = config.load(path).projections["p"].source
+    (path.parent / "o").mkdir()
+    (path.parent / "o" / "1.csv").write_text(CSV)
+    duckdb.sql(f"COPY (SELECT 1 id, '007' code) TO '{path.parent / 'x.parquet'}'")
+    assert side.file is not None
+    assert side.file.endswith("/o/*.csv")
+    from trueup import load
+
+    with load(path) as app:
+        report = app.check("p")
+    assert (report.source_rows, report.extra, report.missing) == (3, 0, 2)
