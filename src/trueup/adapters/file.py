@@ -113,6 +113,12 @@ class FileAdapter(ReadOnly, DuckdbReader):
                     )
         return columns
 
+    def query_columns(self, connection: sa.Connection, query: str) -> dict[str, Column]:
+        """Columns of files; one that cannot be read is no wrong query."""
+        result = connection.exec_driver_sql(f"{query} LIMIT 0")
+        assert result.cursor is not None
+        return {name: column_of(name, str(type_)) for name, type_, *_ in result.cursor.description}
+
     def _text_columns(self, side: Side, found: Sequence[Path]) -> Mapping[str, Column]:
         names = self._text_names(side, found)[1]
         for name in side.types:
