@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from trueup import config as configuration
 from trueup.adapters import Adapter, FoundTable, connect
+from trueup.by_partition import named
 from trueup.clock import Clock, SystemClock
 from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
 from trueup.core.decide import Action
@@ -32,6 +33,9 @@ from trueup.store.ledger import Ledger
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
 from trueup.store.standing import Control, DriftRow, PlanRow, Standing, plan_hash
 
+#: Explicit keys, partitions by value or name; None: all.
+Keys = Sequence[Mapping[str, Any]] | None
+Parts = Sequence[Any] | None
 #: Looks at whether a stopped run has ended, and seconds between two of them.
 STOP_LOOKS = 120
 STOP_LOOK_S = 0.5
@@ -93,25 +97,26 @@ class Trueup:
     # --- the loop --------------------------------------------------------------------------------------------------
 
     def check(
-        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+        self, name: str, *, keys: Keys = None, partitions: Parts = None, rows: int = 100, full: bool = False
     ) -> Report:
         """Find drift; write nothing to the target.
 
-        `keys`: only these; `rows`: listed at most (0: all); `full`: everything, though `changes` are declared.
+        `keys`, `partitions` (by value, or a bucket as `2013-11-03`): only these; `rows`: listed at most (0: all);
+        `full`: everything, though `changes` are declared.
         """
-        return self._execute("check", name, keys=keys, rows=rows, full=full)
+        return self._execute("check", name, keys=keys, partitions=partitions, rows=rows, full=full)
 
     def plan(
-        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+        self, name: str, *, keys: Keys = None, partitions: Parts = None, rows: int = 100, full: bool = False
     ) -> Report:
         """Find drift and write down what would be done about it. The report's `plan` is for `apply`."""
-        return self._execute("plan", name, keys=keys, rows=rows, full=full)
+        return self._execute("plan", name, keys=keys, partitions=partitions, rows=rows, full=full)
 
     def run(
-        self, name: str, *, keys: Sequence[Mapping[str, Any]] | None = None, rows: int = 100, full: bool = False
+        self, name: str, *, keys: Keys = None, partitions: Parts = None, rows: int = 100, full: bool = False
     ) -> Report:
         """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run."""
-        return self._execute("run", name, keys=keys, rows=rows, full=full)
+        return self._execute("run", name, keys=keys, partitions=partitions, rows=rows, full=full)
 
     def apply(self, plan: str | Report, *, rows: int = 100) -> Report:
         """Carry out a plan to the letter: rows that changed since are left alone and listed.
@@ -137,12 +142,15 @@ class Trueup:
         command: str,
         name: str,
         *,
-        keys: Sequence[Mapping[str, Any]] | None = None,
+        keys: Keys = None,
+        partitions: Parts = None,
         plan: PlanRow | None = None,
         rows: int = 100,
         full: bool = False,
     ) -> Report:
         binding = self.binding(name, writing=command != "check")
+        if keys is not None and partitions is not None:
+            raise UsageError(f"{name}: a key is found in whatever partition it is: give keys or partitions, not both")
         spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
         job = Job(
             command=command,
@@ -156,6 +164,7 @@ class Trueup:
             progress=self.progress,
             definition=self.definition(name),
             keys=None if keys is None else tuple(dict.fromkeys(spelt)),
+            partitions=None if partitions is None else named(binding, partitions, self.clock.now()),
             plan=plan,
             full=full,
             rows=rows,
@@ -169,7 +178,7 @@ class Trueup:
         binding = self.binding(name, writing=False)
         return Explanation(
             projection=name,
-            route=route(self.pair(binding)),
+            route=route(self.pair(binding), self.clock.now()),
             promise=self._promise(binding),
             binding=binding,
             settle_s=settle_of(binding.projection),

@@ -120,7 +120,7 @@ class Comparison:
         """What each side said when it was read: there is no second look, so nothing has to be kept for it."""
         began = self.engine.clock.monotonic()
         pair = self.engine.pair(self.binding)
-        chosen = route(pair)
+        chosen = route(pair, self.engine.clock.now())
         counts = Counts()
         for done, segment in enumerate(chosen.segments, 1):
             for covered in _complete(pair, segment):

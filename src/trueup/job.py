@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from trueup.adapters import Adapter
 from trueup.clock import Clock
 from trueup.core.guarantee import Promise
+from trueup.core.partition import Slice
 from trueup.core.projection import Projection
 from trueup.core.row import Key
 from trueup.errors import LedgerFailed, TrueupError
@@ -39,6 +40,8 @@ class Job:
     definition: str
     #: Explicit keys; None: all.
     keys: tuple[Key, ...] | None = None
+    #: Partitions that were asked for; None: all.
+    partitions: tuple[Slice, ...] | None = None
     #: Read everything, whatever could be taken as unchanged.
     full: bool = False
     #: The plan to carry out, for `apply`.
@@ -49,6 +52,12 @@ class Job:
     @property
     def name(self) -> str:
         return self.pair.name
+
+    @property
+    def one_look(self) -> bool:
+        """One look at a row is proof, so what was counted is drift. Not of a row that may be in two partitions."""
+        binding = self.pair.binding
+        return self.settle_s == 0 and binding.one_database and not binding.movable
 
     @property
     def writes(self) -> bool:

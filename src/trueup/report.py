@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.compare import Suspect, covered
+from trueup.core.partition import Calendar
 from trueup.core.row import present
 from trueup.core.rules import Rules
 from trueup.core.rules import differing as unequal_columns
 from trueup.core.states import EXIT_CODES, Outcome, Verdict
+from trueup.store.partitions import partitions_of
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ class Report:
     causes: list[dict[str, Any]] = field(default_factory=list)
     #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
     not_compared: dict[str, int] = field(default_factory=dict)
+    #: Partitions, those with most drift first, at most as many as rows were asked for; empty where none are declared.
+    partitions: list[dict[str, Any]] = field(default_factory=list)
+    #: Buckets of time that had begun and were not compared yet, and when each can be.
+    open_partitions: list[dict[str, Any]] = field(default_factory=list)
     plan: str = ""
     plan_hash: str = ""
     resumed: bool = False
@@ -82,7 +88,7 @@ class Report:
         data["verdict"] = str(self.verdict)
         data["seconds"] = round(self.seconds, 3)
         data |= {"accepted": 0, "quarantined": 0}
-        for optional in ("plan", "plan_hash", "reason"):
+        for optional in ("plan", "plan_hash", "reason", "partitions", "open_partitions"):
             if not data[optional]:
                 del data[optional]
         return data
@@ -117,7 +123,7 @@ def build(
         drift = item.decision.drift
         if drift.kind == "different":
             by_column.update(differing(drift, binding.columns, binding.rules))
-    if counts.differing > len(decisions) and job.settle_s == 0 and binding.one_database:
+    if counts.differing > len(decisions) and job.one_look:
         # More than were handed out: the database's own counts are complete, and one look was proof.
         kinds.update(missing=counts.missing - kinds["missing"], extra=counts.extra - kinds["extra"])
         kinds.update(different=counts.different - kinds["different"])
@@ -150,10 +156,41 @@ def build(
         seconds=seconds,
         drift=drift_rows(job, decisions, final),
         in_flight_rows=[_listed(binding, suspect) for suspect in moving[:IN_FLIGHT_ROWS]],
+        partitions=_partitions(job, run, decisions),
+        open_partitions=_open_partitions(job, run),
         plan="" if plan is None else plan.id,
         plan_hash="" if plan is None else plan.hash,
         resumed=resumed,
     )
+
+
+def _partitions(job: Job, run: RunRow, decisions: Sequence[DecisionRow]) -> list[dict[str, Any]]:
+    """What was found in each partition."""
+    binding = job.pair.binding
+    if binding.cut_kind is None or run.plan is not None:
+        return []
+    kind_of = {item.decision.drift.key: str(item.decision.drift.kind) for item in decisions}
+    listed = []
+    for part, seen in partitions_of(job.ledger, run.id).items():
+        kinds = Counter(kind_of[key] for key in seen.keys if key in kind_of)
+        if job.one_look and seen.counts.differing > len(seen.keys):
+            kinds = Counter({kind: getattr(seen.counts, kind) for kind in ("missing", "extra", "different")})
+        rows = {"source_rows": seen.counts.source_rows, "target_rows": seen.counts.target_rows}
+        found = {kind: kinds[kind] for kind in ("missing", "extra", "different")}
+        listed.append({"partition": part.shown, **rows, **found})
+    listed.sort(key=lambda row: -(row["missing"] + row["extra"] + row["different"]))
+    return listed[: job.rows or None]
+
+
+def _open_partitions(job: Job, run: RunRow) -> list[dict[str, Any]]:
+    """Buckets that had begun when the run did, and were not closed."""
+    binding = job.pair.binding
+    if run.partitions != () or binding.cut_kind is None or binding.projection.partition.by != "time":
+        return []
+    calendar = Calendar(binding.projection.partition, binding.cut_kind)
+    return [
+        {"partition": part.label, "closes": part.closes.isoformat()} for part in calendar.still_open(run.started_at)
+    ]
 
 
 def final_outcomes(outcomes: Sequence[OutcomeRow]) -> dict[tuple[Any, ...], OutcomeRow]:

@@ -35,9 +35,9 @@ from trueup.errors import (
     TrueupError,
 )
 from trueup.job import Job, Stop, actor, discreet, new_id
-from trueup.reconcile import Corrected, Work, correct, examine, keys_of, recover
+from trueup.reconcile import Corrected, Work, correct, examine, keys_of, look, recover
 from trueup.report import IN_FLIGHT_ROWS, Report, build
-from trueup.scope import scope_of
+from trueup.scope import nothing_there, perhaps_settled, scope_of
 from trueup.store import lock
 from trueup.store.records import DecisionRow, Narrowed, OpenWork, OutcomeRow, RunRow, SegmentRow
 from trueup.store.standing import Control, PlanRow
@@ -132,6 +132,7 @@ class _Run:
         for run in self.ledger.unfinished(self.job.name):
             same_work = (run.command, run.keys, run.plan) == (self.job.command, self.job.keys, self._plan_id())
             same_work = same_work and not (self.job.full and run.base)
+            same_work = same_work and (run.partitions or None) == self.job.partitions
             if not same_work:
                 continue
             if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN:
@@ -160,6 +161,7 @@ class _Run:
                 "strategy": scope.strategy,
                 "base": scope.base,
                 "marks": scope.marks,
+                "partitions": scope.partitions,
                 "columns": json.dumps(self.job.pair.binding.columns),
                 "started_at": self.job.clock.now(),
                 "keys": self.job.keys,
@@ -255,9 +257,11 @@ class _Run:
     # --- guards --------------------------------------------------------------------------------------------------
 
     def _source_collapsed(self, counts: Counts) -> str:
-        if not self.row.whole:
+        parts = self.row.partitions is not None
+        if not self.row.whole and not parts:
             return ""
-        before = self.ledger.last_source_rows(self.job.name, self.job.definition)
+        # Of some partitions, what the target holds in them is what their source is judged by.
+        before = None if parts else self.ledger.last_source_rows(self.job.name, self.job.definition)
         return collapsed(counts.source_rows, counts.target_rows, before, self.job.pair.binding.projection.limits)
 
     def _judged(self) -> str:
@@ -276,7 +280,7 @@ class _Run:
             drift=len(decisions),
         )
         limits = self.job.pair.binding.projection.limits
-        if not self.row.whole:
+        if not self.row.whole and self.row.partitions is None:
             # A share of a handful of keys means nothing; rows and deletes still count.
             limits = limits.model_copy(update={"share": 1.0, "collapse": 0.0})
         return judge(totals, limits.model_copy(update={"collapse": 0.0}))
@@ -322,13 +326,11 @@ class _Run:
             if self.corrected.left or self._left_before():
                 return Verdict.DRIFT, ""
             return (Verdict.REPAIRED if decisions else Verdict.IN_SYNC), ""
-        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self._one_look():
+        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self.job.one_look:
             return Verdict.INCONCLUSIVE, f"at least {len(decisions):,} rows differ; too many to look at each again"
-        return (Verdict.DRIFT if decisions or counts.differing > DIFFERENCES_MAX else Verdict.IN_SYNC), ""
-
-    def _one_look(self) -> bool:
-        """One look at a row is proof, so what was counted is drift."""
-        return self.job.settle_s == 0 and self.job.pair.binding.one_database
+        drift = bool(decisions) or counts.differing > DIFFERENCES_MAX
+        why = "" if drift or not self.row.partitions else nothing_there(self.job, self.row)
+        return (Verdict.INCONCLUSIVE if why else Verdict.DRIFT if drift else Verdict.IN_SYNC), why
 
     def _left_before(self) -> bool:
         """A resumed run also answers for what it left wrong before it was interrupted."""
@@ -375,6 +377,10 @@ class _Run:
         elif self.row.base is not None:  # all that was known to be wrong was looked at again
             known = [row.drift.key for row in self.job.standing.drift(self.job.name) if row.run != self.row.id]
             self.job.standing.settled(self.job.name, [key for key in known if key not in wrong])
+        elif self.row.partitions is not None:
+            keys = perhaps_settled(self.job, self.row)
+            still = look(self._work(), keys)
+            self.job.standing.settled(self.job.name, [key for key in keys if key not in still])
 
     def _end(self, state: RunState, **values: Any) -> None:
         self.ledger.set_state(self.row, state, ended_at=self.job.clock.now(), **values)

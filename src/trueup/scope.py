@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trueup.again import Again, Marks, again
+from trueup.by_partition import unknown
+from trueup.core.partition import Slice
 from trueup.core.plan import Segment, by_keys
-from trueup.core.row import Value
+from trueup.core.row import Key, Value
 from trueup.job import Job
 from trueup.narrow import route
+from trueup.store.partitions import partitions_of
+from trueup.store.records import RunRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +26,8 @@ class Scope:
     base: str | None = None
     #: How far each side's changes went before this run began to read.
     marks: dict[str, Value] | None = None
+    #: Partitions that were asked for; empty: those that are closed. None: none is left out.
+    partitions: tuple[Slice, ...] | None = None
 
 
 def scope_of(job: Job) -> Scope:
@@ -32,13 +38,49 @@ def scope_of(job: Job) -> Scope:
     if job.keys is not None:
         return Scope(strategy="explicit keys", segments=[*by_keys(job.keys)])
     changes = job.pair.binding.projection.changes
-    if changes is None:
-        chosen = route(job.pair)
-        return Scope(strategy=chosen.strategy, segments=chosen.segments)
+    if changes is None or job.partitions is not None:
+        return _everything(job)
     marks = Marks(job, changes)
     now = marks.now()
     less = "that was asked for" if job.full else again(job, marks, now)
     if isinstance(less, Again):
         return Scope(strategy=less.strategy, segments=less.segments, base=less.base, marks=now)
-    chosen = route(job.pair)
-    return Scope(strategy=f"{chosen.strategy} (everything: {less})", segments=chosen.segments, marks=now)
+    scope = _everything(job)
+    # Marks are for a run that leaves nothing out: what is taken as unchanged has to have been read.
+    marks_now = now if scope.partitions is None else None
+    return replace(scope, strategy=f"{scope.strategy} (everything: {less})", marks=marks_now)
+
+
+def _everything(job: Job) -> Scope:
+    """All rows, or those of the partitions that were asked for or are closed."""
+    chosen = route(job.pair, job.clock.now(), job.partitions)
+    partitions = None if chosen.whole else job.partitions or ()
+    return Scope(strategy=chosen.strategy, segments=chosen.segments, partitions=partitions)
+
+
+def nothing_there(job: Job, run: RunRow) -> str:
+    """What to say of a partition that was asked for and that neither side has; empty if there is none such."""
+    for part, seen in partitions_of(job.ledger, run.id).items():
+        if not seen.counts.source_rows and not seen.counts.target_rows:
+            why = unknown(job.pair.binding, part)
+            if why:
+                return why
+    return ""
+
+
+def perhaps_settled(job: Job, run: RunRow) -> list[Key]:
+    """Rows known to be wrong that this run should have found in its partitions, and did not.
+
+    That they are right is not proven: a row may have moved to a partition that was not looked at.
+    """
+    looked_at = partitions_of(job.ledger, run.id)
+    known: dict[str, list[Key]] = {}
+    for row in job.standing.drift(job.name):
+        if row.run != run.id:
+            known.setdefault(row.run, []).append(row.drift.key)
+    found: list[Key] = []
+    for earlier, keys in known.items():
+        parts = partitions_of(job.ledger, earlier)
+        elsewhere = {key for part, seen in parts.items() if part not in looked_at for key in seen.keys}
+        found += [key for key in keys if key not in elsewhere]
+    return found

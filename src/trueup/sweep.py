@@ -15,13 +15,20 @@ from datetime import datetime
 from functools import partial
 
 from trueup.adapters import DIFFERENCES_MAX
+from trueup.by_partition import retell
+from trueup.core.compare import Counts
+from trueup.core.plan import Everything, Keys, Range, Segment, halves
+from trueup.core.row import Key
 from trueup.core.states import Stage
 from trueup.errors import StatementTimeout, Transient
 from trueup.job import Job
-from trueup.narrow import narrow
+from trueup.narrow import cuts_of, narrow
 from trueup.reconcile import READ_PAUSE_S, READ_TRIES
 from trueup.side_by_side import Covered, Pair
 from trueup.store.records import Narrowed, RunRow, SegmentRow
+
+#: Segments that are cut in two in one run because their statement took too long; each cost as much as is allowed.
+SPLITS_MAX = 20
 
 #: Reads a segment: its pieces, and when it was read (None: as each piece comes).
 Read = Callable[[], tuple[Iterable[Covered], datetime | None]]
@@ -39,11 +46,30 @@ class Sweep:
     border: Callable[[], None]
     #: Is somebody waiting for the run to reach a border?
     awaited: Callable[[], bool]
+    #: Keys that were found to differ, where a row may be found in two segments; None where it cannot.
+    found: set[Key] | None = None
+
+    def new(self, piece: Covered) -> Covered:
+        """What is new in a piece: a row that moved to another partition is found in both, and is one row."""
+        if self.found is None:
+            return piece
+        again = [suspect for suspect in piece.suspects if suspect.key in self.found]
+        self.found.update(suspect.key for suspect in piece.suspects)
+        if not again:
+            return piece
+        counts = Counts()
+        counts += piece.counts
+        retell(counts, again, [], self.job.pair.binding)
+        kept = [suspect for suspect in piece.suspects if suspect not in again]
+        return replace(piece, counts=counts, suspects=kept)
 
 
 def sweep(work: Sweep) -> None:
     """Narrow every open segment. The ledger knows which are: after a broken read it is asked again."""
-    clock, tries = work.job.clock, READ_TRIES
+    clock, tries, splits = work.job.clock, READ_TRIES, 0
+    if work.job.pair.binding.movable:
+        before = work.job.ledger.suspects(work.run.id)
+        work = replace(work, found={key for part in before for key in part.keys})
     while segments := work.job.ledger.open_segments(work.run.id, Stage.NARROW):
         try:
             with _reading_ahead(work, segments) as reads:
@@ -53,17 +79,41 @@ def sweep(work: Sweep) -> None:
                         break
                     tries = READ_TRIES
         except StatementTimeout:
-            raise
+            splits += 1
+            if splits > SPLITS_MAX or not _split(work, segment):
+                raise
         except Transient:
             tries -= 1
             if not tries or clock.wait(READ_PAUSE_S):
                 raise
 
 
+def _split(work: Sweep, segment: SegmentRow) -> bool:
+    """A segment whose statement took too long becomes several smaller ones; False if it cannot be cut."""
+    pair, span = work.job.pair, segment.span
+    parts: list[Segment] = []
+    if isinstance(span, Keys) and len(span.keys) > 1:
+        middle = len(span.keys) // 2
+        parts = [replace(span, keys=span.keys[:middle]), replace(span, keys=span.keys[middle:])]
+    elif isinstance(span, Range | Everything):
+        cuts = [cut for cut in cuts_of(pair) if not isinstance(span, Range) or _within(span, cut)]
+        if cuts:
+            parts = [*halves(span, cuts[len(cuts) // 2])]
+    if not parts:
+        return False
+    work.job.ledger.split(segment, parts)
+    work.seen.planned += len(parts) - 1
+    return True
+
+
+def _within(span: Range, cut: Key) -> bool:
+    return (span.lower is None or span.lower < cut) and (span.upper is None or cut < span.upper)
+
+
 def _commit(work: Sweep, segment: SegmentRow, pieces: Iterable[Covered], read_at: datetime | None) -> bool:
     """Commit each piece; False if the rest of the segment was left because somebody waits for a border."""
     ledger, seen = work.job.ledger, work.seen
-    for piece in pieces:
+    for piece in map(work.new, pieces):
         room = max(DIFFERENCES_MAX - seen.counts.differing, 0)  # beyond it rows are counted, not kept
         at = read_at or work.job.clock.now()
         ledger.commit_narrowed(segment, piece.span, piece.rest, piece.counts, piece.suspects[:room], at)

@@ -157,6 +157,11 @@ class Reader(Protocol):
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         """Rows of one side; of a range or of everything in binary key order."""
 
+    def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
+        """What the partition column holds, NULL too: each value once, but no more than PARTITIONS_MAX + 1; where rows
+        are cut by time, the least and the greatest.
+        """
+
     def greatest(self, side: BoundSide) -> Value:
         """The greatest first key part of a side; None if there is none."""
 

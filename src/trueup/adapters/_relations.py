@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from trueup.core.binding import Binding, BoundSide, Column
-from trueup.core.partition import Between, Holding, Slice
+from trueup.core.partition import PARTITIONS_MAX, Between, Holding, Slice
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
@@ -58,6 +58,9 @@ class Dialect(Protocol):
 
     def token_of(self, side: BoundSide) -> Expression:
         """The row version of a target row, as text; '' where there is none."""
+
+    def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:
+        """Holds for a value that is not spelt as it would be looked for; None where there are no spellings."""
 
     def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
         """`part` is one of `values`, which are spelt for the driver."""
@@ -148,6 +151,33 @@ class Relations:
         assert side.cut is not None
         return sa.column(side.cut.name, self.type_of(side.cut))
 
+    def cut_values(self, side: BoundSide) -> sa.Select[Any]:
+        """Each value of the partition column once, up to one more than a run may have."""
+        assert side.cut is not None
+        origin, _ = self.columns(side)
+        part = self.read_as(side.cut, self.ordered(side.cut, self.cut(side)))
+        return sa.select(part.label("c0")).select_from(origin).distinct().limit(PARTITIONS_MAX + 1)
+
+    def cut_extent(self, side: BoundSide) -> sa.Select[Any]:
+        """The least and the greatest time of the partition column, and how many rows have none."""
+        assert side.cut is not None
+        origin, _ = self.columns(side)
+        part = self.cut(side)
+        ends = [self.read_as(side.cut, end(part)) for end in (sa.func.min, sa.func.max)]
+        return sa.select(*ends, sa.func.count() - sa.func.count(part)).select_from(origin)
+
+    def misspelt_cut(self, binding: Binding, side: BoundSide) -> sa.Select[Any] | None:
+        """A value of the partition column that no partition would have, if this database holds spellings."""
+        assert side.cut is not None
+        assert binding.cut_kind is not None
+        part = self.cut(side)
+        by_time = binding.projection.partition.by == "time"
+        odd = self.dialect.misspelt(side.cut, binding.cut_kind, part, time=by_time)
+        if odd is None:
+            return None
+        origin, _ = self.columns(side)
+        return sa.select(part).select_from(origin).where(part.is_not(None), odd).limit(1)
+
     def _of_partition(self, side: BoundSide, partition: Slice) -> Expression:
         """Holds for the rows of a partition."""
         assert side.cut is not None
@@ -155,7 +185,9 @@ class Relations:
         match partition:
             case Holding(value=None):
                 return part.is_(None)
-            case Holding(value=value) if not self.dialect.can_hold(side.cut, value):
+            case Holding(value=value) if not self.dialect.can_hold(side.cut, value) or (
+                side.cut.kind is Kind.BOOLEAN and value not in (0, 1)
+            ):
                 return sa.false()
             case Holding(value=value):
                 return self.same(side.cut, part, value)

@@ -36,7 +36,7 @@ from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database
-from trueup.core.row import Batch, Value, Values, batch_of, canonical
+from trueup.core.row import Batch, Kind, Value, Values, batch_of, canonical
 from trueup.core.rules import Nulls, Rule
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
 
@@ -247,6 +247,29 @@ class SqlAdapter(ABC):
             return unequal(self, binding, at, a, b)
 
         return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
+
+    def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
+        by_time = binding.projection.partition.by == "time"
+        with self.reading() as connection:
+            odd = self.relations.misspelt_cut(binding, side)
+            found = None if odd is None else connection.execute(odd).first()
+            if found is not None:
+                raise DesignProblem(
+                    f"projections.{binding.projection.name}.partition.column: {side.cut and side.cut.name!r} in "
+                    f"databases.{self.name} holds {found[0]!r}, which is not how it spells a {binding.cut_kind} "
+                    f"elsewhere, so no partition would have it: bring the column to one spelling"
+                )
+            if not by_time:
+                return list(connection.execute(self.relations.cut_values(side)).scalars())
+            least, greatest, nulls = connection.execute(self.relations.cut_extent(side)).one()
+            return [value for value in (least, greatest) if value is not None] + [None] * bool(nulls)
+
+    def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:  # noqa: ARG002
+        """Holds for a value that is not spelt as a partition's border or value would be; `time`: it has to be one.
+
+        None where the database holds values and not their spellings.
+        """
+        return None
 
     def greatest(self, side: BoundSide) -> Value:
         _, columns = self.relations.columns(side)

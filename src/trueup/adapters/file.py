@@ -25,7 +25,7 @@ from trueup.adapters._sql import RowStream
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side
-from trueup.core.row import Batch, Kind
+from trueup.core.row import Batch, Kind, Value
 from trueup.errors import BrokenRead, ConfigError, TrueupError
 
 #: What a text of a file is converted to, to be compared with a column of a kind. The others are read as text, and
@@ -166,7 +166,10 @@ class FileAdapter(ReadOnly, DuckdbReader):
             return replace(side, side=_as_query(side.side, files.parquet(found)))
         types = dict(side.side.types)
         columns = []
-        for column, kind in zip(side.columns, binding.kinds, strict=True):
+        pairs = list(zip(side.columns, binding.kinds, strict=True))
+        if side.cut is not None and binding.cut_kind is not None:
+            pairs.append((side.cut, binding.cut_kind))
+        for column, kind in pairs:
             wanted = column
             if column.kind is Kind.ANY and kind in _AS_KIND:
                 types[column.name] = _AS_KIND[kind]
@@ -176,9 +179,13 @@ class FileAdapter(ReadOnly, DuckdbReader):
             columns.append(wanted)
         read, names, delimiter, null = self._text_names(side.side, found)
         query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
-        width = len(side.key)
+        width, end = len(side.key), len(side.columns)
         return replace(
-            side, side=_as_query(side.side, query), key=tuple(columns[:width]), values=tuple(columns[width:])
+            side,
+            side=_as_query(side.side, query),
+            key=tuple(columns[:width]),
+            values=tuple(columns[width:end]),
+            cut=columns[end] if side.cut is not None else None,
         )
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -187,6 +194,14 @@ class FileAdapter(ReadOnly, DuckdbReader):
         return Survey(
             cuts=[], work=[1.0], whole=1.0, per_segment=1.0, seekable=False, reason="files are read in one pass"
         )
+
+    def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
+        found = files.files_of(side.side)
+        state = files.state_of(found)
+        held = super().partitions(binding, self._queried(binding, side, found))
+        if files.state_of(found) != state:
+            raise BrokenRead(f"{self._reading}: files changed while they were read; run again")
+        return held
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         found = files.files_of(side.side)

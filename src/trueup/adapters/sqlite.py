@@ -117,6 +117,7 @@ class SqliteAdapter(SqlAdapter):
         connection.isolation_level = None  # transactions are ours: the driver would begin them too late
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.create_function("trueup_spelt", 4, self._spelt, deterministic=True)
         connection.create_function("trueup_beyond", 4, _beyond, deterministic=True)
 
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
@@ -139,6 +140,12 @@ class SqliteAdapter(SqlAdapter):
             case Decimal():
                 return str(value)
         return value
+
+    def _spelt(self, kind: str, sample: str, time: int, value: Value) -> int:
+        """Is a value spelt as we would spell it? `time`: is it one at all?"""
+        (meant,) = canonical(Kind(kind), [value])
+        column = Column(name="", kind=Kind(kind), type_name="", sample=sample)
+        return int(self.spell(column, meant) == value and (not time or isinstance(meant, date)))
 
     def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
         for at, (column, kind) in enumerate(zip(side.key, binding.key_kinds, strict=True)):
@@ -170,6 +177,11 @@ class SqliteAdapter(SqlAdapter):
         tolerance = rule.tolerance
         assert tolerance is not None
         return sa.func.trueup_beyond(str(rule.kind), tolerance.text, a, b) == 1
+
+    def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:
+        if kind not in _SPELT:
+            return None
+        return sa.func.trueup_spelt(str(kind), column.sample, int(time), part) == 0
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:  # noqa: ARG002
         return statement  # BEGIN IMMEDIATE holds the only write lock already

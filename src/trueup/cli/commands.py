@@ -53,6 +53,15 @@ KeyTexts = Annotated[
         help="Only this key: `id=42`, or `tenant=7,id=42`. May be repeated.",
     ),
 ]
+Partitions = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--partition",
+        negative="",
+        show_default=False,
+        help="Only this partition: a value of its column (`NULL` too), or a bucket as `2013-11-03`. May be repeated.",
+    ),
+]
 Force = Annotated[bool, Parameter(name="--force", negative="", show_default=False)]
 Full = Annotated[
     bool,
@@ -68,6 +77,7 @@ class Asked:
     """What `check`, `plan` and `run` can be asked to look at, and how they answer."""
 
     key: KeyTexts = ()
+    partition: Partitions = ()
     full: Full = False
     rows: Rows = 100
     as_json: AsJson = False
@@ -326,11 +336,17 @@ def _each(command: str, names: Sequence[str], asked: Asked) -> int:
         chosen = list(names) or list(engine.projections)
         if asked.key and len(chosen) != 1:
             raise UsageError("--key belongs to one projection: name it")
+        if asked.partition and len(chosen) != 1:
+            raise UsageError("--partition belongs to one projection: name it")
         if not chosen:
             raise UsageError(f"{asked.config} declares no projection")
         for name in chosen:
             engine.binding(name, writing=command != "check")  # every declaration is right before the first one runs
         keys = [parse_key(text) for text in asked.key] or None
+        parts = list(asked.partition) or None
         work: Callable[..., Report] = getattr(engine, command)
-        answers = [answered(name, partial(work, name, keys=keys, rows=asked.rows, full=asked.full)) for name in chosen]
+        answers = [
+            answered(name, partial(work, name, keys=keys, partitions=parts, rows=asked.rows, full=asked.full))
+            for name in chosen
+        ]
     return print_answers(answers, as_json=asked.as_json)

@@ -97,6 +97,7 @@ def draw_report(report: Report) -> None:
     out.print(f"  [dim]{' · '.join(facts)}[/dim]")
     _draw_odd_keys(out, report)
     _draw_columns(out, report)
+    _draw_partitions(out, report)
     _draw_rows(out, report)
     if report.plan and report.command == "plan":
         out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
@@ -139,6 +140,17 @@ def _draw_columns(out: Console, report: Report) -> None:
     counts = sorted(report.different_by_column.items(), key=lambda item: -item[1])
     if len(counts) > 1:
         out.print("  columns: " + ", ".join(f"{name} {count:,}" for name, count in counts), markup=False)
+
+
+def _draw_partitions(out: Console, report: Report) -> None:
+    """The partitions that drift, and those that are not compared yet."""
+    drifting = [row for row in report.partitions if row["missing"] or row["extra"] or row["different"]]
+    if drifting:
+        names = ("NULL" if row["partition"] is None else str(row["partition"]) for row in drifting)
+        shown = [{**row, "partition": name} for row, name in zip(drifting, names, strict=True)]
+        table(shown, out=out)
+    for row in report.open_partitions:
+        out.print(f"  partition {row['partition']} is still open; it is compared from {row['closes']} on", markup=False)
 
 
 def _draw_rows(out: Console, report: Report) -> None:

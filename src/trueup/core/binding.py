@@ -170,6 +170,16 @@ def check_query(projection: Projection, role: str, dialect: str) -> None:
         raise ConfigError(f"projections.{projection.name}.{role}.query: {found}")
 
 
+def fitting_index(side: BoundSide) -> str:
+    """The statement that makes the index which serves key ranges of `side`; empty if there is one, or it is not clear."""
+    names = [column.name for column in side.key]
+    if side.side.query is not None:
+        return query.index_for(side.side.query, side.shape.dialect, tuple(names))
+    if side.side.table is None or frozenset(names) in side.shape.unique:
+        return ""
+    return query.index_statement(side.side.table, names, [], side.shape.dialect)
+
+
 def near(name: str, known: Collection[str]) -> str:
     """A hint at the nearest known name, or the list of them."""
     close = difflib.get_close_matches(name, known, n=1)
@@ -316,6 +326,8 @@ def _hidden(projection: Projection, known: Collection[str], place: str) -> None:
     for name in projection.sensitive:
         if name in projection.key:
             raise ConfigError(f"{place}.sensitive: {name!r} is in the key, which names the rows; hash it in the query")
+        if name == projection.partition.column:
+            raise ConfigError(f"{place}.sensitive: {name!r} names the partitions; hash it in the query")
         if name not in known:
             raise ConfigError(f"{place}.sensitive: there is no column {name!r} to hide; {near(name, known)}")
 

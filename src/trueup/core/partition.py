@@ -91,6 +91,10 @@ def slice_from_json(data: dict[str, Any] | None) -> Slice | None:
     return Between(lower=decode(data["from"]), upper=decode(data["to"]), label=data["label"])
 
 
+def slices_from_json(data: Sequence[dict[str, Any]]) -> tuple[Slice, ...]:
+    return tuple(part for part in map(slice_from_json, data) if part is not None)
+
+
 def holding(kind: Kind, given: Value) -> Holding:
     """The partition of a value as a person types it, or as Python has it; ValueError if no row can hold it."""
     if given is None or given == NULL:

@@ -7,7 +7,7 @@ is in exactly one of them (a key above the target's largest is the classic one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -83,6 +83,14 @@ def ranges(cuts: Sequence[Key]) -> list[Range]:
     """Segments between ascending, distinct cut points; none gives one range over everything."""
     bounds = [None, *cuts, None]
     return [Range(lower=low, upper=high) for low, high in pairwise(bounds)]
+
+
+def halves(span: Everything | Range, cut: Key) -> list[Segment]:
+    """A segment in two at `cut`, and a third for the keys with a NULL part if it had them."""
+    if isinstance(span, Range):
+        return [replace(span, upper=cut), replace(span, lower=cut)]
+    of = span.partition
+    return [Range(upper=cut, partition=of), Range(lower=cut, partition=of), NullKeys(partition=of)]
 
 
 def by_keys(keys: Sequence[Key], size: int = KEYS_PER_SEGMENT) -> list[Keys]:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from trueup.errors import ConfigError, ConnectionFailed
 
 #: Newest migration; older ledgers are brought up to it when opened.
-HEAD = "0002"
+HEAD = "0003"
 
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from trueup.core import plan
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Decision
+from trueup.core.partition import slice_to_json
 from trueup.core.row import Key, decode_row, encode, encode_row
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
 from trueup.errors import LedgerFailed
@@ -81,6 +82,7 @@ class Ledger:
     def start_run(self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage) -> RunRow:
         """A new run with its segments of the first stage."""
         keys, marks = values.pop("keys", None), values.pop("marks", None)
+        parts = values.pop("partitions", None)
         with self.begin() as c:
             c.execute(
                 t.runs.insert().values(
@@ -88,6 +90,7 @@ class Ledger:
                     state=RunState.RUNNING,
                     stage=stage,
                     keys=None if keys is None else json.dumps([encode_row(key) for key in keys]),
+                    partitions=None if parts is None else json.dumps([slice_to_json(part) for part in parts]),
                     marks=None if marks is None else json.dumps({role: encode(mark) for role, mark in marks.items()}),
                 )
             )
@@ -210,6 +213,13 @@ class Ledger:
                     c, segment.run, segment.stage, covered, state="done", counts=counts, suspects=suspects, at=at
                 )
                 c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
+
+    def split(self, segment: SegmentRow, spans: Sequence[plan.Segment]) -> None:
+        """Several segments instead of an open one."""
+        with self.begin() as c:
+            c.execute(t.segments.delete().where(t.segments.c.id == segment.id, t.segments.c.state == "open"))
+            for span in spans:
+                self._add_segment(c, segment.run, segment.stage, span)
 
     def suspects(self, run: str) -> list[OpenWork]:
         """What the narrowing of a run found, in segments for a closer look."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from trueup.core import plan
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
+from trueup.core.partition import Slice, slices_from_json
 from trueup.core.row import Key, Value, decode, decode_row, encode_row
 from trueup.core.states import Outcome, RunState, Stage, Verdict
 
@@ -33,6 +34,8 @@ class RunRow:
     base: str | None
     #: How far each side's changes went when this run began to read; None: they are not declared, or not all was read.
     marks: dict[str, Value] | None
+    #: Partitions that were asked for; empty: all buckets of time that were closed. None: none was left out.
+    partitions: tuple[Slice, ...] | None
     strategy: str
     #: Names of the compared columns, in the order of all values in this run's rows.
     columns: tuple[str, ...]
@@ -45,7 +48,7 @@ class RunRow:
     @property
     def whole(self) -> bool:
         """Does it read everything?"""
-        return self.keys is None and self.base is None and self.plan is None
+        return self.keys is None and self.base is None and self.plan is None and self.partitions is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +165,7 @@ def run_row(row: sa.Row[Any]) -> RunRow:
         definition=row.definition,
         plan=row.plan,
         base=row.base,
+        partitions=None if row.partitions is None else slices_from_json(json.loads(row.partitions)),
         marks=None if row.marks is None else {role: decode(mark) for role, mark in json.loads(row.marks).items()},
         strategy=row.strategy,
         columns=tuple(json.loads(row.columns)),

@@ -53,6 +53,8 @@ runs = sa.Table(
     sa.Column("plan", sa.String(40)),
     #: The run that read everything, if this one read what changed since; NULL otherwise.
     sa.Column("base", sa.String(40)),
+    #: Partitions that were asked for, as JSON; empty: all that were closed. NULL: none was left out.
+    sa.Column("partitions", sa.Text),
     #: How far each side's changes went when this run began to read, by side.
     sa.Column("marks", sa.Text),
     #: Compared columns, in the order of all values in this run's rows.
