@@ -13,6 +13,7 @@ from functools import reduce
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from trueup.adapters._relations import Expression, Relations
 from trueup.core.binding import BoundSide, Column
@@ -21,6 +22,8 @@ from trueup.core.plan import KeyHashes, Leaves, Part
 from trueup.core.row import Kind, Value
 from trueup.errors import BrokenRead
 
+#: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
+_NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError)
 _COLON, _COMMA, _NULL = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", "~,"))
 
 
@@ -46,6 +49,10 @@ class Way(ABC):
     ) -> Expression:
         """The hash of these values together. `as_they_are`: both sides have the same scale."""
 
+    def key(self, columns: Sequence[Column], parts: Sequence[Expression], kinds: Sequence[Kind]) -> Expression:
+        """The hash of a key: enough to tell keys apart, not to be added up."""
+        return self.of(columns, parts, kinds)
+
     @abstractmethod
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
         """One of about `leaves` values, from the hash of a key."""
@@ -53,6 +60,10 @@ class Way(ABC):
     @abstractmethod
     def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:
         """What the rows of a leaf amount to, as aggregates."""
+
+    def whole(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - the default
+        """Was nothing cut off in the statement that was just executed?"""
+        return True
 
     @abstractmethod
     def packed(self, key: Expression, row: Expression) -> Expression:
@@ -77,6 +88,9 @@ class Spelling(Protocol):
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
 
+    def whole(self, connection: sa.Connection) -> bool:
+        """Was no joined text cut off in the statement that was just executed?"""
+
 
 class Hasher:
     """Row hashes of one database, as the comparison asks for them."""
@@ -86,12 +100,16 @@ class Hasher:
         self.ways = {way.name: way for way in ways}
 
     def offers(self, connection: sa.Connection) -> list[RowHash]:
-        return [
-            RowHash(
-                name=way.name, proof=str(connection.execute(sa.select(way.probe())).scalar()), portable=way.portable
-            )
-            for way in self.ways.values()
-        ]
+        """The ways that this very server has: an old one lacks a function, an encoding a letter of the probe."""
+        offers = []
+        for way in self.ways.values():
+            try:
+                with connection.begin_nested():
+                    proof = connection.execute(sa.select(way.probe())).scalar()
+            except _NOT_THERE:
+                continue
+            offers.append(RowHash(name=way.name, proof=str(proof), portable=way.portable))
+        return offers
 
     def chosen(self, side: BoundSide, parts: Sequence[Expression], part: Leaves | KeyHashes) -> Expression:
         """Holds for the rows of `part`, within its range."""
@@ -99,7 +117,7 @@ class Hasher:
         if isinstance(part, Leaves):
             return self._leaf(way, side, parts, part.hashing).in_(part.leaves)
         values, type_ = way.hash_values(part.hashes)
-        return self.relations.dialect.among(way.of(side.key, parts, part.hashing.key), type_, values)
+        return self.relations.dialect.among(way.key(side.key, parts, part.hashing.key), type_, values)
 
     def digests(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         """Leaves of `part` -> what they amount to."""
@@ -115,7 +133,9 @@ class Hasher:
             hashed = hashed.offset(0)  # a fence, or the hash of each row would be computed once for each sum
         leaf, row, *keys_in_order = hashed.subquery("h").c
         statement = sa.select(leaf, sa.func.count(), *way.content(row, keys_in_order)).group_by(leaf)
-        return {row[0]: Digest(rows=row[1], content=tuple(row[2:])) for row in connection.execute(statement)}
+        found = connection.execute(statement).all()
+        whole = way.whole(connection)
+        return {row[0]: Digest(rows=row[1], content=tuple(row[2:]) if whole else (None,)) for row in found}
 
     def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
@@ -123,7 +143,7 @@ class Hasher:
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         key, row = (
-            way.of(side.key, keys, hashing.key),
+            way.key(side.key, keys, hashing.key),
             way.of(side.columns, columns, hashing.kinds, hashing.as_they_are),
         )
         hashed = sa.select(key.label("k"), row.label("r")).where(*self.relations.within(side, keys, part))
@@ -133,7 +153,7 @@ class Hasher:
         if len(blob) != count * way.width:
             raise BrokenRead(
                 f"{count} rows were to arrive as {count * way.width} bytes of hashes, and {len(blob)} did: "
-                f"the database cut them off"
+                f"the database cut them off. Let it send longer values, or set exact = true to do without hashes"
             )
         return Prints(width=way.width, packed=blob)
 
@@ -145,8 +165,8 @@ class Hasher:
     def _leaf(self, way: Way, side: BoundSide, keys: Sequence[Expression], hashing: Hashing) -> Expression:
         """Keys are dealt out evenly; integers without hashing them, by the remainder of a division."""
         if hashing.key == (Kind.INTEGER,):
-            return keys[0] % sa.literal_column(str(hashing.leaves))
-        return way.bucket(way.of(side.key, keys, hashing.key), hashing.leaves)
+            return sa.cast(keys[0], sa.BigInteger) % sa.literal_column(str(hashing.leaves))
+        return way.bucket(way.key(side.key, keys, hashing.key), hashing.leaves)
 
 
 class Portable(Way):
@@ -201,6 +221,9 @@ class Portable(Way):
 
     def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:
         return [sa.func.md5(self.spelling.joined(row, order))]
+
+    def whole(self, connection: sa.Connection) -> bool:
+        return self.spelling.whole(connection)
 
     def packed(self, key: Expression, row: Expression) -> Expression:
         return self.spelling.joined(key + row, [])

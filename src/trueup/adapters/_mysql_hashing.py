@@ -15,8 +15,10 @@ from trueup.core.binding import Column
 from trueup.core.row import Kind
 
 #: Longest text that GROUP_CONCAT may make, bytes; its default is 1 MB or even 1 kB. What is cut off anyway is found by
-#: its length, or makes a leaf that differs.
+#: its length, or by the warning.
 JOINED_MAX = 2**30
+#: Warnings: a row was cut by GROUP_CONCAT; a result was larger than a packet may be.
+CUT_OFF = (1260, 1301)
 
 
 class _Joined(sa.sql.functions.GenericFunction[str]):
@@ -64,6 +66,10 @@ class MysqlSpelling:
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         return _Joined(text, *order)
+
+    def whole(self, connection: sa.Connection) -> bool:
+        """A text that is longer than one may be is cut off with a warning, and two that begin alike become one."""
+        return not any(code in CUT_OFF for _, code, _ in connection.exec_driver_sql("SHOW WARNINGS"))
 
 
 _MICROSECOND: Expression = sa.literal_column("MICROSECOND")

@@ -129,7 +129,7 @@ class PostgresqlAdapter(SqlAdapter):
             )
 
     def read_as(self, column: Column, expression: Expression) -> Expression:
-        if column.type_name.startswith("character("):
+        if column.type_name in ("character", "bpchar") or column.type_name.startswith("character("):
             return sa.cast(expression, sa.Text)  # its trailing blanks mean nothing, and are not sent by every route
         if column.type_name.startswith("enum "):
             return sa.cast(expression, sa.Text)  # its own order is that of its declaration

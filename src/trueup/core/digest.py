@@ -85,7 +85,7 @@ class Digest:
     """What one leaf of one side amounts to."""
 
     rows: int
-    #: Two sums of row hashes, or one hash of all rows in key order.
+    #: Two sums of row hashes, or one hash of all rows in key order; with a None it is not known.
     content: tuple[object, ...]
 
 
@@ -143,7 +143,7 @@ def _unfit(binding: Binding, *, portable: bool) -> str:
             alike = not portable and source.type_name == target.type_name
             hashable = source.kind in (_HASHABLE_ALIKE if alike else _HASHABLE)
         else:
-            hashable = {source.kind, target.kind} in _MAY_MEET
+            hashable = {source.kind, target.kind} in _MAY_MEET and name not in binding.projection.key
         if not hashable:
             return (
                 f"column {name!r} ({source.type_name or source.kind} and {target.type_name or target.kind}) has no "
@@ -158,8 +158,13 @@ def _same_scale(source: Column, target: Column) -> bool:
 
 
 def differing(source: Digests, target: Digests) -> list[object]:
-    """Leaves that are not the same on both sides."""
-    return [leaf for leaf in {**source, **target} if source.get(leaf) != target.get(leaf)]
+    """Leaves that are not the same on both sides, or cannot be told to be."""
+
+    def same(leaf: object) -> bool:
+        one, other = source.get(leaf), target.get(leaf)
+        return one is not None and one == other and None not in one.content
+
+    return [leaf for leaf in {**source, **target} if not same(leaf)]
 
 
 def rows_in(digests: Digests, leaves: Sequence[object] | None = None) -> int:
