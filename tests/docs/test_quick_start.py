@@ -43,7 +43,7 @@ def plain(output: str) -> list[str]:
 @pytest.fixture
 def quick_start() -> str:
     text = README.read_text(encoding="utf-8")
-    return text[text.index("## Quick start") : text.index("## Install")]
+    return text[text.index("## Quick start") : text.index("## Two tables")]
 
 
 def test_the_quick_start_does_what_it_shows(quick_start: str, postgres: str, tmp_path: Path) -> None:
