@@ -229,12 +229,14 @@ class Calendar:
         raise ValueError(f"{text!r} is not the name of a bucket; {names} begins there or holds it")
 
     def _means(self, bucket: Bucket, text: str, moment: datetime) -> bool:
-        """Does a bucket begin where its name says?"""
+        """Is this the bucket's name, or the moment at which it begins?"""
         if text == bucket.label:
             return True
-        if moment.tzinfo is not None and self.kind is Kind.INSTANT:
-            return bool(bucket.lower == moment)
-        return bucket.label == (self._day_label(moment.date()) if not self.hours else f"{moment:%Y-%m-%dT%H:%M}")
+        if self.kind is Kind.INSTANT:
+            begins = bucket.lower if moment.tzinfo else _wall(bucket.lower, self.zone)
+        else:
+            begins = _midnight(bucket.lower) if self.kind is Kind.DATE else bucket.lower
+        return bool(begins == moment)
 
     # --- borders -----------------------------------------------------------------------------------------------------
 
