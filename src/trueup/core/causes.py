@@ -1,0 +1,323 @@
+"""What drifting rows have in common: findings grouped by cause.
+
+A row that drifts leaves *marks*: its value is one too high, its text is cut, its key has this tenant. A mark that many
+rows share, and that chance does not explain, is a cause. Marks are collected in one pass, so the work grows with the
+rows. Nothing is claimed of a handful of rows, and what no cause explains is said to have none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from trueup.core.compare import DriftKind, Suspect
+from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, shown, spelling
+from trueup.core.row import Key, Value
+from trueup.core.rules import Rules, differing
+
+#: Rows that must share a mark. Fewer are an anecdote.
+ROWS_MIN = 8
+#: Share of all drifting rows that a cause explains.
+SHARE_MIN = 0.05
+#: Share of a column's differing rows that a relation between two numbers needs: small numbers meet it by chance.
+CHANCE_SHARE = 0.25
+#: How often a value must occur, against the mean of the others beside it, to stand out.
+TIMES_OTHERS = 3
+#: Kinds that have a mark for each amount: one amount has to stand out among them.
+AMOUNTS = ("offset", "time_zone")
+#: Rows that must all err to one side, and the share of them that does.
+ONE_SIDED_ROWS, ONE_SIDED = 12, 0.95
+#: Share of rows for facts about where the rows are, and not what happened to them.
+MOST, ALMOST_ALL = 0.5, 0.95
+#: Share of rows in one unbroken series of keys.
+SERIES_SHARE = 0.2
+#: Marks looked at; the rest have too few rows to matter beside these.
+CANDIDATES_MAX = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cause:
+    """What a share of the drifting rows have in common."""
+
+    #: For a person, with the share in it.
+    sentence: str
+    #: For a program: `offset`, `null`, `key_value`, ...; `none` for the rows without a common cause.
+    kind: str
+    rows: int
+    #: Of all drifting rows that were looked at, 0 to 1.
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A cause before it is put in words."""
+
+    kind: str
+    words: str
+    rows: frozenset[int]
+
+
+def causes(
+    rows: Sequence[Suspect],
+    *,
+    key: Sequence[str],
+    columns: Sequence[str],
+    hidden: Sequence[bool] = (),
+    rules: Rules = (),
+    first_seen: Sequence[datetime] = (),
+) -> list[Cause]:
+    """The causes that explain most rows first, then the rest. Nothing where nothing stands out.
+
+    Of the columns that `hidden` has a flag for no value goes into a sentence. `first_seen`, where it is given, has one
+    moment for each row.
+    """
+    if len(rows) < ROWS_MIN:
+        return []
+    shows = [not (hidden and hidden[at]) for at in range(len(columns))]
+    unequal = [_unequal(row, rules) for row in rows]
+    found = [
+        *_pairs(rows, key),
+        *_values(rows, columns, shows, unequal),
+        *_swapped(rows, columns, shows, unequal),
+        *_only(rows, columns, unequal),
+        *_key_values(rows, key),
+        *_times(rows, key, columns, shows),
+        *_series(rows, key),
+        *_seen(first_seen),
+    ]
+    found.sort(key=lambda cause: -len(cause.rows))
+    told = [_told(cause.kind, cause.words, len(cause.rows), len(rows)) for cause in found]
+    rest = len(rows) - len(frozenset[int]().union(*(cause.rows for cause in found)))
+    if told and rest:
+        told.append(_told("none", "no common cause", rest, len(rows)))
+    return told
+
+
+def _told(kind: str, words: str, rows: int, total: int) -> Cause:
+    share = rows / total
+    percent = "under 1%" if share < 0.01 else f"{min(round(share * 100), 99)}%"
+    who = f"all {total:,} rows" if rows == total else f"{rows:,} of {total:,} rows ({percent})"
+    return Cause(sentence=f"{who}: {words}", kind=kind, rows=rows, share=round(share, 4))
+
+
+def _unequal(row: Suspect, rules: Rules) -> list[int]:
+    """Places of the columns in which the two rows differ."""
+    if row.kind is not DriftKind.DIFFERENT or row.expected is None or row.observed is None:
+        return []
+    return [at for at, differs in enumerate(differing(rules, row.expected, row.observed)) if differs]
+
+
+def stands_out(count: int, total: int, distinct: int) -> bool:
+    """Does one value occur far more often than the others, taken together, would have it?"""
+    others = (total - count) / (distinct - 1) if distinct > 1 else 0.0
+    return count >= ROWS_MIN and count >= TIMES_OTHERS * others + ROWS_MIN / 2
+
+
+# --- what happened to the values ------------------------------------------------------------------------------------
+
+
+def _values(
+    rows: Sequence[Suspect], columns: Sequence[str], shows: Sequence[bool], unequal: Sequence[Sequence[int]]
+) -> Iterator[Found]:
+    """Marks of one column at a time; what is explained by one is not explained again by a vaguer one."""
+    by_column: dict[int, list[int]] = defaultdict(list)
+    for number, places in enumerate(unequal):
+        for at in places:
+            by_column[at].append(number)
+    for at, numbers in by_column.items():
+        if shows[at] and len(numbers) >= ROWS_MIN:
+            pairs = {number: _pair(rows[number], at) for number in numbers}
+            yield from _column(pairs, columns[at], len(rows))
+
+
+def _pair(row: Suspect, at: int) -> tuple[Value, Value]:
+    assert row.expected is not None
+    assert row.observed is not None
+    return row.expected[at], row.observed[at]
+
+
+def _column(pairs: dict[int, tuple[Value, Value]], column: str, total: int) -> Iterator[Found]:
+    marked: dict[Mark, list[int]] = defaultdict(list)
+    sides: dict[int, str] = {}
+    for number, (expected, observed) in pairs.items():
+        marks, side = marks_of(expected, observed)
+        for mark in marks:
+            marked[mark].append(number)
+        if side:
+            sides[number] = side
+    unexplained = set(pairs)
+    alike = Counter(mark.kind for mark in marked)
+    members = Counter(mark.kind for mark, numbers in marked.items() for _ in numbers)
+    usual = sorted(marked, key=lambda mark: (-len(marked[mark]), mark.rank))[:CANDIDATES_MAX]
+    for mark in usual:
+        numbers = marked[mark]
+        fresh = sum(number in unexplained for number in numbers)
+        enough = max(ROWS_MIN, SHARE_MIN * total, CHANCE_SHARE * len(pairs) if mark.chance else 0)
+        distinct = mark.kind not in AMOUNTS or stands_out(len(numbers), members[mark.kind], alike[mark.kind])
+        if fresh >= enough and distinct:
+            yield Found(kind=mark.kind, words=mark.words.format(column=f"`{column}`"), rows=frozenset(numbers))
+            unexplained.difference_update(numbers)
+    yield from _one_sided({number: side for number, side in sides.items() if number in unexplained}, column, total)
+
+
+def _one_sided(sides: dict[int, str], column: str, total: int) -> Iterator[Found]:
+    """Always too high or always too low, by amounts that differ."""
+    if len(sides) < max(ONE_SIDED_ROWS, SHARE_MIN * total):
+        return
+    side, count = Counter(sides.values()).most_common(1)[0]
+    if count >= ONE_SIDED * len(sides):
+        numbers = frozenset(number for number, of in sides.items() if of == side)
+        yield Found(kind=side, words=f"`{column}` is too {side}, by different amounts", rows=numbers)
+
+
+def _swapped(
+    rows: Sequence[Suspect], columns: Sequence[str], shows: Sequence[bool], unequal: Sequence[Sequence[int]]
+) -> Iterator[Found]:
+    """Two rows, each with what the other should have."""
+    pairs: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for number, places in enumerate(unequal):
+        for at in places:
+            expected, observed = _pair(rows[number], at)
+            if shows[at] and expected is not None and observed is not None and not isinstance(expected, bool):
+                pairs[at][spelling(expected), spelling(observed)].append(number)
+    for at, seen in pairs.items():
+        differing_rows = sum(map(len, seen.values()))
+        back = [numbers for (a, b), numbers in seen.items() if (b, a) in seen]
+        swapped = [number for numbers in back for number in numbers]
+        # Few values trade places by chance; these are as many as the rows.
+        various = 2 * len(back) >= len(swapped)
+        if various and len(swapped) >= max(ROWS_MIN, CHANCE_SHARE * differing_rows, SHARE_MIN * len(rows)):
+            words = f"`{columns[at]}` is what another of these rows should have, and the other way round"
+            yield Found(kind="swapped", words=words, rows=frozenset(swapped))
+
+
+# --- where the rows are ---------------------------------------------------------------------------------------------
+
+
+def _only(rows: Sequence[Suspect], columns: Sequence[str], unequal: Sequence[Sequence[int]]) -> Iterator[Found]:
+    """One kind only, one column only."""
+    for kind in (DriftKind.MISSING, DriftKind.EXTRA):
+        numbers = frozenset(number for number, row in enumerate(rows) if row.kind is kind)
+        if len(numbers) >= max(ROWS_MIN, ALMOST_ALL * len(rows)):
+            where = "not in the target" if kind is DriftKind.MISSING else "in the target only"
+            yield Found(kind=str(kind), words=where, rows=numbers)
+    alone = Counter(places[0] for places in unequal if len(places) == 1)
+    different = sum(bool(places) for places in unequal)
+    for at, count in alone.most_common(1):
+        if len(columns) > 1 and count >= max(ROWS_MIN, ALMOST_ALL * different, MOST * len(rows)):
+            numbers = frozenset(number for number, places in enumerate(unequal) if [*places] == [at])
+            yield Found(kind="column", words=f"only `{columns[at]}` differs", rows=numbers)
+
+
+def _grouped(values: Iterable[tuple[int, str]], words: str, kind: str, total: int) -> list[Found]:
+    """The value that most rows share, if it stands out; `words` come before it."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, value in values:
+        groups[value].append(number)
+    if not groups:
+        return []
+    value, numbers = max(groups.items(), key=lambda item: len(item[1]))
+    known = sum(map(len, groups.values()))
+    if len(numbers) < SERIES_SHARE * total or not stands_out(len(numbers), known, len(groups)):
+        return []
+    return [Found(kind=kind, words=f"{words} {value}", rows=frozenset(numbers))]
+
+
+def _key_values(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
+    """One tenant: a value of one part of the key, where the key has several."""
+    for at, name in enumerate(key if len(key) > 1 else ()):
+        values = [(number, row.key[at]) for number, row in enumerate(rows)]
+        told = [(number, shown(value)) for number, value in values if not isinstance(value, date)]
+        yield from _grouped(told, f"`{name}` is", "key_value", len(rows))
+
+
+def _times(
+    rows: Sequence[Suspect], key: Sequence[str], columns: Sequence[str], shows: Sequence[bool]
+) -> Iterator[Found]:
+    """One hour or one day only, in a part of the key or in a column."""
+    told = [(name, [row.key[at] for row in rows]) for at, name in enumerate(key)]
+    told += [(name, [_either(row, at) for row in rows]) for at, name in enumerate(columns) if shows[at]]
+    for name, values in told:
+        days = [(number, value.isoformat()[:10]) for number, value in enumerate(values) if isinstance(value, date)]
+        hours = [
+            (number, f"{value.isoformat(' ')[:13]}:00")
+            for number, value in enumerate(values)
+            if isinstance(value, datetime)
+        ]
+        day = _grouped(days, f"`{name}` is on", "day", len(rows))
+        hour = _grouped(hours, f"`{name}` is in the hour of", "hour", len(rows))
+        in_an_hour = hour and (not day or len(hour[0].rows) >= ALMOST_ALL * len(day[0].rows))
+        yield from hour if in_an_hour else day
+
+
+def _either(row: Suspect, at: int) -> Value:
+    values = row.expected if row.expected is not None else row.observed
+    return None if values is None else values[at]
+
+
+def _series(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
+    """Keys that follow one another without a gap, under one value of the other parts."""
+    groups: dict[Key, dict[int, int]] = defaultdict(dict)
+    for number, row in enumerate(rows):
+        last = row.key[-1] if row.key else None
+        if isinstance(last, int) and not isinstance(last, bool):
+            groups[tuple(map(spelling, row.key[:-1]))][last] = number
+    longest: list[int] = []
+    numbers: dict[int, int] = {}
+    for group in groups.values():
+        series = _longest(sorted(group))
+        if len(series) > len(longest):
+            longest, numbers = series, group
+    if len(longest) >= max(ROWS_MIN, SERIES_SHARE * len(rows)):
+        words = f"`{key[-1]}` is {longest[0]} to {longest[-1]}, without a gap"
+        yield Found(kind="key_range", words=words, rows=frozenset(numbers[value] for value in longest))
+
+
+def _longest(ordered: Sequence[int]) -> list[int]:
+    """The longest part of it in which each number is one more than the number before."""
+    best_from = best_length = start = 0
+    for at in range(len(ordered)):
+        if at and ordered[at] != ordered[at - 1] + 1:
+            start = at
+        if at - start + 1 > best_length:
+            best_from, best_length = start, at - start + 1
+    return list(ordered[best_from : best_from + best_length])
+
+
+def _seen(moments: Sequence[datetime]) -> Iterator[Found]:
+    """Found first at one moment, where others were found at other ones."""
+    if len(set(moments)) > 1:
+        told = ((number, f"{moment:%Y-%m-%d %H:%M}") for number, moment in enumerate(moments))
+        found = _grouped(told, "first seen at", "first_seen", len(moments))
+        yield from (cause for cause in found if len(cause.rows) < len(moments))
+
+
+# --- missing and extra that are one ---------------------------------------------------------------------------------
+
+
+def _pairs(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
+    """A missing and an extra row whose keys are the same text but for its spelling: one cause, not two."""
+    alone = [number for number, row in enumerate(rows) if row.kind is not DriftKind.DIFFERENT]
+    open_rows = {number for pair in _paired(rows, alone, loosely) for number in pair}
+    for what, fold in SPELLINGS:
+        paired = _paired(rows, sorted(open_rows), fold)
+        if 2 * len(paired) >= max(ROWS_MIN, SHARE_MIN * len(rows)):
+            numbers = frozenset(number for pair in paired for number in pair)
+            open_rows -= numbers
+            count = f"{len(paired):,} missing and {len(paired):,} extra are one cause"
+            where = " and ".join(f"`{name}`" for name in key)
+            yield Found(kind="key_spelling", words=f"{count}: {where} differ only by {what}", rows=numbers)
+
+
+def _paired(rows: Sequence[Suspect], numbers: Iterable[int], fold: Callable[[str], str]) -> list[tuple[int, int]]:
+    """Missing and extra rows, two by two, whose keys are the same once they are folded."""
+    missing: dict[Key, list[int]] = defaultdict(list)
+    extra: dict[Key, list[int]] = defaultdict(list)
+    for number in numbers:
+        row = rows[number]
+        folded = tuple(fold(part) if isinstance(part, str) else spelling(part) for part in row.key)
+        (missing if row.kind is DriftKind.MISSING else extra)[folded].append(number)
+    both = [folded for folded in missing if folded in extra]
+    return [pair for folded in both for pair in zip(missing[folded], extra[folded], strict=False)]
