@@ -171,7 +171,7 @@ def check_query(projection: Projection, role: str, dialect: str) -> None:
 
 
 def fitting_index(side: BoundSide) -> str:
-    """The statement that makes the index which serves key ranges of `side`; empty if there is one, or it is not clear."""
+    """The statement that makes the index to read `side` by key range; empty if there is one, or it is not clear."""
     names = [column.name for column in side.key]
     if side.side.query is not None:
         return query.index_for(side.side.query, side.shape.dialect, tuple(names))

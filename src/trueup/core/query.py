@@ -6,6 +6,7 @@ cannot parse is left to the database, which sees it as a sub-select in a read-on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 
@@ -93,3 +94,39 @@ def _unnamed(item: object) -> object:
     from sqlglot import exp
 
     return item.this if isinstance(item, exp.Alias) else item
+
+
+def index_for(query: str, dialect: str, key: tuple[str, ...]) -> str:
+    """The index that lets `query` be read by ranges of `key` without touching its table; empty where that is not clear.
+
+    Only for a query that groups or filters one table; the key columns lead, the others that it uses follow.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        statement = sqlglot.parse_one(bare(query, dialect), dialect=dialect)
+    except SqlglotError:
+        return ""
+    if not isinstance(statement, exp.Select) or statement.args.get("joins"):
+        return ""
+    tables = list(statement.find_all(exp.Table))
+    every_column = any(not star.find_ancestor(exp.Count) for star in statement.find_all(exp.Star))
+    if len(tables) != 1 or every_column or statement.find(exp.Subquery):
+        return ""
+    outputs = {item.alias_or_name: _unnamed(item) for item in statement.selects}
+    leading = [outputs.get(name) for name in key]
+    names = [item.name for item in leading if isinstance(item, exp.Column)]
+    if len(names) != len(key):
+        return ""
+    others = sorted({column.name for column in statement.find_all(exp.Column)} - set(names))
+    return index_statement(tables[0].sql(dialect=dialect, comments=False).partition(" ")[0], names, others, dialect)
+
+
+def index_statement(table: str, key: Sequence[str], others: Sequence[str], dialect: str) -> str:
+    """CREATE INDEX on `key` that holds the other columns too."""
+    if others and dialect == "postgres":
+        return f"CREATE INDEX ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)})"
+    name = "" if dialect == "postgres" else "trueup_reads_this "
+    return f"CREATE INDEX {name}ON {table} ({', '.join([*key, *others])})"

@@ -1,0 +1,101 @@
+"""A segment whose statement takes too long is cut in two, and the answer is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.worlds import World
+from trueup import Verdict, sweep
+from trueup import narrow as narrowing
+from trueup.adapters import duckdb, mysql, postgresql, sqlite
+from trueup.core.plan import Everything, Keys, Range, Segment
+from trueup.errors import StatementTimeout
+from trueup.side_by_side import Covered, Pair
+
+ROWS = [(n, n % 7) for n in range(2000)]
+WRONG = {3, 700, 701, 1999}
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut points for a table of two thousand rows, of which one is used."""
+    for adapter in (duckdb, mysql, postgresql, sqlite):
+        monkeypatch.setattr(adapter, "SEGMENT_ROWS", 100, raising=False)
+    monkeypatch.setattr(postgresql, "COST_PER_SEGMENT", 5.0)
+    monkeypatch.setattr(narrowing, "merge_by_work", lambda cuts, _work, _segments: cuts[len(cuts) // 2 :][:1])
+
+
+def too_long(segment: Segment, limit: int) -> bool:
+    """Would this segment take longer than a statement may?"""
+    match segment:
+        case Everything():
+            return True
+        case Range(lower=lower, upper=upper):
+            return (2000 if upper is None else int(upper[0])) - (0 if lower is None else int(lower[0])) > limit
+        case Keys(keys=keys):
+            return len(keys) > limit
+    return False
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[Segment]:
+    """Narrowing that gives up on segments of more than `limit` keys; what it gave up on."""
+    given_up: list[Segment] = []
+    whole = sweep.narrow
+
+    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+        if too_long(segment, limit):
+            given_up.append(segment)
+            raise StatementTimeout("too long")
+        yield from whole(pair, segment)
+
+    monkeypatch.setattr(sweep, "narrow", narrow)
+    return given_up
+
+
+def planted(world: World) -> None:
+    world.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", ROWS, [(n, v + (n in WRONG)) for n, v in ROWS])
+    for place, table in ((world.source, "src"), (world.target, "dst")):
+        place.analyze(table)
+
+
+@pytest.mark.usefixtures("cut")
+def test_halves_until_they_are_short_enough(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(world)
+    app = world.app()
+    if len(sweep.cuts_of(app.pair(app.binding("p", writing=False)))) < 4:
+        pytest.skip("this database reads everything in one pass and has no cut points")
+    given_up = impatient(monkeypatch, 600)
+    report = app.check("p", rows=0)
+    assert given_up, "nothing took too long, so nothing was proven"
+    assert {row["key"]["id"] for row in report.drift} == WRONG
+    assert (report.source_rows, report.target_rows) == (2000, 2000)
+    assert report.segments["planned"] == report.segments["done"] >= 2
+
+
+def test_explicit_keys_are_halved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(world)
+    given_up = impatient(monkeypatch, 3)
+    report = world.app().check("p", keys=[{"id": n} for n in (1, 2, 3, 4, 5, 700, 1999)])
+    assert len(given_up) >= 2
+    assert {row["key"]["id"] for row in report.drift} == {3, 700, 1999}
+
+
+def test_what_cannot_be_cut_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key that takes too long: the error stands, and nothing passes for compared."""
+    planted(world)
+    impatient(monkeypatch, 0)
+    app = world.app()
+    with pytest.raises(StatementTimeout):
+        app.check("p", keys=[{"id": 3}])
+    assert app.runs("p")[0].verdict is not Verdict.IN_SYNC
+
+
+def test_halving_has_an_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(world)
+    given_up = impatient(monkeypatch, 0)
+    monkeypatch.setattr(sweep, "SPLITS_MAX", 5)
+    with pytest.raises(StatementTimeout):
+        world.app().check("p", keys=[{"id": n} for n in range(100)])
+    assert len(given_up) > 5
