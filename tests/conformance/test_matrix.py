@@ -49,14 +49,14 @@ def documented(title: str) -> dict[str, str]:
     for part in re.split(r"(?m)^## ", DOCUMENT.read_text(encoding="utf-8")):
         header: list[str] = []
         for line in part.splitlines():
-            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split(" | ")]
             if not line.startswith("|"):
                 header = []
             elif not header:
                 header = cells
             elif (column := _column(header, part.splitlines()[0], title)) is not None and len(cells) == len(header):
-                found[cells[0].replace("\\|", "|")] = cells[column]
-    return {name: verdict for name, verdict in found.items() if verdict and set(verdict) != {"-"}}
+                found[cells[0].replace("\\|", "|").removesuffix(" *")] = cells[column]
+    return {name: verdict for name, verdict in found.items() if verdict not in ("---", ".")}
 
 
 def _column(header: list[str], section: str, title: str) -> int | None:
