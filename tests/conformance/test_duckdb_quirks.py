@@ -1,0 +1,276 @@
+"""What DuckDB does in its own way: one process writes, transactions conflict, and the driver hands out less than there
+is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.conformance.worlds import Duckdb, EngineClock, Pairing, World
+from trueup import ConfigError, Database, Verdict
+from trueup.adapters import connect
+from trueup.adapters import duckdb as adapter
+from trueup.errors import Busy, ConnectionFailed, DataProblem, TrueupError
+
+COLUMNS = "id {integer} PRIMARY KEY, v {integer}"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Both sides in one DuckDB file."""
+    monkeypatch.setattr(adapter, "BUSY_TIMEOUT_S", 0.2)
+    path = tmp_path / "one.duckdb"
+    duckdb.connect(str(path)).close()
+    place = Duckdb(f"duckdb:///{path}")
+    made = World(Pairing(source="duckdb", target="duckdb", together=True), place, place, tmp_path)
+    yield made
+    made.close()
+
+
+def path_of(world: World) -> str:
+    return world.source.url.removeprefix("duckdb:///")
+
+
+@contextmanager
+def another_process(world: World, *, read_only: bool) -> Iterator[int]:
+    """A process that has the file open, until the block ends."""
+    code = (
+        f"import duckdb, sys; c = duckdb.connect({path_of(world)!r}, read_only={read_only}); print(1); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-uc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        yield process.pid
+        process.communicate()
+
+
+def opens_elsewhere(world: World) -> bool:
+    """Can another process write the file now?"""
+    code = f"import duckdb; duckdb.connect({path_of(world)!r}).execute('CHECKPOINT')"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_who_holds_the_file_is_named(world: World) -> None:
+    world.tables(COLUMNS, [(1, 1)], [(1, 2)])
+    app = world.app()
+    with another_process(world, read_only=False) as process:
+        with pytest.raises(Busy, match=rf"PID {process}\).*one process write") as caught:
+            app.check("p")
+        assert path_of(world) in str(caught.value)
+    assert app.check("p").different == 1
+
+
+def test_a_reader_elsewhere_does_not_keep_us_from_reading(world: World) -> None:
+    world.tables(COLUMNS, [(1, 1)], [(1, 2)])
+    app = world.app()
+    with another_process(world, read_only=True):
+        assert app.check("p").different == 1
+        with pytest.raises(Busy):
+            app.run("p")
+    assert app.run("p").verdict is Verdict.REPAIRED
+
+
+def test_the_file_is_closed_between_readings(world: World) -> None:
+    """A process that keeps it open keeps the application from writing."""
+    world.tables(COLUMNS, [(1, 1)], [(1, 2)])
+    app = world.app()
+    app.check("p")
+    assert opens_elsewhere(world)
+    app.run("p")
+    assert opens_elsewhere(world)
+    with duckdb.connect(path_of(world), read_only=True):
+        assert not opens_elsewhere(world), "the positive control: an open file does keep it out"
+
+
+def test_the_application_may_have_it_open_in_this_process(world: World) -> None:
+    world.tables(COLUMNS, [(1, 1), (2, 2)], [(1, 2), (2, 2)])
+    with duckdb.connect(path_of(world)) as application:
+        assert world.app().run("p").verdict is Verdict.REPAIRED
+        application.execute("UPDATE dst SET v = 7 WHERE id = 2")
+        assert world.app().check("p").different == 1
+
+
+def test_of_two_writers_of_one_row_the_later_is_busy(world: World) -> None:
+    """The application's transaction in this process is never overwritten."""
+    world.tables(COLUMNS, [(1, 1), (2, 2)], [(1, 5), (2, 6)])
+    app = world.app(clock=EngineClock())
+    with duckdb.connect(path_of(world)) as application:
+        application.begin()
+        application.execute("UPDATE dst SET v = 1 WHERE id = 1")
+        report = app.run("p")
+        assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 1, 1)
+        application.commit()
+    assert app.run("p").verdict is Verdict.IN_SYNC
+    assert world.target.rows("dst") == {(1, 1), (2, 2)}
+
+
+def test_raising_a_fence_waits_for_an_open_unit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "BUSY_TIMEOUT_S", 20.0)
+    world.tables(COLUMNS)
+    ours = adapter.connect("a", Database(url=world.source.url))
+    assert ours.raise_fence("p") == 1
+    raised = threading.Event()
+    tokens: list[int | None] = []
+
+    def raise_it() -> None:
+        tokens.append(adapter.connect("b", Database(url=world.source.url)).raise_fence("p"))
+        raised.set()
+
+    with ours.writing() as connection:
+        connection.exec_driver_sql("SELECT token FROM trueup_fence").fetchall()
+        thread = threading.Thread(target=raise_it)
+        thread.start()
+        assert not raised.wait(0.3)
+    thread.join()
+    assert tokens == [2]
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+    reader = connect("a", Database(url=f"duckdb:///{tmp_path / 'none.duckdb'}"))
+    with pytest.raises(ConnectionFailed, match="there is no file"):
+        reader.tables()
+    with pytest.raises(ConnectionFailed, match="there is no file"):
+        reader.raise_fence("p")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "junk.duckdb").write_text("junk" * 10_000)
+    with pytest.raises(ConnectionFailed, match="not a valid DuckDB"):
+        connect("a", Database(url=f"duckdb:///{tmp_path / 'junk.duckdb'}")).tables()
+
+
+def test_settings_in_the_url(world: World) -> None:
+    world.tables(COLUMNS, [(1, 1)], [(1, 1)])
+    given = Database(url=f"{world.source.url}?memory_limit=100MB&threads=1")
+    with adapter.connect("a", given).reading() as connection:
+        found = connection.exec_driver_sql("SELECT current_setting('memory_limit'), current_setting('threads')").one()
+    assert tuple(found) == ("95.3 MiB", 1)
+    with pytest.raises(ConfigError, match="unknown setting 'memory'; did you mean 'memory_limit'"):
+        connect("a", Database(url=f"{world.source.url}?memory=1"))
+
+
+def other_types(world: World, type_: str, source: str, target: str, target_type: str = "") -> Any:
+    world.source.sql(
+        "DROP TABLE IF EXISTS src", "DROP TABLE IF EXISTS dst",
+        f"CREATE TABLE src (id BIGINT PRIMARY KEY, v {type_})", f"INSERT INTO src VALUES (1, {source})",
+        f"CREATE TABLE dst (id BIGINT PRIMARY KEY, v {target_type or type_})", f"INSERT INTO dst VALUES (1, {target})",
+    )  # fmt: skip
+    return world.app(ledger=f"sqlite:///{world.folder / f'{len(world.opened)}.db'}").run("p")
+
+
+@pytest.mark.parametrize(
+    ("type_", "source", "target"),
+    [
+        ("HUGEINT", "170141183460469231731687303715884105727", "170141183460469231731687303715884105726"),
+        ("UHUGEINT", "340282366920938463463374607431768211455", "340282366920938463463374607431768211454"),
+        ("UBIGINT", "18446744073709551615", "18446744073709551614"),
+        ("DECIMAL(38, 30)", "0.100000000000000000000000000001", "0.1"),
+        ("INTERVAL", "INTERVAL '1 month'", "INTERVAL '2 months'"),
+        ("INTEGER[]", "[1, NULL, 3]", "[1, 3]"),
+        ("STRUCT(a VARCHAR, b INTEGER)", "{'a': 'it''s, x', 'b': 1}", "{'a': 'it', 'b': 1}"),
+        ("MAP(VARCHAR, INTEGER)", "MAP {'a': 1}", "MAP {'a': 2}"),
+        ("ENUM ('b', 'a')", "'a'", "'b'"),
+        ("BIT", "'0101'", "'101'"),
+        ("UUID", "'00000000-0000-0000-0000-00000000000a'", "'00000000-0000-0000-0000-00000000000b'"),
+        ("BLOB", "'\\x00\\xff'::BLOB", "'\\x00'::BLOB"),
+        ("TIME", "'12:00:00.000001'", "'12:00:00'"),
+        ("TIMESTAMP_S", "'2026-01-02 03:04:05'", "'2026-01-02 03:04:06'"),
+        ("TIMESTAMP_MS", "'2026-01-02 03:04:05.001'", "'2026-01-02 03:04:05.002'"),
+        ("TIMESTAMP_NS", "'2026-01-02 03:04:05.000001'", "'2026-01-02 03:04:05.000002'"),
+        ("TIMESTAMPTZ", "'2026-01-02 03:04:05+02'", "'2026-01-02 03:04:05+00'"),
+        ("VARCHAR COLLATE NOCASE", "'Ann'", "'ann'"),
+        ("FLOAT", "0.1", "0.2"),
+        ("BOOLEAN", "true", "NULL"),
+        ("JSON", """'{"a": [1, 2]}'""", """'{"a": [1]}'"""),
+    ],
+)
+def test_each_type_is_compared_and_repaired(world: World, type_: str, source: str, target: str) -> None:
+    assert other_types(world, type_, source, source).verdict is Verdict.IN_SYNC
+    report = other_types(world, type_, source, target)
+    assert (report.verdict, report.different, report.repaired) == (Verdict.REPAIRED, 1, 1)
+    (same,) = world.source.sql("SELECT s.v::VARCHAR = d.v::VARCHAR FROM src s JOIN dst d USING (id)")
+    assert same == (True,)
+
+
+def test_an_update_that_duckdb_skips_is_no_repair(world: World) -> None:
+    """It takes a month for thirty days, and so leaves the row as it is: noticed, and reported."""
+    report = other_types(world, "INTERVAL", "INTERVAL '1 month'", "INTERVAL '30 days'")
+    assert (report.verdict, report.different, report.repaired) == (Verdict.DRIFT, 1, 0)
+    (known,) = world.opened[-1].drift("p")
+    assert "did not keep what was written" in known.reason
+
+
+@pytest.mark.parametrize(
+    ("source_type", "source", "target_type", "target", "differ"),
+    [
+        ("BIGINT", "9007199254740993", "DECIMAL(20, 2)", "9007199254740992", True),
+        ("HUGEINT", "170141183460469231731687303715884105727", "DECIMAL(38, 10)", "1.5", True),
+        ("DECIMAL(38, 30)", "1.5", "DECIMAL(10, 2)", "1.5", False),
+        ("BIGINT", "9007199254740993", "DOUBLE", "9007199254740992", True),
+        ("DECIMAL(20, 18)", "0.1", "DOUBLE", "0.1", False),
+        ("DECIMAL(20, 18)", "0.100000000000000001", "DOUBLE", "0.1", True),
+        ("FLOAT", "0.1", "DOUBLE", "0.1", False),
+        ("BOOLEAN", "true", "BIGINT", "1", False),
+        ("BOOLEAN", "true", "BIGINT", "2", True),
+        ("TIMESTAMP_NS", "'2026-01-02 03:04:05.000001'", "TIMESTAMP", "'2026-01-02 03:04:05.000001'", False),
+        ("UTINYINT", "255", "BIGINT", "255", False),
+    ],
+)
+def test_numbers_of_two_types(
+    world: World, source_type: str, source: str, target_type: str, target: str, differ: bool
+) -> None:
+    """DuckDB casts one to the other, and 2**53 + 1 as a float is 2**53."""
+    world.source.sql(
+        f"CREATE TABLE src (id BIGINT PRIMARY KEY, v {source_type})", f"INSERT INTO src VALUES (1, {source})",
+        f"CREATE TABLE dst (id BIGINT PRIMARY KEY, v {target_type})", f"INSERT INTO dst VALUES (1, {target})",
+    )  # fmt: skip
+    assert world.app().check("p").different == int(differ)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "driver"),
+    [
+        ("DATE", "'infinity'", date.max),
+        ("TIMESTAMP", "'infinity'", datetime.max),
+        ("TIMESTAMP_NS", "'2026-01-02 03:04:05.123456789'", datetime(2026, 1, 2, 3, 4, 5, 123456)),
+    ],
+)
+def test_what_the_driver_would_cut_is_an_error(world: World, type_: str, value: str, driver: Any) -> None:
+    world.source.sql(
+        f"CREATE TABLE src (id BIGINT PRIMARY KEY, v {type_})", f"INSERT INTO src VALUES (1, {value})",
+        f"CREATE TABLE dst (id BIGINT PRIMARY KEY, v {type_})", "INSERT INTO dst VALUES (1, '2026-01-02')",
+    )  # fmt: skip
+    assert world.source.sql("SELECT v FROM src") == [(driver,)], "the control: the driver does not keep the value"
+    with pytest.raises(DataProblem, match=r"infinite|nanoseconds"):
+        world.app().check("p")
+    as_text = "SELECT id, v::VARCHAR v FROM src"
+    text = world.app(source=as_text, target="SELECT id, v::VARCHAR v FROM dst")
+    assert text.check("p").different == 1
+
+
+def test_keys_of_instants_need_no_further_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytz", None)
+    moments = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    world.source.table("src", "id {instant} PRIMARY KEY, v {integer}", [(moment, 1) for moment in moments])
+    world.target.table("dst", "id {instant} PRIMARY KEY, v {integer}", [(moment, 1) for moment in moments[:2]])
+    report = world.app().check("p")
+    assert (report.missing, report.drift[0]["key"]) == (1, {"id": "2026-01-03 00:00:00+00:00"})
+
+
+def test_a_number_that_no_parameter_holds(world: World) -> None:
+    """The driver makes a float of a decimal with more than 38 digits."""
+    world.tables("id {integer} PRIMARY KEY, v {number}", [(1, Decimal(1))], [(1, Decimal("0.1"))])
+    app = world.app(absent={"v": "1" + "0" * 45}, on_extra="report")
+    world.source.sql("DELETE FROM src")
+    with pytest.raises(TrueupError):
+        app.check("p")
