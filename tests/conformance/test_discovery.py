@@ -23,7 +23,7 @@ def test_an_adapter_without_a_setup_fails_and_does_not_skip(request: pytest.Fixt
     new = pairings(["newdb", "other"])[:3]
     assert new[2] == Pairing(source="newdb", target="other")
     for pairing in new:
-        with pytest.raises(pytest.fail.Exception, match="'(newdb|other)' has no entry in SETUPS"):
+        with pytest.raises(pytest.fail.Exception, match=r"'(newdb|other)' has no entry in SETUPS"):
             places(pairing, request)
 
 

@@ -75,6 +75,8 @@ _CODECS: Mapping[str, str] = {
     "euckr": "euc-kr",
     "ujis": "euc-jp",
 }
+#: Single-precision floats below this have fewer digits than others.
+_LEAST_SINGLE = 2.0**-126
 #: Greatest code point of the older UTF-8.
 _UTF8MB3_MAX = "\uffff"
 _A_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d(?:\.\d{1,6})?)?", re.ASCII)
@@ -124,7 +126,7 @@ def single(value: Value) -> Value:
     if not isinstance(value, float):
         return value
     packed = struct.pack("<f", value)
-    for digits in (6, 7, 8):
+    for digits in (6, 7, 8) if abs(value) >= _LEAST_SINGLE else range(1, 9):
         short = float(f"{value:.{digits}g}")
         if struct.pack("<f", short) == packed:
             return short

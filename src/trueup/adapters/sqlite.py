@@ -129,8 +129,13 @@ class SqliteAdapter(SqlAdapter):
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:  # noqa: ARG002
         return sa.types.NullType()
 
+    def can_hold(self, column: Column, value: Value) -> bool:  # noqa: ARG002
+        return not isinstance(value, int) or -(2**63) <= value < 2**63
+
     def spell(self, column: Column, value: Value) -> Value:
         match value:
+            case int() if not -(2**63) <= value < 2**63:
+                raise DataProblem(f"databases.{self.name}: SQLite has no integer as large as {value}")
             case datetime():
                 return value.isoformat("T" if column.sample[10:11] == "T" else " ")
             case date() | time_of_day():

@@ -1,0 +1,633 @@
+"""MariaDB's own ways: collations, trailing blanks, wide integers, dates that no calendar has, what a session needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.conformance.conftest import _open
+from tests.conformance.worlds import Mysql, Pairing, World
+from tests.live.harness import until
+from tests.servers import mariadb_connection
+from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict
+from trueup.adapters import _mysql_values as values
+from trueup.adapters import _sql, connect, mysql
+from trueup.adapters.mysql import MysqlAdapter
+from trueup.core.binding import Binding, Column, bind
+from trueup.core.kinds import Kind
+from trueup.core.plan import Everything, Keys, Range
+from trueup.errors import Busy, ConnectionFailed, DataProblem, DesignProblem, StatementTimeout, Transient
+
+ID = "id bigint PRIMARY KEY"
+ALONE = Pairing(source="mysql", target="mysql", together=True)
+OTHERS = ("postgresql", "sqlite")
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    """One MariaDB database."""
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    yield from _open(ALONE, request, tmp_path)
+
+
+@pytest.fixture(params=[ALONE, *(Pairing(source=other, target="mysql") for other in OTHERS)], ids=str)
+def into(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    """The target is MariaDB."""
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    yield from _open(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=[Pairing(source="mysql", target=other) for other in OTHERS], ids=str)
+def out_of(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[World]:
+    """The source is MariaDB, the target is not."""
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    yield from _open(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def adapter(mariadb: str) -> Iterator[MysqlAdapter]:
+    made = MysqlAdapter("a", Database(url=mariadb))
+    yield made
+    made.close()
+
+
+def found(report: Any) -> set[tuple[str, Any]]:
+    return {(row["kind"], row["key"]["id"]) for row in report.drift}
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "collation", ["utf8mb4_general_ci", "utf8mb4_unicode_520_ci", "utf8mb4_bin", "latin1_swedish_ci"]
+)
+def test_keys_of_a_loose_collation_are_told_apart_by_their_bytes(into: World, collation: str) -> None:
+    """Case, accents and trailing blanks mean nothing to the target's index; its row is never taken for another."""
+    into.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", [("ann", 1), ("bob", 2), ("eva", 3)])
+    charset = collation.partition("_")[0]
+    into.target.sql(
+        f"CREATE TABLE dst (id varchar(40) CHARACTER SET {charset} COLLATE {collation} PRIMARY KEY, v bigint)"
+    )
+    into.target.insert("dst", [("ANN", 1), ("bob ", 9), ("\u00e9va", 3)])
+    app = into.app(on_extra="report")
+    report = app.check("p", rows=0)
+    assert found(report) == {
+        *(("missing", name) for name in ("ann", "bob", "eva")),
+        *(("extra", name) for name in ("ANN", "bob ", "\u00e9va")),
+    }
+    looked = app.check("p", keys=[{"id": "bob"}], rows=0)
+    assert found(looked) == {("missing", "bob")}
+    app.run("p")
+    held = set(into.target.rows("dst"))
+    assert {("ANN", 1), ("bob ", 9), ("\u00e9va", 3)} <= held, "somebody else's row was written"
+
+
+def test_trailing_blanks_and_case_are_values(alone: World) -> None:
+    alone.source.sql(f"CREATE TABLE src ({ID}, v varchar(20))", f"CREATE TABLE dst ({ID}, v varchar(20))")
+    alone.source.insert("src", [(1, "x"), (2, "x"), (3, "x"), (4, ""), (5, "e")])
+    alone.target.insert("dst", [(1, "x "), (2, "X"), (3, "x"), (4, None), (5, "\u00e9")])
+    app = alone.app()
+    assert app.check("p").different == 4
+    assert app.run("p").repaired == 4
+    assert alone.target.rows("dst") == {(1, "x"), (2, "x"), (3, "x"), (4, ""), (5, "e")}
+
+
+def test_an_entity_in_a_key_is_another_key(into: World) -> None:
+    into.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", [("O'Neil & 5%", 1)])
+    into.target.table("dst", "id {text} PRIMARY KEY NOT NULL, v {integer}", [("O&#39;Neil &amp; 5%", 1)])
+    app = into.app(on_extra="delete")
+    assert found(app.check("p")) == {("missing", "O'Neil & 5%"), ("extra", "O&#39;Neil &amp; 5%")}
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert into.target.rows("dst") == {("O'Neil & 5%", 1)}
+
+
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "cp1251", "sjis", "ucs2"])
+def test_keys_that_the_columns_character_set_cannot_hold_are_missing_and_no_error(into: World, charset: str) -> None:
+    into.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", [("a", 1), ("\U0001f44d", 2), ("z", 3)])
+    into.target.sql(f"CREATE TABLE dst (id varchar(40) CHARACTER SET {charset} PRIMARY KEY, v bigint)")
+    into.target.insert("dst", [("a", 1), ("z", 9)])
+    app = into.app()
+    assert app.check("p", keys=[{"id": "\U0001f44d"}]).missing == 1
+    report = app.run("p")
+    assert (report.missing, report.different, report.repaired, report.left) == (1, 1, 1, 1)
+    assert into.target.rows("dst") == {("a", 1), ("z", 3)}
+
+
+def test_long_keys_that_begin_alike_are_not_mixed_up(alone: World) -> None:
+    """The server sorts by the first kilobyte unless it is told otherwise; groups would then fall apart."""
+    keys = [("k" * 3000) + ending for ending in ("c", "a", "d", "b")]
+    alone.source.sql("CREATE TABLE src (id longtext, v int)", "CREATE TABLE dst (id longtext, v int)")
+    alone.source.insert("src", [(key, 1) for key in keys * 1])
+    alone.target.insert("dst", [(key, 1 + key.endswith("d")) for key in reversed(keys)])
+    report = alone.app().check("p", rows=0)
+    assert (report.source_rows, report.different, report.missing, report.extra) == (4, 1, 0, 0)
+
+
+def test_enums_sets_years_bits_and_booleans(alone: World) -> None:
+    columns = "a enum('z','b'), b set('q','p'), c year, d bit(9), e boolean, f tinyint unsigned"
+    alone.source.sql(f"CREATE TABLE src ({ID}, {columns})", f"CREATE TABLE dst ({ID}, {columns})")
+    held = ("z", "q,p", 2026, 257, 1, 255)
+    alone.source.insert("src", [(n, *held) for n in range(7)])
+    other = ("b", "p", 2025, 256, 2, 254)
+    alone.target.insert(
+        "dst", [(n, *(other[at] if at == n else value for at, value in enumerate(held))) for n in range(6)]
+    )
+    app = alone.app()
+    report = app.check("p")
+    assert report.different_by_column == dict.fromkeys("abcdef", 1)
+    assert (report.different, report.missing) == (6, 1)
+    assert app.run("p").repaired == 7
+    assert alone.source.sql("SELECT * FROM src") == alone.target.sql("SELECT * FROM dst")
+
+
+def test_an_enum_and_text_in_a_query(alone: World) -> None:
+    """A query's columns are described by the protocol alone: kinds, bytes or text, character set."""
+    alone.source.sql(
+        "CREATE TABLE src (id varchar(9) CHARACTER SET latin1, a enum('z','b'), b varbinary(9), c json, d float,"
+        " e bit(3))",
+        "CREATE TABLE dst (id varchar(9) COLLATE utf8mb4_bin PRIMARY KEY, a text, b blob, c longtext, d float, e int)",
+        "INSERT INTO src VALUES ('\u00e9', 'z', x'00ff', '{}', 0.1, 5), ('e', 'b', x'41', '[1]', 16777217, 1)",
+        "INSERT INTO dst VALUES ('\u00e9', 'z', x'00ff', '{}', 0.1, 5)",
+    )
+    app = alone.app(source="SELECT * FROM src")
+    assert found(app.check("p")) == {("missing", "e")}
+    assert app.check("p", keys=[{"id": "\u00e9"}]).verdict is Verdict.IN_SYNC
+    report = app.run("p")
+    assert report.verdict is Verdict.REPAIRED, (report.drift, app.outcomes(report.run))
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_unsigned_integers_beyond_the_signed_ones(alone: World) -> None:
+    rows = [(2**63 - 1, 0), (2**63, 2**63 + 1), (2**64 - 1, 2**64 - 1)]
+    for table in ("src", "dst"):
+        alone.source.sql(f"CREATE TABLE {table} (id bigint unsigned PRIMARY KEY, v bigint unsigned)")
+    alone.source.insert("src", rows)
+    alone.target.insert("dst", [(key, value - (key > 2**63)) for key, value in rows[1:]])
+    app = alone.app()
+    assert found(app.check("p")) == {("missing", str(2**63 - 1)), ("different", str(2**64 - 1))}
+    assert app.check("p", keys=[{"id": 2**64 - 1}]).different == 1
+    assert app.run("p").repaired == 2
+    assert alone.target.rows("dst") == set(rows)
+
+
+def test_unsigned_keys_that_the_other_side_cannot_hold_are_missing_there(out_of: World) -> None:
+    out_of.source.sql("CREATE TABLE src (id bigint unsigned PRIMARY KEY, v bigint)")
+    out_of.source.insert("src", [(1, 1), (2**63, 2), (2**64 - 1, 3)])
+    out_of.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 9)])
+    app = out_of.app()
+    report = app.check("p")
+    assert (report.missing, report.different, report.source_rows, report.target_rows) == (2, 1, 3, 1)
+    assert app.check("p", keys=[{"id": 2**64 - 1}]).missing == 1
+    run = app.run("p")
+    assert (run.verdict, run.repaired, run.left) == (Verdict.DRIFT, 1, 2)
+    assert out_of.target.rows("dst") == {(1, 1)}
+
+
+def test_single_floats_are_what_others_show_of_them(alone: World) -> None:
+    """Sent as they are, they have six digits: 16777217 and 16777200 would be one."""
+    alone.source.sql(f"CREATE TABLE src ({ID}, v float, w float)", f"CREATE TABLE dst ({ID}, v float, w double)")
+    rows = [(1, 0.1, 0.1), (2, 16777216, 16777216), (3, 1e-40, 0.5), (4, -0.0, 0.0)]
+    alone.source.insert("src", rows)
+    alone.target.insert("dst", [(1, 0.1, 0.1), (2, 16777200, 16777216), (3, 1e-40, 0.25), (4, 0.0, -0.0)])
+    app = alone.app()
+    report = app.check("p")
+    assert report.different_by_column == {"v": 1, "w": 1}
+    assert [row["expected"] for row in report.drift] == [{"v": 16777216.0, "w": 16777216.0}, {"v": 1e-40, "w": 0.5}]
+    assert app.run("p").verdict is Verdict.REPAIRED
+
+
+def test_single_floats_against_postgresql(postgres: str, mariadb: str, tmp_path: Path, new_ledger: Path) -> None:
+    from tests.conformance.worlds import Postgresql
+
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    world = World(Pairing(source="postgresql", target="mysql"), Postgresql(postgres), Mysql(mariadb), tmp_path)
+    world.source.sql("CREATE TABLE src (id bigint PRIMARY KEY, v real)")
+    world.target.sql(f"CREATE TABLE dst ({ID}, v float)")
+    world.source.insert("src", [(n, n / 7) for n in range(50)])
+    world.target.insert("dst", [(n, n / 7 if n != 9 else 1.25) for n in range(50)])
+    assert found(world.app().check("p")) == {("different", 9)}
+    world.close()
+
+
+def test_a_float_and_a_decimal_are_not_compared_as_floats(alone: World) -> None:
+    alone.source.sql(f"CREATE TABLE src ({ID}, v decimal(30,2))", f"CREATE TABLE dst ({ID}, v double)")
+    alone.source.insert("src", [(1, Decimal(2**53 + 1)), (2, Decimal("0.5"))])
+    alone.target.insert("dst", [(1, 2.0**53), (2, 0.5)])
+    assert alone.source.sql("SELECT count(*) FROM src JOIN dst USING (id) WHERE src.v = dst.v") == [(2,)], "no trap"
+    assert found(alone.app().check("p")) == {("different", 1)}
+
+
+def test_a_value_that_the_column_would_round_is_refused(into: World) -> None:
+    into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {number}", [(1, "1.005"), (2, "1.5")])
+    into.target.sql(f"CREATE TABLE dst ({ID}, v decimal(10,2))")
+    app = into.app()
+    report = app.run("p")
+    assert (report.repaired, report.left) == (1, 1)
+    (failed,) = [o for o in app.outcomes(report.run) if o.outcome is Outcome.FAILED]
+    assert (failed.key, "did not keep what was written" in failed.evidence) == ((1,), True)
+    assert into.target.rows("dst") == {(2, Decimal("1.50"))}
+
+
+def test_text_that_is_too_long_is_refused_whatever_the_servers_mode(into: World) -> None:
+    into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {text}", [(1, "abcdef"), (2, "abc")])
+    into.target.sql(f"CREATE TABLE dst ({ID}, v varchar(3))")
+    app = into.app()
+    assert app.run("p").left == 1
+    assert into.target.rows("dst") == {(2, "abc")}
+
+
+# --- dates and times -------------------------------------------------------------------------------------------------
+
+
+def test_dates_that_no_calendar_has(alone: World) -> None:
+    alone.source.sql(
+        f"CREATE TABLE src ({ID}, d date, t datetime(3))",
+        f"CREATE TABLE dst ({ID}, d date, t datetime(6))",
+        "SET sql_mode = ''",
+    )
+    with mariadb_connection(alone.source.url) as c, c.cursor() as cursor:
+        cursor.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+        cursor.execute(
+            "INSERT INTO src VALUES (1, '0000-00-00', '0000-00-00'), (2, '2026-02-00', NULL), (3, NULL, NULL)"
+        )
+        cursor.execute(
+            "INSERT INTO dst VALUES (1, '0000-00-00', '0000-00-00'), (2, '2026-03-00', NULL), (3, '0000-00-00', NULL)"
+        )
+    app = alone.app()
+    assert found(app.check("p")) == {("different", 2), ("different", 3)}
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert alone.source.sql("SELECT cast(d AS char) FROM dst ORDER BY id") == [
+        ("0000-00-00",),
+        ("2026-02-00",),
+        (None,),
+    ]
+
+
+def test_a_zero_date_elsewhere_is_a_difference_and_cannot_be_written(out_of: World) -> None:
+    out_of.source.sql(f"CREATE TABLE src ({ID}, v date)", "INSERT INTO src VALUES (1, '0000-00-00'), (2, '2026-02-28')")
+    out_of.target.table(
+        "dst", "id {integer} PRIMARY KEY NOT NULL, v {date}", [(1, date(2026, 1, 1)), (2, date(2026, 1, 1))]
+    )
+    app = out_of.app()
+    assert found(app.check("p")) == {("different", 1), ("different", 2)}
+    run = app.run("p")
+    if out_of.target.engine == "postgresql":
+        assert (run.repaired, run.left) == (1, 1)
+    else:  # a column of SQLite holds any spelling
+        assert run.verdict is Verdict.REPAIRED
+
+
+def test_times_beyond_a_day(alone: World) -> None:
+    alone.source.sql(f"CREATE TABLE src ({ID}, v time(1))", f"CREATE TABLE dst ({ID}, v time(6))")
+    spans = ["838:59:59", "-00:00:01", "24:00:00", "23:59:59.5", "00:00:00"]
+    alone.source.insert("src", list(enumerate(spans)))
+    alone.target.insert("dst", [(n, span if n else "837:00:00") for n, span in enumerate(spans)])
+    app = alone.app()
+    assert found(app.check("p")) == {("different", 0)}
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert alone.source.sql("SELECT count(*) FROM src JOIN dst USING (id, v)") == [(5,)]
+
+
+def test_what_the_driver_reads() -> None:
+    read = values.CONVERSIONS
+    assert read[values.FIELD_TYPE.TIME]("23:59:59.5") == time(23, 59, 59, 500_000)
+    assert read[values.FIELD_TYPE.TIME]("-01:30:00.000000") == "-01:30:00"
+    assert read[values.FIELD_TYPE.TIME]("25:00:00.100000") == "25:00:00.1"
+    assert read[values.FIELD_TYPE.DATETIME]("0000-00-00 00:00:00.000000") == "0000-00-00 00:00:00"
+    assert read[values.FIELD_TYPE.DATE]("2026-02-00") == "2026-02-00"
+
+
+def test_an_instant_is_read_at_utc_whatever_the_session_is_at(alone: World) -> None:
+    with mariadb_connection(alone.source.url) as c, c.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE src ({ID}, v timestamp(6) NULL)")
+        cursor.execute(f"CREATE TABLE dst ({ID}, v timestamp(6) NULL)")
+        cursor.execute("SET time_zone = '+05:30'")
+        cursor.execute("INSERT INTO src VALUES (1, '2026-03-01 12:00:00'), (2, '2026-03-01 12:00:00')")
+        cursor.execute("SET time_zone = '+00:00'")
+        cursor.execute("INSERT INTO dst VALUES (1, '2026-03-01 06:30:00'), (2, '2026-03-01 12:00:00')")
+    report = alone.app().check("p")
+    assert found(report) == {("different", 2)}
+    assert report.drift[0]["expected"] == {"v": "2026-03-01 06:30:00+00:00"}
+
+
+# --- access paths ----------------------------------------------------------------------------------------------------
+
+
+def bound(adapter: MysqlAdapter, key: tuple[str, ...]) -> Binding:
+    side = Side(database="a", table="big")
+    projection = Projection(name="p", source=side, target=side, key=key, columns=["v"])
+    shape = adapter.describe(side)
+    return bind(projection, shape, shape, writing=False)
+
+
+@pytest.fixture
+def big(mariadb: str) -> Mysql:
+    place = Mysql(mariadb)
+    place.sql(
+        "CREATE TABLE big (a int, b int, t varchar(20) COLLATE utf8mb4_general_ci, v int,"
+        " PRIMARY KEY (a, b), UNIQUE (t))",
+        "INSERT INTO big SELECT seq DIV 100, seq MOD 100, concat('t', seq), seq FROM seq_1_to_20000",
+        "ANALYZE TABLE big",
+    )
+    return place
+
+
+def plan(adapter: MysqlAdapter, binding: Binding, part: Any) -> Any:
+    with adapter.reading() as connection:
+        statement = adapter.relations.rows(binding.target, part, tokens=True, order=True)
+        (step,) = adapter.explain(connection, "EXPLAIN", statement)
+    return step
+
+
+@pytest.mark.usefixtures("big")
+def test_a_range_of_a_composite_key_is_served_by_its_index(adapter: MysqlAdapter) -> None:
+    binding = bound(adapter, ("a", "b"))
+    step = plan(adapter, binding, Range(lower=(50, 3), upper=(60, 7)))
+    assert (step.type, step.key, "filesort" in step.Extra) == ("range", "PRIMARY", False)
+    assert 900 < int(step.rows) < 1100
+    with adapter.reading() as connection:  # what rendering it as a comparison of rows would have cost
+        naive = connection.exec_driver_sql(
+            "EXPLAIN SELECT * FROM big WHERE (a, b) >= (50, 3) AND (a, b) < (60, 7)"
+        ).one()
+    assert naive.type == "ALL"
+
+
+@pytest.mark.usefixtures("big")
+@pytest.mark.parametrize(
+    ("key", "keys"), [(("a", "b"), [(1, 2), (3, 4), (5, 6)]), (("t",), [("t1",), ("t5",), ("T7",)])]
+)
+def test_keys_are_looked_up_by_an_index_whatever_its_collation(
+    adapter: MysqlAdapter, key: tuple[str, ...], keys: list[tuple[Any, ...]]
+) -> None:
+    step = plan(adapter, bound(adapter, key), Keys(keys=tuple(keys)))
+    assert (step.type, int(step.rows)) == ("range", 3)
+
+
+@pytest.mark.usefixtures("big")
+def test_a_survey_cuts_where_an_index_serves_and_says_so(
+    adapter: MysqlAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "SEGMENT_ROWS", 1000)
+    by_index = bound(adapter, ("a", "b"))
+    survey = adapter.survey(by_index, (by_index.target,))
+    assert survey.seekable
+    assert len(survey.cuts) == 19
+    assert all(500 < work < 2500 for work in survey.work), survey.work
+    by_text = bound(adapter, ("t",))
+    survey = adapter.survey(by_text, (by_text.target,))
+    assert (survey.seekable, survey.cuts) == (False, [])
+    assert "without an index in key order" in survey.reason
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+def stream(adapter: MysqlAdapter, query: str) -> Any:
+    side = Side(database="a", query=query)
+    projection = Projection(name="p", source=side, target=side, key=["id"])
+    shape = adapter.describe(side)
+    binding = bind(projection, shape, shape, writing=False)
+    return adapter.stream(binding, binding.source, Everything(), tokens=False)
+
+
+def sessions(url: str, words: str) -> list[int]:
+    with mariadb_connection(url) as c, c.cursor() as cursor:
+        cursor.execute(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE %s AND ID <> connection_id()",
+            (f"%{words}%",),
+        )
+        return [session for (session,) in cursor.fetchall()]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sql, "BATCH_ROWS", 100)
+
+
+def many() -> sa.Select[Any]:
+    """Thirty million rows that the server need not store first."""
+    seq = sa.column("seq")
+    return sa.select(seq, seq.label("v")).select_from(sa.table("seq_1_to_30000000"))
+
+
+@pytest.mark.usefixtures("small")
+def test_a_stream_that_is_left_lets_go_at_once(
+    adapter: MysqlAdapter, mariadb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver would read the thirty million rows that remain; here the connection goes, and the server stops."""
+    monkeypatch.setattr(adapter.relations, "rows", lambda *_, **__: many())
+    reading = stream(adapter, "SELECT 1 AS id, 1 AS v")
+    batches = iter(reading)
+    assert len(next(batches)) == 100
+    assert sessions(mariadb, "seq_1_to_30000000")
+    batches.close()
+    assert not reading.ended
+    until(lambda: not sessions(mariadb, "seq_1_to_30000000"), "the statement's end")
+    with adapter.reading() as connection:
+        assert connection.execute(sa.select(sa.literal(1))).scalar() == 1
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("how", "error"), [("KILL QUERY", Transient), ("KILL", Transient)])
+def test_a_stream_that_is_cut_is_not_at_its_end(
+    adapter: MysqlAdapter, mariadb: str, how: str, error: type[TrueupError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter.relations, "rows", lambda *_, **__: many())
+    reading = stream(adapter, "SELECT 1 AS id, 1 AS v")
+    batches = iter(reading)
+    next(batches)
+    with mariadb_connection(mariadb) as c, c.cursor() as cursor:
+        (session,) = sessions(mariadb, "seq_1_to_30000000")
+        cursor.execute(f"{how} {session}")
+    with pytest.raises(error):
+        for _ in batches:
+            pass
+    assert not reading.ended
+
+
+@pytest.mark.usefixtures("small")
+def test_the_time_limit_holds_for_a_stream_as_a_whole(mariadb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = MysqlAdapter("a", Database(url=mariadb, statement_timeout="0.3s"))
+    monkeypatch.setattr(adapter.relations, "rows", lambda *_, **__: many())
+    reading = stream(adapter, "SELECT 1 AS id, 1 AS v")
+    with closing(adapter), pytest.raises(StatementTimeout):
+        for _ in reading:
+            pass
+    assert not reading.ended
+
+
+# --- sessions, markers, errors ---------------------------------------------------------------------------------------
+
+
+def test_what_a_session_is_set_to(mariadb: str) -> None:
+    adapter = MysqlAdapter("a", Database(url=mariadb, lock_timeout="0.2s", statement_timeout="90s"))
+    asked = "SELECT @@sql_mode, @@time_zone, @@max_statement_time, @@tx_isolation, @@innodb_lock_wait_timeout"
+    with closing(adapter):
+        with adapter.writing() as connection:
+            mode, zone, limit, isolation, wait = connection.exec_driver_sql(asked).one()
+        assert ("STRICT_ALL_TABLES" in mode, zone, float(limit)) == (True, "+00:00", 90.0)
+        assert (isolation, wait) == ("READ-COMMITTED", 1), "lock waits are whole seconds, and 0 is none"
+        Mysql(mariadb).sql("CREATE TABLE t (id int)")
+        with adapter.reading() as connection, pytest.raises(sa.exc.DBAPIError, match="READ ONLY"):
+            connection.exec_driver_sql("DELETE FROM t")
+
+
+def test_both_statements_of_a_comparison_see_one_snapshot(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Totals first, rows that differ second: a commit in between is in neither."""
+    alone.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 1), (2, 2)], [(1, 9), (2, 2)])
+    original = MysqlAdapter.compared
+
+    def compared(self: MysqlAdapter, connection: sa.Connection, *rest: Any) -> Any:
+        execute = connection.execute
+        calls: list[int] = []
+
+        def execute_and_commit_elsewhere(*args: Any, **more: Any) -> Any:
+            result = execute(*args, **more)
+            calls.append(1)
+            if len(calls) == 1:
+                alone.target.sql("UPDATE dst SET v = 77")
+            return result
+
+        monkeypatch.setattr(connection, "execute", execute_and_commit_elsewhere)
+        rows = original(self, connection, *rest)
+        assert len(calls) == 2
+        return rows
+
+    app = alone.app()
+    monkeypatch.setattr(MysqlAdapter, "compared", compared)
+    report = app.check("p")
+    assert (report.different, [row["observed"] for row in report.drift]) == (1, [{"v": 9}])
+
+
+def test_a_marker_holds_the_images_of_a_large_unit(into: World) -> None:
+    """Five hundred rows of long text are more than a TEXT column holds."""
+    rows = [(n, f"{n}" * 200) for n in range(100, 500)]
+    into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {text}", rows)
+    into.target.table("dst", "id {integer} PRIMARY KEY NOT NULL, v {text}", [(n, "x" * 300) for n, _ in rows])
+    assert into.app().run("p").repaired == 400
+    assert into.target.sql("SELECT max(length(images)) > 65535 FROM trueup_applied") == [(1,)]
+
+
+def test_markers_are_told_apart_by_their_bytes(adapter: MysqlAdapter, mariadb: str) -> None:
+    assert [adapter.raise_fence(name) for name in ("p", "P", "p")] == [1, 1, 2]
+    engines = "SELECT DISTINCT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+    assert Mysql(mariadb).sql(engines) == [("InnoDB",)]
+
+
+def test_a_table_without_row_locks_is_checked_and_not_repaired(into: World) -> None:
+    into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 1)])
+    into.target.sql(f"CREATE TABLE dst ({ID}, v bigint) ENGINE = Aria")
+    app = into.app()
+    assert app.check("p").missing == 1
+    with pytest.raises(ConfigError, match="Aria has no row locks and no rollback"):
+        app.run("p")
+
+
+def test_a_unique_index_over_the_beginning_of_a_column_is_none(into: World) -> None:
+    into.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", [("a", 1)])
+    into.target.sql("CREATE TABLE dst (id varchar(40) NOT NULL, v bigint, UNIQUE (id(3)))")
+    with pytest.raises(ConfigError, match="no unique index on exactly its key"):
+        into.app().run("p")
+
+
+def test_only_the_tables_of_this_database_are_listed(adapter: MysqlAdapter, mariadb: str) -> None:
+    Mysql(mariadb).sql("CREATE TABLE mine (id int PRIMARY KEY, v int)")
+    adapter.raise_fence("p")
+    assert [(table.name, table.columns, table.key) for table in adapter.tables()] == [("mine", ("id", "v"), ("id",))]
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("INSERT INTO t VALUES (1, 1)", DataProblem),
+        ("INSERT INTO t VALUES (2, 1000)", DataProblem),
+        ("INSERT INTO t VALUES (2, 'x')", DataProblem),
+        ("INSERT INTO t (v) VALUES (1)", DataProblem),
+        ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'", DataProblem),
+        ("SELECT nothing FROM t", DesignProblem),
+        ("SELECT sleep(9)", StatementTimeout),
+        ("SELECT * FROM t WHERE id = 1 FOR UPDATE", Busy),
+    ],
+)
+def test_errors_are_what_the_engine_must_do(mariadb: str, statement: str, error: type[TrueupError]) -> None:
+    Mysql(mariadb).sql("CREATE TABLE t (id int PRIMARY KEY, v tinyint NOT NULL)", "INSERT INTO t VALUES (1, 1)")
+    limit = "0.2s" if error is StatementTimeout else "60s"
+    adapter = MysqlAdapter("a", Database(url=mariadb, statement_timeout=limit))
+    held = "UPDATE t SET v = 2" if error is Busy else "SELECT 1"
+    with closing(adapter), Mysql(mariadb).holding(held):
+        with pytest.raises(TrueupError) as caught, adapter.writing() as connection:
+            connection.exec_driver_sql(statement)
+        assert type(caught.value) is error, caught.value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda url: url.replace("/trueup_test", "/nowhere_trueup_test"), "Unknown database"),
+        (lambda url: url.replace("root@", "nobody_at_all@"), "Access denied"),
+        (lambda url: url.replace(":3306", ":1"), "Can't connect"),
+    ],
+)
+def test_a_database_that_is_not_to_be_had(mariadb: str, change: Callable[[str], str], words: str) -> None:
+    url = change(mariadb)
+    assert url != mariadb
+    adapter = connect("a", Database(url=url))
+    with pytest.raises(ConnectionFailed, match=words), closing(adapter):
+        adapter.tables()
+
+
+def test_a_lost_connection_is_another_try(adapter: MysqlAdapter, mariadb: str) -> None:
+    def killed() -> None:
+        with adapter.writing() as connection:
+            mine = connection.exec_driver_sql("SELECT connection_id()").scalar()
+            Mysql(mariadb).sql(f"KILL {mine}")
+            connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(Transient):
+        killed()
+
+
+def test_both_schemes_and_no_database(mariadb: str) -> None:
+    for scheme in ("mariadb", "mysql", "mysql+pymysql"):
+        adapter = connect("a", Database(url=mariadb.replace("mariadb", scheme)))
+        with closing(adapter):
+            assert adapter.tables() == []
+    with pytest.raises(ConfigError, match="name the database"):
+        connect("a", Database(url="mysql://root@127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("server", "version"),
+    [
+        ("5.5.5-10.11.19-MariaDB-0+deb12u1", (True, (10, 11, 19))),
+        ("11.4.2-MariaDB", (True, (11, 4, 2))),
+        ("8.0.36", (False, (8, 0, 36))),
+        ("8.4.0-log", (False, (8, 4, 0))),
+    ],
+)
+def test_a_server_is_known_by_its_version(server: str, version: object) -> None:
+    assert values.version_of(server) == version
+
+
+def test_a_server_that_is_too_old_is_refused(mariadb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "MARIADB_MIN", (99, 0))
+    with pytest.raises(ConfigError, match=r"MariaDB 1\d\..* is too old"):
+        connect("a", Database(url=mariadb)).tables()
+
+
+def test_a_column_may_be_asked_only_for_what_its_character_set_can_hold() -> None:
+    def text(collation: str) -> Column:
+        return Column(name="c", kind=Kind.TEXT, type_name=values.text_type("varchar(9)", collation))
+
+    assert [values.can_hold(text("latin1_swedish_ci"), word) for word in ("\u00e9", "\u65e5")] == [True, False]
+    assert [values.can_hold(text("utf8mb3_bin"), word) for word in ("\u65e5", "\U0001f44d")] == [True, False]
+    assert not values.may_be_asked(text("swe7_swedish_ci"))
