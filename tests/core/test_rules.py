@@ -74,8 +74,8 @@ def test_the_declaration_keeps_what_was_written_and_refuses_the_rest() -> None:
 
 
 def fraction(value: Any) -> Fraction:
-    """What a number means: a float below 2**63 that is whole is that integer, any other its shortest spelling."""
-    if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**63):
+    """What a number means: a whole float is the 64-bit integer it is, any other float its shortest spelling."""
+    if isinstance(value, float) and not (value.is_integer() and -(2**63) <= value < 2**63):
         return Fraction(repr(value))
     return Fraction(value)
 
@@ -88,6 +88,7 @@ amounts = st.decimals(min_value=0, max_value=10**6, places=4).map(lambda amount:
 @example(1.1, 1.0, "0.1")
 @example(Decimal("1E+5000"), Decimal("1E-5000"), "1")
 @example(2**63, 2.0**63, "0")
+@example(-(2**63) + 1, -(2.0**63), "1")
 @example(Decimal("1E+30"), Decimal("1E+30") + 1, "1")
 def test_an_amount_is_exact(a: Any, b: Any, amount: str) -> None:
     tolerated = Tolerance.parse(amount).covers(a, b)

@@ -18,7 +18,7 @@ from trueup.core.kinds import NUMBERS, TIMES, Kind, Value, canonical
 _EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, Overflow])
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*(%|us|ms|s|m|h|d)?", re.ASCII)
 _UNIT_MICROS = {"us": 1, "ms": 1000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
-#: Floats from here on are all whole, and stand for their shortest spelling; below, whole ones for the integer they are.
+#: A whole float that a 64-bit integer can be stands for that integer, any other float for its shortest spelling.
 _WHOLE_FLOATS = 2.0**63
 
 
@@ -109,7 +109,7 @@ def _moment(value: Value) -> Value:
 def _number(value: Value) -> Decimal | None:
     """As an exact decimal; None for anything that is no finite number."""
     match value:
-        case float() if abs(value) < _WHOLE_FLOATS and value.is_integer():
+        case float() if -_WHOLE_FLOATS <= value < _WHOLE_FLOATS and value.is_integer():
             return Decimal(int(value))
         case float():
             value = Decimal(repr(value))
