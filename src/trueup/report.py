@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trueup.core.causes import causes
 from trueup.core.compare import Suspect, covered
 from trueup.core.partition import Calendar
 from trueup.core.row import present
@@ -155,6 +156,7 @@ def build(
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, decisions, final),
+        causes=_causes(binding, [item.decision.drift for item in decisions]),
         in_flight_rows=[_listed(binding, suspect) for suspect in moving[:IN_FLIGHT_ROWS]],
         partitions=_partitions(job, run, decisions),
         open_partitions=_open_partitions(job, run),
@@ -214,6 +216,14 @@ def drift_rows(
             row["reason"] = item.decision.reason
         listed.append(row)
     return listed
+
+
+def _causes(binding: Binding, drift: Sequence[Suspect]) -> list[dict[str, Any]]:
+    """What they have in common, as plain values."""
+    found = causes(
+        drift, key=binding.projection.key, columns=binding.columns, hidden=binding.hidden, rules=binding.rules
+    )
+    return [asdict(cause) for cause in found]
 
 
 def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:

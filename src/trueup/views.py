@@ -5,8 +5,10 @@ them; neither looks behind them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from trueup.core.causes import causes as in_common
 from trueup.core.plan import describe
 from trueup.report import final_outcomes, shown
 
@@ -78,6 +80,24 @@ def drift(engine: Trueup, name: str, limit: int = 100) -> list[View]:
         }
         for row in known
     ]
+
+
+def causes(engine: Trueup, name: str) -> list[View]:
+    """What the rows that are known to be wrong have in common, most rows first; of those with the newest columns."""
+    projection, known = engine.projection(name), engine.drift(name, limit=0)
+    if not known:
+        return []
+    columns = {run: engine.find_run(run).columns for run in {row.run for row in known}}
+    newest = columns[max(known, key=lambda row: row.last_seen).run]
+    same = [row for row in known if columns[row.run] == newest]
+    found = in_common(
+        [row.drift for row in same],
+        key=projection.key,
+        columns=newest,
+        hidden=[column in projection.sensitive for column in newest],
+        first_seen=[row.first_seen for row in same],
+    )
+    return [asdict(cause) for cause in found]
 
 
 def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:

@@ -250,8 +250,12 @@ def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Co
     from trueup.cli import tables
 
     with opened(config, as_json=as_json) as engine:
-        listed = views.drift(engine, name, rows)
-    tables.put(listed, as_json=as_json, title="drift", empty=f"{name}: no drift is known", hide=("reason",))
+        listed, causes = views.drift(engine, name, rows), views.causes(engine, name)
+    if as_json:
+        tables.print_json({"drift": listed, "causes": causes})
+        return 1 if listed else 0
+    tables.put(listed, as_json=False, title="drift", empty=f"{name}: no drift is known", hide=("reason",))
+    tables.draw_causes(causes)
     return 1 if listed else 0
 
 

@@ -20,6 +20,9 @@ UNCUT = 100_000
 #: Characters shown on a screen of a row that one side lacks: that it is not there says more than what it holds.
 ALONE = 40
 
+#: Causes told under a table, most rows first.
+CAUSES = 3
+
 #: Characters that end a line, or that a terminal obeys.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -99,6 +102,9 @@ def draw_report(report: Report) -> None:
     _draw_columns(out, report)
     _draw_partitions(out, report)
     _draw_rows(out, report)
+    draw_causes(report.causes, out)
+    if report.in_flight_rows:
+        out.print("  [dim]rows in flight are in `in_flight_rows` of --json, with both pairs of values[/dim]")
     if report.plan and report.command == "plan":
         out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
         out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
@@ -160,6 +166,15 @@ def _draw_rows(out: Console, report: Report) -> None:
     table([flat(row, short=out.is_terminal) for row in report.drift], hide_empty=("outcome", "reason"), out=out)
     if report.drifted > len(report.drift):
         out.print(f"  [dim]{report.drifted - len(report.drift):,} more; --rows 0 lists all[/dim]")
+
+
+def draw_causes(causes: Sequence[dict[str, Any]], out: Console | None = None) -> None:
+    """What the rows have in common: one line, and what is not told of is in the JSON."""
+    if not causes:
+        return
+    told = [cause["sentence"] for cause in causes[:CAUSES]]
+    more = f"; {len(causes) - CAUSES} more in --json" if len(causes) > CAUSES else ""
+    (out or console()).print(f"  in common: {'; '.join(told)}{more}", markup=False)
 
 
 def headline(report: Report) -> str:

@@ -106,7 +106,10 @@ def _unequal(row: Suspect, rules: Rules) -> list[int]:
     """Places of the columns in which the two rows differ."""
     if row.kind is not DriftKind.DIFFERENT or row.expected is None or row.observed is None:
         return []
-    return [at for at, differs in enumerate(differing(rules, row.expected, row.observed)) if differs]
+    try:
+        return [at for at, differs in enumerate(differing(rules, row.expected, row.observed)) if differs]
+    except ArithmeticError:  # a number that refuses to be compared
+        return []
 
 
 def stands_out(count: int, total: int, distinct: int) -> bool:

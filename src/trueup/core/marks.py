@@ -18,6 +18,7 @@ from trueup.core.row import Value, present
 
 #: Digits behind the point to which a value may have been rounded.
 DIGITS_MAX = 6
+_PLACES = [Decimal(1).scaleb(-digits) for digits in range(DIGITS_MAX + 1)]
 #: Hours that two time zones can be apart.
 ZONES_APART = 26
 #: Exact numbers longer than this are left alone: to reckon with them would cost more than it tells.
@@ -159,13 +160,16 @@ def _numbers(expected: Decimal | int, observed: Decimal | int) -> tuple[list[Mar
     if not apart:
         return [], ""
     side = "high" if apart > 0 else "low"
-    marks = [Mark("offset", f"{{column}} is exactly {_plain(abs(apart))} too {side}", rank=1, chance=True)]
+    marks = [
+        Mark(
+            "offset", f"{{column}} is exactly {_plain(apart if apart > 0 else -apart)} too {side}", rank=1, chance=True
+        )
+    ]
     if observed == 2 * expected:
         marks.append(Mark("doubled", "{column} is twice what it should be", rank=2, chance=True))
     if observed == -expected:
         marks.append(Mark("sign", "{column} has the opposite sign", rank=2, chance=True))
-    digits = _rounded_to(expected, observed)
-    if digits is not None:
+    for digits in _rounded_to(expected, observed):
         place = "a whole number" if digits == 0 else f"{digits} digit{'s' * (digits > 1)} behind the point"
         marks.append(Mark("rounded", f"{{column}} is rounded to {place}", rank=0, chance=True))
     return marks, side
@@ -178,12 +182,11 @@ def _plain(number: Decimal | int) -> str:
     return f"{short:f}" if abs(short.adjusted()) <= WRITTEN_OUT else str(short)
 
 
-def _rounded_to(expected: Decimal | int, observed: Decimal | int) -> int | None:
-    """To how many digits the expected value was rounded or cut; None if it was not."""
-    if not isinstance(expected, Decimal) or abs(observed - expected) > 1:
-        return None
-    for digits in range(DIGITS_MAX + 1):
-        place = Decimal(1).scaleb(-digits)
-        if any(expected.quantize(place, way) == observed for way in (ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_DOWN)):
-            return digits
-    return None
+def _rounded_to(expected: Decimal | int, observed: Decimal | int) -> list[int]:
+    """To how many digits the expected value may have been rounded or cut: 2.04 that became 2 to none, or to one."""
+    if not isinstance(expected, Decimal):
+        return []
+    apart = abs(observed - expected)
+    ways = (ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_DOWN)
+    places = [place for place in _PLACES if apart < place]  # nothing is rounded by more
+    return [at for at, place in enumerate(places) if any(expected.quantize(place, way) == observed for way in ways)]
