@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 
 from trueup.adapters import DIFFERENCES_MAX
+from trueup.by_digest import hashing_of
 from trueup.by_partition import retell
 from trueup.core.compare import Counts
 from trueup.core.plan import Everything, Keys, Range, Segment, halves
@@ -129,8 +130,8 @@ def _commit(work: Sweep, segment: SegmentRow, pieces: Iterable[Covered], read_at
 @contextmanager
 def _reading_ahead(work: Sweep, segments: Sequence[SegmentRow]) -> Iterator[Iterator[tuple[SegmentRow, Read]]]:
     """Each segment with its reading, begun on a thread as soon as fewer than the useful number are being read."""
-    width = min(readers(work.job.pair), len(segments))
-    if width <= 1:
+    width = readers(work.job.pair)
+    if not width or len(segments) == 1:
         yield ((segment, partial(_read_here, work.job.pair, segment)) for segment in segments)
         return
     executor = ThreadPoolExecutor(width, thread_name_prefix="trueup-read")
@@ -142,8 +143,12 @@ def _reading_ahead(work: Sweep, segments: Sequence[SegmentRow]) -> Iterator[Iter
 
 
 def readers(pair: Pair) -> int:
-    """Segments that are worth reading at a time. Of two databases each is read by one statement: both are busy then."""
-    return pair.source.capabilities.readers if pair.binding.one_database else 1
+    """Threads that read ahead, so that no database waits while results are committed; 0: rows are streamed in pieces,
+    each committed as it comes.
+    """
+    if pair.binding.one_database:
+        return pair.source.capabilities.readers
+    return 1 if hashing_of(pair)[0] else 0
 
 
 def _ahead(
