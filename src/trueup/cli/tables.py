@@ -131,7 +131,7 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
 
 
 def _draw_odd_keys(out: Console, report: Report) -> None:
-    """Rows that have no key of their own."""
+    """Rows that have no key of their own, and values that were not compared."""
     for side in ("source", "target"):
         for what, counts in (
             ("duplicate keys", report.duplicate_keys),
@@ -139,6 +139,9 @@ def _draw_odd_keys(out: Console, report: Report) -> None:
         ):
             if counts[side]:
                 out.print(f"  [yellow]{counts[side]:,} {what} in the {side}[/yellow]")
+    for name, rows in report.not_compared.items():
+        told = f"  {name}: not compared in {rows:,} rows, where one side is NULL and that is declared unknown"
+        out.print(told, markup=False, style="yellow")
 
 
 def _draw_columns(out: Console, report: Report) -> None:
