@@ -69,6 +69,7 @@ class _Run:
         self.seen: Narrowed
         self.resumed = False
         self.corrected = Corrected()
+        self.decided: list[DecisionRow] | None = None
         #: Still moving when this process looked closer; at most as many as are listed.
         self.moving: list[Suspect] = []
         self.plan: PlanRow | None = job.plan
@@ -116,10 +117,10 @@ class _Run:
                 return self._refuse(why)
             if self.job.command == "plan":
                 self.plan = self.job.standing.add_plan(
-                    new_id("p"), self.row, self.ledger.decisions(self.row.id), self.job.clock.now()
+                    new_id("p"), self.row, self._decided(), self.job.clock.now()
                 )
                 return self._finish()
-            decided = by_keys([item.decision.drift.key for item in self.ledger.decisions(self.row.id)])
+            decided = by_keys([item.decision.drift.key for item in self._decided()])
             self._enter(Stage.REPAIR, [OpenWork(keys=segment.keys) for segment in decided])
         self._repair()
         return self._finish()
@@ -202,7 +203,7 @@ class _Run:
             self.job.progress.unmarked(f"databases.{self.job.pair.binding.projection.target.database}")
         work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
         work = replace(work, fresh=not self.resumed and self.job.plan is None)
-        decided = {item.decision.drift.key: item for item in self.ledger.decisions(self._decided_in())}
+        decided = {item.decision.drift.key: item for item in self._decided()}
         for unit, run, _, keys in self.ledger.open_units(self.job.name):
             theirs = self.ledger.decisions(self._decider_of(run))
             recovered = recover(
@@ -231,6 +232,12 @@ class _Run:
         self.job.standing.found(self.row, done.left, now)
         unsettled = left | {suspect.key for suspect in done.in_flight}
         self.job.standing.settled(self.job.name, [key for key in keys_of(segment) if key not in unsettled])
+
+    def _decided(self) -> list[DecisionRow]:
+        """What this run carries out, or would; read once, when all of it is decided."""
+        if self.decided is None:
+            self.decided = self.ledger.decisions(self._decided_in())
+        return self.decided
 
     def _decided_in(self) -> str:
         """The run that decided what this one carries out."""
@@ -267,7 +274,7 @@ class _Run:
     def _judged(self) -> str:
         """Why what was decided may not be written; empty if it may."""
         counts = self.seen.counts
-        decisions = [item.decision for item in self.ledger.decisions(self.row.id)]
+        decisions = [item.decision for item in self._decided()]
         writing, deletes = changes(decisions)
         if counts.differing > DIFFERENCES_MAX:
             return f"{counts.differing:,} rows differ: check the definition of the projection before its data"
@@ -321,7 +328,7 @@ class _Run:
 
     def _verdict(self) -> tuple[Verdict, str]:
         counts = self.seen.counts
-        decisions = self.ledger.decisions(self._decided_in())
+        decisions = self._decided()
         if self.job.writes:
             if self.corrected.left or self._left_before():
                 return Verdict.DRIFT, ""
@@ -337,7 +344,7 @@ class _Run:
         return self.resumed and any(row.run == self.row.id for row in self.job.standing.drift(self.job.name))
 
     def _report(self, verdict: Verdict, why: str, state: RunState) -> Report:
-        decisions = self.ledger.decisions(self._decided_in())
+        decisions = self._decided()
         if self.row.stage is not Stage.NARROW:  # a source that is not believed says nothing of the target
             self._stand(decisions)
         report = build(

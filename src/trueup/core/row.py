@@ -151,12 +151,16 @@ def decode(value: Value) -> Value:
     return value
 
 
+#: Types that JSON holds as they are.
+_PLAIN = frozenset({int, str, bool, type(None)})
+
+
 def encode_row(row: Sequence[Value] | None) -> list[Value] | None:
-    return None if row is None else [encode(value) for value in row]
+    return None if row is None else [value if type(value) in _PLAIN else encode(value) for value in row]
 
 
 def decode_row(row: Sequence[Value] | None) -> tuple[Value, ...] | None:
-    return None if row is None else tuple(decode(value) for value in row)
+    return None if row is None else tuple([decode(value) if type(value) is dict else value for value in row])
 
 
 def present(value: Value) -> Value:
