@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.harness import until
 from trueup.demo import story
 from trueup.demo.acts import Scene
 from trueup.demo.drawing import MISTAKES, NEXT, Drawing
@@ -159,12 +160,8 @@ def _interrupt(tmp_path: Path) -> None:
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
     )
     try:
-        end = time.monotonic() + 30
-        while not list(tmp_path.glob("trueup-demo-*/faults.jsonl")) and time.monotonic() < end:
-            time.sleep(0.1)
-        while not _processes_naming(str(tmp_path)) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert _processes_naming(str(tmp_path))
+        until(lambda: [*tmp_path.glob("trueup-demo-*/faults.jsonl")], "the list of faults", timeout_s=30)
+        until(lambda: _processes_naming(str(tmp_path)), "the demo's own processes", timeout_s=30)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     finally:
@@ -251,6 +248,6 @@ def test_standstill_is_measured(tmp_path: Path) -> None:
         " FROM departures ORDER BY id DESC LIMIT 1"
     )
     with Standstill(stage) as one_waits:
-        time.sleep(0.8)
+        until(lambda: one_waits.longest_s > 0.4, "a standstill while an event waits")
     assert nothing_waits.longest_s < 0.3
     assert one_waits.longest_s > 0.4
