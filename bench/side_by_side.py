@@ -40,7 +40,7 @@ PAIRS = ("postgresql", "mariadb")
 #: Tool -> its script, the pairs it can do, and the cases measured unless `--everything`: peers are slow.
 TOOLS: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, tuple[str, ...]]]] = {
     "floor": ("copy_floor.py", ("postgresql",), {"postgresql": ("none",)}),
-    "trueup": ("trueup_check.py", PAIRS, dict.fromkeys(PAIRS, CASES)),
+    "trueup": ("trueup_diff.py", PAIRS, dict.fromkeys(PAIRS, CASES)),
     "reladiff": ("segments.py", PAIRS, {"postgresql": CASES, "mariadb": ("none", "0.01%")}),
     "data-diff": ("segments.py", PAIRS, {"postgresql": ("none",)}),
     "datacompy": ("datacompy_frames.py", ("postgresql",), {"postgresql": ("none", "1%")}),
