@@ -6,7 +6,7 @@ Which these are is asked of the adapters, so a database that learns a hash joins
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.worlds import Pairing, Place, Row, World, places
-from trueup import Database, Report, Trueup
+from trueup import Database, Report, Trueup, Verdict
 from trueup.adapters import connect, known
 
 #: What an adapter is asked for to compare a segment.
@@ -44,6 +44,7 @@ class HashedWorld(World):
         self.way = way
         #: (side, what, part) of each question, in order.
         self.asked: list[tuple[str, str, Any]] = []
+        self._apps: dict[str, Trueup | None] = {}
 
     def app(self, **declared: Any) -> Trueup:
         app = super().app(**declared)
@@ -63,6 +64,12 @@ class HashedWorld(World):
 
         setattr(adapter, what, noting)
 
+    def again(self, columns: str, source: Iterable[Sequence[Any]], target: Iterable[Sequence[Any]]) -> None:
+        """New tables in place of those there are."""
+        self.source.sql("DROP TABLE IF EXISTS src")
+        self.target.sql("DROP TABLE IF EXISTS dst")
+        self.tables(columns, source, target)
+
     def steps(self) -> set[str]:
         """What the databases were asked: digests, prints, and streams by the kind of their part."""
         return {f"{what} {type(part).__name__}" if what == "stream" else what for _, what, part in self.asked}
@@ -70,7 +77,9 @@ class HashedWorld(World):
     def found(self, **declared: Any) -> tuple[Report, set[Row]]:
         """A first look: its report, and (kind, key parts) of what differs."""
         self.asked.clear()
-        report = self.app(**declared).check("p", rows=0)
+        app = self._apps.setdefault(repr(declared), None) or self.app(**declared)
+        self._apps[repr(declared)] = app
+        report = app.check("p", rows=0)
         return report, {(row["kind"], *row["key"].values()) for row in report.drift}
 
 
@@ -88,3 +97,15 @@ def open_hashed(
     world = HashedWorld(pairing, way, *places(pairing, request), folder)
     yield world
     world.close()
+
+
+def assert_differ(world: HashedWorld, expected: set[Row], **declared: Any) -> None:
+    """Digests, values throughout, and the test's own knowledge give one answer."""
+    report, found = world.found(**declared)
+    assert found == expected
+    assert "digests" in world.steps(), "it was not digests that decided"
+    if not expected:
+        assert report.verdict is Verdict.IN_SYNC
+    _, exactly = world.found(**declared, exact=True)
+    assert exactly == expected
+    assert not {"digests", "prints"} & world.steps(), "exact reads values"
