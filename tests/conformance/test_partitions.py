@@ -1,17 +1,476 @@
-from tests.conformance.worlds import World, UNLIMITED
-from tests.conformance.conftest import *
-from tests.conftest import *
-from trueup import Verdict
-def test_it(world):
-    world.tables("id {integer} PRIMARY KEY NOT NULL, tenant {text}, v {integer}",
-       [(n, f"T{n%3}" if n%7 else None, n) for n in range(100)],
-       [(n, f"T{n%3}" if n%7 else None, n + (n==5)) for n in range(99)])
-    world.target.sql("UPDATE dst SET tenant = 'x' WHERE id = 1")
-    for columns in (["v"], None):
-        whole = world.app(columns=columns).check("p", rows=0)
-        app = world.app(columns=columns, partition={"by": "column", "column": "tenant"})
-        r = app.check("p", rows=0)
-        print(r.strategy, r.partitions)
-        key=lambda d: sorted(map(str,d.drift))
-        assert key(r)==key(whole)
-        assert (r.source_rows,r.target_rows,r.missing,r.extra,r.different,r.different_by_column)==(whole.source_rows,whole.target_rows,whole.missing,whole.extra,whole.different,whole.different_by_column)
+"""Partitions: whatever the cut, the same rows are found, and what was not looked at stays as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.clock import FakeClock
+from tests.conformance.worlds import UNLIMITED, EngineClock, Row, World
+from trueup import Limits, Report, Verdict, by_partition
+from trueup.cli.commands import app as command_line
+from trueup.core.partition import Holding
+from trueup.core.plan import Everything, Keys, Range, partition_of
+from trueup.errors import ConfigError, DesignProblem, Interrupted, UsageError
+
+BY_TENANT = {"by": "column", "column": "tenant"}
+COLUMNS = "id {integer} PRIMARY KEY NOT NULL, tenant {text}, v {integer}"
+TENANTS = ("a", "A", "Ä", "b ", None)
+
+
+def found(report: Report) -> dict[Any, tuple[str, ...]]:
+    """The rows of a report by key, each listed once."""
+    rows = {str(row["key"]): (row["kind"], str(row["expected"]), str(row["observed"])) for row in report.drift}
+    assert len(rows) == len(report.drift) == report.drifted
+    return rows
+
+
+def figures(report: Report) -> tuple[Any, ...]:
+    kinds = (report.missing, report.extra, report.different, report.different_by_column)
+    return (report.verdict, report.source_rows, report.target_rows, *kinds)
+
+
+def rows(count: int = 60) -> list[Row]:
+    return [(n, TENANTS[n % 5], n * 7) for n in range(count)]
+
+
+def drifted() -> list[Row]:
+    """Missing, extra and different rows in several partitions; one that moved, one that moved and changed."""
+    held = {row[0]: row for row in rows() if row[0] not in (3, 24)}
+    held |= {100: (100, "a", 1), 101: (101, None, 1), 102: (102, "only here", 1)}
+    held |= {5: (5, "a", 0), 9: (9, None, 0)}
+    held |= {6: (6, "b ", 42), 7: (7, "a", 0), 14: (14, "elsewhere", 98), 16: (16, None, 112)}
+    return list(held.values())
+
+
+# --- the same rows ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [("v",), ("tenant", "v")], ids=["not compared", "compared"])
+def test_all_partitions_find_what_comparing_everything_finds(world: World, columns: tuple[str, ...]) -> None:
+    world.tables(COLUMNS, rows(), drifted())
+    whole = world.app(columns=columns).check("p", rows=0)
+    report = world.app(columns=columns, partition=BY_TENANT).check("p", rows=0)
+    assert found(report) == found(whole)
+    assert figures(report) == figures(whole)
+    assert report.drifted >= 8, "there is something to find"
+    listed = {row["partition"]: row for row in report.partitions}
+    assert set(listed) == {*TENANTS, "only here", "elsewhere"}
+    assert sum(row["source_rows"] for row in report.partitions) == report.source_rows
+    assert sum(row["target_rows"] for row in report.partitions) == report.target_rows
+    drift = [row["missing"] + row["extra"] + row["different"] for row in report.partitions]
+    assert drift == sorted(drift, reverse=True)
+    assert sum(drift) == report.drifted
+    assert listed["only here"] == {
+        "partition": "only here",
+        "source_rows": 0,
+        "target_rows": 1,
+        "missing": 0,
+        "extra": 1,
+        "different": 0,
+    }
+
+
+def test_one_by_one_finds_what_comparing_everything_finds(world: World) -> None:
+    world.tables(COLUMNS, rows(), drifted())
+    whole = world.app(columns=("tenant", "v")).check("p", rows=0)
+    app = world.app(columns=("tenant", "v"), partition=BY_TENANT)
+    seen: dict[Any, tuple[str, ...]] = {}
+    source_rows = 0
+    for tenant in [*TENANTS, "only here", "elsewhere"]:
+        report = app.check("p", partitions=[tenant], rows=0)
+        source_rows += report.source_rows
+        assert [row["partition"] for row in report.partitions] == [tenant]
+        seen |= found(report)
+    assert seen == found(whole)
+    assert source_rows == whole.source_rows
+
+
+@given(data=st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rows_cut_by_any_column(world: World, data: st.DataObject) -> None:
+    """The key repeats, is NULL, rows are in different partitions of the two sides: the same rows differ."""
+    row = st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.sampled_from(TENANTS), st.integers(0, 1))
+    source, target = (data.draw(st.lists(row, max_size=12)) for _ in range(2))
+    for place, table, held in ((world.source, "src", source), (world.target, "dst", target)):
+        place.sql(f"DROP TABLE IF EXISTS {table}")
+        place.table(table, "id {integer}, tenant {text}, v {integer}", held)
+    whole = world.app(columns=("v",)).check("p", rows=0)
+    report = world.app(columns=("v",), partition=BY_TENANT).check("p", rows=0)
+    assert found(report) == found(whole)
+    assert figures(report) == figures(whole)
+    assert report.null_keys == whole.null_keys
+
+
+@pytest.mark.parametrize("type_", ["integer", "date", "uuid"])
+def test_a_column_of_the_key(world: World, type_: str) -> None:
+    """Nothing can move between partitions, and an index on the key serves."""
+    made: dict[str, Sequence[Any]] = {
+        "integer": (-1, 0, 7),
+        "date": (date(1900, 1, 1), date(2013, 11, 3), date(2013, 11, 4)),
+        "uuid": tuple(f"0000000{n}-0000-4000-8000-000000000000" for n in range(3)),
+    }
+    values = made[type_]
+    true = [(value, n, n) for value in values for n in range(10)]
+    world.tables(f"part {{{type_}}} NOT NULL, id {{integer}} NOT NULL, v {{integer}}, PRIMARY KEY (part, id)", true)
+    held = [(part, n, v + (n == 3 and part == values[0])) for part, n, v in true if (part, n) != (values[1], 4)]
+    world.target.insert("dst", held)
+    cut = {"by": "column", "column": "part"}
+    key = ("part", "id")
+    whole = world.app(key=key).check("p", rows=0)
+    app = world.app(key=key, partition=cut)
+    report = app.check("p", rows=0)
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+    assert (report.missing, report.different) == (1, 1)
+    assert [row["partition"] for row in report.partitions if not row["missing"] + row["different"]] == [
+        values[2] if type_ != "date" else "2013-11-04"
+    ]
+    assert app.check("p", partitions=[values[2]]).verdict is Verdict.IN_SYNC
+    assert app.check("p", partitions=[str(values[0])]).different == 1
+
+
+def test_the_predicate_is_in_every_statement_and_an_index_serves(together: World) -> None:
+    if together.pairing.source not in ("postgresql", "sqlite", "mysql"):
+        assert together.pairing.source == "duckdb", "an adapter whose access path nobody looked at"
+        return  # it keeps ranges of values for each group of rows, and has no plan to show
+    count = 20_000
+    true = [(n, n % 200, n) for n in range(count)]
+    together.tables("id {integer} PRIMARY KEY NOT NULL, tenant {integer}, v {integer}", true, true)
+    for table in ("src", "dst"):
+        together.source.sql(f"CREATE INDEX {table}_tenant ON {table} (tenant)")
+        together.source.analyze(table)
+    app = together.app(partition=BY_TENANT, columns=("v",))
+    binding = app.binding("p", writing=False)
+    adapter: Any = app.pair(binding).source
+    prefix = "EXPLAIN QUERY PLAN" if together.pairing.source == "sqlite" else "EXPLAIN"
+
+    def plan(segment: Everything) -> str:
+        statement = adapter.comparison(binding, segment)
+        if together.pairing.source == "mysql":
+            statement = statement.selects[0]
+        with adapter.reading() as connection:
+            return "\n".join(str(row) for row in adapter.explain(connection, prefix, statement))
+
+    assert {"src_tenant", "dst_tenant"} <= {
+        name for name in ("src_tenant", "dst_tenant") if name in plan(Everything(partition=Holding(value=7)))
+    }
+    assert "src_tenant" not in plan(Everything()), "or the index says nothing"
+    assert app.check("p", partitions=[7]).source_rows == count // 200
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+ZONE = "America/New_York"
+NIGHT = datetime(2013, 11, 3, 0, tzinfo=ZoneInfo(ZONE))
+
+
+def at(moment: datetime) -> EngineClock:
+    return EngineClock(FakeClock(moment.timestamp()))
+
+
+def instants(world: World) -> bool:
+    """SQLite has no type with a zone, and nothing else is compared with one."""
+    return "sqlite" not in (world.pairing.source, world.pairing.target)
+
+
+def timed(world: World, count: int = 150) -> list[Row]:
+    """A row every 20 minutes over the night in which New York has the hour from one to two twice; two without time."""
+    moments = [(NIGHT - timedelta(hours=20)).astimezone(UTC) + timedelta(minutes=20 * n) for n in range(count)]
+    if not instants(world):
+        moments = [moment.astimezone(ZoneInfo(ZONE)).replace(tzinfo=None) for moment in moments]
+    return [*((n, moment, n) for n, moment in enumerate(moments)), (9001, None, 1), (9002, None, 2)]
+
+
+def time_tables(world: World) -> list[Row]:
+    true = timed(world)
+    held = [(n, moment, v + (n % 20 == 0)) for n, moment, v in true if n % 30 != 7]
+    kind = "instant" if instants(world) else "timestamp"
+    null = " NULL" if kind == "instant" else ""  # MariaDB gives a timestamp that may not be NULL otherwise
+    world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, at {{{kind}}}{null}, v {{integer}}", true, held)
+    return true
+
+
+def by_time(bucket: str, **more: Any) -> dict[str, Any]:
+    return {"by": "time", "column": "at", "bucket": bucket, "zone": ZONE} | more
+
+
+@pytest.mark.parametrize("bucket", ["1h", "1d", "1w", "1mo"])
+def test_all_buckets_find_what_comparing_everything_finds(world: World, bucket: str) -> None:
+    true = time_tables(world)
+    clock = at(NIGHT + timedelta(days=100))
+    whole = world.app(columns=("v",)).check("p", rows=0)
+    report = world.app(columns=("v",), partition=by_time(bucket), clock=clock).check("p", rows=0)
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+    assert report.drifted > 5
+    assert sum(row["source_rows"] for row in report.partitions) == len(true)
+    assert sum(row["partition"] is None for row in report.partitions) == 1, (
+        "rows without a time are in one of their own"
+    )
+    day = {row["partition"]: row["source_rows"] for row in report.partitions}
+    if bucket == "1d":
+        assert day["2013-11-03"] == 25 * 3, "the night was an hour longer"
+    if bucket == "1h" and instants(world):
+        assert {day[f"2013-11-03T01:00{offset}"] for offset in ("-04:00", "-05:00")} == {3}
+    if bucket == "1h" and not instants(world):
+        assert day["2013-11-03T01:00"] == 6, "a wall time does not say which of the two hours it is in"
+
+
+def test_a_day_is_asked_for_by_name_and_a_utc_day_is_another(world: World) -> None:
+    true = time_tables(world)
+    clock = at(NIGHT + timedelta(days=100))
+    app = world.app(columns=("v",), partition=by_time("1d"), clock=clock)
+    report = app.check("p", partitions=["2013-11-03"], rows=0)
+    there = ZoneInfo(ZONE)
+    mine = {
+        n
+        for n, moment, _ in true
+        if moment is not None and (moment.astimezone(there) if moment.tzinfo else moment).date() == date(2013, 11, 3)
+    }
+    wrong = {n for n in mine if n % 20 == 0 or n % 30 == 7}
+    assert report.source_rows == len(mine)
+    assert {row["key"]["id"] for row in report.drift} == wrong
+    assert wrong
+    if instants(world):  # the positive control: cut at midnight UTC, other rows are found
+        naive = world.app(columns=("v",), partition=by_time("1d", zone="UTC"), clock=clock)
+        other = naive.check("p", partitions=["2013-11-03"], rows=0)
+        assert other.source_rows == 24 * 3
+        assert {row["key"]["id"] for row in other.drift} != wrong
+
+
+def test_dates(world: World) -> None:
+    days = [date(2013, 10, 20) + timedelta(days=n) for n in range(30)]
+    true = [(n, day, n) for n, day in enumerate(days)]
+    world.tables("id {integer} PRIMARY KEY NOT NULL, at {date}, v {integer}", true, [*true[:9], *true[10:]])
+    app = world.app(partition=by_time("1w"), clock=at(NIGHT + timedelta(days=100)))
+    report = app.check("p", rows=0)
+    assert [row["partition"] for row in report.partitions if row["missing"]] == ["2013-10-28"]
+    assert sorted(row["source_rows"] for row in report.partitions) == [1, 1, 7, 7, 7, 7], "weeks begin on Monday"
+    with pytest.raises(ConfigError, match="no hours"):
+        world.app(partition=by_time("1h")).check("p")
+
+
+def test_open_buckets_are_not_compared_and_the_report_says_which(world: World) -> None:
+    """What is written while the day goes on is no drift, until the day is over and `lateness` with it."""
+    days = [date(2013, 11, n) for n in (1, 2, 3, 4)]
+    true = [(n, day, 1) for n, day in enumerate(days)]
+    world.tables("id {integer} PRIMARY KEY NOT NULL, at {date}, v {integer}", true)  # nothing has arrived
+    noon = datetime(2013, 11, 3, 12, tzinfo=ZoneInfo(ZONE))
+    clock = at(noon)
+    app = world.app(partition=by_time("1d", lateness="14h"), limits=UNLIMITED, clock=clock)
+    report = app.check("p", rows=0)
+    assert [row["at"] for row in (row["expected"] for row in report.drift)] == ["2013-11-01"]
+    open_ = {row["partition"]: row["closes"] for row in report.open_partitions}
+    assert set(open_) == {"2013-11-02", "2013-11-03"}
+    assert datetime.fromisoformat(open_["2013-11-02"]) == datetime(2013, 11, 3, 14, tzinfo=ZoneInfo(ZONE))
+    assert "still open" in report.strategy
+    with pytest.raises(UsageError, match="still open"):
+        app.check("p", partitions=["2013-11-02"])
+    clock.wait(2 * 3600)
+    assert app.check("p", rows=0).drifted == 2
+    window = world.app(partition=by_time("1d", window="1d"), clock=at(noon + timedelta(days=2)))
+    assert [row["partition"] for row in window.check("p").partitions] == ["2013-11-04"]
+    assert window.check("p", partitions=["2013-11-01"]).missing == 1, "what is asked for is looked at"
+
+
+def test_times_that_are_spelt_in_another_way_are_not_lost(side_world: World) -> None:
+    """SQLite orders texts: a time that is not spelt as the borders are would fall into the wrong bucket, or none."""
+    kind = "timestamp"
+    side_world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, at {{{kind}}}, v {{integer}}")
+    for place, table in ((side_world.source, "src"), (side_world.target, "dst")):
+        place.sql(f"INSERT INTO {table} VALUES (1, '2013-11-03T01:00:00', 1)")
+    app = side_world.app(columns=("v",), partition=by_time("1d"))
+    if "sqlite" in (side_world.pairing.source, side_world.pairing.target):
+        with pytest.raises(DesignProblem, match="not how it spells a timestamp"):
+            app.check("p")
+    else:
+        assert app.check("p").source_rows == 1
+
+
+# --- what was not looked at ------------------------------------------------------------------------------------------
+
+
+def test_a_partition_is_repaired_and_the_others_are_left_alone(world: World) -> None:
+    world.tables(COLUMNS, rows(), drifted())
+    app = world.app(columns=("tenant", "v"), partition=BY_TENANT, on_extra="delete")
+    before = app.check("p", rows=0)
+    mine = {row["key"]["id"] for row in app.check("p", partitions=["a"], rows=0).drift}
+    assert 0 < len(mine) < before.drifted
+    done = app.run("p", partitions=["a"])
+    assert (done.verdict, done.repaired) == (Verdict.REPAIRED, len(mine))
+    known = {row.drift.key[0] for row in app.drift("p")}
+    assert known == {row["key"]["id"] for row in before.drift} - mine, "what was not looked at is as wrong as before"
+    after = app.check("p", rows=0)
+    assert {row["key"]["id"] for row in after.drift} == known
+
+
+def test_known_drift_is_cleared_where_it_was_looked_for(together: World) -> None:
+    together.tables(COLUMNS, rows(), drifted())
+    app = together.app(columns=("tenant", "v"), partition=BY_TENANT)
+    app.check("p")
+    known = {row.drift.key[0] for row in app.drift("p")}
+    assert {3, 9, 24} <= known
+    together.target.insert("dst", [row for row in rows() if row[0] == 3])  # tenant "b "
+    together.target.sql("UPDATE dst SET v = 63 WHERE id = 9")  # tenant NULL
+    app.check("p", partitions=["b "])
+    assert {row.drift.key[0] for row in app.drift("p")} == known - {3}
+    app.check("p", partitions=[None])
+    assert {row.drift.key[0] for row in app.drift("p")} == known - {3, 9}
+
+
+def test_a_row_that_went_elsewhere_is_not_taken_for_right(together: World) -> None:
+    """It is in no partition that was looked at any more, and still wrong."""
+    together.tables(COLUMNS, [(1, "a", 1), (2, "a", 2), (3, "b", 3)], [(1, "a", 0), (2, "a", 2), (3, "b", 3)])
+    app = together.app(partition=BY_TENANT)
+    app.check("p")
+    together.source.sql("UPDATE src SET tenant = 'b' WHERE id = 1", "UPDATE dst SET tenant = 'b' WHERE id = 1")
+    app.check("p", partitions=["a"])
+    assert [row.drift.key for row in app.drift("p")] == [(1,)]
+
+
+def test_some_partitions_are_judged_by_what_they_hold(together: World) -> None:
+    """The source of one tenant is gone. In the whole table that is a few rows; of this tenant it is everything."""
+    true = [(n, "big" if n < 900 else "small", n) for n in range(1000)]
+    together.tables(COLUMNS, [row for row in true if row[1] == "big"], true)
+    limits = Limits(rows=10**6, share="100%", deletes=10**6, collapse="50%")
+    app = together.app(partition=BY_TENANT, on_extra="delete", limits=limits)
+    assert app.run("p", partitions=["big"]).verdict is Verdict.IN_SYNC
+    refused = app.run("p", partitions=["small"])
+    assert refused.verdict is Verdict.REFUSED
+    assert together.target.count("dst") == 1000
+    share = together.app(partition=BY_TENANT, limits=Limits(share="10%"), on_different="update")
+    together.target.sql("UPDATE dst SET v = -1 WHERE id < 50")
+    assert share.check("p").different == 50
+    together.target.sql("UPDATE dst SET tenant = 'few' WHERE id < 100")
+    together.source.sql("UPDATE src SET tenant = 'few' WHERE id < 100")
+    judged = share.run("p", partitions=["few"])
+    assert judged.verdict is Verdict.REFUSED, "50 of 100 rows are beyond 10%, whatever the other 900 are"
+    together.target.sql("UPDATE dst SET v = id WHERE id >= 5 AND id < 50")
+    assert share.run("p", partitions=["few"]).repaired == 5
+
+
+def test_some_partitions_say_nothing_of_the_whole(together: World) -> None:
+    together.tables(COLUMNS, rows(), rows())
+    app = together.app(partition=BY_TENANT)
+    definition = app.definition("p")
+    app.check("p", partitions=["a"])
+    assert app.ledger.last_source_rows("p", definition) is None
+    app.check("p")
+    assert app.ledger.last_source_rows("p", definition) == 60
+    app.check("p", partitions=["a"])
+    assert app.ledger.last_source_rows("p", definition) == 60
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_partitions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.tables(COLUMNS, rows(), drifted())
+    whole = world.app(columns=("v",)).check("p", rows=0)
+    app = world.app(columns=("v",), partition=BY_TENANT)
+    kept = app.progress.narrowed
+    monkeypatch.setattr(
+        type(app.progress), "narrowed", lambda *_: setattr(app.stop_after_segment, "asked", True) or kept
+    )
+    with pytest.raises(Interrupted):
+        app.check("p", rows=0)
+    monkeypatch.undo()
+    app.stop_after_segment.asked = False
+    assert not app.check("p", partitions=["a"]).resumed, "another question is another run"
+    open_ = [run for run in app.runs("p") if run.ended_at is None or run.state == "interrupted"]
+    left = app.ledger.open_segments(open_[0].id, "narrow")  # type: ignore[arg-type]
+    assert left
+    assert all(partition_of(segment.span) is not None for segment in left)
+    report = app.check("p", rows=0)
+    assert report.resumed
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_is_said_with_what_can(together: World) -> None:
+    together.tables("id {integer} PRIMARY KEY NOT NULL, tenant {text}, v {float}", [(1, "a", 1.5)], [(1, "a", 1.5)])
+    with pytest.raises(ConfigError, match=r"no column 'tenent'; did you mean 'tenant'"):
+        together.app(partition={"by": "column", "column": "tenent"}).check("p")
+    with pytest.raises(ConfigError, match="cannot tell partitions apart"):
+        together.app(partition={"by": "column", "column": "v"}).check("p")
+    with pytest.raises(ConfigError, match="cannot be cut by time"):
+        together.app(partition={"by": "time", "column": "tenant", "bucket": "1d"}).check("p")
+    with pytest.raises(ConfigError, match="names the partitions"):
+        together.app(partition=BY_TENANT, sensitive=["tenant"]).check("p")
+    app = together.app(partition=BY_TENANT)
+    with pytest.raises(UsageError, match="keys or partitions, not both"):
+        app.check("p", keys=[{"id": 1}], partitions=["a"])
+    with pytest.raises(UsageError, match="declare one"):
+        together.app().check("p", partitions=["a"])
+
+
+def test_a_partition_that_nobody_has_is_no_answer(world: World) -> None:
+    world.tables(COLUMNS, rows(), rows())
+    app = world.app(partition=BY_TENANT)
+    report = app.check("p", partitions=["a", "typing error"])
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "'typing error'" in report.reason
+    assert app.check("p", partitions=["a"]).verdict is Verdict.IN_SYNC
+
+
+def test_too_many_partitions(together: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    together.tables(COLUMNS, rows(), rows())
+    monkeypatch.setattr(by_partition, "PARTITIONS_MAX", 5)
+    assert together.app(partition=BY_TENANT).check("p").verdict is Verdict.IN_SYNC
+    monkeypatch.setattr(by_partition, "PARTITIONS_MAX", 4)
+    with pytest.raises(ConfigError, match="more than 4 values"):
+        together.app(partition=BY_TENANT).check("p")
+
+
+def test_a_column_has_its_name_on_each_side(world: World) -> None:
+    world.source.table("src", "id {integer} PRIMARY KEY NOT NULL, customer {text}, v {integer}", rows())
+    world.target.table("dst", COLUMNS, drifted())
+    from trueup import Side
+
+    source = Side(database="a", table="src", columns={"tenant": "customer"})
+    whole = world.app(source=source, columns=("tenant", "v")).check("p", rows=0)
+    report = world.app(source=source, columns=("tenant", "v"), partition=BY_TENANT).check("p", rows=0)
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+    query = "SELECT id, customer AS tenant, v FROM src -- a comment"
+    report = world.app(source=query, columns=("tenant", "v"), partition=BY_TENANT).check("p", rows=0)
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+
+
+def test_segments_are_partitions(world: World) -> None:
+    world.tables(COLUMNS, rows(), rows())
+    app = world.app(partition=BY_TENANT)
+    chosen = app.explain("p").route
+    assert [partition_of(s).label for s in chosen.segments] == ["A", "a", "b ", "Ä", "NULL"]  # type: ignore[union-attr]
+    assert not any(isinstance(segment, Keys) for segment in chosen.segments)
+    assert all(isinstance(s, Everything if world.together else Range) for s in chosen.segments)
+    assert "5 partitions by tenant" in chosen.strategy
+
+
+def test_the_command_line(together: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    together.tables(COLUMNS, rows(), drifted())
+    config = tmp_path / "trueup.toml"
+    config.write_text(
+        f'[trueup]\nledger = "sqlite:///other.db"\n[databases.a]\nurl = "{together.source.url}"\n'
+        "[projections.p]\nkey = 'id'\nsettle = 0\npartition = { by = 'column', column = 'tenant' }\n"
+        "source = { database = 'a', table = 'src' }\ntarget = { database = 'a', table = 'dst' }\n"
+    )
+    ask = ["check", "p", "--partition", "a", "--partition", "NULL", "--config", str(config)]
+
+    def told(*more: str) -> tuple[int, str]:
+        code = command_line([*ask, *more], exit_on_error=False, result_action="return_value")
+        return code, capsys.readouterr().out
+
+    code, out = told("--json")
+    (report,) = json.loads(out)["projections"]
+    assert code == 1
+    assert {row["partition"] for row in report["partitions"]} == {"a", None}
+    assert report["source_rows"] == 24
+    code, out = told()
+    assert code == 1
+    assert "NULL" in out
