@@ -23,7 +23,7 @@ from trueup.core.row import Kind, Value
 from trueup.errors import BrokenRead
 
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
-_NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError)
+_NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError, UnicodeEncodeError)
 _COLON, _COMMA, _NULL = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", "~,"))
 
 
