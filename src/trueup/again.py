@@ -6,13 +6,15 @@ everything is read, and the reason is said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from trueup.core.again import CHANGED_MAX, Verified, bind_marks, due, gone_back, marked_side, since
+from trueup.by_partition import cut
+from trueup.core.again import CHANGED_MAX, Verified, bind_marks, due, gone_back, in_the_future, marked_side, since
 from trueup.core.binding import Binding, BoundSide
-from trueup.core.plan import Keys, Range, Segment, by_keys
+from trueup.core.compare import Counts
+from trueup.core.decide import collapsed
+from trueup.core.plan import Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes
 from trueup.core.row import Key, Value, canonical
 from trueup.errors import BrokenRead
@@ -61,7 +63,8 @@ class Marks:
         keys: dict[Key, None] = {}
         for role, (binding, side) in self._bound.items():
             mark = marks.get(role)
-            lower = None if mark is None else (since(mark, self.changes.overlap),)
+            first = None if mark is None else since(mark, self.changes.overlap)
+            lower = None if first is None else (first,)
             stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
             for batch in stream:
                 keys |= dict.fromkeys(zip(*batch.clean(binding.value_kinds).values, strict=True))
@@ -84,26 +87,39 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     last = coverage.last(job.name, job.definition)
     if last is None or last.marks is None:
         return "no run under this declaration has read everything yet"
-    back = gone_back(last.marks, now)
-    if back:
-        return back
+    untrusted = gone_back(last.marks, now) or in_the_future(last.marks, job.clock.now())
+    if untrusted:
+        return untrusted
     keys = marks.changed(last.marks)
     if keys is None:
         return f"more than {CHANGED_MAX:,} keys may have changed since {last.id}"
-    known = [row.drift.key for row in job.standing.drift(job.name)]
+    known = _known(job) + coverage.unsettled(last.id)
     base = last.base or last.id
     verified = coverage.verified(base)
-    turn = due(verified, _began(job, last, base), job.clock.now(), marks.changes.verify_within)
+    turn = due(verified, job.clock.now(), marks.changes.verify_within)
+    named = dict.fromkeys([*keys, *known])
     return Again(
         base=base,
-        segments=[*by_keys([*keys, *known], KEYS_AT_ONCE), *turn],
-        strategy=_words(marks, last, len(keys), len(known), turn, verified),
+        segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
+        strategy=_words(marks, last, len(keys), len(named) - len(keys), turn, verified),
     )
 
 
-def _began(job: Job, last: RunRow, base: str) -> datetime:
-    run = last if last.id == base else job.ledger.run(base)
-    return run.ended_at or run.started_at
+def _looked_up(keys: Iterable[Key], turn: Sequence[Segment]) -> list[Segment]:
+    """The rows of these keys. No row is found by a key with a NULL part, so those rows are looked at together."""
+    named = [key for key in keys if None not in key]
+    nulls = len(named) < len(list(keys)) and NullKeys() not in turn
+    return [*by_keys(named, KEYS_AT_ONCE), *([NullKeys()] if nulls else [])]
+
+
+def _new_partitions(job: Job, verified: Sequence[Verified]) -> list[Segment]:
+    """Partitions that no run has read: where nothing announced their rows, no turn of a known one finds them."""
+    binding = job.pair.binding
+    if binding.cut_kind is None:
+        return []
+    known = {partition_of(segment.span) for segment in verified}
+    found = cut(job.pair, None, job.clock.now()).segments(binding)
+    return [segment for segment in found if partition_of(segment) not in known]
 
 
 def _words(
@@ -111,7 +127,7 @@ def _words(
 ) -> str:
     assert last.marks is not None
     oldest = min((segment.looked_at for segment in verified), default=last.started_at)
-    and_known = f" and {known} known to be wrong" if known else ""
+    and_known = f" and {known} wrong or moving before" if known else ""
     return (
         f"{keys:,} keys that may have changed ({marks.words(last.marks)}){and_known}, and {len(turn)} of "
         f"{len(verified)} segments in turn; the rest is taken as unchanged since {oldest:%Y-%m-%d %H:%M} UTC or later"
@@ -122,12 +138,52 @@ def unannounced(job: Job, run: RunRow) -> str:
     """A warning about rows that drifted though no mark announced a change; empty if there are none."""
     if run.base is None:
         return ""
-    spans = Coverage(job.ledger).spans(run.id)
-    announced = {key for span in spans if isinstance(span, Keys) for key in span.keys}
-    silent = sum(item.decision.drift.key not in announced for item in job.ledger.decisions(run.id))
+    told = announced(job, run)
+    silent = sum(item.decision.drift.key not in told for item in job.ledger.decisions(run.id))
     if not silent:
         return ""
     return (
-        f"{silent:,} of the rows that drifted had no mark of a change: something writes (or deletes) without setting the "
-        f"column that `changes` declares. They were found because their segments took their turn; `--full` reads all"
+        f"{silent:,} of the rows that drifted had no mark of a change: something writes (or deletes) without setting "
+        f"the column that `changes` declares. They were found because their segments took their turn; `--full` reads "
+        f"all"
     )
+
+
+def announced(job: Job, run: RunRow) -> set[Key]:
+    """Keys that a run looked at by themselves: marked as changed, known to be wrong, or still moving before."""
+    spans = Coverage(job.ledger).spans(run.id)
+    keys = {key for span in spans if isinstance(span, Keys) for key in span.keys}
+    if NullKeys() in spans:
+        rows = [item.decision.drift.key for item in job.ledger.decisions(run.id)]
+        keys.update(key for key in [*rows, *_known(job)] if None in key)
+    return keys
+
+
+def _known(job: Job) -> list[Key]:
+    return [row.drift.key for row in job.standing.drift(job.name)]
+
+
+def outrun(job: Job, run: RunRow) -> str:
+    """Why an unfinished run is of no use: everything is asked for, or a later one has ended; empty if it can go on."""
+    if run.base is None:
+        return ""
+    if job.full:
+        return "replaced by a run that reads everything"
+    last = Coverage(job.ledger).last(job.name, job.definition)
+    return f"{last.id} has looked further since" if last and last.started_at > run.started_at else ""
+
+
+def emptied(job: Job, run: RunRow, counts: Counts) -> str:
+    """Why a source that returned none of the rows that were asked for is not believed; empty if it is.
+
+    Where the source is marked, its mark has told already whether it is empty.
+    """
+    projection = job.pair.binding.projection
+    if counts.source_rows or not counts.target_rows or not projection.limits.collapse or "source" in (run.marks or {}):
+        return ""
+    reader, binding = job.pair.source, job.pair.binding
+    for segment in (Range(), NullKeys()):
+        stream = reader.stream(binding, binding.source, segment, tokens=False)
+        if any(len(batch) for batch in stream):
+            return ""
+    return collapsed(0, counts.target_rows, None, projection.limits)

@@ -19,7 +19,7 @@ from typing import Any
 
 from trueup._version import __version__
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.again import unannounced
+from trueup.again import announced, emptied, outrun, unannounced
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
@@ -116,9 +116,7 @@ class _Run:
             if why:
                 return self._refuse(why)
             if self.job.command == "plan":
-                self.plan = self.job.standing.add_plan(
-                    new_id("p"), self.row, self._decided(), self.job.clock.now()
-                )
+                self.plan = self.job.standing.add_plan(new_id("p"), self.row, self._decided(), self.job.clock.now())
                 return self._finish()
             decided = by_keys([item.decision.drift.key for item in self._decided()])
             self._enter(Stage.REPAIR, [OpenWork(keys=segment.keys) for segment in decided])
@@ -132,16 +130,16 @@ class _Run:
         now = self.job.clock.now()
         for run in self.ledger.unfinished(self.job.name):
             same_work = (run.command, run.keys, run.plan) == (self.job.command, self.job.keys, self._plan_id())
-            same_work = same_work and not (self.job.full and run.base)
             same_work = same_work and (run.partitions or None) == self.job.partitions
             if not same_work:
                 continue
-            if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN:
+            late = outrun(self.job, run)
+            if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN and not late:
                 self.ledger.set_state(run, RunState.RUNNING, pid=os.getpid(), host=socket.gethostname(), reason="")
                 self.resumed = True
                 self.job.progress.resumed(run.id, run.stage)
                 return run
-            why = "the definition changed" if run.definition != self.job.definition else "too old to be resumed"
+            why = "the definition changed" if run.definition != self.job.definition else late or "too old to be resumed"
             self.ledger.set_state(run, RunState.ABANDONED, ended_at=now, reason=why)
         return None
 
@@ -265,6 +263,8 @@ class _Run:
 
     def _source_collapsed(self, counts: Counts) -> str:
         parts = self.row.partitions is not None
+        if self.row.base is not None:
+            return emptied(self.job, self.row, counts)
         if not self.row.whole and not parts:
             return ""
         # Of some partitions, what the target holds in them is what their source is judged by.
@@ -366,6 +366,7 @@ class _Run:
             verdict=verdict,
             reason=why,
             source_rows=report.source_rows if self.row.whole else None,
+            **({"marks": None} if self.seen.counts.differing > DIFFERENCES_MAX else {}),  # not all of them are known
             report=report.to_json_text(),
         )
         return report
@@ -381,8 +382,8 @@ class _Run:
             self.job.standing.only(self.row)
         elif self.job.keys is not None:
             self.job.standing.settled(self.job.name, [key for key in self.job.keys if key not in wrong])
-        elif self.row.base is not None:  # all that was known to be wrong was looked at again
-            known = [row.drift.key for row in self.job.standing.drift(self.job.name) if row.run != self.row.id]
+        elif self.row.base is not None:  # all that was known to be wrong when it began was looked at again
+            known = announced(self.job, self.row)
             self.job.standing.settled(self.job.name, [key for key in known if key not in wrong])
         elif self.row.partitions is not None:
             keys = perhaps_settled(self.job, self.row)

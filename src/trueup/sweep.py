@@ -47,11 +47,12 @@ class Sweep:
     border: Callable[[], None]
     #: Is somebody waiting for the run to reach a border?
     awaited: Callable[[], bool]
-    #: Keys that were found to differ, where a row may be found in two segments; None where it cannot.
+    #: Keys that were found to differ, where a row may be found in two segments (in two partitions; as one that may have
+    #: changed, and in turn); None where it cannot.
     found: set[Key] | None = None
 
     def new(self, piece: Covered) -> Covered:
-        """What is new in a piece: a row that moved to another partition is found in both, and is one row."""
+        """What is new in a piece: a row that is found in two segments is one row."""
         if self.found is None:
             return piece
         again = [suspect for suspect in piece.suspects if suspect.key in self.found]
@@ -68,7 +69,7 @@ class Sweep:
 def sweep(work: Sweep) -> None:
     """Narrow every open segment. The ledger knows which are: after a broken read it is asked again."""
     clock, tries, splits = work.job.clock, READ_TRIES, 0
-    if work.job.pair.binding.movable:
+    if work.job.pair.binding.movable or work.run.base is not None:
         before = work.job.ledger.suspects(work.run.id)
         work = replace(work, found={key for part in before for key in part.keys})
     while segments := work.job.ledger.open_segments(work.run.id, Stage.NARROW):

@@ -8,9 +8,10 @@ the rolling share: segments are verified anew in turn, each within the time that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from trueup.core.binding import Binding, BoundSide, Shape, near
 from trueup.core.plan import Segment
@@ -20,6 +21,8 @@ from trueup.errors import ConfigError
 
 #: Keys that are looked at one by one at most; beyond it everything is read.
 CHANGED_MAX = 200_000
+#: A mark may be ahead of the engine's clock by a zone and a clock that is wrong; beyond it a row holds no real moment.
+AHEAD_MAX = timedelta(days=2)
 #: Kinds of a column that can grow with each change.
 _GROWING = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 
@@ -30,32 +33,43 @@ class Verified:
 
     span: Segment
     looked_at: datetime
-    #: How often it was read again since that run.
-    again: int = 0
 
 
-def due(verified: Sequence[Verified], began: datetime, now: datetime, within_s: float) -> list[Segment]:
-    """Segments whose turn it is, the longest unread first.
+def due(verified: Sequence[Verified], now: datetime, within_s: float) -> list[Segment]:
+    """Segments whose turn it is, the longest unread first: as few as leave the ages of the rest spread evenly.
 
-    Since `began`, when all had been read, they take turns evenly, so that no run has to read all of them at once; and
-    none stays unread for longer than `within_s` seconds.
+    Of n segments, the oldest first, number i may be unread for (n - i) / n of `within_s` seconds, counted from 0. So
+    after a run none is unread for longer than that, a run has to read all of them only if they are overdue, and one
+    that follows at once has nothing to read. Nothing but moments decides, so any gap between runs is recovered from.
     """
+    longest_first = [segment.span for segment in sorted(verified, key=lambda segment: segment.looked_at)]
     if within_s <= 0:
-        return [segment.span for segment in verified]
-    turns = int(len(verified) * ((now - began) / timedelta(seconds=within_s)))
-    in_turn = turns - sum(segment.again for segment in verified)
-    overdue = sum(now - segment.looked_at >= timedelta(seconds=within_s) for segment in verified)
-    longest_first = sorted(verified, key=lambda segment: segment.looked_at)
-    return [segment.span for segment in longest_first[: max(in_turn, overdue, 0)]]
+        return longest_first
+    many = len(verified)
+    ages = sorted((now - segment.looked_at for segment in verified), reverse=True)
+    turns, needed = many, 0
+    for at in reversed(range(many)):
+        # So many before this one have to be read for it to be as young as its place then demands.
+        needed = max(needed, int(ages[at] * many / timedelta(seconds=within_s)) - many + at + 1)
+        if needed > at:
+            break
+        turns = at
+    return longest_first[:turns]
 
 
 def since(mark: Value, overlap_s: float | None) -> Value:
-    """Where reading begins again. For a column of integers the overlap counts in its own units."""
-    if isinstance(mark, datetime):
-        return mark - timedelta(seconds=Changes.OVERLAP_S if overlap_s is None else overlap_s)
-    if isinstance(mark, date):
-        return mark - timedelta(days=1 if overlap_s is None else -(-overlap_s // 86400))
-    return mark - int(Changes.OVERLAP_COUNT if overlap_s is None else overlap_s)
+    """Where reading begins again; None: at the beginning. For a column of integers the overlap counts in its own units.
+
+    A moment so early that there is none before it has no rows before it either.
+    """
+    try:
+        if isinstance(mark, datetime):
+            return mark - timedelta(seconds=Changes.OVERLAP_S if overlap_s is None else overlap_s)
+        if isinstance(mark, date):
+            return mark - timedelta(days=1 if overlap_s is None else -(-overlap_s // 86400))
+    except OverflowError:
+        return None
+    return mark - math.ceil(Changes.OVERLAP_COUNT if overlap_s is None else overlap_s)
 
 
 def marked_side(binding: Binding, role: str, mark: ChangeMark) -> Side:
@@ -95,4 +109,18 @@ def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
     for role, mark in before.items():
         if mark is not None and (now.get(role) is None or now[role] < mark):
             return f"the {role}'s mark went back from {mark} to {now.get(role)}"
+    return ""
+
+
+def in_the_future(marks: Mapping[str, Value], now: datetime) -> str:
+    """Why no later change could be told by these marks: one is ahead of every clock; empty if none is."""
+    for role, mark in marks.items():
+        if isinstance(mark, datetime):
+            ahead = (mark if mark.tzinfo else mark.replace(tzinfo=UTC)) - now > AHEAD_MAX
+        else:
+            ahead = isinstance(mark, date) and mark - now.date() > AHEAD_MAX
+        if ahead:
+            return (
+                f"the {role}'s mark {mark} lies in the future, so that later changes would not be seen; mend that row"
+            )
     return ""

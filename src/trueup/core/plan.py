@@ -93,6 +93,31 @@ def halves(span: Everything | Range, cut: Key) -> list[Segment]:
     return [Range(upper=cut, partition=of), Range(lower=cut, partition=of), NullKeys(partition=of)]
 
 
+def covered_by(span: Segment, pieces: Sequence[Segment]) -> list[int]:
+    """Which of these pieces, of the same partition, together are exactly `span`; empty: they are not."""
+    if span in pieces:
+        return [pieces.index(span)]
+    if isinstance(span, Everything):
+        nulls = NullKeys(partition=span.partition)
+        ranged = covered_by(Range(partition=span.partition), pieces)
+        return [*ranged, pieces.index(nulls)] if ranged and nulls in pieces else []
+    if not isinstance(span, Range):
+        return []
+    begins = {piece.lower: at for at, piece in enumerate(pieces) if isinstance(piece, Range)}
+    found: list[int] = []
+    lower = span.lower
+    while lower in begins:
+        found.append(begins.pop(lower))
+        piece = pieces[found[-1]]
+        assert isinstance(piece, Range)
+        if piece.upper == span.upper:
+            return found
+        lower = piece.upper
+        if lower is None:  # beyond the end of the span
+            break
+    return []
+
+
 def by_keys(keys: Sequence[Key], size: int = KEYS_PER_SEGMENT) -> list[Keys]:
     """Explicit keys in segments of at most `size`, in the order given, each key once."""
     distinct = list(dict.fromkeys(keys))
