@@ -261,7 +261,9 @@ def _cut_kind(projection: Projection, source: Column | None, target: Column | No
                 f"integers, text, UUIDs, booleans, dates or timestamps, or cast it in the query"
             )
         return kind
-    if kind is None or kind not in CUT_TIMES or {source.kind, target.kind} - {kind, Kind.ANY}:
+    times = {_cut_time(column) for column in (source, target)} - {Kind.ANY}
+    kind = times.pop() if len(times) == 1 else None
+    if kind not in CUT_TIMES:
         raise ConfigError(
             f"{place} {pair} cannot be cut by time: it has to be a date, a timestamp or a timestamp with time zone, "
             f"the same on both sides. Cast it in the query"
@@ -269,6 +271,22 @@ def _cut_kind(projection: Projection, source: Column | None, target: Column | No
     if kind is Kind.DATE and declared.bucket == "1h":
         raise ConfigError(f'{place} {pair} holds days, which have no hours: use bucket = "1d", "1w" or "1mo"')
     return kind
+
+
+def _cut_time(column: Column) -> Kind:
+    """What a column holds, to be cut by time: where the database only has spellings, what they are read as."""
+    if column.kind not in (Kind.ANY, Kind.TEXT):
+        return column.kind
+    declared = column.type_name.upper()
+    spelt = column.sample
+    if not spelt and "TIME" not in declared and declared != "DATE":
+        return column.kind
+    if len(spelt) == 10 or (not spelt and declared == "DATE"):
+        return Kind.DATE
+    meant = canonical(Kind.TIMESTAMP, [spelt])[0] if spelt else None
+    if isinstance(meant, str):
+        return column.kind
+    return Kind.INSTANT if meant is not None and meant.tzinfo else Kind.TIMESTAMP
 
 
 def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -> Kind | None:
