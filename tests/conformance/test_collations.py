@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.test_keys import TEXTS
 from tests.conformance.worlds import Place, World
 from trueup import Verdict, side_by_side
-from trueup.adapters import _sql
+from trueup.adapters import _results
 
 
 def has_icu(place: Place) -> bool:
@@ -39,7 +39,7 @@ def by_language(place: Place) -> str:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_sql, side_by_side):
+    for module in (_results, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 2)
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from tests.conformance.worlds import UNLIMITED, Duckdb, EngineClock
 from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict, config
-from trueup.adapters import _sql
+from trueup.adapters import _results
 from trueup.errors import BrokenRead, DataProblem
 
 #: The target of every comparison here; a typed table says what the texts of a file mean.
@@ -238,7 +238,7 @@ def test_a_file_that_changes_while_it_is_read(files: Files, together: bool, monk
     target = Side(file=str(path)) if together else None
     app = files.app("rows.csv", target=target)
     assert app.check("p").verdict is Verdict.IN_SYNC
-    execute = _sql.sa.Connection.execute
+    execute = _results.sa.Connection.execute
 
     def meddling(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = execute(self, *args, **kwargs)
@@ -246,7 +246,7 @@ def test_a_file_that_changes_while_it_is_read(files: Files, together: bool, monk
             os.replace(files.write("new.csv", CSV), path)  # noqa: PTH105
         return result
 
-    monkeypatch.setattr(_sql.sa.Connection, "execute", meddling)
+    monkeypatch.setattr(_results.sa.Connection, "execute", meddling)
     with pytest.raises(BrokenRead, match="changed while"):
         app.check("p")
     monkeypatch.undo()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.worlds import World
 from trueup import Verdict, side_by_side
-from trueup.adapters import _sql
+from trueup.adapters import _results
 
 TEXTS = [
     *("", " ", "  ", "a", "A", "a ", "a b", "ab", "b", "B", "Z", "z", "ä", "Ä", "a\u0308", "é", "e\u0301", "ß", "ss"),
@@ -70,7 +70,7 @@ KINDS = [
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that every kind of key is compared across batches and pieces."""
-    for module in (_sql, side_by_side):
+    for module in (_results, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 3)
     monkeypatch.setattr(side_by_side, "PIECE_ROWS", 10)
 

@@ -18,7 +18,7 @@ from tests.live.harness import until
 from tests.servers import mariadb_connection
 from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict
 from trueup.adapters import _mysql_values as values
-from trueup.adapters import _sql, connect, mysql
+from trueup.adapters import _results, connect, mysql
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.binding import Binding, Column, bind
 from trueup.core.kinds import Kind
@@ -410,7 +410,7 @@ def sessions(url: str, words: str) -> list[int]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sql, "BATCH_ROWS", 100)
+    monkeypatch.setattr(_results, "BATCH_ROWS", 100)
 
 
 def many() -> sa.Select[Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.worlds import Pairing, Row, Sqlite, World
 from trueup import Report, Verdict, side_by_side
-from trueup.adapters import _sql, duckdb, mysql, postgresql, sqlite
+from trueup.adapters import _results, duckdb, mysql, postgresql, sqlite
 from trueup.core.plan import Range
 
 ROWS = 3000
@@ -22,7 +22,7 @@ ROWS = 3000
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Constants so small that a thousand rows need several of everything."""
-    for module in (_sql, side_by_side):
+    for module in (_results, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 200)
     monkeypatch.setattr(side_by_side, "PIECE_ROWS", 1500)
     for adapter in (duckdb, mysql, postgresql, sqlite):
@@ -121,7 +121,7 @@ def test_any_two_tables_agree_with_an_oracle(
 ) -> None:
     """Counts and keys against a set-based oracle, duplicates and NULLs included, whatever the batch sizes."""
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
-        for module in (_sql, side_by_side):
+        for module in (_results, side_by_side):
             patch.setattr(module, "BATCH_ROWS", batch)
         patch.setattr(side_by_side, "PIECE_ROWS", piece)
         (Path(folder) / "ledger.db").write_bytes(new_ledger.read_bytes())

@@ -18,7 +18,7 @@ from tests.live.harness import Background, Counters, Docs, around, blocked, inst
 from tests.servers import Pair
 from trueup import reconcile
 from trueup.adapters import _units
-from trueup.adapters._sql import RowStream
+from trueup.adapters._results import RowStream
 from trueup.adapters._units import UnitTransaction
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.states import Outcome

@@ -21,9 +21,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from trueup.adapters import Capabilities
+from trueup.adapters._dialect import Expression
 from trueup.adapters._duckdb_dialect import NAME, DriverConnection, TimeLimit
-from trueup.adapters._relations import Expression, Relations
-from trueup.adapters._sql import SqlAdapter, message
+from trueup.adapters._relations import Relations
+from trueup.adapters._results import message
+from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
 from trueup.core.row import Key, Kind, Value

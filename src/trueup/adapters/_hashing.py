@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from trueup.adapters._relations import Expression, Relations
+from trueup.adapters._dialect import Expression
+from trueup.adapters._relations import Relations
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
 from trueup.core.plan import KeyHashes, Leaves, Part

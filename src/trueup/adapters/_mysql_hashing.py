@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from trueup.adapters._relations import Expression, Relations
+from trueup.adapters._dialect import Expression
+from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind
 

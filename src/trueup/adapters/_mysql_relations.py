@@ -11,8 +11,9 @@ from sqlalchemy.dialects import mysql
 
 from trueup.adapters import _mysql_values as held
 from trueup.adapters import _units as units
-from trueup.adapters._relations import Expression, Form, Relations
-from trueup.adapters._sql import RowStream
+from trueup.adapters._dialect import Expression
+from trueup.adapters._relations import Form, Relations
+from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, Column
 from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind

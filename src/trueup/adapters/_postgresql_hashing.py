@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Way
-from trueup.adapters._relations import Expression, Relations
+from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind, Value
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.adapters._relations import Expression
+from trueup.adapters._dialect import Expression
 from trueup.core.binding import Column
 from trueup.core.kinds import Kind, Value
 from trueup.core.rules import Tolerance

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from trueup.adapters import Marker, Reader, RowOutcome, Unit
-from trueup.adapters._relations import Expression
+from trueup.adapters._dialect import Expression
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.decide import Action

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.adapters._dialect import Dialect, Expression
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.partition import PARTITIONS_MAX, Between, Holding, Slice
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
@@ -20,50 +21,8 @@ from trueup.core.row import Key, Kind, Value
 from trueup.core.rules import Nulls
 from trueup.core.values import plain
 
-Expression = sa.ColumnElement[Any]
 #: The type in which values are compared with a column.
 Form = Callable[[Column], sa.types.TypeEngine[Any]]
-
-
-class Hashed(Protocol):
-    """Row hashes of one database, as expressions."""
-
-    def chosen(self, side: BoundSide, parts: Sequence[Expression], part: Leaves | KeyHashes) -> Expression:
-        """Holds for the rows of `part`, within its range."""
-
-
-class Dialect(Protocol):
-    """What rendering needs to know of one database; every SQL adapter is one."""
-
-    #: Name of the collation that orders text by its bytes.
-    collation: str
-    #: Does it hash or merge a full join of two sub-selects?
-    full_join: bool
-
-    @property
-    def hashed(self) -> Hashed:
-        """How it hashes rows."""
-
-    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
-        """SQLAlchemy's type for a column, so that values are bound as what they are."""
-
-    def spell(self, column: Column, value: Value) -> Value:
-        """A canonical value as this driver wants it."""
-
-    def can_hold(self, column: Column, value: Value) -> bool:
-        """False if no row of this column can have this value, and asking for it would be an error."""
-
-    def read_as(self, column: Column, expression: Expression) -> Expression:
-        """`expression` in the form in which the column's values are compared."""
-
-    def token_of(self, side: BoundSide) -> Expression:
-        """The row version of a target row, as text; '' where there is none."""
-
-    def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:
-        """Holds for a value that is not spelt as it would be looked for; None where there are no spellings."""
-
-    def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
-        """`part` is one of `values`, which are spelt for the driver."""
 
 
 @dataclass(frozen=True, slots=True)

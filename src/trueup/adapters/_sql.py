@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from trueup.adapters import (
-    BATCH_ROWS,
     DIFFERENCES_MAX,
     Capabilities,
     FoundTable,
@@ -27,44 +26,19 @@ from trueup.adapters import (
     Unit,
 )
 from trueup.adapters import _units as units
+from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Hasher, Way
-from trueup.adapters._relations import Expression, Relations, user_query
+from trueup.adapters._relations import Relations, user_query
+from trueup.adapters._results import RowStream, look_of, message
 from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column
-from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database
-from trueup.core.row import Batch, Kind, Value, Values, batch_of, canonical
-from trueup.core.rules import Nulls, Rule
+from trueup.core.row import Kind, Value
+from trueup.core.rules import Rule
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
-
-
-class RowStream:
-    """Rows of one statement in batches; `ended` only once the database has said so."""
-
-    def __init__(
-        self, adapter: SqlAdapter, binding: Binding, side: BoundSide, statement: sa.Select[Any], *, tokens: bool
-    ) -> None:
-        self.ended = False
-        self._adapter = adapter
-        self._binding = binding
-        self._side = side
-        self._statement = statement
-        self._tokens = tokens
-
-    def __iter__(self) -> Iterator[Batch]:
-        width = len(self._binding.key_kinds)
-        # Closed here also when the reader goes away in the middle: a server-side cursor does not end by itself.
-        with self._adapter.reading() as connection, self._execute(connection) as result:
-            for rows in result.partitions():
-                self._adapter.check_keys(self._binding, self._side, rows)
-                yield batch_of(rows, self._binding.kinds, width, tokens=self._tokens)
-            self.ended = True
-
-    def _execute(self, connection: sa.Connection) -> AbstractContextManager[sa.CursorResult[Any]]:
-        return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
 
 
 class SqlAdapter(ABC):
@@ -234,7 +208,7 @@ class SqlAdapter(ABC):
                 if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
                     return None
             rows = self.compared(connection, binding, segment)
-        return _look(binding, rows)
+        return look_of(binding, rows)
 
     def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
         """The figures of a comparison, then the rows that differ."""
@@ -395,62 +369,3 @@ class SqlAdapter(ABC):
             marker = units.claim(connection, self.insert_if_absent, unit)
             connection.commit()
         return marker
-
-
-def sqlstate(error: SQLAlchemyError) -> str:
-    """The five-character SQLSTATE of a driver error, where it has one."""
-    original = error.orig if isinstance(error, DBAPIError) else None
-    return str(getattr(original, "sqlstate", None) or "")
-
-
-def message(error: SQLAlchemyError) -> str:
-    """The driver's own words, without the statement and its values."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(original).split())
-
-
-def _look(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
-    """The rows of a comparison: figures first, then differences."""
-    figures = [int(part) for part in rows[0].figures.split(",")]
-    names = ("source_rows", "target_rows", "missing", "extra", "different", "null_keys_source", "null_keys_target")
-    counts = Counts()
-    for name, figure in zip(names, figures, strict=False):
-        setattr(counts, name, figure)
-    by_column = figures[len(names) :]
-    for column, differing in zip(binding.columns, by_column, strict=False):
-        if differing:
-            counts.different_by_column[column] = differing
-    unknown = [name for name, rule in zip(binding.columns, binding.rules, strict=False) if rule.nulls is Nulls.UNKNOWN]
-    for column, left_out in zip(unknown, by_column[len(binding.columns) :], strict=True):
-        if left_out:
-            counts.not_compared[column] = left_out
-    found = rows[1:]
-    width, columns = len(binding.key_kinds), len(binding.columns)
-    table = (
-        [list(column) for column in zip(*found, strict=True)] if found else [[] for _ in range(4 + width + 2 * columns)]
-    )
-    _, source_here, target_here, tokens = table[:4]
-    kinds = (*binding.kinds, *binding.value_kinds)
-    clean = [canonical(kind, column) for kind, column in zip(kinds, table[4:], strict=True)]
-    keys = list(zip(*clean[:width], strict=True))
-    expected = _tuples(clean[width : width + columns], len(found))
-    observed = _tuples(clean[width + columns :], len(found))
-    suspects = []
-    for at, key in enumerate(keys):
-        there, here = source_here[at] is not None, target_here[at] is not None
-        kind = DriftKind.DIFFERENT if there and here else DriftKind.MISSING if there else DriftKind.EXTRA
-        suspects.append(
-            Suspect(
-                kind=kind,
-                key=key,
-                expected=expected[at] if there else binding.absent,
-                observed=observed[at] if here else None,
-                token=tokens[at] or "",
-                instant=True,
-            )
-        )
-    return Look(counts=counts, suspects=suspects)
-
-
-def _tuples(columns: list[list[Value]], rows: int) -> list[Values]:
-    return list(zip(*columns, strict=True)) if columns else [()] * rows

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from trueup.adapters._relations import Expression, Relations
+from trueup.adapters._dialect import Expression
+from trueup.adapters._relations import Relations
 from trueup.core.binding import Binding, Column
 from trueup.core.kinds import Kind
 from trueup.core.row import fit

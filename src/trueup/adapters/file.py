@@ -21,7 +21,7 @@ from trueup.adapters import Capabilities, FoundTable, Look, Stream, Survey
 from trueup.adapters import _files as files
 from trueup.adapters._duckdb import DuckdbReader, column_of
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
-from trueup.adapters._sql import RowStream
+from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side

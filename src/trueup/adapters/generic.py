@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Look, Stream, Survey, known, scheme_of
+from trueup.adapters._dialect import Expression
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
-from trueup.adapters._relations import Expression
-from trueup.adapters._sql import message
+from trueup.adapters._results import message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side

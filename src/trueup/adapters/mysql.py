@@ -22,12 +22,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
+from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, MysqlSpelling
 from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
-from trueup.adapters._relations import Expression
-from trueup.adapters._sql import SqlAdapter, message
+from trueup.adapters._results import message
+from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range, Segment, ranges

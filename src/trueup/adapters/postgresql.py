@@ -20,10 +20,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _postgresql_values as held
+from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
-from trueup.adapters._relations import Expression
-from trueup.adapters._sql import SqlAdapter, message, sqlstate
+from trueup.adapters._results import message, sqlstate
+from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.digest import SEGMENT_ROWS
 from trueup.core.guarantee import Writing

@@ -25,8 +25,9 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
-from trueup.adapters._relations import Expression
-from trueup.adapters._sql import SqlAdapter, message
+from trueup.adapters._dialect import Expression
+from trueup.adapters._results import message
+from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
