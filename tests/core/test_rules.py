@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from tests.core.test_binding import bound, refusal, shape
 from tests.core.values import decimals, integers, naive_datetimes, projection, values
+from trueup.core import digest
 from trueup.core.compare import Counts, DriftKind, classify, compare
 from trueup.core.decide import Action, decide_now
+from trueup.core.digest import RowHash
 from trueup.core.row import Kind, batch_of, canonical
 from trueup.core.rules import Nulls, Rule, Tolerance, agree, differing, kept
 
@@ -259,6 +261,14 @@ def test_a_rule_for_every_column_where_one_has_one() -> None:
         "doc": True,
         "no": True,
     }
+
+
+def test_digests_are_not_asked_about_distances() -> None:
+    way = RowHash(name="md5", proof="same", portable=True)
+    unique = {side: shape({"id": K.INTEGER, "n": K.INTEGER}, unique=[{"id"}]) for side in ("source", "target")}
+    assert digest.agree(bound(**unique), [way], [way])[0] is not None  # the control
+    chosen, why = digest.agree(bound(**unique, tolerance={"n": "1"}), [way], [way])
+    assert (chosen, "tolerance" in why) == (None, True)
 
 
 @pytest.mark.parametrize(
