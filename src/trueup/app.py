@@ -20,7 +20,7 @@ from trueup.core.binding import Binding, Shape, bind, check_query, near, not_wri
 from trueup.core.decide import Action
 from trueup.core.guarantee import Promise, promise
 from trueup.core.keys import spellings
-from trueup.core.projection import Database, Projection, Side, Writers
+from trueup.core.projection import Database, Projection, Side
 from trueup.errors import Busy, ConfigError, Refused, UsageError
 from trueup.job import Job, Stop, actor
 from trueup.narrow import Route, route
@@ -39,8 +39,6 @@ Parts = Sequence[Any] | None
 #: Looks at whether a stopped run has ended, and seconds between two of them.
 STOP_LOOKS = 120
 STOP_LOOK_S = 0.5
-#: Default settle time where lag is possible, seconds.
-SETTLE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +155,7 @@ class Trueup:
             pair=self.pair(binding),
             target=self._adapter(binding.projection.target.database),
             promise=self._promise(binding),
-            settle_s=settle_of(binding.projection),
+            settle_s=binding.projection.settle_s,
             ledger=self.ledger,
             standing=self.standing,
             clock=self.clock,
@@ -181,7 +179,7 @@ class Trueup:
             route=route(self.pair(binding), self.clock.now()),
             promise=self._promise(binding),
             binding=binding,
-            settle_s=settle_of(binding.projection),
+            settle_s=binding.projection.settle_s,
         )
 
     def binding(self, name: str, *, writing: bool) -> Binding:
@@ -372,14 +370,6 @@ def tables_at(url: str) -> list[FoundTable]:
         return adapter.tables()
     finally:
         adapter.close()
-
-
-def settle_of(projection: Projection) -> float:
-    """Seconds between two looks."""
-    if projection.settle is not None:
-        return projection.settle
-    together = projection.writers in (Writers.SAME_TRANSACTION, Writers.MUTEX)
-    return 0.0 if projection.one_database and together else SETTLE_S
 
 
 def _database(name: str, value: Database | str) -> Database:

@@ -67,6 +67,10 @@ Allowance = Annotated[str, BeforeValidator(spell_tolerance)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
+#: Default settle time where lag is possible, seconds.
+SETTLE_S = 10.0
+
+
 class Declared(BaseModel):
     """Base of all declarations: immutable, and unknown keys are errors."""
 
@@ -320,6 +324,14 @@ class Projection(Declared):
     @property
     def one_database(self) -> bool:
         return self.source.database == self.target.database
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds between two looks at a difference."""
+        if self.settle is not None:
+            return self.settle
+        together = self.writers in (Writers.SAME_TRANSACTION, Writers.MUTEX)
+        return 0.0 if self.one_database and together else SETTLE_S
 
 
 def absent_value(value: object) -> object:
