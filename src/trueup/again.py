@@ -127,7 +127,7 @@ def _words(
 ) -> str:
     assert last.marks is not None
     oldest = min((segment.looked_at for segment in verified), default=last.started_at)
-    and_known = f" and {known} wrong or moving before" if known else ""
+    and_known = f" and {known} known to be wrong or moving before" if known else ""
     return (
         f"{keys:,} keys that may have changed ({marks.words(last.marks)}){and_known}, and {len(turn)} of "
         f"{len(verified)} segments in turn; the rest is taken as unchanged since {oldest:%Y-%m-%d %H:%M} UTC or later"
