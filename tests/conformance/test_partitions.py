@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.clock import FakeClock
-from tests.conformance.worlds import UNLIMITED, EngineClock, Row, World
-from trueup import Limits, Report, Verdict, by_partition
+from tests.conformance.worlds import UNLIMITED, EngineClock, Row, Sqlite, World
+from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition
 from trueup.cli.commands import app as command_line
 from trueup.core.partition import Holding
 from trueup.core.plan import Everything, Keys, Range, partition_of
+from trueup.core.projection import Partition
 from trueup.errors import ConfigError, DesignProblem, Interrupted, UsageError
 
 BY_TENANT = {"by": "column", "column": "tenant"}
@@ -432,8 +433,6 @@ def test_too_many_partitions(together: World, monkeypatch: pytest.MonkeyPatch) -
 def test_a_column_has_its_name_on_each_side(world: World) -> None:
     world.source.table("src", "id {integer} PRIMARY KEY NOT NULL, customer {text}, v {integer}", rows())
     world.target.table("dst", COLUMNS, drifted())
-    from trueup import Side
-
     source = Side(database="a", table="src", columns={"tenant": "customer"})
     whole = world.app(source=source, columns=("tenant", "v")).check("p", rows=0)
     report = world.app(source=source, columns=("tenant", "v"), partition=BY_TENANT).check("p", rows=0)
@@ -475,3 +474,31 @@ def test_the_command_line(together: World, tmp_path: Path, capsys: pytest.Captur
     code, out = told()
     assert code == 1
     assert "NULL" in out
+
+
+@pytest.mark.parametrize("columns", [("v",), ("tenant", "v"), ("day", "v")])
+@pytest.mark.parametrize(
+    "cut", [BY_TENANT, {"by": "time", "column": "day", "bucket": "1d"}], ids=["by tenant", "by day"]
+)
+def test_a_file_whose_columns_have_no_types(tmp_path: Path, columns: tuple[str, ...], cut: dict[str, Any]) -> None:
+    """Text against SQLite's text: read as the times that it is cut by, and compared as such."""
+    held = [(n, "ab"[n % 2], f"2013-11-0{1 + n % 3}", n) for n in range(10)]
+    place = Sqlite(f"sqlite:///{tmp_path / 'target.db'}")
+    place.table("dst", "id {integer} PRIMARY KEY, tenant {text}, day {date}, v {integer}", held)
+    lines = [f"{n},{tenant},{day},{v + (n == 4)}\n" for n, tenant, day, v in held]
+    (tmp_path / "src.csv").write_text("id,tenant,day,v\n" + "".join(lines))
+    projection = Projection(
+        name="p",
+        source=Side(file=str(tmp_path / "src.csv")),
+        target=Side(database="b", table="dst"),
+        key=("id",),
+        columns=columns,
+        settle=0,
+        partition=Partition(**cut),
+    )
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Trueup(databases={"b": place.url}, projections=[projection], ledger=ledger) as app:
+        report = app.check("p")
+    assert (report.source_rows, report.target_rows) == (10, 10)
+    assert [row["key"] for row in report.drift] == [{"id": 4}]
+    assert sum(row["different"] for row in report.partitions) == 1

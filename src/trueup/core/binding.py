@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 from trueup.core import query
 from trueup.core.kinds import KEY_KINDS, TIMES, Kind, canonical, elements_meet, meeting
+from trueup.core.partition import CUT_TIMES, kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
 from trueup.core.row import Key, Values
 from trueup.core.rules import Nulls, Rule, Tolerance
 from trueup.errors import ConfigError
-
-#: Kinds that buckets of time can be cut in.
-CUT_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +141,8 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     )
     _hidden(projection, {*columns, *source.columns, *target.columns}, place)
     cut_kind = _cut_kind(projection, bound_source.cut, bound_target.cut)
+    key_kinds = kinds_as_cut(projection, projection.key, key_kinds, cut_kind)
+    value_kinds = kinds_as_cut(projection, columns, value_kinds, cut_kind)
     problem = not_writable(projection, bound_target) if writing else ""
     if problem:
         raise ConfigError(problem)

@@ -20,11 +20,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from trueup.core.kinds import Kind
-from trueup.core.projection import Partition
+from trueup.core.projection import Partition, Projection
 from trueup.core.row import Value, decode, encode, parse_value, present
 
 #: Most partitions of one run: each costs a statement on both sides.
 PARTITIONS_MAX = 10_000
+#: Kinds that buckets of time can be cut in.
+CUT_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 #: How rows without a value are called.
 NULL = "NULL"
 _HOUR = timedelta(hours=1)
@@ -93,6 +95,15 @@ def slice_from_json(data: dict[str, Any] | None) -> Slice | None:
 
 def slices_from_json(data: Sequence[dict[str, Any]]) -> tuple[Slice, ...]:
     return tuple(part for part in map(slice_from_json, data) if part is not None)
+
+
+def kinds_as_cut(
+    projection: Projection, names: Sequence[str], kinds: Sequence[Kind], cut: Kind | None
+) -> tuple[Kind, ...]:
+    """Kinds of columns; that of the partition column, where no database has a type for it, is what it is cut by."""
+    spelt = (projection.partition.column, Kind.ANY)
+    pairs = zip(names, kinds, strict=True)
+    return tuple(cut if cut is not None and pair == spelt else pair[1] for pair in pairs)
 
 
 def holding(kind: Kind, given: Value) -> Holding:
