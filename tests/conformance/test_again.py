@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
 from tests.conformance.worlds import EngineClock, Place, World
@@ -808,3 +813,90 @@ def test_what_was_read_is_in_the_report_as_json(world: World, read: Read) -> Non
     shop.later()
     told = json.loads(shop.check().to_json_text())
     assert "the rest is taken as unchanged since 2026-01-01 00:00 UTC or later" in told["strategy"]
+
+
+# --- any history -----------------------------------------------------------------------------------------------------
+
+ROW = (st.sampled_from(["source", "target"]), st.integers(0, 59), st.integers(0, 2))
+STEPS = st.one_of(
+    st.tuples(st.just("write"), *ROW),
+    st.tuples(st.just("commit late"), *ROW),
+    st.tuples(st.just("forget"), *ROW),
+    st.tuples(st.just("delete"), *ROW),
+    st.tuples(st.just("wait"), st.floats(0, 5)),
+    st.tuples(st.just("check")),
+)
+
+
+class Oracle:
+    """What is wrong, and what of it a run must find: at once what was announced, in turn what was not."""
+
+    def __init__(self) -> None:
+        self.source = dict.fromkeys(range(ROWS), 0)
+        self.target = dict.fromkeys(range(ROWS), 0)
+        self.announced: set[tuple[str, int]] = set()
+        #: Rows that the last run found wrong: they are looked at until they are right.
+        self.known: set[int] = set()
+        #: When a row was last changed without a mark.
+        self.silent: dict[int, int] = {}
+
+    def wrong(self) -> set[int]:
+        return {key for key in range(ROWS) if self.source.get(key) != self.target.get(key)}
+
+    def must_be_found(self, now: int) -> set[int]:
+        overdue = {key for key, at in self.silent.items() if now - at >= 7 * DAY_S}
+        return self.wrong() & ({key for _, key in self.announced} | self.known | overdue)
+
+    def found(self, keys: set[int]) -> None:
+        self.known = keys
+        self.announced = set()
+
+
+def _step(shop: Shop, oracle: Oracle, step: tuple[Any, ...]) -> None:
+    """What the application does, in the databases and in the oracle."""
+    what, side, key, value = step
+    held: dict[int, int] = getattr(oracle, side)
+    if key not in held:
+        return  # it was deleted
+    held[key] = value
+    if what == "delete":
+        shop.delete(side, key)
+        del held[key]
+        oracle.announced.discard((side, key))  # with the row went its mark
+    elif what == "forget":
+        shop.forget(side, key, value)
+    else:
+        shop.write(side, key, value, at=shop.now - (300 if what == "commit late" else 0))
+        oracle.announced.add((side, key))
+    oracle.silent |= {key: shop.now} if what in ("forget", "delete") else {}
+
+
+@given(steps=st.lists(STEPS, min_size=4, max_size=20))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_of_writes_and_runs(
+    side_world: World, new_ledger: Path, read: Read, steps: list[tuple[Any, ...]]
+) -> None:
+    """Every announced difference is found by the next run, and every difference within the time that is set."""
+    shop, oracle = _afresh(side_world, new_ledger, read), Oracle()
+    for step in [("check",), *steps, ("wait", 7.0), ("check",), ("check",)]:
+        if step[0] == "wait":
+            shop.later(step[1] * DAY_S)
+        elif step[0] == "check":
+            found = wrong(shop.check(rows=0))
+            assert oracle.must_be_found(shop.now) <= found <= oracle.wrong()
+            oracle.found(found)
+        else:
+            _step(shop, oracle, step)
+    assert oracle.known == oracle.wrong()
+
+
+def _afresh(world: World, new_ledger: Path, read: Read) -> Shop:
+    world.close()
+    world.opened.clear()
+    rows = [(n, 0, int(START_S) - DAY_S) for n in range(ROWS)]
+    for place, table in ((world.source, "src"), (world.target, "dst")):
+        place.sql(f"DROP TABLE IF EXISTS {table}")
+        place.table(table, COLUMNS, rows)
+    ledger = world.folder / f"{uuid4().hex}.db"
+    shutil.copy(new_ledger, ledger)
+    return Shop(world, read, ledger=f"sqlite:///{ledger}")
