@@ -17,9 +17,9 @@ ROWS = [(n, n) for n in range(50)]
 
 
 @pytest.fixture
-def world(side_world: World) -> World:
+def world(world: World) -> World:
     """What is asked here depends on one side."""
-    return side_world
+    return world
 
 
 class Half:

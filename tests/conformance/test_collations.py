@@ -44,6 +44,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.every_pairing
 def test_order_is_binary_whatever_the_columns_say(world: World) -> None:
     source = [(text, at) for at, text in enumerate(TEXTS) if at % 4 != 1]
     target = [(text, at) for at, text in enumerate(TEXTS) if at % 4 != 2]
@@ -56,6 +57,7 @@ def test_order_is_binary_whatever_the_columns_say(world: World) -> None:
     assert report.different == 0
 
 
+@pytest.mark.every_pairing
 def test_values_are_compared_by_their_bytes(world: World) -> None:
     world.source.table("src", f"id {{integer}} PRIMARY KEY NOT NULL, v {loose(world.source)}", [(1, "Ann"), (2, "x")])
     world.target.table("dst", f"id {{integer}} PRIMARY KEY NOT NULL, v {loose(world.target)}", [(1, "ANN"), (2, "x")])

@@ -77,6 +77,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("kind", KINDS, ids=[str(kind) for kind in KINDS])
+@pytest.mark.every_pairing
 def test_each_row_is_seen_once_and_found_by_its_key(world: World, kind: Keys) -> None:
     count = len(kind.keys)
     source = [(*key, at) for at, key in enumerate(kind.keys) if at % 5 != 1]

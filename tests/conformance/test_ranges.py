@@ -45,6 +45,7 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}, t {text}"
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.every_pairing
 def test_ranges_cover_every_row_once(world: World) -> None:
     world.tables(COLUMNS, source_rows(), target_rows())
     for place, table in ((world.source, "src"), (world.target, "dst")):

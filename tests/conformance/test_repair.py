@@ -32,10 +32,10 @@ def drifting(world: World) -> World:
 
 
 @pytest.fixture
-def drifting_target(side_world: World) -> World:
+def drifting_target(world: World) -> World:
     """The same, where it depends on the target."""
-    side_world.tables(COLUMNS, SOURCE, drifted())
-    return side_world
+    world.tables(COLUMNS, SOURCE, drifted())
+    return world
 
 
 def assert_counts(report: Report) -> None:
@@ -86,6 +86,7 @@ def test_the_report_is_plain_json_and_bounded(drifting_target: World) -> None:
     assert len(drifting_target.app().check("p", rows=0).drift) == 9
 
 
+@pytest.mark.every_pairing
 def test_run_repairs_exactly_these(drifting: World) -> None:
     app = drifting.app(on_extra="delete")
     report = app.run("p")
@@ -180,6 +181,7 @@ def test_key_only(world: World) -> None:
     assert world.target.rows("dst") == {(n,) for n in range(5)}
 
 
+@pytest.mark.every_pairing
 def test_plan_then_apply(drifting: World) -> None:
     app = drifting.app(on_extra="delete")
     before = drifting.target.rows("dst")

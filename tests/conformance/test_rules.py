@@ -160,6 +160,7 @@ NULLS = [(None, None), (None, 0), (0, None), (None, 1), (1, None), (1, 1), (1, 2
     ("policy", "different", "left_out"),
     [("exact", [2, 3, 4, 5, 7], 0), ("unknown", [7], 4), ("zero", [4, 5, 7], 0)],
 )
+@pytest.mark.every_pairing
 def test_what_a_null_means(world: World, policy: str, different: list[int], left_out: int) -> None:
     columns = "id {integer} PRIMARY KEY NOT NULL, n {integer}"
     world.source.table("src", columns, [(at, pair[0]) for at, pair in enumerate(NULLS, 1)])

@@ -37,9 +37,9 @@ POSTGRESQL = {
 
 
 @pytest.fixture
-def world(side_world: World) -> World:
+def world(world: World) -> World:
     """What is asked here depends on the source."""
-    return side_world
+    return world
 
 
 def likes(world: World) -> None:

@@ -13,9 +13,9 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 
 
 @pytest.fixture
-def world(side_world: World) -> World:
+def world(world: World) -> World:
     """What is asked here depends on the target."""
-    return side_world
+    return world
 
 
 SOURCE = [(n, n) for n in range(40)]

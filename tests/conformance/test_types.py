@@ -182,32 +182,32 @@ def test_padded_text_means_the_same_in_one_database_and_in_two(world: World) -> 
     assert world.target.rows("dst") == {(1, "ab"), (2, "ab"), (3, "ab"), (4, ""), (5, None)}
 
 
-def test_padded_keys(side_world: World) -> None:
-    if side_world.target.engine != "postgresql":
+def test_padded_keys(world: World) -> None:
+    if world.target.engine != "postgresql":
         pytest.skip("text is never padded")
     source = [("a", 1), ("ab", 2), ("b", 3), ("", 4)]
-    side_world.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", source)
-    side_world.target.sql("CREATE TABLE dst (id char(4) PRIMARY KEY, v bigint)")
-    side_world.target.insert("dst", [("a", 1), ("ab", 9), ("", 4), ("zz", 5)])
-    report = side_world.app(on_extra="delete").run("p")
+    world.source.table("src", "id {text} PRIMARY KEY NOT NULL, v {integer}", source)
+    world.target.sql("CREATE TABLE dst (id char(4) PRIMARY KEY, v bigint)")
+    world.target.insert("dst", [("a", 1), ("ab", 9), ("", 4), ("zz", 5)])
+    report = world.app(on_extra="delete").run("p")
     assert (report.missing, report.different, report.extra, report.repaired) == (1, 1, 1, 3)
-    assert {(key.rstrip(), v) for key, v in side_world.target.rows("dst")} == set(source)
+    assert {(key.rstrip(), v) for key, v in world.target.rows("dst")} == set(source)
 
 
-def test_a_key_that_an_enum_does_not_have(side_world: World) -> None:
+def test_a_key_that_an_enum_does_not_have(world: World) -> None:
     """Missing, and it cannot be inserted; looking for it is no error."""
-    if side_world.target.engine != "postgresql":
+    if world.target.engine != "postgresql":
         pytest.skip("no enums")
-    side_world.source.table("src", "a {integer}, b {text}, v {integer}", [(1, "ok", 1), (1, "new", 2), (2, "sad", 3)])
-    side_world.target.sql(
+    world.source.table("src", "a {integer}, b {text}, v {integer}", [(1, "ok", 1), (1, "new", 2), (2, "sad", 3)])
+    world.target.sql(
         "CREATE TYPE mood AS ENUM ('sad', 'ok')", "CREATE TABLE dst (a bigint, b mood, v bigint, PRIMARY KEY (a, b))"
     )
-    side_world.target.insert("dst", [(1, "ok", 9)])
-    app = side_world.app(key=["a", "b"])
+    world.target.insert("dst", [(1, "ok", 9)])
+    app = world.app(key=["a", "b"])
     assert app.check("p", keys=[{"a": 1, "b": "new"}]).missing == 1
     report = app.run("p")
     assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 2, 1)
-    assert side_world.target.rows("dst") == {(1, "ok", 1), (2, "sad", 3)}
+    assert world.target.rows("dst") == {(1, "ok", 1), (2, "sad", 3)}
 
 
 # --- documents, arrays and intervals: by meaning, inside one database and across two ----------------------------------

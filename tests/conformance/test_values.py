@@ -281,6 +281,7 @@ ROWS_A_CASE = 100
 
 
 @pytest.mark.parametrize("repairable", [True, False], ids=["repairable", "not all can be written"])
+@pytest.mark.every_pairing
 def test_equal_is_equal_and_different_is_different(world: World, repairable: bool) -> None:
     """A column a case and a row a pair, NULL elsewhere: a row that differs does so for its own pair only."""
     engines = {world.source.engine, world.target.engine}
