@@ -142,9 +142,9 @@ def same(column: Column, a: Any, b: Any, *, tolerant: bool) -> bool:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_database_python_and_the_oracle_agree(side_world: World, seed: int) -> None:
+def test_a_database_python_and_the_oracle_agree(world: World, seed: int) -> None:
     rows = generated(random.Random(seed))
-    for at, (place, table) in enumerate([(side_world.source, "src"), (side_world.target, "dst")]):
+    for at, (place, table) in enumerate([(world.source, "src"), (world.target, "dst")]):
         columns = ", ".join(f"{name} {{{(of.source, of.target)[at]}}}" for name, of in COLUMNS.items())
         values = [(row, *(pairs[name][at] for name in COLUMNS)) for row, pairs in enumerate(rows)]
         place.table(table, f"id {{integer}} PRIMARY KEY NOT NULL, {columns}", values)
@@ -157,7 +157,7 @@ def test_a_database_python_and_the_oracle_agree(side_world: World, seed: int) ->
             for name, of in COLUMNS.items()
             if not same(of, *pairs[name], tolerant=tolerant)
         ]
-        report = side_world.app(tolerance=tolerance if tolerant else {}).check("p", rows=0)
+        report = world.app(tolerance=tolerance if tolerant else {}).check("p", rows=0)
         found = {(row["key"]["id"], name) for row in report.drift for name in row["columns"]}
         assert found == set(wrong)
         by_column[tolerant] = Counter(name for _, name in wrong)

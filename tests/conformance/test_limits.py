@@ -29,9 +29,9 @@ SLOW = {
 
 
 @pytest.fixture
-def world(side_world: World) -> World:
+def world(world: World) -> World:
     """What is asked here depends on one side."""
-    return side_world
+    return world
 
 
 def no_row_locks(world: World) -> None:

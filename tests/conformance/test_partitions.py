@@ -97,15 +97,15 @@ def test_one_by_one_finds_what_comparing_everything_finds(world: World) -> None:
 
 @given(data=st.data())
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_rows_cut_by_any_column(side_world: World, data: st.DataObject) -> None:
+def test_any_rows_cut_by_any_column(world: World, data: st.DataObject) -> None:
     """The key repeats, is NULL, rows are in different partitions of the two sides: the same rows differ."""
     row = st.tuples(st.one_of(st.none(), st.integers(0, 5)), st.sampled_from(TENANTS), st.integers(0, 1))
     source, target = (data.draw(st.lists(row, max_size=12)) for _ in range(2))
-    for place, table, held in ((side_world.source, "src", source), (side_world.target, "dst", target)):
+    for place, table, held in ((world.source, "src", source), (world.target, "dst", target)):
         place.sql(f"DROP TABLE IF EXISTS {table}")
         place.table(table, "id {integer}, tenant {text}, v {integer}", held)
-    whole = side_world.app(columns=("v",)).check("p", rows=0)
-    report = side_world.app(columns=("v",), partition=BY_TENANT).check("p", rows=0)
+    whole = world.app(columns=("v",)).check("p", rows=0)
+    report = world.app(columns=("v",), partition=BY_TENANT).check("p", rows=0)
     assert found(report) == found(whole)
     assert figures(report) == figures(whole)
     assert report.null_keys == whole.null_keys
@@ -281,15 +281,15 @@ def test_open_buckets_are_not_compared_and_the_report_says_which(world: World) -
     assert window.check("p", partitions=["2013-11-01"]).missing == 1, "what is asked for is looked at"
 
 
-def test_times_that_are_spelt_in_another_way_are_not_lost(side_world: World) -> None:
+def test_times_that_are_spelt_in_another_way_are_not_lost(world: World) -> None:
     """SQLite orders texts: a time that is not spelt as the borders are would fall into the wrong bucket, or none."""
     kind = "timestamp"
-    side_world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, at {{{kind}}}, v {{integer}}")
-    for place, table in ((side_world.source, "src"), (side_world.target, "dst")):
+    world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, at {{{kind}}}, v {{integer}}")
+    for place, table in ((world.source, "src"), (world.target, "dst")):
         place.sql(f"INSERT INTO {table} VALUES (1, '2013-11-03 01:00:00', 1)")
         place.sql(f"INSERT INTO {table} VALUES (2, '2013-11-03T02:00:00', 1)")
-    app = side_world.app(columns=("v",), partition=by_time("1d"))
-    if "sqlite" in (side_world.pairing.source, side_world.pairing.target):
+    app = world.app(columns=("v",), partition=by_time("1d"))
+    if "sqlite" in (world.pairing.source, world.pairing.target):
         with pytest.raises(DesignProblem, match="not how it spells a timestamp"):
             app.check("p")
     else:
