@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from trueup.core.binding import Binding, Column
 from trueup.core.row import Kind
-from trueup.core.rules import Nulls
 
 #: Leaves of one segment. With some 100,000 rows in a segment a leaf has about 200.
 LEAVES = 512
@@ -117,8 +116,6 @@ def agree(binding: Binding, source: Sequence[RowHash], target: Sequence[RowHash]
         return None, "a key that may repeat is compared row by row"
     if binding.rules:
         return None, "a tolerance, and a NULL that means something else, are asked of values and not of hashes"
-    if Nulls.UNKNOWN in binding.projection.nulls.values():
-        return None, "rows whose NULLs are not compared are to be counted, one by one"
     why = ""
     for offer in common:
         why = _unfit(binding, portable=offer.portable)
