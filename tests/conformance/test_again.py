@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
 from tests.conformance.worlds import EngineClock, Place, World
-from trueup import Limits, Report, Trueup, Verdict, run, scope, side_by_side, sweep
+from trueup import Limits, Report, Trueup, Verdict, run, scope, sweep
 from trueup import again as incremental
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
 from trueup.adapters._sql import SqlAdapter
-from trueup.core.plan import Keys, NullKeys, Segment, partition_of, ranges
+from trueup.core.plan import Keys, NullKeys, Range, Segment, partition_of, ranges
 from trueup.core.row import Batch
-from trueup.errors import ConfigError, Interrupted, TrueupError
+from trueup.errors import ConfigError, Interrupted, StatementTimeout, TrueupError
 from trueup.narrow import Route
 from trueup.side_by_side import Covered, Pair
 
@@ -285,13 +285,21 @@ def test_after_a_long_silence_all_take_their_turn_once(world: World, read: Read)
 def test_a_segment_that_was_read_in_pieces_has_had_its_turn(
     world: World, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two databases: a long segment is committed piece by piece, and its pieces are cut elsewhere each time."""
+    """Its statement took too long, and it was cut in two: both halves together are the segment."""
     shop = Shop.filled(world, read)
-    monkeypatch.setattr(side_by_side, "PIECE_ROWS", 4)
-    monkeypatch.setattr(SqlAdapter, "hashes", lambda _: [])
-    shop.later(8 * DAY_S)
-    shop.check()
-    assert len(read.in_turn) >= len(CUTS) + 1
+    whole = sweep.narrow
+
+    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+        if isinstance(segment, Range) and segment in ranges(CUTS)[1:-1]:
+            raise StatementTimeout("too long")
+        return whole(pair, segment)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "narrow", narrow)
+        patch.setattr(sweep, "cuts_of", lambda _: [(at,) for at in range(0, ROWS, 6)])
+        shop.later(8 * DAY_S)
+        shop.check()
+    assert {Range(lower=(12,), upper=(18,)), Range(lower=(18,), upper=(24,))} < set(read.in_turn)
     shop.later(60)
     shop.check()
     assert read.in_turn == []
@@ -575,9 +583,9 @@ def test_a_refused_run_leaves_no_marks(world: World, read: Read) -> None:
     shop.later()
     shop.write("source", 5, 999)
     shop.write("source", 30, 999)
-    assert shop.run().verdict is Verdict.REFUSED
     shop.later()
     shop.write("source", 40, 400)
+    assert shop.run().verdict is Verdict.REFUSED
     shop.app.standing.settled("p", [(5,), (30,)])  # marks alone have to find them
     assert wrong(shop.check()) == {5, 30}
 
@@ -586,6 +594,8 @@ def test_a_failed_run_leaves_no_marks(world: World, read: Read, monkeypatch: pyt
     shop = Shop.filled(world, read)
     shop.later()
     shop.write("source", 5, 999)
+    shop.later()
+    shop.write("source", 40, 400)
 
     def broken(*_: Any) -> Report:
         raise TrueupError("the disk is full")
@@ -595,7 +605,6 @@ def test_a_failed_run_leaves_no_marks(world: World, read: Read, monkeypatch: pyt
         with pytest.raises(TrueupError, match="disk"):
             shop.check()
     shop.later(2 * DAY_S)  # too old to be resumed
-    shop.write("source", 40, 400)
     report = shop.check()
     assert (report.resumed, wrong(report)) == (False, {5})
     assert 5 in read.keys
@@ -610,10 +619,10 @@ def test_a_run_that_could_not_keep_all_differences_leaves_no_marks(
     shop.later()
     for key in (5, 30, 40, 50):
         shop.write("source", key, 999)
-    shop.check()
-    monkeypatch.undo()
     shop.later()
     shop.write("source", 20, 200)
+    shop.check()
+    monkeypatch.undo()
     assert wrong(shop.check()) == {5, 30, 40, 50}
 
 
