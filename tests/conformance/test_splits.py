@@ -14,6 +14,7 @@ from trueup.core.plan import Everything, Keys, Range, Segment
 from trueup.errors import StatementTimeout
 from trueup.side_by_side import Covered, Pair
 
+FEW = ("postgresql-alone", "sqlite-alone", "postgresql-mysql", "mysql-duckdb")
 ROWS = [(n, n % 7) for n in range(2000)]
 WRONG = {3, 700, 701, 1999}
 
