@@ -22,6 +22,9 @@ from trueup.core.plan import Everything, Keys, Range, partition_of
 from trueup.core.projection import Partition
 from trueup.errors import ConfigError, DesignProblem, Interrupted, UsageError
 
+#: In one database and in two, by digests and by rows, with and without a type for moments.
+FEW = ("postgresql-alone", "mysql-alone", "postgresql-mysql", "sqlite-postgresql", "duckdb-sqlite")
+
 BY_TENANT = {"by": "column", "column": "tenant"}
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, tenant {text}, v {integer}"
 TENANTS = ("a", "A", "Ä", "b ", None)
