@@ -55,14 +55,16 @@ class Sweep:
         """What is new in a piece: a row that is found in two segments is one row."""
         if self.found is None:
             return piece
-        again = [suspect for suspect in piece.suspects if suspect.key in self.found]
-        self.found.update(suspect.key for suspect in piece.suspects)
+        keys = {suspect.key for suspect in piece.suspects}
+        known = keys & self.found
+        again = [suspect for suspect in piece.suspects if suspect.key in known]
+        self.found.update(keys)
         if not again:
             return piece
         counts = Counts()
         counts += piece.counts
         retell(counts, again, [], self.job.pair.binding)
-        kept = [suspect for suspect in piece.suspects if suspect not in again]
+        kept = [suspect for suspect in piece.suspects if suspect.key not in known]
         return replace(piece, counts=counts, suspects=kept)
 
 
@@ -81,13 +83,22 @@ def sweep(work: Sweep) -> None:
                         break
                     tries = READ_TRIES
         except StatementTimeout:
+            rest = _open(work, segment)
+            if rest != segment:
+                continue  # some of it was read in time, and the rest is tried anew
             splits += 1
-            if splits > SPLITS_MAX or not _split(work, segment):
+            if splits > SPLITS_MAX or not _split(work, rest):
                 raise
         except Transient:
             tries -= 1
             if not tries or clock.wait(READ_PAUSE_S):
                 raise
+
+
+def _open(work: Sweep, segment: SegmentRow) -> SegmentRow | None:
+    """What is still open of a segment; None: nothing."""
+    still = work.job.ledger.open_segments(work.run.id, Stage.NARROW)
+    return next((row for row in still if row.id == segment.id), None)
 
 
 def _split(work: Sweep, segment: SegmentRow) -> bool:

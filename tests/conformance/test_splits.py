@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
 from tests.conformance.worlds import World
-from trueup import Verdict, sweep
+from trueup import Verdict, side_by_side, sweep
 from trueup import narrow as narrowing
-from trueup.adapters import duckdb, mysql, postgresql, sqlite
+from trueup.adapters import _results, duckdb, mysql, postgresql, sqlite
 from trueup.core.plan import Everything, Keys, Range, Segment
 from trueup.errors import StatementTimeout
 from trueup.side_by_side import Covered, Pair
@@ -100,3 +101,27 @@ def test_halving_has_an_end(world: World, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(StatementTimeout):
         world.app().check("p", keys=[{"id": n} for n in range(100)])
     assert len(given_up) > 5
+
+
+def test_a_stream_that_is_cut_off_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces that were committed before the time was up are neither read nor counted again."""
+    if world.together:
+        pytest.skip("nothing is streamed")
+    planted(world)
+    monkeypatch.setattr(side_by_side, "PIECE_ROWS", 500)
+    monkeypatch.setattr(side_by_side, "BATCH_ROWS", 100)
+    monkeypatch.setattr(_results, "BATCH_ROWS", 100)
+    whole, looks = sweep.narrow, count()
+
+    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+        cut_off = next(looks) < 2
+        for at, piece in enumerate(whole(pair, segment)):
+            if cut_off and at == 2:
+                raise StatementTimeout("too long")
+            yield piece
+
+    monkeypatch.setattr(sweep, "narrow", narrow)
+    report = world.app(exact=True).check("p", rows=0)
+    assert next(looks) >= 3, "it was never cut off"
+    assert (report.source_rows, report.target_rows) == (2000, 2000)
+    assert sorted(row["key"]["id"] for row in report.drift) == sorted(WRONG)

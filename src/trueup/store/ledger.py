@@ -178,12 +178,6 @@ class Ledger:
         with self.reading() as c:
             return [segment_row(row) for row in c.execute(_open(run, stage))]
 
-    def next_segment(self, run: str, stage: Stage) -> SegmentRow | None:
-        """The first of them."""
-        with self.reading() as c:
-            row = c.execute(_open(run, stage).limit(1)).one_or_none()
-        return None if row is None else segment_row(row)
-
     def commit_narrowed(
         self,
         segment: SegmentRow,
