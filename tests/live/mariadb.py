@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.live.harness import Counters, Db, Docs, until
@@ -42,19 +43,25 @@ class MariaDb(Db):
         return list(super().sql(*statements))
 
     def waiting(self, who: str) -> int:
-        """Sessions of `who` that wait for a row lock in this database."""
-        found = self.sql(
-            "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX JOIN information_schema.PROCESSLIST "
-            "ON ID = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND DB = DATABASE()"
-        )
-        return sum((session in self.application) is (who == "application") for (session,) in found)
+        """Sessions of `who` that wait for a row lock in this database.
+
+        Not from information_schema.INNODB_TRX: that is one copy for the whole server, which is not renewed while
+        anybody looks at it more than ten times a second, and so never while two of these tests look.
+        """
+        ((_, _, status),) = self.sql("SHOW ENGINE INNODB STATUS")
+        _, *transactions = status.split("\n---TRANSACTION ")
+        waiting = [of for of in transactions if "\nLOCK WAIT" in of]
+        threads = {int(found[1]) for of in waiting if (found := re.search(r"thread id (\d+)", of))}
+        here = {
+            session for (session,) in self.sql("SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE()")
+        }
+        return sum((session in self.application) is (who == "application") for session in threads & here)
 
 
 def blocked(db: Db, *, who: str = "application") -> None:
     """Until a session of `who` ('application' or 'trueup') waits for a row lock."""
     assert isinstance(db, MariaDb)
-    # The list of transactions is renewed only for who has not looked for a tenth of a second.
-    until(lambda: db.waiting(who), f"a session of {who} waiting for a lock", pause_s=0.12)
+    until(lambda: db.waiting(who), f"a session of {who} waiting for a lock")
 
 
 class MariaCounters(Counters):

@@ -5,6 +5,7 @@ The application commits the source and delivers an absolute value to the copy. T
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -71,6 +72,31 @@ def test_control_values_alone_do_not_tell_that_a_row_was_written(docs: Docs) -> 
         docs.write(1, 8)
         docs.write(1, 7)
         assert c.execute("UPDATE doc SET val = 5 WHERE id = 1 AND val = 7").rowcount == 1
+
+
+def test_control_who_waits_is_seen_while_others_look_too(docs: Docs) -> None:
+    """A repair that stands still for longer than ten seconds is cut off by the server, so this has to be quick."""
+    docs.put(docs.target, 1, 5)
+    ended = threading.Event()
+
+    def look() -> None:
+        with closing(docs.target.connect()) as c:
+            while not ended.wait(0.05):
+                c.execute("SELECT trx_state FROM information_schema.INNODB_TRX").fetchall()
+
+    others = Background(look)
+    with closing(docs.target.connect()) as c:
+        c.execute("BEGIN")
+        c.execute("SELECT val FROM doc WHERE id = 1 FOR UPDATE")
+        delivery = Background(lambda: docs.put(docs.target, 1, 7))
+        try:
+            blocked(docs.target)
+            assert not delivery.done
+        finally:
+            c.execute("ROLLBACK")
+            ended.set()
+    delivery.join()
+    others.join()
 
 
 # --- ours: the lock, then the source, then the write -----------------------------------------------------------------
