@@ -3,10 +3,12 @@ is."""
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,8 +20,9 @@ import pytest
 
 from tests.conformance.worlds import Duckdb, EngineClock, Pairing, World
 from trueup import ConfigError, Database, Verdict
-from trueup.adapters import connect
+from trueup.adapters import _duckdb_dialect, connect
 from trueup.adapters import duckdb as adapter
+from trueup.adapters._duckdb_dialect import Deadline
 from trueup.errors import Busy, ConnectionFailed, DataProblem, TrueupError
 
 COLUMNS = "id {integer} PRIMARY KEY, v {integer}"
@@ -157,6 +160,40 @@ def test_settings_in_the_url(world: World) -> None:
     assert tuple(found) == ("95.3 MiB", 1)
     with pytest.raises(ConfigError, match="unknown setting 'memory'; did you mean 'memory_limit'"):
         connect("a", Database(url=f"{world.source.url}?memory=1"))
+
+
+def test_rows_are_spilled_where_nobody_else_can_look(world: World) -> None:
+    world.tables(COLUMNS, [(1, 1)], [(1, 1)])
+    asked = "SELECT current_setting('temp_directory')"
+    with (
+        adapter.connect("a", Database(url=world.source.url)).reading() as one,
+        adapter.connect("b", Database(url=world.source.url)).reading() as other,  # of one file, at the same time
+    ):
+        folder = Path(str(one.exec_driver_sql(asked).scalar()))
+        assert other.exec_driver_sql(asked).scalar() == str(folder)
+    assert folder.name != "trueup-duckdb", "a name that others can foresee"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert folder.stat().st_uid == os.getuid()
+
+
+def test_a_late_timer_does_not_end_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time was over just before its call came back; it gets its turn only in the next one."""
+    due: list[Callable[[], None]] = []
+
+    class Timer(threading.Timer):
+        def start(self) -> None:
+            due.append(lambda: self.function(*self.args))
+
+    monkeypatch.setattr(_duckdb_dialect.threading, "Timer", Timer)
+    interrupted: list[int] = []
+    deadline = Deadline(1.0, lambda: interrupted.append(1))
+    with deadline.watching():
+        pass
+    with deadline.watching():
+        due[0]()
+        assert (interrupted, deadline.passed) == ([], False)
+        due[1]()
+        assert (interrupted, deadline.passed) == ([1], True), "the positive control"
 
 
 def other_types(world: World, type_: str, source: str, target: str, target_type: str = "") -> Any:

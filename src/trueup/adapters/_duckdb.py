@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -175,8 +175,8 @@ class DuckdbReader(SqlAdapter):
         """DuckDB's settings for a database that only we read."""
         return {
             "memory_limit": MEMORY,
-            "temp_directory": str(Path(tempfile.gettempdir()) / "trueup-duckdb"),
             "autoinstall_known_extensions": "false",
+            "temp_directory": self.settings.get("temp_directory") or _spill().name,
             **self.settings,
         }
 
@@ -274,6 +274,15 @@ class DuckdbReader(SqlAdapter):
     def where(self) -> str:
         """The database in messages."""
         return f"databases.{self.name}"
+
+
+@cache
+def _spill() -> tempfile.TemporaryDirectory[str]:
+    """Where rows go that do not fit into memory: a folder that nobody else can read or foresee, gone with the process.
+
+    One for all adapters, since DuckDB opens a file twice in one process only with the same settings.
+    """
+    return tempfile.TemporaryDirectory(prefix="trueup-duckdb-")
 
 
 _NUMBERS = {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN}

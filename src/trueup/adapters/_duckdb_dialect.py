@@ -29,25 +29,32 @@ class Deadline:
         self.passed = False
         self._interrupt = interrupt
         self._lock = threading.Lock()
-        self._running = False
+        #: How many calls were watched.
+        self._calls = 0
+        #: Number of the call that is going on; 0 between two calls.
+        self._running = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Interrupt what happens inside when the limit is reached, and never what comes after it."""
-        self.passed, self._running = False, True
-        timer = threading.Timer(self.limit_s, self._end)
+        with self._lock:
+            self.passed = False
+            self._calls += 1
+            self._running = self._calls
+        timer = threading.Timer(self.limit_s, self._end, args=[self._calls])
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             with self._lock:
-                self._running = False
+                self._running = 0
             timer.cancel()
 
-    def _end(self) -> None:
+    def _end(self, call: int) -> None:
+        """A timer whose time is over may get its turn only in the next call, which has time of its own."""
         with self._lock:
-            if self._running:
+            if self._running == call:
                 self.passed = True
                 self._interrupt()
 
