@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from trueup.core.binding import Binding
+from trueup.adapters import Reader
+from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.partition import NULL, PARTITIONS_MAX, Calendar, Holding, Open, Slice, holding, in_order
 from trueup.core.plan import Everything, NullKeys, Range, Segment
@@ -21,6 +23,8 @@ from trueup.side_by_side import Covered, Pair, both
 
 #: How the strategies name their work.
 Look = Callable[[Sequence[Key]], dict[Key, Suspect]]
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +67,7 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
     assert kind is not None
     calendar = Calendar(declared, kind) if declared.by == "time" else None
     still_open = calendar.still_open(now) if calendar else []
+    _on_both(pair, lambda reader, side: reader.check_partitions(binding, side))
     if asked is not None:
         return Cut(slices=list(asked), open=[], all=False)
     values = [value for side in _held(pair) for value in canonical(kind, side)]
@@ -80,13 +85,18 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
 
 def _held(pair: Pair) -> tuple[list[Value], list[Value]]:
     """What the partition column holds on both sides: its values, or of times the least and the greatest."""
+    return _on_both(pair, lambda reader, side: reader.partitions(pair.binding, side))
+
+
+def _on_both(pair: Pair, do: Callable[[Reader, BoundSide], Answer]) -> tuple[Answer, Answer]:
+    """`do` on the source and on the target, at the same time where they are two databases."""
     binding = pair.binding
 
-    def source() -> list[Value]:
-        return pair.source.partitions(binding, binding.source)
+    def source() -> Answer:
+        return do(pair.source, binding.source)
 
-    def target() -> list[Value]:
-        return pair.target.partitions(binding, binding.target)
+    def target() -> Answer:
+        return do(pair.target, binding.target)
 
     return (source(), target()) if binding.one_database else both(source, target)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.clock import FakeClock
-from tests.conformance.worlds import UNLIMITED, EngineClock, Row, Sqlite, World
+from tests.conformance.worlds import UNLIMITED, EngineClock, Pairing, Row, Sqlite, World, places
 from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition
 from trueup.cli.commands import app as command_line
 from trueup.core.partition import Holding
@@ -505,3 +505,51 @@ def test_a_file_whose_columns_have_no_types(tmp_path: Path, columns: tuple[str, 
     assert (report.source_rows, report.target_rows) == (10, 10)
     assert [row["key"] for row in report.drift] == [{"id": 4}]
     assert sum(row["different"] for row in report.partitions) == 1
+
+
+# --- values that a database does not tell apart ----------------------------------------------------------------------
+
+
+def pair_of(pairing: Pairing, request: pytest.FixtureRequest, folder: Path) -> World:
+    return World(pairing, *places(pairing, request), folder)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "varchar(20) CHARACTER SET latin1",
+        "varchar(20) CHARACTER SET utf8mb3",
+        "enum('Acme', 'ACME') COLLATE utf8mb4_nopad_bin",
+        "set('Acme', 'ACME') COLLATE utf8mb4_bin",
+    ],
+)
+def test_values_that_a_loose_collation_takes_for_one_are_partitions_each(
+    request: pytest.FixtureRequest, tmp_path: Path, type_: str
+) -> None:
+    """MariaDB: DISTINCT by the column's own collation would leave all but one of them out, and their rows unread."""
+    world = pair_of(Pairing(source="mysql", target="mysql", together=True), request, tmp_path)
+    names = ["Acme", "ACME", "acme " if type_.startswith("varchar") else None]
+    for place, table, off in ((world.source, "src", 0), (world.target, "dst", 1)):
+        place.sql(f"CREATE TABLE {table} (id bigint PRIMARY KEY, tenant {type_}, v bigint)")
+        place.insert(table, [(n, name, n + off) for n, name in enumerate(names)])
+    app = world.app(columns=("v",), partition=BY_TENANT)
+    report = app.check("p", rows=0)
+    app.close()
+    assert {row["partition"] for row in report.partitions} == set(names)
+    assert report.different == len(names)
+
+
+def test_a_misspelt_row_is_not_lost_where_one_partition_is_asked_for(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    world = pair_of(Pairing(source="sqlite", target="sqlite", together=True), request, tmp_path)
+    columns = "id {integer} PRIMARY KEY NOT NULL, day {date}, v {integer}"
+    world.tables(columns, [(1, "2024-01-05", 1)], [(1, "2024-01-05", 1)])
+    app = world.app(columns=("v",), partition={"by": "time", "column": "day", "bucket": "1mo"})
+    assert app.check("p", partitions=["2024-01"]).verdict is Verdict.IN_SYNC, "nothing is misspelt yet"
+    world.source.insert("src", [(2, "2024-1-6", 1)])
+    world.target.insert("dst", [(2, "2024-1-6", 2)])
+    for asked in (None, ["2024-01"]):
+        with pytest.raises(DesignProblem, match="'2024-1-6', which is not how it spells a date"):
+            app.check("p", partitions=asked)
+    app.close()

@@ -157,6 +157,9 @@ class Reader(Protocol):
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         """Rows of one side; of a range or of everything in binary key order."""
 
+    def check_partitions(self, binding: Binding, side: BoundSide) -> None:
+        """Raise DesignProblem if a row's value is spelt so that no partition would have the row."""
+
     def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
         """What the partition column holds, NULL too: each value once, but no more than PARTITIONS_MAX + 1; where rows
         are cut by time, the least and the greatest.

@@ -222,17 +222,22 @@ class SqlAdapter(ABC):
 
         return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
 
+    def check_partitions(self, binding: Binding, side: BoundSide) -> None:
+        odd = self.relations.misspelt_cut(binding, side)
+        if odd is None:
+            return
+        with self.reading() as connection:
+            found = connection.execute(odd).first()
+        if found is not None:
+            raise DesignProblem(
+                f"projections.{binding.projection.name}.partition.column: {side.cut and side.cut.name!r} in "
+                f"databases.{self.name} holds {found[0]!r}, which is not how it spells a {binding.cut_kind} "
+                f"elsewhere, so no partition would have it: bring the column to one spelling"
+            )
+
     def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
         by_time = binding.projection.partition.by == "time"
         with self.reading() as connection:
-            odd = self.relations.misspelt_cut(binding, side)
-            found = None if odd is None else connection.execute(odd).first()
-            if found is not None:
-                raise DesignProblem(
-                    f"projections.{binding.projection.name}.partition.column: {side.cut and side.cut.name!r} in "
-                    f"databases.{self.name} holds {found[0]!r}, which is not how it spells a {binding.cut_kind} "
-                    f"elsewhere, so no partition would have it: bring the column to one spelling"
-                )
             if not by_time:
                 return list(connection.execute(self.relations.cut_values(side)).scalars())
             least, greatest, nulls = connection.execute(self.relations.cut_extent(side)).one()
