@@ -13,10 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conformance.conftest import _open
+from tests.conformance.hashed import HashedWorld, open_hashed
 from tests.conformance.worlds import Mysql, Pairing, World
 from tests.live.harness import until
 from tests.servers import mariadb_connection
-from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict
+from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest
 from trueup.adapters import _mysql_values as values
 from trueup.adapters import _results, connect, mysql
 from trueup.adapters.mysql import MysqlAdapter
@@ -317,6 +318,47 @@ def test_an_instant_is_read_at_utc_whatever_the_session_is_at(alone: World) -> N
     report = alone.app().check("p")
     assert found(report) == {("different", 2)}
     assert report.drift[0]["expected"] == {"v": "2026-03-01 06:30:00+00:00"}
+
+
+# --- hashes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[HashedWorld]:
+    """Two MariaDB databases, compared by MD5."""
+    yield from open_hashed((Pairing(source="mysql", target="mysql"), "md5"), request, new_ledger, tmp_path)
+
+
+@pytest.mark.parametrize("listed", [mysql.WARNINGS_MAX, 64], ids=["the one warning is listed", "it is not"])
+def test_a_leaf_that_was_cut_off_among_many_warnings(
+    hashed: HashedWorld, monkeypatch: pytest.MonkeyPatch, listed: int
+) -> None:
+    """Both sides divide by zero once a row, and the warning that a text was cut off comes last."""
+    monkeypatch.setattr(mysql, "JOINED_MAX", 4000)
+    monkeypatch.setattr(mysql, "WARNINGS_MAX", listed)
+    monkeypatch.setattr(by_digest, "LEAVES_OF_ALL", 1)
+    dividing = "v varchar(120) AS (concat(coalesce(1 / (id - id), 'none'), w)) VIRTUAL"
+    for place, table, last in ((hashed.source, "src", "x"), (hashed.target, "dst", "y")):
+        place.sql(
+            f"CREATE TABLE {table} ({ID}, w varchar(100), {dividing})",
+            f"INSERT INTO {table} (id, w) SELECT seq, repeat('x', 100) FROM seq_1_to_100",
+            f"UPDATE {table} SET w = '{last}' WHERE id = 100",
+        )
+    _, differing = hashed.found(columns=["v"])
+    assert "digests" in hashed.steps()
+    assert differing == {("different", 100)}
+
+
+def test_numbers_that_are_shown_with_zeros_in_front_are_hashed_as_others_are(hashed: HashedWorld) -> None:
+    rows = [(1, 42, Decimal("1.50")), (2, 0, Decimal("0.00")), (3, 99999, None)]
+    hashed.source.sql("CREATE TABLE src (id int zerofill PRIMARY KEY, v bigint(8) zerofill, w decimal(9,2) zerofill)")
+    hashed.target.table("dst", "id int PRIMARY KEY, v int, w decimal(9,2)", rows)
+    hashed.source.insert("src", rows)
+    assert hashed.source.sql("SELECT CAST(v AS CHAR) FROM src WHERE id = 1") == [("00000042",)], "no trap"
+    assert hashed.found()[1] == set()
+    assert hashed.steps() == {"digests"}, "the digests alone did not tell that they are equal"
+    hashed.target.sql("UPDATE dst SET w = 1.51 WHERE id = 1")
+    assert hashed.found()[1] == {("different", 1)}
 
 
 # --- access paths ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from trueup.core.row import Kind
 #: Longest text that GROUP_CONCAT may make, bytes; its default is 1 MB or even 1 kB. What is cut off anyway is found by
 #: its length, or by the warning.
 JOINED_MAX = 2**30
+#: Most warnings of one statement that the server lists, its limit; its default is 64 (MySQL: 1,024).
+WARNINGS_MAX = 65_535
 #: Warnings: a row was cut by GROUP_CONCAT; a result was larger than a packet may be.
 CUT_OFF = (1260, 1301)
 
@@ -45,6 +47,8 @@ class MysqlSpelling:
 
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         expression = self.relations.read_as(column, expression)
+        if kind in (Kind.INTEGER, Kind.DECIMAL) and column.kind in (Kind.INTEGER, Kind.DECIMAL):
+            expression = expression.op("+")(_NOTHING)  # a column that is declared ZEROFILL spells 42 as 00042
         text: Expression = sa.cast(expression, sa.String)
         match kind:
             case Kind.DECIMAL if not as_it_is:
@@ -69,13 +73,22 @@ class MysqlSpelling:
         return _Joined(text, *order)
 
     def whole(self, connection: sa.Connection) -> bool:
-        """A text that is longer than one may be is cut off with a warning, and two that begin alike become one."""
-        return not any(code in CUT_OFF for _, code, _ in connection.exec_driver_sql("SHOW WARNINGS"))
+        """A text that is longer than one may be is cut off with a warning, and two that begin alike become one.
+
+        A source that divides by zero warns once a row, and warnings beyond `WARNINGS_MAX` are counted but not listed:
+        there nothing is proven.
+        """
+        warnings = connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one()
+        if not warnings:
+            return True
+        listed = connection.exec_driver_sql("SHOW WARNINGS").all()
+        return len(listed) == warnings and not any(code in CUT_OFF for _, code, _ in listed)
 
 
 _MICROSECOND: Expression = sa.literal_column("MICROSECOND")
 _EPOCH: Expression = sa.literal_column("TIMESTAMP'2000-01-01 00:00:00'")
 _SIXTEEN: Expression = sa.literal_column("16")
+_NOTHING: Expression = sa.literal_column("0")
 _ZERO: Expression = sa.literal_column("'0'")
 
 

@@ -24,7 +24,7 @@ from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
-from trueup.adapters._mysql_hashing import JOINED_MAX, MysqlSpelling
+from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
 from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._results import message
@@ -117,6 +117,7 @@ class MysqlAdapter(SqlAdapter):
         settings = {
             "max_sort_length": f"{SORTED_BYTES}",
             "group_concat_max_len": f"{JOINED_MAX}",
+            "max_error_count": f"{WARNINGS_MAX}",
             "lock_wait_timeout": _seconds(self.database.lock_timeout),
             "net_write_timeout": "600",  # a side that is read in step with a slower one waits for it
         }
