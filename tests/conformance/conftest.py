@@ -26,9 +26,7 @@ def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    own = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
-    chosen_there = any("world" in (names.split(",") if isinstance(names, str) else names) for names in own)
-    if "world" in metafunc.fixturenames and not chosen_there:
+    if "world" in metafunc.fixturenames and not hasattr(metafunc.module, "world"):  # a module may have its own
         every = metafunc.definition.get_closest_marker("every_pairing") is not None
         few = getattr(metafunc.module, "FEW", None)  # for what is the engine's and hardly any adapter's
         chosen = ALL if every else EACH_SIDE if few is None else [pairing for pairing in ALL if str(pairing) in few]
