@@ -16,12 +16,6 @@ COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 ROWS = [(n, n) for n in range(50)]
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """What is asked here depends on one side."""
-    return world
-
-
 class Half:
     """A stream whose connection went away half-way, and nobody said so."""
 

@@ -28,12 +28,6 @@ SLOW = {
 }
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """What is asked here depends on one side."""
-    return world
-
-
 def no_row_locks(world: World) -> None:
     if world.target.engine not in ROW_LOCKS:
         pytest.skip("no row locks")

@@ -36,12 +36,6 @@ POSTGRESQL = {
 }
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """What is asked here depends on the source."""
-    return world
-
-
 def likes(world: World) -> None:
     """Post n has n likes that count and one that does not; the target is wrong for 3 and 7, lacks 5, and has 99."""
     rows = [(post, 1, f"a :x {post}") for post in range(1, 10) for _ in range(post)]

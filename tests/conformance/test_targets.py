@@ -12,12 +12,6 @@ from trueup import ConfigError, Outcome, Trueup, Verdict
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 
 
-@pytest.fixture
-def world(world: World) -> World:
-    """What is asked here depends on the target."""
-    return world
-
-
 SOURCE = [(n, n) for n in range(40)]
 
 
