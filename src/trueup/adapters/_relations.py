@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +68,8 @@ class Relations:
 
     def border(self, column: Column, value: Value) -> Expression:
         """A value to order by, which may come from the other side: one that the column cannot hold is no error."""
+        if column.kind is Kind.DATE and isinstance(value, datetime):  # as a date it would lose its time of day
+            return self._parameter(column, value, sa.DateTime())
         return self._parameter(column, value, self._wider(column))
 
     def _wider(self, column: Column) -> sa.types.TypeEngine[Any]:
