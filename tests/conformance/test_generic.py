@@ -132,3 +132,20 @@ def test_a_driver_of_ours_that_is_not_there_is_named_with_its_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count("pip install 'trueup[duckdb]'") == 2
+
+
+def test_text_is_no_partition_there(elsewhere: Elsewhere) -> None:
+    """Nor is what nothing says the kind of; a column of a query is of the kind that the other side says."""
+    query = Side(database="a", query="SELECT id, name, v FROM src")
+    both = {"source": query, "target": Side(database="a", query="SELECT id, name, v FROM src")}
+    refused: tuple[tuple[str, dict[str, Any]], ...] = (("name", {}), ("name", {"source": query}), ("v", both))
+    for column, sides in refused:
+        for asked in (None, ["7"]):
+            app = elsewhere.app(partition={"by": "column", "column": column}, **sides)
+            with pytest.raises(ConfigError, match=rf"partition\.column: '{column}' is text .*Take a column of numbers"):
+                app.check("p", partitions=asked)
+    elsewhere.source.sql("UPDATE src SET name = 'other' WHERE id = 3")
+    for sides in ({}, {"source": query}):
+        app = elsewhere.app(partition={"by": "column", "column": "id"}, **sides)
+        assert app.check("p").different == 1
+        assert app.check("p", partitions=["3"]).different == 1

@@ -123,8 +123,22 @@ class GenericAdapter(ReadOnly):
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         self._check_order(binding, side)
         kinds = zip(side.key, binding.key_kinds, strict=True)
-        keyed = replace(side, key=tuple(replace(column, kind=kind) for column, kind in kinds))
+        keyed = replace(_cut_as_settled(binding, side), key=tuple(replace(column, kind=kind) for column, kind in kinds))
         return super().stream(binding, keyed, segment, tokens=tokens)
+
+    def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
+        return super().partitions(binding, _cut_as_settled(binding, side))
+
+    def check_partitions(self, binding: Binding, side: BoundSide) -> None:
+        """Refuse text, for the reason for which it is no key; no row is read."""
+        assert side.cut is not None
+        if side.cut.kind is Kind.TEXT or binding.cut_kind in (Kind.TEXT, Kind.ANY):
+            raise ConfigError(
+                f"projections.{binding.projection.name}.partition.column: {side.cut.name!r} is text in "
+                f"databases.{self.name}, or nothing says what it is, and how {self.engine.dialect.name} equates text "
+                f"is not known. Take a column of numbers, UUIDs or dates (for one of a query, the other side has to "
+                f"say which), leave `partition` out, or read this data as a file (Parquet, CSV)"
+            )
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:  # noqa: ARG002
         return None
@@ -150,6 +164,13 @@ class GenericAdapter(ReadOnly):
             if "DataError" in kinds:
                 return DataProblem(words)
         return DesignProblem(words)
+
+
+def _cut_as_settled(binding: Binding, side: BoundSide) -> BoundSide:
+    """The side with its partition column of the kind that both sides settled on; a query's has none of its own."""
+    if side.cut is None or binding.cut_kind is None:
+        return side
+    return replace(side, cut=replace(side.cut, kind=binding.cut_kind))
 
 
 def _kind_of(type_: sa.types.TypeEngine[Any]) -> Kind:
