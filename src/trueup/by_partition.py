@@ -7,7 +7,7 @@ again by its key alone, in whatever partition it is, and is then what it is with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -15,7 +15,17 @@ from typing import TypeVar
 from trueup.adapters import Reader
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, DriftKind, Suspect
-from trueup.core.partition import NULL, PARTITIONS_MAX, Calendar, Holding, Open, Slice, holding, in_order
+from trueup.core.partition import (
+    NULL,
+    PARTITIONS_MAX,
+    Calendar,
+    Holding,
+    Open,
+    Slice,
+    holding,
+    in_order,
+    typed_alike,
+)
 from trueup.core.plan import Everything, NullKeys, Range, Segment
 from trueup.core.row import Key, Value, canonical
 from trueup.errors import ConfigError, UsageError
@@ -138,7 +148,7 @@ def named(binding: Binding, asked: Sequence[Value], now: datetime) -> tuple[Slic
     found: list[Slice] = []
     for value in asked:
         try:
-            found.append(_named_bucket(calendar, value, now) if calendar else holding(kind, value))
+            found += [_named_bucket(calendar, value, now)] if calendar else holding(kind, value)
         except (ValueError, OverflowError) as error:
             raise UsageError(f"{name}: --partition: {error}") from None
     return tuple(dict.fromkeys(found))
@@ -157,8 +167,13 @@ def _named_bucket(calendar: Calendar, value: Value, now: datetime) -> Slice:
     return bucket.slice
 
 
-def unknown(binding: Binding, part: Slice) -> str:
-    """What to say of a partition that was asked for and has no row on either side; empty where that may well be."""
+def unknown(binding: Binding, part: Slice, there: Collection[Slice]) -> str:
+    """What to say of a partition that was asked for and has no row on either side; empty where that may well be.
+
+    `there`: those that have rows. One of them can be what was meant by the same digits.
+    """
+    if any(typed_alike(part, other) for other in there):
+        return ""
     if isinstance(part, Holding) and binding.projection.partition.by == "column":
         return f"no row of either side is in partition {part.label!r} of {binding.projection.partition.column!r}"
     return ""

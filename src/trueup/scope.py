@@ -60,11 +60,12 @@ def _everything(job: Job) -> Scope:
 
 def nothing_there(job: Job, run: RunRow) -> str:
     """What to say of a partition that was asked for and that neither side has; empty if there is none such."""
-    for part, seen in partitions_of(job.ledger, run.id).items():
-        if not seen.counts.source_rows and not seen.counts.target_rows:
-            why = unknown(job.pair.binding, part)
-            if why:
-                return why
+    parts = partitions_of(job.ledger, run.id)
+    there = {part for part, seen in parts.items() if seen.counts.source_rows or seen.counts.target_rows}
+    for part in parts:
+        why = "" if part in there else unknown(job.pair.binding, part, there)
+        if why:
+            return why
     return ""
 
 

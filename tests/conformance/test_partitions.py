@@ -553,3 +553,27 @@ def test_a_misspelt_row_is_not_lost_where_one_partition_is_asked_for(
         with pytest.raises(DesignProblem, match="'2024-1-6', which is not how it spells a date"):
             app.check("p", partitions=asked)
     app.close()
+
+
+def test_digits_are_looked_for_as_they_are_typed_and_as_a_number(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """No column of a query says what its values are."""
+    world = pair_of(Pairing(source="sqlite", target="sqlite", together=True), request, tmp_path)
+    columns = "id {integer} PRIMARY KEY NOT NULL, zip, v {integer}"
+    world.tables(
+        columns, [(1, "01234", 1), (2, 99, 1), (3, b"\x01", 1)], [(1, "01234", 2), (2, 99, 2), (3, b"\x01", 2)]
+    )
+    cut = {"by": "column", "column": "zip"}
+    app = world.app(source="SELECT id, zip, v FROM src", columns=("v",), partition=cut)
+    assert app.check("p").different == 3, "an integer, a text and a blob are partitions of one column"
+    for asked in ("01234", "99", 99):
+        report = app.check("p", partitions=[asked])
+        assert (report.different, report.source_rows) == (1, 1)
+    world.target.sql("UPDATE dst SET v = 1")
+    assert app.check("p", partitions=["01234"]).verdict is Verdict.IN_SYNC
+    absent = app.check("p", partitions=["07"])
+    assert absent.verdict is Verdict.INCONCLUSIVE
+    assert "'07'" in absent.reason
+    assert app.check("p", partitions=[1234]).verdict is Verdict.INCONCLUSIVE, "a number is no text"
+    app.close()

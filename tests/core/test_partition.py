@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -255,12 +256,19 @@ def test_values_are_in_order_and_null_is_the_last() -> None:
     parts = in_order(["b", 3, None, "a", 20, "b", None, 3.0])
     assert [part.value for part in parts] == [3, 20, "a", "b", None]
     assert parts[-1].label == "NULL"
+    mixed = in_order([b"\x01", "a", 2, Decimal("1.5"), None, date(2024, 1, 1), b"\x00"])
+    assert [part.value for part in mixed] == [Decimal("1.5"), 2, b"\x00", b"\x01", date(2024, 1, 1), "a", None]
 
 
 def test_a_value_as_it_is_typed() -> None:
-    assert holding(Kind.INTEGER, "7") == holding(Kind.INTEGER, 7) == Holding(value=7)
-    assert holding(Kind.DATE, "2013-11-03") == Holding(value=date(2013, 11, 3))
-    assert holding(Kind.TEXT, "NULL") == holding(Kind.TEXT, None) == Holding(value=None)
+    assert holding(Kind.INTEGER, "7") == holding(Kind.INTEGER, 7) == (Holding(value=7),)
+    assert holding(Kind.DATE, "2013-11-03") == (Holding(value=date(2013, 11, 3)),)
+    assert holding(Kind.TEXT, "NULL") == holding(Kind.TEXT, None) == (Holding(value=None),)
+    assert holding(Kind.TEXT, "07") == (Holding(value="07"),)
+    assert holding(Kind.ANY, "07") == (Holding(value="07"), Holding(value=7))
+    assert holding(Kind.ANY, 7) == (Holding(value=7),)
+    assert holding(Kind.ANY, 1.5) == (Holding(value=1.5),)
+    assert holding(Kind.ANY, "a") == (Holding(value="a"),)
     with pytest.raises(ValueError, match="not an integer"):
         holding(Kind.INTEGER, "seven")
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from trueup.core.kinds import Kind
 from trueup.core.projection import Partition, Projection
-from trueup.core.row import Value, decode, encode, parse_value, present
+from trueup.core.row import Value, canonical, decode, encode, parse_value, present
 
 #: Most partitions of one run: each costs a statement on both sides.
 PARTITIONS_MAX = 10_000
@@ -106,19 +107,39 @@ def kinds_as_cut(
     return tuple(cut if cut is not None and pair == spelt else pair[1] for pair in pairs)
 
 
-def holding(kind: Kind, given: Value) -> Holding:
-    """The partition of a value as a person types it, or as Python has it; ValueError if no row can hold it."""
+def holding(kind: Kind, given: Value) -> tuple[Holding, ...]:
+    """The partition of a value as a person types it, or as Python has it; ValueError if no row can hold it.
+
+    Where no column says what kind it is, digits are looked for as they are typed and as a number.
+    """
     if given is None or given == NULL:
-        return Holding(value=None)
-    return Holding(value=parse_value(kind, given if isinstance(given, str) else str(present(given))))
+        return (Holding(value=None),)
+    if kind is Kind.ANY and not isinstance(given, str):
+        return (Holding(value=canonical(kind, [given])[0]),)
+    meant = parse_value(kind, given if isinstance(given, str) else str(present(given)))
+    values = dict.fromkeys((given, meant) if kind is Kind.ANY else (meant,))
+    return tuple(Holding(value=value) for value in values)
+
+
+def typed_alike(one: Slice, other: Slice) -> bool:
+    """Can the same digits, as a person types them, mean either of the two?"""
+    if not (isinstance(one, Holding) and isinstance(other, Holding)):
+        return False
+    text, number = (one.value, other.value) if isinstance(one.value, str) else (other.value, one.value)
+    return isinstance(text, str) and type(number) is int and parse_value(Kind.ANY, text) == number
 
 
 def in_order(values: Sequence[Value]) -> list[Holding]:
     """One partition for each distinct value, in order; values of two types are apart, NULL is the last."""
     distinct = set(values) - {None}
-    ordered = sorted(distinct, key=lambda value: (isinstance(value, str), value))
+    ordered = sorted(distinct, key=lambda value: (_type_apart(value), value))
     found = [Holding(value=value) for value in ordered]
     return [*found, Holding(value=None)] if None in values else found
+
+
+def _type_apart(value: Value) -> str:
+    """What values have in common that can be put in order; numbers of all types can."""
+    return "" if isinstance(value, int | float | Decimal) else type(value).__name__
 
 
 # --- buckets of time -------------------------------------------------------------------------------------------------
