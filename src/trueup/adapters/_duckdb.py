@@ -136,13 +136,9 @@ class DuckdbRelations(Relations):
         """Spelt out: of two comparisons of rows the optimizer makes a BETWEEN, which its executor refuses. The bound on
         the first part alone lets whole row groups be passed over.
         """
-        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
-        choices = []
-        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
-            last = at == len(parts) - 1
-            further = (part >= bound if last else part > bound) if above else part < bound
-            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
-        first = parts[0] >= bounds[0] if above else parts[0] <= bounds[0]
+        choices = self._part_by_part(columns, parts, key, above=above)
+        border = self.border(columns[0], key[0])
+        first = parts[0] >= border if above else parts[0] <= border
         return sa.and_(first, sa.or_(*choices)) if len(parts) > 1 else choices[0]
 
 

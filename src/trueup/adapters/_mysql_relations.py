@@ -53,13 +53,7 @@ class MysqlRelations(Relations):
 
     def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """Spelt out: no index serves a comparison of rows here."""
-        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
-        choices = []
-        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
-            last = at == len(parts) - 1
-            further = (part >= bound if last else part > bound) if above else part < bound
-            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
-        return sa.or_(*choices)
+        return sa.or_(*self._part_by_part(columns, parts, key, above=above))
 
     def _forms(self, columns: Sequence[Column], parts: Sequence[Expression]) -> list[tuple[Sequence[Expression], Form]]:
         forms = super()._forms(columns, parts)

@@ -168,6 +168,18 @@ class Relations:
         right = sa.tuple_(*(self.border(column, value) for column, value in zip(columns, key, strict=True)))
         return left >= right if above else left < right
 
+    def _part_by_part(
+        self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool
+    ) -> list[Expression]:
+        """`_beyond` without a comparison of rows: one of these holds. For databases that do not serve one well."""
+        bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
+        choices: list[Expression] = []
+        for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
+            last = at == len(parts) - 1
+            further = (part >= bound if last else part > bound) if above else part < bound
+            choices.append(sa.and_(*(p == b for p, b in zip(parts[:at], bounds[:at], strict=True)), further))
+        return choices
+
     def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
         keys = [
             key for key in keys if all(map(self.dialect.can_hold, columns, key))
