@@ -131,9 +131,9 @@ WRONG = [
     ),
     (
         APP + PROJECTION.replace('table = "src"', 'table = "src", query = "SELECT 1"'),
-        ["projections.p.source", "either `table` or `query`"],
+        ["projections.p.source", "either `table`, `query` or `file`"],
     ),
-    (APP + PROJECTION.replace(', table = "src"', ""), ["projections.p.source", "either `table` or `query`"]),
+    (APP + PROJECTION.replace(', table = "src"', ""), ["projections.p.source", "either `table`, `query` or `file`"]),
     (
         APP + PROJECTION.replace('{ database = "app", table = "src" }', '{ database = "apq", table = "src" }'),
         ["projections.p.source.database", "'apq' is not declared", "did you mean 'app'?"],
