@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
+from trueup.cli.save import _without_secrets
 from trueup.errors import UsageError
-from trueup.sides import parse_side, relative_to, without_password
+from trueup.sides import is_secret, parse_side, relative_to, without_password
 
 MEANT = {
     "sqlite:///a.db#orders": ("sqlite:///a.db", "table", "orders"),
@@ -103,3 +104,22 @@ def test_no_password_is_ever_shown(password: str) -> None:
 def test_a_relative_path_is_seen_from_the_file_that_names_it() -> None:
     assert relative_to(Path("conf"), "data/a.parquet") == "../data/a.parquet"
     assert relative_to(Path("conf"), "/data/a.parquet") == "/data/a.parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [("api_key", True), ("PASSWORD", True), ("token", True), ("ssl_key", False), ("sslkey", False), ("host", False)],
+)
+def test_which_parameters_hold_a_secret(name: str, secret: bool) -> None:
+    assert is_secret(name) is secret
+    assert ("SEKRET" in without_password(f"snowflake://u@acct/db?{name}=SEKRET")) is not secret
+
+
+@pytest.mark.parametrize(("name", "kept"), [("api_key", False), ("ssl_key", True)])
+def test_a_key_in_a_url_is_not_saved(name: str, kept: bool) -> None:
+    side = parse_side(f"postgresql://u@host/db?{name}=SEKRET#t", "source", {})
+    if kept:
+        assert _without_secrets(side, "X") == (side.url, False)
+    else:
+        with pytest.raises(UsageError, match=name):
+            _without_secrets(side, "X")

@@ -25,6 +25,8 @@ _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 #: Names of URL parameters that hold a secret.
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
+#: Names like them that hold the path of a file.
+_PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
 #: A URL of a database that is one file, named from here.
 _RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 #: Characters of a query that are shown.
@@ -93,6 +95,11 @@ def _expanded(url: str, role: str, environ: Mapping[str, str]) -> str:
     return _VARIABLE.sub(replace, url)
 
 
+def is_secret(parameter: str) -> bool:
+    """Does a parameter of a URL hold a secret, by its name?"""
+    return _SECRET.search(parameter) is not None and parameter.lower() not in _PATHS
+
+
 def without_password(url: str, role: str = "url") -> str:
     """A URL as it may be shown: no password, no parameter that looks like one.
 
@@ -102,7 +109,7 @@ def without_password(url: str, role: str = "url") -> str:
 
     try:
         parsed = sa.make_url(url)
-        secret = [name for name in parsed.query if _SECRET.search(name)]
+        secret = [name for name in parsed.query if is_secret(name)]
         return parsed.set(password=None).difference_update_query(secret).render_as_string()
     except (sa.exc.ArgumentError, ValueError):
         raise UsageError(f"{role}: what stands before the # is not a database URL; {HOW}") from None

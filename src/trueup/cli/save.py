@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.cli.init import seen_from
 from trueup.errors import ConfigError, UsageError
-from trueup.sides import NamedSide, relative_file, relative_to, without_password
+from trueup.sides import NamedSide, is_secret, relative_file, relative_to, without_password
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
@@ -118,7 +118,7 @@ def _without_secrets(side: NamedSide, variable: str) -> tuple[str, bool]:
         return side.written, False
     parsed = sa.make_url(side.url)
     for secret in parsed.query:
-        if re.search(r"pass|secret|token|pwd", secret, re.IGNORECASE):
+        if is_secret(secret):
             raise UsageError(f"--save: the URL has its secret in {secret!r}; type it as '${{NAME}}', in single quotes")
     if not parsed.password:
         return side.url, False
