@@ -10,14 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trueup.by_partition import cut
-from trueup.core.again import CHANGED_MAX, Verified, bind_marks, due, gone_back, in_the_future, marked_side, since
+from trueup.core.again import (
+    CHANGED_MAX,
+    Verified,
+    bind_marks,
+    due,
+    gone_back,
+    in_the_future,
+    marked_side,
+    may_be_mark,
+    since,
+)
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
 from trueup.core.plan import Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes
 from trueup.core.row import Key, Value, canonical
-from trueup.errors import BrokenRead
+from trueup.errors import BrokenRead, DataProblem
 from trueup.job import Job
 from trueup.store.coverage import Coverage
 from trueup.store.records import RunRow
@@ -55,7 +65,13 @@ class Marks:
         """How far each side's changes go, before anything else is read."""
         found = {}
         for role, (binding, side) in self._bound.items():
-            found[role] = canonical(binding.key_kinds[0], [self._readers[role].greatest(side)])[0]
+            mark = canonical(binding.key_kinds[0], [self._readers[role].greatest(side)])[0]
+            if mark is not None and not may_be_mark(binding.key_kinds[0], mark):
+                raise DataProblem(
+                    f"projections.{binding.projection.name}.changes.{role}.column: {side.key[0].name!r} holds "
+                    f"{mark!r}, which is no {binding.key_kinds[0]}; changes cannot be told by it"
+                )
+            found[role] = mark
         return found
 
     def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
@@ -173,14 +189,19 @@ def outrun(job: Job, run: RunRow) -> str:
     return f"{last.id} has looked further since" if last and last.started_at > run.started_at else ""
 
 
-def emptied(job: Job, run: RunRow, counts: Counts) -> str:
-    """Why a source that returned none of the rows that were asked for is not believed; empty if it is.
+def disbelieved(job: Job, run: RunRow, counts: Counts) -> str:
+    """Why what the source returned is not believed; empty if it is.
 
-    Where the source is marked, its mark has told already whether it is empty.
+    Of rows that are looked at by their keys the source may rightly have none: they may be what was deleted. So it is
+    judged by the segments in turn; and where no row came at all, by whether it has one anywhere.
     """
     projection = job.pair.binding.projection
-    if counts.source_rows or not counts.target_rows or not projection.limits.collapse or "source" in (run.marks or {}):
-        return ""
+    in_turn = collapsed(*Coverage(job.ledger).in_turn(run), projection.limits)
+    if in_turn or counts.source_rows or not counts.target_rows or not projection.limits.collapse:
+        return in_turn
+    own = projection.changes.source if projection.changes else None
+    if own is not None and own.table is None and (run.marks or {}).get("source") is not None:
+        return ""  # a row of its own bears the mark
     reader, binding = job.pair.source, job.pair.binding
     for segment in (Range(), NullKeys()):
         stream = reader.stream(binding, binding.source, segment, tokens=False)

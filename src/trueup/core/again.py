@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from trueup.core.binding import Binding, BoundSide, Shape, near
 from trueup.core.plan import Segment
 from trueup.core.projection import ChangeMark, Changes, Side
-from trueup.core.row import Kind, Value
+from trueup.core.row import Kind, Value, meeting
 from trueup.errors import ConfigError
 
 #: Keys that are looked at one by one at most; beyond it everything is read.
@@ -99,9 +99,25 @@ def bind_marks(binding: Binding, role: str, mark: ChangeMark, shape: Shape) -> t
             f"{place}.column: {mark.column!r} ({growing.type_name or growing.kind}) cannot grow with each change in an "
             f"order that is known; it has to be an integer, a date or a timestamp"
         )
+    for name, column, kind in zip(binding.projection.key, key, binding.key_kinds, strict=True):
+        if kind is not Kind.ANY and meeting(column.kind, kind) is not kind:
+            raise ConfigError(
+                f"{place}: {column.name!r} ({column.type_name or column.kind}) is to name key {name!r} ({kind}), and "
+                f"there is no exact rule from one to the other. Cast it in a view and name that as `table`"
+            )
     bound = BoundSide(side=side, shape=shape, key=(growing,), values=tuple(key), unique=False)
     names = binding.projection.key
     return replace(binding, columns=names, key_kinds=(growing.kind,), value_kinds=binding.key_kinds), bound
+
+
+def may_be_mark(kind: Kind, value: Value) -> bool:
+    """Is this a value of a growing column? A database without types may hold anything in it."""
+    match kind:
+        case Kind.INTEGER:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case Kind.DATE:
+            return isinstance(value, date) and not isinstance(value, datetime)
+    return isinstance(value, datetime)
 
 
 def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
