@@ -22,7 +22,7 @@ from trueup.core.guarantee import Promise, promise
 from trueup.core.keys import spellings
 from trueup.core.projection import Database, Projection, Side
 from trueup.errors import Busy, ConfigError, Refused, UsageError
-from trueup.job import Job, Stop, actor
+from trueup.job import Job, Stop, actor, discreet
 from trueup.narrow import Route, route
 from trueup.observe import Progress, Silent
 from trueup.report import Report
@@ -174,9 +174,11 @@ class Trueup:
     def explain(self, name: str) -> Explanation:
         """Strategy, access path, guarantee class, and every reason."""
         binding = self.binding(name, writing=False)
+        with discreet(binding.projection):
+            chosen = route(self.pair(binding), self.clock.now())
         return Explanation(
             projection=name,
-            route=route(self.pair(binding), self.clock.now()),
+            route=chosen,
             promise=self._promise(binding),
             binding=binding,
             settle_s=binding.projection.settle_s,

@@ -28,6 +28,7 @@ from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
 from trueup.core.states import Verdict
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
+from trueup.job import discreet
 from trueup.narrow import Route, narrow, route
 from trueup.observe import Progress
 from trueup.report import Report, differing, presented
@@ -120,15 +121,16 @@ class Comparison:
         """What each side said when it was read: there is no second look, so nothing has to be kept for it."""
         began = self.engine.clock.monotonic()
         pair = self.engine.pair(self.binding)
-        chosen = route(pair, self.engine.clock.now())
-        counts = Counts()
-        for done, segment in enumerate(chosen.segments, 1):
-            for covered in _complete(pair, segment):
-                counts += covered.counts
-                self.engine.progress.narrowed(done, len(chosen.segments), counts)
-                yield from covered.suspects
-                if self.engine.stop_after_segment.asked:
-                    raise Interrupted
+        with discreet(self.projection):
+            chosen = route(pair, self.engine.clock.now())
+            counts = Counts()
+            for done, segment in enumerate(chosen.segments, 1):
+                for covered in _complete(pair, segment):
+                    counts += covered.counts
+                    self.engine.progress.narrowed(done, len(chosen.segments), counts)
+                    yield from covered.suspects
+                    if self.engine.stop_after_segment.asked:
+                        raise Interrupted
         seconds = self.engine.clock.monotonic() - began
         self.report = _report(counts, chosen, seconds=seconds)
 
