@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.again import Verified, bind_marks, due, gone_back, in_the_future, marked_side, since
+from trueup.core.again import Verified, bind_marks, due, gone_back, in_the_future, marked_side, may_be_mark, since
 from trueup.core.binding import Binding, Column, Shape, bind
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, covered_by, halves, ranges
 from trueup.core.projection import ChangeMark, Projection, Side
@@ -271,3 +271,17 @@ def test_the_mark_of_a_query_is_said_to_be_of_a_query() -> None:
     source = Side(database="d", query="SELECT id, v FROM src")
     with pytest.raises(ConfigError, match="the query has no column 'nope'"):
         bind_marks(bound(source=source), "source", ChangeMark(column="nope"), SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fit", "unfit"),
+    [
+        (Kind.INTEGER, 7, "n/a"),
+        (Kind.INTEGER, 0, True),
+        (Kind.DATE, date(2026, 1, 1), datetime(2026, 1, 1)),
+        (Kind.INSTANT, datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01"),
+    ],
+)
+def test_a_mark_is_of_its_kind(kind: Kind, fit: object, unfit: object) -> None:
+    """A database without types may hold anything, and text sorts above all numbers."""
+    assert (may_be_mark(kind, fit), may_be_mark(kind, unfit)) == (True, False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import WIDE, Docs, QuickClock
-from trueup import Projection, Side, Trueup, views
+from trueup import Projection, Side, Trueup, diff, views
 from trueup.core.compare import MASKED
 from trueup.errors import TrueupError
 from trueup.report import IN_FLIGHT_ROWS
@@ -118,3 +118,14 @@ def test_outcomes_are_loaded_as_often_for_many_segments_as_for_one(
             assert engine.run("doc").repaired == rows
         counted.append(len(loads))
     assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize("sensitive", [(), ("n",)], ids=["control: nothing is sensitive", "sensitive"])
+def test_a_diff_is_as_discreet(postgres_pair: Any, sensitive: tuple[str, ...]) -> None:
+    sides = Docs(postgres_pair.source, postgres_pair.target)
+    sides.source.sql("CREATE TABLE src(id INT PRIMARY KEY, t TEXT)", f"INSERT INTO src VALUES (1, '{SECRET}')")
+    sides.target.sql("CREATE TABLE tgt(id INT PRIMARY KEY, n INT)", "INSERT INTO tgt VALUES (1, 1)")
+    query = f"{postgres_pair.source}#SELECT id, t::int AS n FROM src"
+    with pytest.raises(TrueupError) as caught:
+        diff(query, f"{postgres_pair.target}#tgt", key=["id"], sensitive=sensitive)
+    assert (SECRET in str(caught.value)) is not bool(sensitive)
