@@ -6,9 +6,10 @@ everything is read, and the reason is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from trueup.adapters import Reader
 from trueup.by_partition import cut
 from trueup.core.again import (
     CHANGED_MAX,
@@ -18,22 +19,19 @@ from trueup.core.again import (
     gone_back,
     in_the_future,
     marked_side,
-    may_be_mark,
+    not_of_kind,
     since,
 )
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
-from trueup.core.plan import Keys, NullKeys, Range, Segment, by_keys, partition_of
-from trueup.core.projection import Changes
-from trueup.core.row import Key, Value, canonical
-from trueup.errors import BrokenRead, DataProblem
+from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
+from trueup.core.projection import Changes, Limits
+from trueup.core.row import Key, Kind, Value, canonical
+from trueup.errors import BrokenRead, DesignProblem
 from trueup.job import Job
 from trueup.store.coverage import Coverage
 from trueup.store.records import RunRow
-
-#: Keys that are looked at by one statement.
-KEYS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +53,7 @@ class Marks:
 
     def __init__(self, job: Job, changes: Changes) -> None:
         self.changes = changes
+        self.name = job.name
         self._readers = {"source": job.pair.source, "target": job.pair.target}
         self._bound: dict[str, tuple[Binding, BoundSide]] = {}
         for role, mark in changes.marks.items():
@@ -65,14 +64,24 @@ class Marks:
         """How far each side's changes go, before anything else is read."""
         found = {}
         for role, (binding, side) in self._bound.items():
-            mark = canonical(binding.key_kinds[0], [self._readers[role].greatest(side)])[0]
-            if mark is not None and not may_be_mark(binding.key_kinds[0], mark):
-                raise DataProblem(
-                    f"projections.{binding.projection.name}.changes.{role}.column: {side.key[0].name!r} holds "
-                    f"{mark!r}, which is no {binding.key_kinds[0]}; changes cannot be told by it"
-                )
-            found[role] = mark
+            kind = binding.key_kinds[0]
+            found[role] = canonical(kind, [self._readers[role].greatest(side)])[0]
+            self._demand(role, side.key[0].name, kind, [found[role]])
         return found
+
+    def _demand(self, role: str, column: str, kind: Kind, values: Sequence[Value]) -> None:
+        """Raise DesignProblem if one of these values is none that a column of `kind` holds.
+
+        SQLite keeps text in a column declared INTEGER: as a mark it sorts above all numbers, as a key it finds no row.
+        """
+        wrong = next((value for value in values if not_of_kind(kind, value)), None)
+        if wrong is not None:
+            declared = self.changes.marks[role]
+            raise DesignProblem(
+                f"projections.{self.name}.changes.{role}: column {column!r} of "
+                f"{declared.table or f'the {role}'} holds {wrong!r}, which is no {kind}; mend that row, or leave it "
+                f"out with a view that casts the column"
+            )
 
     def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
         """Keys of rows that may have changed since these marks; None if they are too many to look at one by one."""
@@ -83,7 +92,10 @@ class Marks:
             lower = None if first is None else (first,)
             stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
             for batch in stream:
-                keys |= dict.fromkeys(zip(*batch.clean(binding.value_kinds).values, strict=True))
+                columns = batch.clean(binding.value_kinds).values
+                for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
+                    self._demand(role, column.name, kind, values)
+                keys |= dict.fromkeys(zip(*columns, strict=True))
                 if len(keys) > CHANGED_MAX:
                     return None
             if not stream.ended:
@@ -189,22 +201,35 @@ def outrun(job: Job, run: RunRow) -> str:
     return f"{last.id} has looked further since" if last and last.started_at > run.started_at else ""
 
 
-def disbelieved(job: Job, run: RunRow, counts: Counts) -> str:
-    """Why what the source returned is not believed; empty if it is.
+def emptied(job: Job, run: RunRow, counts: Counts) -> str:
+    """Why a source that lacks most of what was looked at is not believed; empty if it is.
 
-    Of rows that are looked at by their keys the source may rightly have none: they may be what was deleted. So it is
-    judged by the segments in turn; and where no row came at all, by whether it has one anywhere.
+    A mark proves nothing: it may be in another table, or on the one row that is left. So a doubt is settled by counting
+    rows: segments in turn are doubted as a whole run would be, keys only until the source has enough of what it had.
     """
-    projection = job.pair.binding.projection
-    in_turn = collapsed(*Coverage(job.ledger).in_turn(run), projection.limits)
-    if in_turn or counts.source_rows or not counts.target_rows or not projection.limits.collapse:
-        return in_turn
-    own = projection.changes.source if projection.changes else None
-    if own is not None and own.table is None and (run.marks or {}).get("source") is not None:
-        return ""  # a row of its own bears the mark
-    reader, binding = job.pair.source, job.pair.binding
-    for segment in (Range(), NullKeys()):
-        stream = reader.stream(binding, binding.source, segment, tokens=False)
-        if any(len(batch) for batch in stream):
+    binding = job.pair.binding
+    limits = binding.projection.limits
+    in_turn = Coverage(job.ledger).in_turn(run.id)
+    if collapsed(in_turn.source_rows, in_turn.target_rows, None, limits):
+        held = sum(_rows(job.pair.target, binding, binding.target))
+        return _counted(job, held, None, limits)
+    if collapsed(counts.source_rows, counts.target_rows, None, limits):
+        before = job.ledger.narrowed(run.base or run.id).counts.source_rows or counts.target_rows
+        return _counted(job, counts.target_rows, before, limits)
+    return ""
+
+
+def _counted(job: Job, held: int, before: int | None, limits: Limits) -> str:
+    """Why the source's rows, counted no further than is needed, are too few; empty if they are not."""
+    found, binding = 0, job.pair.binding
+    for rows in _rows(job.pair.source, binding, binding.source):
+        found += rows
+        if not collapsed(found, held, before, limits):
             return ""
-    return collapsed(0, counts.target_rows, None, projection.limits)
+    return collapsed(found, held, before, limits)
+
+
+def _rows(reader: Reader, binding: Binding, side: BoundSide) -> Iterator[int]:
+    """How many rows a side has, batch by batch."""
+    for segment in (Range(), NullKeys()):
+        yield from (len(batch) for batch in reader.stream(binding, side, segment, tokens=False))

@@ -24,15 +24,13 @@ from trueup.core.digest import (
     keys_that_differ,
     rows_in,
 )
-from trueup.core.plan import KeyHashes, Leaves, Range
+from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range
 from trueup.side_by_side import Covered, Pair, at_the_same_time, both, side_by_side
 
 #: Beyond this share of leaves that differ the next segments do without digests.
 SCATTERED = 0.5
 #: Beyond this share of rows that differ, reading them all is less work than picking them out.
 ROWS_SHARE = 0.2
-#: Rows picked out by one statement.
-KEYS_AT_ONCE = 5_000
 
 
 def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:

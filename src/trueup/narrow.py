@@ -19,12 +19,22 @@ from datetime import datetime
 from functools import partial
 
 from trueup.adapters import Survey
-from trueup.by_digest import KEYS_AT_ONCE, by_digest, hashing_of
+from trueup.by_digest import by_digest, hashing_of
 from trueup.by_partition import Cut, cut, exactly
 from trueup.core.binding import BoundSide, fitting_index
 from trueup.core.compare import Suspect
 from trueup.core.partition import Open, Slice
-from trueup.core.plan import Everything, NullKeys, Range, Segment, by_keys, merge_by_work, partition_of, ranges
+from trueup.core.plan import (
+    KEYS_AT_ONCE,
+    Everything,
+    NullKeys,
+    Range,
+    Segment,
+    by_keys,
+    merge_by_work,
+    partition_of,
+    ranges,
+)
 from trueup.core.row import Key
 from trueup.side_by_side import Covered, Pair, all_at_once, both, side_by_side
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from trueup._version import __version__
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.again import announced, disbelieved, outrun, unannounced
+from trueup.again import announced, emptied, outrun, unannounced
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Totals, changes, collapsed, judge
 from trueup.core.guarantee import Guarantee
@@ -264,7 +264,7 @@ class _Run:
     def _source_collapsed(self, counts: Counts) -> str:
         parts = self.row.partitions is not None
         if self.row.base is not None:
-            return disbelieved(self.job, self.row, counts)
+            return emptied(self.job, self.row, counts)
         if not self.row.whole and not parts:
             return ""
         # Of some partitions, what the target holds in them is what their source is judged by.

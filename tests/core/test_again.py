@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.again import Verified, bind_marks, due, gone_back, in_the_future, marked_side, may_be_mark, since
+from trueup.core.again import Verified, bind_marks, due, gone_back, in_the_future, marked_side, not_of_kind, since
 from trueup.core.binding import Binding, Column, Shape, bind
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, covered_by, halves, ranges
 from trueup.core.projection import ChangeMark, Projection, Side
@@ -267,21 +267,62 @@ def test_what_is_wrong_with_a_mark_is_said_with_the_nearest_name(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "about", "fits"),
+    [
+        (Kind.INTEGER, Kind.INTEGER, True),
+        (Kind.INTEGER, Kind.BOOLEAN, True),
+        (Kind.INTEGER, Kind.ANY, True),
+        (Kind.UUID, Kind.TEXT, True),
+        (Kind.UUID, Kind.BYTES, True),
+        (Kind.TIMESTAMP, Kind.DATE, True),
+        (Kind.INTEGER, Kind.TEXT, False),
+        (Kind.INTEGER, Kind.DECIMAL, False),
+        (Kind.TEXT, Kind.INTEGER, False),
+        (Kind.TEXT, Kind.UUID, False),
+        (Kind.DATE, Kind.TIMESTAMP, False),
+        (Kind.INTEGER, Kind.OPAQUE, False),
+    ],
+)
+def test_another_tables_keys_are_read_exactly_as_the_key_or_refused(key: Kind, about: Kind, fits: bool) -> None:
+    """An outbox whose keys are text names no row by a key of integers, and nothing would be looked at."""
+    sides = replace(SHAPE, columns={**SHAPE.columns, "id": column("id", key)})
+    given = Projection(
+        name="p",
+        key=("id",),
+        columns=("v",),
+        source=Side(database="d", table="s"),
+        target=Side(database="e", table="t"),
+    )
+    binding = bind(given, sides, sides, writing=False)
+    outbox = Shape(columns={"nr": column("nr"), "about": column("about", about)}, dialect="postgres")
+    mark = ChangeMark(column="nr", table="outbox", columns={"id": "about"})
+    if fits:
+        assert bind_marks(binding, "source", mark, outbox)[0].value_kinds == (key,)
+        return
+    with pytest.raises(ConfigError, match=rf"changes\.source\.columns: column 'about' of table 'outbox' \({about}\)"):
+        bind_marks(binding, "source", mark, outbox)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "wrong"),
+    [
+        (Kind.INTEGER, 5, False),
+        (Kind.INTEGER, "n/a", True),
+        (Kind.INTEGER, 5.5, True),
+        (Kind.INTEGER, None, False),
+        (Kind.DATE, date(2026, 1, 2), False),
+        (Kind.DATE, START, True),
+        (Kind.TIMESTAMP, "soon", True),
+        (Kind.INSTANT, START, False),
+        (Kind.TEXT, "n/a", False),
+    ],
+)
+def test_values_that_are_not_of_their_kind(kind: Kind, value: Any, wrong: bool) -> None:
+    assert not_of_kind(kind, value) is wrong
+
+
 def test_the_mark_of_a_query_is_said_to_be_of_a_query() -> None:
     source = Side(database="d", query="SELECT id, v FROM src")
     with pytest.raises(ConfigError, match="the query has no column 'nope'"):
         bind_marks(bound(source=source), "source", ChangeMark(column="nope"), SHAPE)
-
-
-@pytest.mark.parametrize(
-    ("kind", "fit", "unfit"),
-    [
-        (Kind.INTEGER, 7, "n/a"),
-        (Kind.INTEGER, 0, True),
-        (Kind.DATE, date(2026, 1, 1), datetime(2026, 1, 1)),
-        (Kind.INSTANT, datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01"),
-    ],
-)
-def test_a_mark_is_of_its_kind(kind: Kind, fit: object, unfit: object) -> None:
-    """A database without types may hold anything, and text sorts above all numbers."""
-    assert (may_be_mark(kind, fit), may_be_mark(kind, unfit)) == (True, False)

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
-from trueup.core.binding import Binding, BoundSide, Shape, near
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.kinds import meeting
 from trueup.core.plan import Segment
 from trueup.core.projection import ChangeMark, Changes, Side
-from trueup.core.row import Kind, Value, meeting
+from trueup.core.row import Kind, Value
 from trueup.errors import ConfigError
 
 #: Keys that are looked at one by one at most; beyond it everything is read.
@@ -99,25 +101,38 @@ def bind_marks(binding: Binding, role: str, mark: ChangeMark, shape: Shape) -> t
             f"{place}.column: {mark.column!r} ({growing.type_name or growing.kind}) cannot grow with each change in an "
             f"order that is known; it has to be an integer, a date or a timestamp"
         )
-    for name, column, kind in zip(binding.projection.key, key, binding.key_kinds, strict=True):
-        if kind is not Kind.ANY and meeting(column.kind, kind) is not kind:
-            raise ConfigError(
-                f"{place}: {column.name!r} ({column.type_name or column.kind}) is to name key {name!r} ({kind}), and "
-                f"there is no exact rule from one to the other. Cast it in a view and name that as `table`"
-            )
+    if mark.table is not None:  # the side's own key was settled when it was bound
+        _settle_keys(binding, key, f"{place}.columns", mark.table)
     bound = BoundSide(side=side, shape=shape, key=(growing,), values=tuple(key), unique=False)
     names = binding.projection.key
     return replace(binding, columns=names, key_kinds=(growing.kind,), value_kinds=binding.key_kinds), bound
 
 
-def may_be_mark(kind: Kind, value: Value) -> bool:
-    """Is this a value of a growing column? A database without types may hold anything in it."""
+def _settle_keys(binding: Binding, key: Sequence[Column], place: str, table: str) -> None:
+    """Raise ConfigError for a key column that is not exactly read as the projection's key: it would name no row."""
+    for name, kind, column in zip(binding.projection.key, binding.key_kinds, key, strict=True):
+        if kind is not Kind.ANY and meeting(column.kind, kind) is not kind:
+            raise ConfigError(
+                f"{place}: column {column.name!r} of table {table!r} ({column.type_name or column.kind}) cannot name "
+                f"rows by the key {name!r} ({kind}): its values would find none. Declare a view that casts it to the "
+                f"key's type, or change the column"
+            )
+
+
+def not_of_kind(kind: Kind, value: Value) -> bool:
+    """Is this, in its canonical spelling, none of the values of a kind that has a type of its own? NULL is of all."""
     match kind:
         case Kind.INTEGER:
-            return isinstance(value, int) and not isinstance(value, bool)
+            fits = isinstance(value, int)
         case Kind.DATE:
-            return isinstance(value, date) and not isinstance(value, datetime)
-    return isinstance(value, datetime)
+            fits = isinstance(value, date) and not isinstance(value, datetime)
+        case Kind.TIMESTAMP | Kind.INSTANT:
+            fits = isinstance(value, datetime)
+        case Kind.UUID:
+            fits = isinstance(value, UUID)
+        case _:
+            fits = True
+    return value is not None and not fits
 
 
 def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:

@@ -17,6 +17,8 @@ from trueup.core.row import Key, Value, decode_row, encode_row
 
 #: Keys in one explicit-key segment: bounds a statement's parameters and what one repair transaction holds.
 KEYS_PER_SEGMENT = 500
+#: Keys, or hashes of keys, that one statement of the first stage looks at.
+KEYS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from trueup.core import plan
 from trueup.core.again import Verified
+from trueup.core.compare import Counts
 from trueup.core.partition import Slice
 from trueup.core.row import Key
 from trueup.core.states import RunState, Stage
@@ -47,25 +48,19 @@ class Coverage:
         with self.ledger.reading() as c:
             return [plan.from_json(json.loads(span)) for span in c.execute(statement).scalars()]
 
-    def in_turn(self, run: RunRow) -> tuple[int, int, int | None]:
-        """Rows of the source and of the target in the segments that a run read in turn, and what the source had there
-        when its base read them; None for that where the base did not read just these segments.
-        """
-        counted = (
-            sa.select(t.segments.c.span, t.segments.c.counts)
-            .where(t.segments.c.stage == Stage.NARROW, t.segments.c.state == "done")
-            .where(t.segments.c.span.not_like('{"keys"%'))
+    def in_turn(self, run: str) -> Counts:
+        """What a run counted in the segments that it did not look up key by key."""
+        statement = sa.select(t.segments.c.counts).where(
+            t.segments.c.run == run,
+            t.segments.c.stage == Stage.NARROW,
+            t.segments.c.state == "done",
+            t.segments.c.span.not_like('{"keys"%'),
         )
+        found = Counts()
         with self.ledger.reading() as c:
-            mine, before = (
-                {row.span: json.loads(row.counts) for row in c.execute(counted.where(t.segments.c.run == of))}
-                for of in (run.id, run.base)
-            )
-        source_rows, target_rows = (
-            sum(counts[name] for counts in mine.values()) for name in ("source_rows", "target_rows")
-        )
-        known = sum(before[span]["source_rows"] for span in mine) if mine.keys() <= before.keys() else None
-        return source_rows, target_rows, known
+            for counts in c.execute(statement).scalars():
+                found += Counts(**json.loads(counts))
+        return found
 
     def unsettled(self, run: str) -> list[Key]:
         """Keys that a run looked at closer and, some of them, left while they were still moving."""
