@@ -442,9 +442,11 @@ def stream(adapter: MysqlAdapter, query: str) -> Any:
 
 
 def sessions(url: str, words: str) -> list[int]:
+    """Sessions in this database, and not in those of other tests, whose statement holds these words."""
     with mariadb_connection(url) as c, c.cursor() as cursor:
         cursor.execute(
-            "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE %s AND ID <> connection_id()",
+            "SELECT ID FROM information_schema.PROCESSLIST"
+            " WHERE INFO LIKE %s AND DB = database() AND ID <> connection_id()",
             (f"%{words}%",),
         )
         return [session for (session,) in cursor.fetchall()]
