@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -180,7 +178,7 @@ def test_the_command_killed_under_live_writes_is_resumed(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, writers: str
 ) -> None:
     app = Counters(request.getfixturevalue(kind))
-    posts = range(1, 901)
+    posts = range(1, 2501)  # several units, so that it is killed between two of them
     with closing(app.db.connect()) as c:
         c.execute(app.db.begin)
         for post in posts:
@@ -205,7 +203,7 @@ def test_the_command_killed_under_live_writes_is_resumed(
             until(lambda: first.poll() is not None or _marked(app) >= 1, "a unit to commit", timeout_s=60)
             assert first.poll() is None, f"it was over too soon: {(tmp_path / 'first.err').read_text()}"
         finally:
-            os.kill(first.pid, signal.SIGKILL)
+            first.kill()
             first.wait()
         assert app.wrong(), "it was over too soon: there is nothing left to resume"
         second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
