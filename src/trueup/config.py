@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from trueup.core.binding import near
 from trueup.core.projection import FILES, Database, Declared, Projection, Side
 from trueup.errors import ConfigError
+from trueup.urls import expanded, from_folder
 
 #: The file looked for in the current directory.
 FILE = "trueup.toml"
 Model = TypeVar("Model", bound=BaseModel)
-
-#: An SQLite URL of a file that is not given from the root: the part before the file, and the file.
-_RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 class Settings(Declared):
@@ -75,9 +71,9 @@ def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.e
         name: _model(path, f"projections.{name}", Projection, {"name": name, **values})
         for name, values in _tables(path, data, "projections").items()
     }
-    settings = settings.model_copy(update={"ledger": _absolute(settings.ledger, path.parent)})
+    settings = settings.model_copy(update={"ledger": _seen_from(path.parent, settings.ledger)})
     databases = {
-        name: database.model_copy(update={"url": _absolute(database.url, path.parent)})
+        name: database.model_copy(update={"url": _seen_from(path.parent, database.url)})
         for name, database in databases.items()
     }
     projections = {name: _from_folder(projection, path.parent) for name, projection in projections.items()}
@@ -127,13 +123,11 @@ def _expanded(value: Any, environ: Mapping[str, str], path: Path, place: tuple[s
     if not isinstance(value, str):
         return value
 
-    def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in environ:
-            raise ConfigError(f"{path}: {'.'.join(place)}: the environment variable {name!r} is not set; export it")
-        return environ[name]
-
-    return _VARIABLE.sub(replace, value)
+    try:
+        return expanded(value, environ)
+    except KeyError as missing:
+        where, name = ".".join(place), missing.args[0]
+        raise ConfigError(f"{path}: {where}: the environment variable {name!r} is not set; export it") from None
 
 
 def _model(path: Path, place: str, model: type[Model], values: Any) -> Model:
@@ -166,10 +160,8 @@ def _fields(model: type[BaseModel], where: list[str]) -> list[str]:
     return [name for name in model.model_fields if name != "name"]
 
 
-def _absolute(url: SecretStr, folder: Path) -> SecretStr:
-    """A relative file of a `sqlite:///` URL, seen from the configuration file."""
-    relative = _RELATIVE.fullmatch(url.get_secret_value())
-    return url if relative is None else SecretStr(f"{relative[1]}{(folder / relative[2]).resolve()}")
+def _seen_from(folder: Path, url: SecretStr) -> SecretStr:
+    return SecretStr(from_folder(url.get_secret_value(), folder))
 
 
 def _from_folder(projection: Projection, folder: Path) -> Projection:

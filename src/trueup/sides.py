@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from trueup.errors import UsageError
+from trueup.urls import expanded
 
 #: First word of a query; anything else behind the # is the name of a table.
 _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 #: Names of URL parameters that hold a secret.
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 #: Names like them that hold the path of a file.
 _PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
-#: A URL of a database that is one file, named from here.
-_RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 #: Characters of a query that are shown.
 _SHOWN = 60
 
@@ -67,7 +65,10 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
     if "://" not in text.partition("#")[0]:
         return _file(text, role)
     written, _, what = _split(text, role)
-    url = _expanded(written, role, environ)
+    try:
+        url = expanded(written, environ)
+    except KeyError as missing:
+        raise UsageError(f"{role}: the environment variable {missing.args[0]!r} is not set; export it") from None
     shown = without_password(url, role)
     if not what.strip():
         raise UsageError(f"{role}: {shown} names no table: add one behind a #, or a query ({shown}#TABLE)")
@@ -84,15 +85,6 @@ def _split(text: str, role: str) -> tuple[str, str, str]:
     if "@" in authority.partition("#")[2]:
         raise UsageError(f"{role}: a # in the user name or password of a URL is written %23")
     return text.partition("#")
-
-
-def _expanded(url: str, role: str, environ: Mapping[str, str]) -> str:
-    def replace(match: re.Match[str]) -> str:
-        if match[1] not in environ:
-            raise UsageError(f"{role}: the environment variable {match[1]!r} is not set; export it")
-        return environ[match[1]]
-
-    return _VARIABLE.sub(replace, url)
 
 
 def is_secret(parameter: str) -> bool:
@@ -122,12 +114,6 @@ def _file(text: str, role: str) -> NamedSide:
     if not Path(text).suffix:
         raise UsageError(f"{role}: {text!r} is neither a database URL nor the name of a file; {HOW}")
     return NamedSide(label=text, place={"file": text})
-
-
-def relative_file(url: str) -> tuple[str, str] | None:
-    """The part of a URL before its file, and the file, where that is not given from the root; None for others."""
-    found = _RELATIVE.fullmatch(url)
-    return (found[1], found[2]) if found else None
 
 
 def relative_to(folder: Path, value: str) -> str:

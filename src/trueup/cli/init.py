@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from trueup.cli.tables import console
 from trueup.errors import UsageError
-from trueup.sides import relative_file, relative_to
+from trueup.sides import relative_to
+from trueup.urls import relative_file
 
 if TYPE_CHECKING:
     from trueup.adapters import FoundTable

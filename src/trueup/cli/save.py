@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.cli.init import seen_from
 from trueup.errors import ConfigError, UsageError
-from trueup.sides import NamedSide, is_secret, relative_file, relative_to, without_password
+from trueup.sides import NamedSide, is_secret, relative_to, without_password
+from trueup.urls import VARIABLE, from_folder
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
 
 _WRITERS = '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it'
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,7 @@ def _without_secrets(side: NamedSide, variable: str) -> tuple[str, bool]:
     """
     import sqlalchemy as sa
 
-    if _VARIABLE.search(side.written):
+    if VARIABLE.search(side.written):
         return side.written, False
     parsed = sa.make_url(side.url)
     for secret in parsed.query:
@@ -130,19 +130,14 @@ def _same(declared: object, url: str, path: Path) -> bool:
     """Is the URL of a declared database the one that was named?"""
     if not isinstance(declared, str):
         return False
-    expanded = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), declared)
-    return _absolute(expanded, path.parent) == _absolute(url, Path())
-
-
-def _absolute(url: str, folder: Path) -> str:
-    found = relative_file(url)
-    return url if found is None else f"{found[0]}{(folder / found[1]).resolve()}"
+    expanded = VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), declared)
+    return from_folder(expanded, path.parent) == from_folder(url, Path())
 
 
 def _side(role: str, side: NamedSide, database: str | None, path: Path, comparison: Comparison) -> str:
     """A side as an inline table."""
     ((place, what),) = side.place.items()
-    if _VARIABLE.search(what):
+    if VARIABLE.search(what):
         raise UsageError(f"--save: ${{...}} in the {role}'s {place} would be read as a variable in {path}")
     if place == "file":
         what = relative_to(path.parent, what)
