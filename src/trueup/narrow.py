@@ -38,6 +38,11 @@ from trueup.core.plan import (
 from trueup.core.row import Key
 from trueup.side_by_side import Covered, Pair, all_at_once, both, side_by_side
 
+#: The strategies in words.
+INSIDE = "compared inside the database"
+BY_DIGEST = "digests of leaves, then the rows that differ"
+SIDE_BY_SIDE = "rows read side by side in key order"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
@@ -72,8 +77,7 @@ def _compared(pair: Pair, segment: Segment) -> Iterator[Covered]:
     if pair.binding.one_database:
         yield from inside(pair, segment)
         return
-    hashing = hashing_of(pair)[0] if isinstance(segment, Range) else None
-    if hashing is not None and isinstance(segment, Range):
+    if isinstance(segment, Range) and (hashing := hashing_of(pair)[0]):
         yield from by_digest(pair, segment, hashing)
     else:
         yield from side_by_side(pair, segment)
@@ -92,7 +96,7 @@ def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Ro
         how = f"in {len(cuts) + 1} key ranges" if cuts else "in one pass"
         whole: Segment = Everything()
         return Route(
-            strategy=f"compared inside the database, {how}",
+            strategy=f"{INSIDE}, {how}",
             segments=[*ranges(cuts), NullKeys()] if cuts else [whole],
             reasons=[survey.reason, *_index_that_pays(survey, (binding.source, binding.target))],
         )
@@ -101,12 +105,9 @@ def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Ro
 
 def _route_of_partitions(pair: Pair, found: Cut) -> Route:
     binding = pair.binding
-    what, reasons = "compared inside the database", ["declared"]
+    what, reasons = INSIDE, ["declared"]
     if not binding.one_database:
-        hashing, why = hashing_of(pair)
-        what = (
-            "rows read side by side in key order" if hashing is None else "digests of leaves, then the rows that differ"
-        )
+        what, why = _way_of_two(pair)
         reasons.append(why)
     return Route(
         strategy=f"{what}, in {found.words(binding)}",
@@ -118,18 +119,14 @@ def _route_of_partitions(pair: Pair, found: Cut) -> Route:
 
 
 def _route_of_two(pair: Pair) -> Route:
-    """Both sides are asked for their access path, at the same time."""
+    """Key ranges where an index serves them on both sides, else one pass over each."""
     binding = pair.binding
-    source, target = both(
-        lambda: pair.source.survey(binding, (binding.source,)),
-        lambda: pair.target.survey(binding, (binding.target,)),
-    )
+    source, target = _surveys(pair)
     seekable = source.seekable and target.seekable
-    cuts = _cuts(max(source, target, key=lambda survey: len(survey.cuts))) if seekable else []
+    cuts = _cuts(_finer(source, target)) if seekable else []
     null_keys: list[Segment] = [NullKeys()] if binding.source.null_keys or binding.target.null_keys else []
-    hashing, why = hashing_of(pair)
+    what, why = _way_of_two(pair)
     how = f"in {len(cuts) + 1} key ranges" if cuts else "in one pass a side"
-    what = "rows read side by side in key order" if hashing is None else "digests of leaves, then the rows that differ"
     return Route(
         strategy=f"{what}, {how}",
         segments=[*ranges(cuts), *null_keys],
@@ -148,11 +145,27 @@ def cuts_of(pair: Pair) -> list[Key]:
     binding = pair.binding
     if binding.one_database:
         return pair.source.survey(binding, (binding.source, binding.target)).cuts
-    source, target = (
-        reader.survey(binding, (side,)).cuts
-        for reader, side in ((pair.source, binding.source), (pair.target, binding.target))
+    return _finer(*_surveys(pair)).cuts
+
+
+def _surveys(pair: Pair) -> tuple[Survey, Survey]:
+    """What each of two databases says of its own side; both are asked at the same time."""
+    binding = pair.binding
+    return both(
+        lambda: pair.source.survey(binding, (binding.source,)),
+        lambda: pair.target.survey(binding, (binding.target,)),
     )
-    return max(source, target, key=len)
+
+
+def _finer(source: Survey, target: Survey) -> Survey:
+    """The survey with more cut points."""
+    return max(source, target, key=lambda survey: len(survey.cuts))
+
+
+def _way_of_two(pair: Pair) -> tuple[str, str]:
+    """How two databases are compared, and why."""
+    hashing, why = hashing_of(pair)
+    return SIDE_BY_SIDE if hashing is None else BY_DIGEST, why
 
 
 def _index_that_pays(survey: Survey, sides: Sequence[BoundSide]) -> list[str]:
