@@ -31,7 +31,7 @@ from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import BrokenRead, DesignProblem
 from trueup.job import Job
 from trueup.store.coverage import Coverage
-from trueup.store.records import RunRow
+from trueup.store.records import DecisionRow, RunRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,12 +162,12 @@ def _words(
     )
 
 
-def unannounced(job: Job, run: RunRow) -> str:
+def unannounced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> str:
     """A warning about rows that drifted though no mark announced a change; empty if there are none."""
     if run.base is None:
         return ""
-    told = announced(job, run)
-    silent = sum(item.decision.drift.key not in told for item in job.ledger.decisions(run.id))
+    told = announced(job, run, decided)
+    silent = sum(item.decision.drift.key not in told for item in decided)
     if not silent:
         return ""
     return (
@@ -177,12 +177,12 @@ def unannounced(job: Job, run: RunRow) -> str:
     )
 
 
-def announced(job: Job, run: RunRow) -> set[Key]:
+def announced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> set[Key]:
     """Keys that a run looked at by themselves: marked as changed, known to be wrong, or still moving before."""
     spans = Coverage(job.ledger).spans(run.id)
     keys = {key for span in spans if isinstance(span, Keys) for key in span.keys}
     if NullKeys() in spans:
-        rows = [item.decision.drift.key for item in job.ledger.decisions(run.id)]
+        rows = [item.decision.drift.key for item in decided]
         keys.update(key for key in [*rows, *_known(job)] if None in key)
     return keys
 

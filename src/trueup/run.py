@@ -324,7 +324,7 @@ class _Run:
             share = f"{self.seen.done} of {self.seen.planned} segments"
             raise BrokenRead(f"{self.job.name}: {share} were compared; this cannot be an answer")
         verdict, why = self._verdict()
-        return self._report(verdict, why or unannounced(self.job, self.row), RunState.DONE)
+        return self._report(verdict, why or unannounced(self.job, self.row, self._decided()), RunState.DONE)
 
     def _verdict(self) -> tuple[Verdict, str]:
         counts = self.seen.counts
@@ -383,7 +383,7 @@ class _Run:
         elif self.job.keys is not None:
             self.job.standing.settled(self.job.name, [key for key in self.job.keys if key not in wrong])
         elif self.row.base is not None:  # all that was known to be wrong when it began was looked at again
-            known = announced(self.job, self.row)
+            known = announced(self.job, self.row, decisions)
             self.job.standing.settled(self.job.name, [key for key in known if key not in wrong])
         elif self.row.partitions is not None:
             keys = perhaps_settled(self.job, self.row)
