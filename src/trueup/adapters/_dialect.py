@@ -53,3 +53,27 @@ class Dialect(Protocol):
 
     def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:
         """`part` is one of `values`, which are spelt for the driver."""
+
+
+class Named(sa.types.UserDefinedType[Any]):
+    """A type by its name in the database."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+class Verbatim(Named):
+    """A type that Python has no rule for: values travel as text and are cast by the database."""
+
+    cache_ok = True
+
+    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(sa.cast(bindvalue, sa.Text), self)
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.Text)

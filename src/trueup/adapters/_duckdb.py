@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from trueup.adapters import Capabilities
-from trueup.adapters._dialect import Expression
+from trueup.adapters._dialect import Expression, Named, Verbatim
 from trueup.adapters._duckdb_dialect import NAME, DriverConnection, TimeLimit
 from trueup.adapters._relations import Relations
 from trueup.adapters._results import message
@@ -72,31 +72,7 @@ _NS = "TIMESTAMP_NS"
 _NS_YEARS = range(1678, 2262)
 
 
-class _Read(sa.types.UserDefinedType[Any]):
-    """A type that the driver does not hand out as it is."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.name
-
-
-class _Verbatim(_Read):
-    """A type that Python has no rule for: values travel as text and are cast by the database."""
-
-    cache_ok = True
-
-    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(sa.cast(bindvalue, sa.Text), self)
-
-    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(column, sa.Text)
-
-
-class _Moment(_Read):
+class _Moment(Named):
     """A date or timestamp: the driver makes the year 9999 of infinity, and needs a package for time zones."""
 
     cache_ok = True
@@ -110,7 +86,7 @@ class _Moment(_Read):
         return _only(~sa.func.isinf(column), plain, "is infinite")
 
 
-class _Real(_Read):
+class _Real(Named):
     """A 32-bit float, by its shortest spelling: 0.1 and not 0.10000000149011612."""
 
     cache_ok = True
@@ -180,7 +156,7 @@ class DuckdbReader(SqlAdapter):
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         if column.kind in (Kind.OPAQUE, Kind.INCOMPARABLE):
-            return _Verbatim(column.type_name)
+            return Verbatim(column.type_name)
         if column.type_name == "FLOAT":
             return _Real("FLOAT")
         if column.kind in (Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT):
@@ -322,7 +298,7 @@ def _numbers_differ(source: Column, target: Column, a: Expression, b: Expression
     exact: Expression = sa.cast(b, sa.Integer) if target.kind is Kind.BOOLEAN else b
     type_name = "INTEGER" if target.kind is Kind.BOOLEAN else target.type_name
     spelt = sa.cast(a, sa.Text)
-    same = (sa.try_cast(spelt, _Read(type_name)) == exact) & (sa.cast(sa.cast(exact, sa.Text), sa.Double) == _real(a))
+    same = (sa.try_cast(spelt, Named(type_name)) == exact) & (sa.cast(sa.cast(exact, sa.Text), sa.Double) == _real(a))
     return ~sa.func.coalesce(same, a.is_(None) & b.is_(None))
 
 

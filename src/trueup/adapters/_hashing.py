@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Protocol
 
@@ -28,6 +29,18 @@ _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSup
 _COLON, _COMMA, _NULL = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", "~,"))
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One column of a row, as it is hashed."""
+
+    column: Column
+    expression: Expression
+    #: The kind in which both sides hash it.
+    kind: Kind
+    #: Both sides have the same scale, so that it needs no canonical spelling.
+    as_it_is: bool = False
+
+
 class Way(ABC):
     """One way to hash rows, as expressions."""
 
@@ -41,18 +54,16 @@ class Way(ABC):
         """What this way makes of a fixed set of values."""
 
     @abstractmethod
-    def of(
-        self,
-        columns: Sequence[Column],
-        parts: Sequence[Expression],
-        kinds: Sequence[Kind],
-        as_they_are: Sequence[bool] = (),
-    ) -> Expression:
-        """The hash of these values together. `as_they_are`: both sides have the same scale."""
+    def of(self, cells: Sequence[Cell]) -> Expression:
+        """The hash of these values together."""
 
-    def key(self, columns: Sequence[Column], parts: Sequence[Expression], kinds: Sequence[Kind]) -> Expression:
+    def key(self, cells: Sequence[Cell]) -> Expression:
         """The hash of a key: enough to tell keys apart, not to be added up."""
-        return self.of(columns, parts, kinds)
+        return self.of(cells)
+
+    def row(self, cells: Sequence[Cell]) -> Expression:
+        """What `content` wants of a row."""
+        return self.of(cells)
 
     @abstractmethod
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
@@ -118,7 +129,7 @@ class Hasher:
         if isinstance(part, Leaves):
             return self._leaf(way, side, parts, part.hashing).in_(part.leaves)
         values, type_ = way.hash_values(part.hashes)
-        return self.relations.dialect.among(way.key(side.key, parts, part.hashing.key), type_, values)
+        return self.relations.dialect.among(way.key(_cells(side, parts, part.hashing)), type_, values)
 
     def digests(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         """Leaves of `part` -> what they amount to."""
@@ -126,8 +137,7 @@ class Hasher:
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         order = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
-        row = self._row(way, side, columns, hashing)
-        parts = [self._leaf(way, side, keys, hashing), row, *order]
+        parts = [self._leaf(way, side, keys, hashing), way.row(_cells(side, columns, hashing)), *order]
         hashed = sa.select(*(part.label(f"h{at}") for at, part in enumerate(parts)))
         hashed = hashed.where(*self.relations.within(side, keys, part))
         if not way.portable:
@@ -143,10 +153,7 @@ class Hasher:
         way = self.ways[hashing.name]
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
-        key, row = (
-            way.key(side.key, keys, hashing.key),
-            way.of(side.columns, columns, hashing.kinds, hashing.as_they_are),
-        )
+        key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
         hashed = sa.select(key.label("k"), row.label("r")).where(*self.relations.within(side, keys, part))
         of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
         count, found = connection.execute(sa.select(sa.func.count(), way.packed(of.k, of.r))).one()
@@ -158,16 +165,17 @@ class Hasher:
             )
         return Prints(width=way.width, packed=blob)
 
-    def _row(self, way: Way, side: BoundSide, columns: Sequence[Expression], hashing: Hashing) -> Expression:
-        if isinstance(way, Portable):
-            return way.text(side.columns, columns, hashing.kinds, hashing.as_they_are)
-        return way.of(side.columns, columns, hashing.kinds, hashing.as_they_are)
-
     def _leaf(self, way: Way, side: BoundSide, keys: Sequence[Expression], hashing: Hashing) -> Expression:
         """Keys are dealt out evenly; integers without hashing them, by the remainder of a division."""
         if hashing.key == (Kind.INTEGER,):
             return sa.cast(keys[0], sa.BigInteger) % sa.literal_column(str(hashing.leaves))
-        return way.bucket(way.key(side.key, keys, hashing.key), hashing.leaves)
+        return way.bucket(way.key(_cells(side, keys, hashing)), hashing.leaves)
+
+
+def _cells(side: BoundSide, parts: Sequence[Expression], hashing: Hashing) -> list[Cell]:
+    """The first columns of a side, as many as there are `parts`: its key, or all."""
+    whole = zip(side.columns, hashing.kinds, hashing.as_they_are, strict=True)
+    return [Cell(column, part, kind, same) for part, (column, kind, same) in zip(parts, whole, strict=False)]
 
 
 class Portable(Way):
@@ -188,33 +196,19 @@ class Portable(Way):
         # Not ASCII, so that two encodings give two answers.
         return sa.func.md5(sa.literal("Trueup é ß 漢", sa.Text))
 
-    def text(
-        self,
-        columns: Sequence[Column],
-        parts: Sequence[Expression],
-        kinds: Sequence[Kind],
-        as_they_are: Sequence[bool] = (),
-    ) -> Expression:
+    def row(self, cells: Sequence[Cell]) -> Expression:
         """All values in one text, none of whose spellings can be another's."""
-        same = as_they_are or [False] * len(columns)
-        fields = [self._field(*of) for of in zip(columns, parts, kinds, same, strict=True)]
-        return reduce(lambda a, b: a + b, fields)
+        return reduce(lambda a, b: a + b, map(self._field, cells))
 
-    def _field(self, column: Column, part: Expression, kind: Kind, as_it_is: bool) -> Expression:
-        text = self.spelling.spelled(column, kind, part, as_it_is=as_it_is)
-        if kind is Kind.TEXT:
+    def _field(self, cell: Cell) -> Expression:
+        text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
+        if cell.kind is Kind.TEXT:
             text = sa.cast(self.spelling.octets(text), sa.String) + _COLON + text
-        return sa.func.coalesce(text + _COMMA, _NULL, type_=sa.Text) if column.nullable else text + _COMMA
+        return sa.func.coalesce(text + _COMMA, _NULL, type_=sa.Text) if cell.column.nullable else text + _COMMA
 
-    def of(
-        self,
-        columns: Sequence[Column],
-        parts: Sequence[Expression],
-        kinds: Sequence[Kind],
-        as_they_are: Sequence[bool] = (),
-    ) -> Expression:
-        text = self.text(columns, parts, kinds, as_they_are)
-        return sa.func.left(sa.func.md5(text), sa.literal_column(str(self.width // 2)), type_=sa.String)
+    def of(self, cells: Sequence[Cell]) -> Expression:
+        hashed = sa.func.md5(self.row(cells))
+        return sa.func.left(hashed, sa.literal_column(str(self.width // 2)), type_=sa.String)
 
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
         digits = (leaves - 1).bit_length() // 4  # hexadecimal

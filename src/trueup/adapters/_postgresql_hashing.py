@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Way
+from trueup.adapters._hashing import Cell, Way
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind, Value
@@ -49,33 +49,27 @@ class Native(Way):
             " '\\x00ff'::bytea, '00000000-0000-4000-8000-00000000000a'::uuid, NULL::text), 0)::text"
         )
 
-    def of(
-        self,
-        columns: Sequence[Column],
-        parts: Sequence[Expression],
-        kinds: Sequence[Kind],
-        as_they_are: Sequence[bool] = (),
-    ) -> Expression:
-        same = as_they_are or [False] * len(columns)
-        row = sa.func.row(*(self._value(*of) for of in zip(columns, parts, kinds, same, strict=True)))
+    def of(self, cells: Sequence[Cell]) -> Expression:
+        row = sa.func.row(*map(self._value, cells))
         return sa.func.hash_record_extended(row, sa.literal_column("0"), type_=sa.BigInteger)
 
-    def key(self, columns: Sequence[Column], parts: Sequence[Expression], kinds: Sequence[Kind]) -> Expression:
-        if tuple(kinds) == (Kind.INTEGER,):
-            return _bigint(columns[0], parts[0])  # 64 bits already, and an index may serve them
-        return self.of(columns, parts, kinds)
+    def key(self, cells: Sequence[Cell]) -> Expression:
+        if [cell.kind for cell in cells] == [Kind.INTEGER]:
+            return _bigint(cells[0])  # 64 bits already, and an index may serve them
+        return self.of(cells)
 
-    def _value(self, column: Column, part: Expression, kind: Kind, as_it_is: bool) -> Expression:
+    def _value(self, cell: Cell) -> Expression:
         """What is hashed of a column: where PostgreSQL's own hash of a type loses something, the bytes it is sent as.
 
         It folds a bigint and a timestamp to 32 bits (1 and 2**32 hash alike) and leaves out the sign of a numeric.
         """
-        match kind:
+        column, part = cell.column, cell.expression
+        match cell.kind:
             case Kind.INTEGER:
-                return sa.func.int8send(_bigint(column, part))
+                return sa.func.int8send(_bigint(cell))
             case Kind.DECIMAL:
                 number = sa.cast(part, sa.Numeric)
-                return sa.func.numeric_send(number if as_it_is else sa.func.trim_scale(number))
+                return sa.func.numeric_send(number if cell.as_it_is else sa.func.trim_scale(number))
             case Kind.FLOAT | Kind.TIMESTAMP | Kind.INSTANT | Kind.TIME:
                 sent: Expression = getattr(sa.func, _SEND[_without_precision(column.type_name)])(part)
                 return sent
@@ -103,10 +97,9 @@ def _without_precision(type_name: str) -> str:
     return re.sub(r"\(\d+\)", "", type_name)
 
 
-def _bigint(column: Column, part: Expression) -> Expression:
-    if column.kind is Kind.BOOLEAN:
-        part = sa.cast(part, sa.Integer)
-    return sa.cast(part, sa.BigInteger)
+def _bigint(cell: Cell) -> Expression:
+    number = sa.cast(cell.expression, sa.Integer) if cell.column.kind is Kind.BOOLEAN else cell.expression
+    return sa.cast(number, sa.BigInteger)
 
 
 class PostgresqlSpelling:

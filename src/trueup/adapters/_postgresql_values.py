@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.adapters._dialect import Expression
+from trueup.adapters._dialect import Expression, Verbatim
 from trueup.core.binding import Column
 from trueup.core.kinds import Kind, Value
 from trueup.core.rules import Tolerance
@@ -61,24 +61,6 @@ LOOSE = ("interval", "citext")
 
 #: Kinds whose values travel as text.
 AS_TEXT = (Kind.OPAQUE, Kind.INCOMPARABLE, Kind.JSON, Kind.INTERVAL)
-
-
-class Verbatim(sa.types.UserDefinedType[Any]):
-    """A type that Python has no rule for: values travel as text and are cast by the database."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: Any) -> str:
-        return self.name
-
-    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(sa.cast(bindvalue, sa.Text), self)
-
-    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(column, sa.Text)
 
 
 class ListOf(Verbatim):

@@ -31,11 +31,11 @@ from trueup.adapters._hashing import Hasher, Way
 from trueup.adapters._relations import Relations, user_query
 from trueup.adapters._results import RowStream, look_of, message
 from trueup.adapters._unequal import by_meaning, unequal
-from trueup.core.binding import Binding, BoundSide, Column
+from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
-from trueup.core.projection import Database
+from trueup.core.projection import Database, Side
 from trueup.core.row import Kind, Value
 from trueup.core.rules import Rule
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
@@ -194,6 +194,22 @@ class SqlAdapter(ABC):
         return sorted(found, key=lambda table: table.name)
 
     # --- reading -------------------------------------------------------------------------------------------------
+
+    def describe(self, side: Side) -> Shape:
+        with self.reading() as connection:
+            if side.table is not None:
+                return self.describe_table(connection, side.table)
+            columns = self.query_columns(connection, side.query or "")
+        return Shape(columns=columns, dialect=self.capabilities.dialect)
+
+    @abstractmethod
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
+        """Columns and unique indexes of a table. Raises ConfigError if it is not there."""
+
+    def query_columns(self, connection: sa.Connection, query: str) -> dict[str, Column]:
+        """Columns of a query; by default the database tells their names, and no types."""
+        names = [item[0] for item in self.describe_query(connection, query)]
+        return {name: Column(name=name, kind=Kind.ANY, type_name="") for name in names}
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         ordered = isinstance(segment, Everything | Range)

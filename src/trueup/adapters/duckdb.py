@@ -25,7 +25,7 @@ from trueup.adapters import FoundTable, Survey
 from trueup.adapters import _units as units
 from trueup.adapters._duckdb import DuckdbReader, column_of
 from trueup.core.binding import Binding, BoundSide, Shape, near
-from trueup.core.projection import Database, Side
+from trueup.core.projection import Database
 from trueup.core.row import Key, canonical
 from trueup.errors import Busy, ConfigError, ConnectionFailed
 
@@ -123,14 +123,7 @@ class DuckdbAdapter(DuckdbReader):
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
-    def describe(self, side: Side) -> Shape:
-        with self.reading() as connection:
-            if side.table is not None:
-                return self._describe_table(connection, side.table)
-            columns = self.query_columns(connection, side.query or "")
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
-
-    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
         schema, _, name = table.rpartition(".")
         place = {"schema": schema or None, "name": name}
         rows = connection.execute(_COLUMNS, place).all()

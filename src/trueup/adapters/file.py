@@ -98,6 +98,9 @@ class FileAdapter(ReadOnly, DuckdbReader):
             columns = self._text_columns(side, found)
         return Shape(columns=columns, dialect=self.capabilities.dialect)
 
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:  # noqa: ARG002
+        raise ConfigError(f"databases.{self.name}: files are no tables; there is no {table!r}")
+
     def _parquet_columns(self, found: Sequence[Path]) -> Mapping[str, Column]:
         """Columns of Parquet files, which have to be the same in each: DuckDB would convert to those of the first."""
         columns: dict[str, Column] = {}

@@ -22,7 +22,7 @@ from trueup.adapters._read_only import NO_WRITING, ReadOnly
 from trueup.adapters._results import message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
-from trueup.core.projection import Database, Side
+from trueup.core.projection import Database
 from trueup.core.row import Kind, Value
 from trueup.errors import ConfigError, ConnectionFailed, DataProblem, DesignProblem, Transient, TrueupError
 
@@ -86,15 +86,7 @@ class GenericAdapter(ReadOnly):
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
-    def describe(self, side: Side) -> Shape:
-        with self.reading() as connection:
-            if side.table is not None:
-                return self._describe_table(connection, side.table)
-            names = [item[0] for item in self.describe_query(connection, side.query or "")]
-        columns = {name: Column(name=name, kind=Kind.ANY, type_name="") for name in names}
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
-
-    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
         schema, _, name = table.rpartition(".")
         inspector = sa.inspect(connection)
         names = [*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)]

@@ -32,7 +32,7 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range, Segment, ranges
-from trueup.core.projection import Database, Side
+from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import (
     Busy,
@@ -186,13 +186,11 @@ class MysqlAdapter(SqlAdapter):
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
-    def describe(self, side: Side) -> Shape:
-        with self.reading() as connection:
-            if side.table is not None:
-                return describe_table(connection, self.name, side.table)
-            query = side.query or ""
-            columns = describe_query(connection, query, self.describe_query(connection, query))
-        return Shape(columns=columns, dialect=DIALECT)
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
+        return describe_table(connection, self.name, table)
+
+    def query_columns(self, connection: sa.Connection, query: str) -> dict[str, Column]:
+        return describe_query(connection, query, self.describe_query(connection, query))
 
     def described(self, cursor: Any) -> Sequence[Any]:
         return list(cursor._result.fields)  # its `description` tells neither enums nor character sets

@@ -9,6 +9,7 @@ September 2025.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _postgresql_values as held
-from trueup.adapters._dialect import Expression
+from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
 from trueup.adapters._results import message, sqlstate
@@ -29,7 +30,7 @@ from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.digest import SEGMENT_ROWS
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Segment, ranges
-from trueup.core.projection import Database, Side
+from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
 from trueup.errors import (
@@ -140,7 +141,7 @@ class PostgresqlAdapter(SqlAdapter):
         if column.kind is Kind.ARRAY:
             return held.ListOf(column.type_name)
         if column.kind in held.AS_TEXT or column.type_name.startswith("enum "):
-            return held.Verbatim(column.type_name.removeprefix("enum "))
+            return Verbatim(column.type_name.removeprefix("enum "))
         return held.INTEGERS.get(column.type_name, held.TYPES[column.kind])
 
     def can_hold(self, column: Column, value: Value) -> bool:
@@ -212,17 +213,13 @@ class PostgresqlAdapter(SqlAdapter):
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
-    def describe(self, side: Side) -> Shape:
-        with self.reading() as connection:
-            if side.table is not None:
-                return self._describe_table(connection, side.table)
-            described = self.describe_query(connection, side.query or "")
-            types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]})
-            by_oid = {row.oid: row for row in types}
-        columns = {item[0]: held.column_of(item[0], by_oid[item[1]]) for item in described}
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
+    def query_columns(self, connection: sa.Connection, query: str) -> dict[str, Column]:
+        described = self.describe_query(connection, query)
+        types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]})
+        by_oid = {row.oid: row for row in types}
+        return {item[0]: held.column_of(item[0], by_oid[item[1]]) for item in described}
 
-    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
         schema, _, name = table.rpartition(".")
         relation = connection.execute(
             sa.text("SELECT c.oid, c.relkind::text AS kind FROM pg_class c WHERE c.oid = to_regclass(:name)"),
@@ -265,6 +262,7 @@ class PostgresqlAdapter(SqlAdapter):
                 found: dict[str, Any] = told[0][0]["Plan"]
                 return found
 
+            @cache  # the few that are asked first are asked for among all, too
             def cost(segment: Segment) -> float:
                 return float(plan(segment)["Total Cost"])
 

@@ -31,7 +31,7 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
-from trueup.core.projection import Database, Side
+from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule, Tolerance
 from trueup.errors import (
@@ -203,15 +203,7 @@ class SqliteAdapter(SqlAdapter):
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
-    def describe(self, side: Side) -> Shape:
-        with self.reading() as connection:
-            if side.table is not None:
-                return self._describe_table(connection, side.table)
-            names = [item[0] for item in self.describe_query(connection, side.query or "")]
-        columns = {name: Column(name=name, kind=Kind.ANY, type_name="") for name in names}
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
-
-    def _describe_table(self, connection: sa.Connection, table: str) -> Shape:
+    def describe_table(self, connection: sa.Connection, table: str) -> Shape:
         schema, _, name = table.rpartition(".")
         inspector = sa.inspect(connection)
         tables = inspector.get_table_names(schema or None)
