@@ -16,7 +16,8 @@ from uuid import UUID
 
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.kinds import meeting
-from trueup.core.plan import Segment
+from trueup.core.partition import Slice
+from trueup.core.plan import Segment, covered_by, partition_of
 from trueup.core.projection import ChangeMark, Changes, Side
 from trueup.core.row import Kind, Value
 from trueup.errors import ConfigError
@@ -57,6 +58,35 @@ def due(verified: Sequence[Verified], now: datetime, within_s: float) -> list[Se
             break
         turns = at
     return longest_first[:turns]
+
+
+def longest_unread(verified: Sequence[Verified], many: int) -> list[Segment]:
+    """The parts that nobody has read for longest, the oldest first."""
+    return [one.span for one in sorted(verified, key=lambda one: one.looked_at)[:many]]
+
+
+def renew(known: dict[Segment, datetime], read: Mapping[Segment, datetime]) -> None:
+    """Note when a later run read parts, be they cut smaller there. A new partition is known from then on."""
+    other: dict[Slice | None, list[Segment]] = {}
+    for span, at in read.items():
+        if span in known:
+            known[span] = max(known[span], at)
+        else:
+            other.setdefault(partition_of(span), []).append(span)
+    if not other:
+        return
+    parts: dict[Slice | None, list[Segment]] = {}
+    for span in known:
+        parts.setdefault(partition_of(span), []).append(span)
+    for part, spans in other.items():
+        if part not in parts:
+            known.update({span: read[span] for span in spans})
+            continue
+        pieces = [span for span in read if partition_of(span) == part]
+        for span in parts[part]:
+            together = () if span in read else covered_by(span, pieces)
+            if together:
+                known[span] = max(known[span], min(read[pieces[number]] for number in together))
 
 
 def since(mark: Value, overlap_s: float | None) -> Value:

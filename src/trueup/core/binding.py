@@ -6,50 +6,30 @@ All of it happens before the first row is read.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from trueup.core import query
-from trueup.core.kinds import KEY_KINDS, TIMES, Kind, canonical, elements_meet, meeting
-from trueup.core.partition import CUT_TIMES, kinds_as_cut
+from trueup.core.agreeing import kind_of, kind_of_cut
+from trueup.core.kinds import Kind, canonical
+from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
 from trueup.core.row import Key, Values
 from trueup.core.rules import Nulls, Rule, Tolerance
+from trueup.core.shape import Column, Shape
 from trueup.errors import ConfigError
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    """A column as its database describes it."""
-
-    name: str
-    kind: Kind
-    #: The database's own name of the type.
-    type_name: str
-    nullable: bool = True
-    #: NOT NULL without a default: an INSERT must give it.
-    required: bool = False
-    #: Computed by the database: cannot be written.
-    generated: bool = False
-    #: A value it holds, where the database has no type for what the column spells; shows the spelling.
-    sample: str = ""
-    #: Kind of an array's elements.
-    element: Kind | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
-    """What one side looks like, before any row of it is read."""
-
-    columns: Mapping[str, Column]
-    #: Column sets that are unique and NOT NULL or a primary key.
-    unique: tuple[frozenset[str], ...] = ()
-    #: False for a view or a query: nothing can be written to it.
-    table: bool = False
-    #: The database's name for its SQL, as SQLGlot knows it.
-    dialect: str = ""
-    #: Why rows of this table cannot be repaired safely, and the remedy; empty if they can.
-    obstacle: str = ""
+__all__ = [
+    "Binding",
+    "BoundSide",
+    "Column",
+    "Shape",
+    "bind",
+    "check_query",
+    "fitting_index",
+    "near",
+    "not_writable",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +46,12 @@ class BoundSide:
     unique: bool
     #: Column that says which partition a row is in; None: rows are cut by key.
     cut: Column | None = None
+    #: Column that says that a row is deleted, and only kept; such rows count as not there.
+    tombstone: Column | None = None
+    #: Increments that are in these rows and not yet in the target; they are taken off before anything is compared.
+    queued: Queued | None = None
+    #: SQL that holds for the rows that are read; empty: all of them.
+    only: str = ""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -75,6 +61,16 @@ class BoundSide:
     def null_keys(self) -> bool:
         """May there be rows with a NULL in the key?"""
         return any(column.nullable for column in self.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queued:
+    """An outbox: what it holds for a key is not yet in the target."""
+
+    #: Key and deltas, any number of rows a key.
+    side: BoundSide
+    #: What a key without a source row means. A row that is this, and has events queued, need not be there.
+    absent: Values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +92,10 @@ class Binding:
     rules: tuple[Rule, ...] = ()
     #: Kind in which partitions are told apart; None: rows are cut by key.
     cut_kind: Kind | None = None
+    #: Which compared column is the version that the source issues.
+    version: int | None = None
+    #: When the source's events happened: key and time; see `core.writer_columns`.
+    events: BoundSide | None = None
 
     @property
     def movable(self) -> bool:
@@ -109,6 +109,12 @@ class Binding:
     @property
     def one_database(self) -> bool:
         return self.projection.one_database
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """Which values of the target a repair writes: the compared columns, and the flag of a tombstone behind them."""
+        flag = range(len(self.columns), len(self.target.values))
+        return (*(at for at, name in enumerate(self.columns) if not self.projection.leaves(name)), *flag)
 
     @property
     def hidden(self) -> tuple[bool, ...]:
@@ -129,20 +135,25 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     """
     place = f"projections.{projection.name}"
     columns = projection.columns or _shared(projection, source, target)
+    if projection.version and projection.version not in columns:
+        columns = (*columns, projection.version)
     bound_source = _side(projection, "source", source, columns)
     bound_target = _side(projection, "target", target, columns)
     key_kinds = tuple(
-        _kind(place, name, a, b, projection.one_database, key=True)
+        kind_of(place, name, a, b, projection.one_database, key=True)
         for name, a, b in zip(projection.key, bound_source.key, bound_target.key, strict=True)
     )
     value_kinds = tuple(
-        _kind(place, name, a, b, projection.one_database, key=False)
+        kind_of(place, name, a, b, projection.one_database, key=False)
         for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
     )
     _hidden(projection, {*columns, *source.columns, *target.columns}, place)
-    cut_kind = _cut_kind(projection, bound_source.cut, bound_target.cut)
+    cut_kind = kind_of_cut(projection, bound_source.cut, bound_target.cut)
     key_kinds = kinds_as_cut(projection, projection.key, key_kinds, cut_kind)
     value_kinds = kinds_as_cut(projection, columns, value_kinds, cut_kind)
+    for kind, handler in projection.handlers.items():
+        if problem := handler.problem(projection.key, columns):
+            raise ConfigError(f"{place}.on_{kind}: {problem}")
     problem = not_writable(projection, bound_target) if writing else ""
     if problem:
         raise ConfigError(problem)
@@ -159,12 +170,11 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     )
 
 
-def check_query(projection: Projection, role: str, dialect: str) -> None:
+def check_query(projection: Projection, role: str, side: Side, dialect: str) -> None:
     """A side that is a query is one SELECT that only reads.
 
     Raises ConfigError.
     """
-    side: Side = getattr(projection, role)
     found = query.problem(side.query, dialect) if side.query is not None else ""
     if found:
         raise ConfigError(f"projections.{projection.name}.{role}.query: {found}")
@@ -195,16 +205,23 @@ def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, 
         names = {physical: name for name, physical in side.columns.items()}
         return dict.fromkeys(names.get(column, column) for column in shape.columns)
 
-    right = logical(projection.target, target)
-    return tuple(name for name in logical(projection.source, source) if name in right and name not in projection.key)
+    left, right = logical(projection.source, source), logical(projection.target, target)
+    listed = left if target.unlisted else right if source.unlisted else [name for name in left if name in right]
+    if source.unlisted and target.unlisted:
+        raise ConfigError(
+            f"projections.{projection.name}.columns: neither side says which columns it has; name those to compare"
+        )
+    beside = {*projection.key, projection.tombstone.column if projection.tombstone else ""}
+    return tuple(name for name in listed if name not in beside)
 
 
 def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:
     side: Side = getattr(projection, name)
     place = f"projections.{projection.name}"
-    what = f"{side.origin} {side.table or side.file or ''!r}" if side.query is None else "query"
+    what = f"{side.origin} {side.place!r}" if side.query is None else "query"
     cut = projection.partition.column
-    named = (*projection.key, *columns, cut) if cut else (*projection.key, *columns)
+    tomb = projection.tombstone.column if projection.tombstone else ""
+    named = tuple(filter(None, (*projection.key, *columns, cut, tomb)))
     for logical in side.columns:
         if logical not in named:
             raise ConfigError(
@@ -213,7 +230,7 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
 
     def resolve(logical: str, where: str) -> Column:
         physical = side.physical(logical)
-        column = shape.columns.get(physical)
+        column = shape.column(physical)
         if column is None:
             raise ConfigError(
                 f"{place}.{where}: the {name} {what} in database {side.database!r} has no column {physical!r}; "
@@ -223,96 +240,17 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
 
     key = tuple(resolve(part, "key") for part in projection.key)
     values = tuple(resolve(column, "columns") for column in columns)
+    if shape.values_max is not None and len(values) > shape.values_max:
+        raise ConfigError(
+            f"{place}.columns: the {name} {what} in database {side.database!r} holds {shape.values_max} value a row, "
+            f"and {', '.join(columns)} are compared: name one of them in `columns`"
+        )
     key_set = frozenset(column.name for column in key)
     unique = any(index <= key_set for index in shape.unique)
     if not unique and side.query is not None:
         unique = query.groups_by(side.query, shape.dialect, tuple(column.name for column in key))
     bound_cut = resolve(cut, "partition.column") if cut else None
     return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique, cut=bound_cut)
-
-
-def _kind(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
-    kind = _meeting(source, target, one_database, key=key)
-    pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
-    if kind is None:
-        raise ConfigError(
-            f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not({source.kind, target.kind})}"
-            f"Cast it in the source query to the target's type or to text, or leave it out of `columns`"
-        )
-    if key and kind not in KEY_KINDS:
-        raise ConfigError(
-            f"{place}.key: column {name!r} ({pair}) cannot be a key: it has no order that is the same everywhere. "
-            f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
-        )
-    return kind
-
-
-def _cut_kind(projection: Projection, source: Column | None, target: Column | None) -> Kind | None:
-    """The kind in which partitions are told apart."""
-    if source is None or target is None:
-        return None
-    declared, place = projection.partition, f"projections.{projection.name}.partition.column: {source.name!r}"
-    pair = f"({source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target)"
-    kind = _meeting(source, target, projection.one_database, key=True)
-    if declared.by == "column":
-        if kind is None or kind not in KEY_KINDS | {Kind.BOOLEAN}:
-            raise ConfigError(
-                f"{place} {pair} cannot tell partitions apart: its values have no one spelling. Take a column of "
-                f"integers, text, UUIDs, booleans, dates or timestamps, or cast it in the query"
-            )
-        return kind
-    times = {_cut_time(column) for column in (source, target)} - {Kind.ANY}
-    kind = times.pop() if len(times) == 1 else None
-    if kind not in CUT_TIMES:
-        raise ConfigError(
-            f"{place} {pair} cannot be cut by time: it has to be a date, a timestamp or a timestamp with time zone, "
-            f"the same on both sides. Cast it in the query"
-        )
-    if kind is Kind.DATE and declared.bucket == "1h":
-        raise ConfigError(f'{place} {pair} holds days, which have no hours: use bucket = "1d", "1w" or "1mo"')
-    return kind
-
-
-def _cut_time(column: Column) -> Kind:
-    """What a column holds, to be cut by time: where the database only has spellings, what they are read as."""
-    if column.kind not in (Kind.ANY, Kind.TEXT):
-        return column.kind
-    declared = column.type_name.upper()
-    spelt = column.sample
-    if not spelt and "TIME" not in declared and declared != "DATE":
-        return column.kind
-    if len(spelt) == 10 or (not spelt and declared == "DATE"):
-        return Kind.DATE
-    meant = canonical(Kind.TIMESTAMP, [spelt])[0] if spelt else None
-    if isinstance(meant, str):
-        return column.kind
-    return Kind.INSTANT if meant is not None and meant.tzinfo else Kind.TIMESTAMP
-
-
-def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -> Kind | None:
-    """The kind in which two columns are compared here; None if they are not."""
-    kinds = {source.kind, target.kind}
-    if kinds == {Kind.OPAQUE}:
-        return Kind.OPAQUE if one_database and source.type_name == target.type_name else None
-    if kinds == {Kind.ARRAY}:
-        return Kind.ARRAY if elements_meet(source.element, target.element) else None
-    kind = meeting(source.kind, target.kind)
-    if key and kinds == {Kind.UUID, Kind.BYTES}:
-        return None  # a look-up would need the bytes
-    if one_database and kinds > {Kind.TEXT} and kind in (Kind.UUID, *TIMES):
-        return None  # the database would compare spellings, and two spellings may mean the same
-    return kind
-
-
-def _why_not(kinds: set[Kind]) -> str:
-    """What a pair lacks, where that is not plain from its names."""
-    if kinds in ({Kind.TIMESTAMP, Kind.INSTANT}, {Kind.DATE, Kind.INSTANT}):
-        return "One has a time zone, the other does not say in which it is. "
-    if Kind.BOOLEAN in kinds and Kind.TEXT in kinds:
-        return "Which words mean true is not known. "
-    if Kind.TEXT in kinds and kinds & {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT}:
-        return "'5', '05' and '5.0' are three texts and one number. "
-    return ""
 
 
 def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> tuple[Rule, ...]:
@@ -366,7 +304,9 @@ def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind,
 def not_writable(projection: Projection, target: BoundSide) -> str:
     """Why the target, as declared, cannot be repaired, and the remedy; empty if it can."""
     place = f"projections.{projection.name}"
-    what = f"table {target.side.table!r} in database {target.side.database!r}"
+    if not projection.written:
+        return ""
+    what = f"{target.side.origin} {target.side.place!r} in database {target.side.database!r}"
     names = frozenset(column.name for column in target.key)
     if target.side.query is not None or not target.shape.table:
         return f"{place}.target: only a table can be repaired; `trueup check` works on what is declared here"
@@ -377,16 +317,28 @@ def not_writable(projection: Projection, target: BoundSide) -> str:
             f"{place}.writers: say how the application writes the target before Trueup writes to it; one of "
             f"same_transaction, mutex, outbox, versioned, absolute, dual_write, increments"
         )
+    if names not in target.shape.unique and target.side.table is None:
+        told = " or ".join(", ".join(sorted(index)) for index in target.shape.unique)
+        return f"{place}.key: {what} tells its rows apart by {told}; `key` has to be exactly that to repair one of them"
     if names not in target.shape.unique:
         columns = ", ".join(column.name for column in target.key)
         return (
             f"{place}.target: {what} has no unique index on exactly its key ({columns}), so a repair could change "
             f"more rows than one. Create it: CREATE UNIQUE INDEX ON {target.side.table} ({columns}), columns NOT NULL"
         )
+    if projection.extra_policy == "delete" and projection.tombstone is None and target.shape.dependents:
+        return (
+            f"{place}.on_extra: deleting a row of {what} would also delete or change rows of "
+            f'{", ".join(target.shape.dependents)}, which refer to it. Set on_extra = "report", or keep deleted rows '
+            f"(`tombstone`)"
+        )
+    left = {target.side.physical(name) for name in projection.columns or () if projection.leaves(name)}
     for column in target.values:
-        if column.generated:
+        if column.generated and column.name not in left:
             return f"{place}.columns: {column.name!r} of {what} is generated; it cannot be written"
     given = {column.name for column in target.columns}
+    if projection.tombstone is not None:  # a repair writes it too
+        given.add(target.side.physical(projection.tombstone.column))
     lacking = [c.name for c in target.shape.columns.values() if c.required and c.name not in given]
     if projection.on_missing == "insert" and lacking:
         return (

@@ -45,6 +45,8 @@ class Suspect:
     instant: bool = False
     #: Rows with this key on the source / target side, where that is not at most one: such a key cannot be repaired.
     copies: tuple[int, int] | None = None
+    #: Why there is nothing to put in its place; empty: there is.
+    problem: str = ""
 
     @property
     def pair(self) -> tuple[Values | None, Values | None]:
@@ -58,7 +60,7 @@ class Suspect:
             return f"the key occurs {self.copies[0]} times in the source and {self.copies[1]} times in the target"
         if any(part is None for part in self.key):
             return "the key has a NULL part"
-        return ""
+        return self.problem
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,10 +82,17 @@ class Counts:
     null_keys_target: int = 0
     #: Rows by column in which one side has a NULL that is declared to be unknown, so that they were not compared there.
     not_compared: dict[str, int] = field(default_factory=dict)
+    #: Rows that a backfill looked at and does not change, by why.
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def differing(self) -> int:
         return self.missing + self.extra + self.different
+
+    @property
+    def keyed_source_rows(self) -> int:
+        """Source rows that can belong to a row of the target: those without a NULL in the key."""
+        return self.source_rows - self.null_keys_source
 
     def __iadd__(self, other: Counts) -> Counts:
         for name in self.__slots__:
@@ -112,17 +121,23 @@ class Counts:
 
 
 def classify(
-    expected: Values | None, observed: Values | None, absent: Values | None, rules: Rules = ()
+    expected: Values | None,
+    observed: Values | None,
+    absent: Values | None,
+    rules: Rules = (),
+    *,
+    expiring: bool = False,
 ) -> DriftKind | None:
     """The kind of difference between one source row and one target row; None if they agree.
 
-    `absent` is what a key without a source row means; None means that the row should not exist.
+    `absent` is what a key without a source row means; None means that the row should not exist. `expiring`: rows of
+    the target go away by themselves, and one that is missing is as good as right.
     """
     if expected is None:
         right = observed is None or (absent is not None and agree(rules, absent, observed))
         return None if right else DriftKind.EXTRA
     if observed is None:
-        return DriftKind.MISSING
+        return None if expiring else DriftKind.MISSING
     return None if agree(rules, expected, observed) else DriftKind.DIFFERENT
 
 
@@ -134,8 +149,9 @@ def compare(
     absent: Values | None,
     kinds: Sequence[Kind] = (),
     rules: Rules = (),
+    expiring: bool = False,
 ) -> tuple[Counts, list[Suspect]]:
-    """Compare two batches that cover the same keys.
+    """Compare two batches that cover the same keys; `expiring` as for `classify`.
 
     `kinds` of the compared columns are given where values may be spelled differently on the two sides; they are brought
     into one spelling only where the columns are not equal as they are. `rules` are given where equality is not all
@@ -163,7 +179,7 @@ def compare(
     }
     for key in dict.fromkeys([*expected, *observed]):
         values, token = observed.get(key, (None, ""))
-        kind = classify(expected.get(key), values, absent, rules)
+        kind = classify(expected.get(key), values, absent, rules, expiring=expiring)
         if rules and key in expected and values is not None:
             _count_unknown(counts, columns, rules, expected[key], values)
         if kind:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from trueup.core.compare import DriftKind, Suspect, classify
+from trueup.core.compare import Counts, DriftKind, Suspect, classify
 from trueup.core.projection import Limits, Projection
 from trueup.core.row import Values
 from trueup.core.rules import Rules, kept
+from trueup.core.versions import ahead
 
 #: Share of rows that differ from which on the declaration, not the data, is the likelier culprit.
 MOST_ROWS = 0.5
@@ -27,6 +28,16 @@ class Action(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     REPORT = "report"
+    #: A function is called that does it.
+    CALL = "call"
+    #: It is sent to where it is applied.
+    EMIT = "emit"
+
+
+#: What a repair writes itself.
+WRITES = (Action.INSERT, Action.UPDATE, Action.DELETE)
+#: What others do about a row when they are asked to.
+HANDED = (Action.CALL, Action.EMIT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,24 +50,30 @@ class Decision:
     reason: str = ""
 
 
-def decide(drift: Suspect, projection: Projection) -> Decision:
-    """The declared policy applied to one drifting row."""
-    if drift.unrepairable:
-        return Decision(drift=drift, action=Action.REPORT, reason=drift.unrepairable)
+def decide(drift: Suspect, projection: Projection, *, version: int | None = None) -> Decision:
+    """The declared policy applied to one drifting row. `version`: which value is the one that the source issues."""
+    why_not = drift.unrepairable
+    if not why_not and version is not None:
+        why_not = ahead(drift.expected, drift.observed, version)
+    if why_not:
+        return Decision(drift=drift, action=Action.REPORT, reason=why_not)
     action = action_for(drift.kind, projection)
     reason = f'on_{drift.kind} = "report"' if action is Action.REPORT else ""
     return Decision(drift=drift, action=action, reason=reason)
 
 
 def action_for(kind: DriftKind, projection: Projection) -> Action:
+    handler = projection.handlers.get(kind)
+    if handler is not None:
+        return Action.CALL if handler.emit is None else Action.EMIT
     match kind:
         case DriftKind.MISSING:
             return Action.INSERT if projection.on_missing == "insert" else Action.REPORT
         case DriftKind.DIFFERENT:
-            return Action.UPDATE if projection.on_different == "update" else Action.REPORT
+            return Action.REPORT if projection.on_different == "report" else Action.UPDATE
         case DriftKind.EXTRA:
             extra = {"reset": Action.UPDATE, "delete": Action.DELETE, "report": Action.REPORT}
-            return extra[projection.extra_policy]
+            return extra[str(projection.extra_policy)]
 
 
 def decide_now(
@@ -67,11 +84,23 @@ def decide_now(
     rules: Rules = (),
 ) -> tuple[Action | None, Values | None]:
     """What to write for a row read under the repair's own protection: the action (None: it is right) and the values."""
-    kind = classify(expected, observed, absent, rules)
+    kind = classify(expected, observed, absent, rules, expiring=projection.target.expiring)
     if kind is None:
         return None, None
     wanted = absent if expected is None else expected
     return action_for(kind, projection), None if wanted is None else kept(rules, wanted, observed)
+
+
+def part_collapsed(counts: Counts, limits: Limits, *, declared: bool) -> bool:
+    """Has one part of the source (a partition, a key range) lost most of what the target holds there?
+
+    A tenant whose rows are gone is far more often a filter, a detached partition or a failed load than a tenant that
+    left. Of a handful of rows nothing can be said, but where all of a declared partition are gone.
+    """
+    if declared and limits.collapse and counts.extra and not counts.source_rows:
+        return True
+    held = counts.source_rows - counts.missing + counts.extra
+    return counts.extra >= max(limits.share_from, 1) and counts.source_rows < _part(held, limits.collapse)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +162,7 @@ def _part(rows: int, share: float) -> Decimal:
 
 
 def changes(decisions: Sequence[Decision]) -> tuple[int, int]:
-    """Rows that `decisions` would change, and of these, delete."""
+    """Rows that `decisions` would change, and of these, delete; a handler of a row that has no source row counts so."""
     writing = [decision for decision in decisions if decision.action is not Action.REPORT]
-    return len(writing), sum(decision.action is Action.DELETE for decision in writing)
+    handed = sum(d.action in HANDED and d.drift.kind is DriftKind.EXTRA for d in writing)
+    return len(writing), handed + sum(decision.action is Action.DELETE for decision in writing)

@@ -22,6 +22,8 @@ from trueup.core.row import Kind
 LEAVES = 512
 #: Leaves of a range that is everything there is, since no index serves smaller ones.
 LEAVES_OF_ALL = 4_096
+#: Leaves of one segment that are ranges of the key, each read along the index: one statement names them all.
+SLICES = 64
 #: Rows of a segment, about.
 SEGMENT_ROWS = 100_000
 #: Row hashes that are fetched at a time, at most; bounds the memory of the client.
@@ -73,6 +75,8 @@ class Hashing:
     as_they_are: tuple[bool, ...]
     #: Leaves that the keys of one segment are dealt to; a power of two.
     leaves: int = LEAVES
+    #: Leaves of a segment between two keys are ranges: nothing is grouped or sorted, and a closer look reads little.
+    ranged: bool = False
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -126,6 +130,7 @@ def agree(binding: Binding, source: Sequence[RowHash], target: Sequence[RowHash]
                 key=binding.key_kinds,
                 values=binding.value_kinds,
                 as_they_are=tuple(_same_scale(*pair) for pair in pairs),
+                ranged=offer.portable and binding.key_kinds == (Kind.INTEGER,),
             )
             return hashing, f"rows are hashed by {offer.name}"
     return None, why

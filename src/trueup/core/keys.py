@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
 from trueup.core.binding import Binding, near
+from trueup.core.projection import Projection
 from trueup.core.row import Key, Kind, Value, canonical, parse_value
 from trueup.errors import UsageError
+
+
+def named_rightly(projection: Projection, key: Mapping[str, Any]) -> None:
+    """Raise UsageError unless `key` names each part of the projection's key, and nothing else."""
+    names = projection.key
+    for name in key:
+        if name not in names:
+            raise UsageError(f"{projection.name}: {name!r} is not part of the key; {near(name, names)}")
+    lacking = [name for name in names if name not in key]
+    if lacking:
+        raise UsageError(f"{projection.name}: the key lacks {', '.join(lacking)}")
 
 
 def spellings(binding: Binding, key: Mapping[str, Any]) -> list[Key]:
@@ -16,13 +29,8 @@ def spellings(binding: Binding, key: Mapping[str, Any]) -> list[Key]:
 
     Raises UsageError.
     """
+    named_rightly(binding.projection, key)
     names = binding.projection.key
-    for name in key:
-        if name not in names:
-            raise UsageError(f"{binding.projection.name}: {name!r} is not part of the key; {near(name, names)}")
-    lacking = [name for name in names if name not in key]
-    if lacking:
-        raise UsageError(f"{binding.projection.name}: the key lacks {', '.join(lacking)}")
     parts: list[tuple[Value, ...]] = []
     for name, kind in zip(names, binding.key_kinds, strict=True):
         value = key[name]
@@ -32,3 +40,13 @@ def spellings(binding: Binding, key: Mapping[str, Any]) -> list[Key]:
             raise UsageError(f"{binding.projection.name}: key {name!r}: {error}") from None
         parts.append((meant, value) if kind is Kind.ANY and isinstance(value, str) else (meant,))
     return list(product(*parts))
+
+
+def sound_keys(binding: Binding, keys: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of `keys` that can be keys: one that cannot must not cost the others."""
+    sound = []
+    for key in keys:
+        with suppress(UsageError):
+            spellings(binding, key)
+            sound.append(key)
+    return sound

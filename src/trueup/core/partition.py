@@ -208,6 +208,19 @@ class Calendar:
         local = now.astimezone(self.zone).replace(tzinfo=None, fold=0)
         return local.date() if self.kind is Kind.DATE else local
 
+    def reached(self, latest: Value, now: datetime) -> datetime:
+        """How far time has gone by a source whose latest row is this one; None: it has no row, so time is ours.
+
+        Of a wall time that comes twice the earlier one; of a day its beginning, for more of it may come.
+        """
+        if latest is None:
+            return now
+        moment: datetime = latest
+        if self.kind is not Kind.INSTANT:
+            wall = _midnight(latest) if self.kind is Kind.DATE else latest
+            moment = min(wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return min(moment, now)
+
     def still_open(self, now: datetime) -> list[Open]:
         """Buckets that have begun and are not compared yet."""
         early = now - timedelta(seconds=self.declared.lateness)

@@ -13,7 +13,7 @@ from typing import Any
 
 from trueup.core.digest import Hashing
 from trueup.core.partition import Slice, slice_from_json, slice_to_json
-from trueup.core.row import Key, Value, decode_row, encode_row
+from trueup.core.row import Key, Value, decode_row, decode_rows, encode_row, encode_rows
 
 #: Keys in one explicit-key segment: bounds a statement's parameters and what one repair transaction holds.
 KEYS_PER_SEGMENT = 500
@@ -69,6 +69,14 @@ class Leaves:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ranges:
+    """Rows of a range that lie in some of the ranges that it was cut into."""
+
+    within: Range
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class KeyHashes:
     """Rows of a range whose keys have one of these hashes."""
 
@@ -78,13 +86,39 @@ class KeyHashes:
 
 
 #: Parts of a segment that a closer look is taken at; never written down.
-Part = Segment | Leaves | KeyHashes
+Part = Segment | Leaves | Ranges | KeyHashes
 
 
 def ranges(cuts: Sequence[Key]) -> list[Range]:
     """Segments between ascending, distinct cut points; none gives one range over everything."""
     bounds = [None, *cuts, None]
     return [Range(lower=low, upper=high) for low, high in pairwise(bounds)]
+
+
+def slices(span: Range, many: int) -> list[Range]:
+    """`span` in about `many` ranges of equal width; only itself where its ends are not two integers.
+
+    Keys that lie close together in one place make some of them fuller than others, never wrong.
+    """
+    if span.lower is None or span.upper is None or len(span.lower) != 1 or len(span.upper) != 1:
+        return [span]
+    (low,), (high,) = span.lower, span.upper
+    if not isinstance(low, int) or not isinstance(high, int):
+        return [span]
+    cuts = dict.fromkeys(low + (high - low) * at // many for at in range(1, many))
+    inner = [(cut,) for cut in cuts if low < cut < high]
+    return [replace(span, lower=a, upper=b) for a, b in pairwise([span.lower, *inner, span.upper])]
+
+
+def joined(spans: Sequence[Range]) -> tuple[Range, ...]:
+    """The same keys in as few ranges as possible; `spans` are ascending."""
+    found: list[Range] = []
+    for span in spans:
+        if found and found[-1].upper == span.lower:
+            found[-1] = replace(found[-1], upper=span.upper)
+        else:
+            found.append(span)
+    return tuple(found)
 
 
 def halves(span: Everything | Range, cut: Key) -> list[Segment]:
@@ -151,7 +185,7 @@ def to_json(segment: Segment) -> dict[str, Any]:
         case Range():
             data = {"lower": encode_row(segment.lower), "upper": encode_row(segment.upper)}
         case Keys():
-            return {"keys": [encode_row(key) for key in segment.keys]}
+            return {"keys": encode_rows(segment.keys)}
     return data if segment.partition is None else data | {"partition": slice_to_json(segment.partition)}
 
 
@@ -162,13 +196,42 @@ def from_json(data: dict[str, Any]) -> Segment:
     if "null_keys" in data:
         return NullKeys(partition=partition)
     if "keys" in data:
-        return Keys(keys=tuple(decode_row(key) or () for key in data["keys"]))
+        return Keys(keys=decode_rows(data["keys"]))
     return Range(lower=decode_row(data["lower"]), upper=decode_row(data["upper"]), partition=partition)
 
 
 def partition_of(segment: Segment) -> Slice | None:
     """The partition that a segment is a part of; None where rows are not cut, or asked for by key."""
     return None if isinstance(segment, Keys) else segment.partition
+
+
+def holds(segment: Segment, key: Key) -> bool:
+    """May a row with this key be in the segment? Of a partition, only its keys are asked."""
+    match segment:
+        case Everything():
+            return True
+        case NullKeys():
+            return None in key
+        case Keys():
+            return key in segment.keys
+        case Range():
+            below = segment.lower is not None and key < segment.lower
+            return None not in key and not below and (segment.upper is None or key < segment.upper)
+
+
+def overlap(one: Segment, other: Segment) -> bool:
+    """May a row be in both? True also where that cannot be told."""
+    try:
+        if isinstance(one, Keys):
+            return any(holds(other, key) for key in one.keys)
+        if isinstance(other, Keys):
+            return any(holds(one, key) for key in other.keys)
+        if isinstance(one, Range) and isinstance(other, Range):
+            before = one.upper is not None and other.lower is not None and one.upper <= other.lower
+            return not before and not (other.upper is not None and one.lower is not None and other.upper <= one.lower)
+    except TypeError:  # keys of two types have no order
+        return True
+    return not (isinstance(one, NullKeys) ^ isinstance(other, NullKeys) and Range in (type(one), type(other)))
 
 
 def describe(segment: Segment) -> str:
@@ -195,24 +258,26 @@ HOLD_S = 0.05
 
 
 class UnitSize:
-    """How many rows one repair transaction takes: as many as it can within `HOLD_S`.
+    """How many rows one repair transaction takes: as many as it can within `hold_s` (default: HOLD_S).
 
     Where halving does not make it shorter, the time goes into something that each transaction pays once (a source query
     that has to read everything): then few large units hold rows for less time altogether than many small ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hold_s: float | None = None) -> None:
         self.rows = KEYS_PER_SEGMENT
+        self._hold_s = hold_s
         self._slow_s: float | None = None
         self._fixed_cost = False
 
     def took(self, rows: int, seconds: float) -> None:
         """Learn from a unit of `rows` rows that took `seconds`."""
+        hold_s = HOLD_S if self._hold_s is None else self._hold_s
         if self._fixed_cost or rows < self.rows // 2:
             return
-        if seconds <= HOLD_S:
+        if seconds <= hold_s:
             self._slow_s = None
-            if seconds < HOLD_S / 2:
+            if seconds < hold_s / 2:
                 self.rows = min(self.rows * 2, KEYS_PER_SEGMENT)
         elif self._slow_s is not None and seconds > self._slow_s * 0.75:
             self._fixed_cost = True

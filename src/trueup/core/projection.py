@@ -6,46 +6,42 @@ any database is asked.
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-import zoneinfo
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from trueup.core.declared import Declared, Duration, Engine, Share, parse_duration, parse_share
+from trueup.core.handlers import Handler, OnDifferent, OnExtra, OnMissing
 from trueup.core.rules import Nulls, Tolerance
+from trueup.core.schedule import Unattended
+from trueup.core.side import FILES, PYTHON, Database, Side
+from trueup.core.triggers import Listen
+from trueup.core.writers import Events, Pending, Tombstone, Writers
+from trueup.core.zones import zone_problem
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from "10s", "200ms", "5m", "6h", "1d" or a number; ValueError otherwise."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    else:
-        match = _DURATION.match(str(value).strip())
-        if not match:
-            raise ValueError(f"{value!r} is not a duration; write it like '10s', '200ms', '5m' or '6h'")
-        seconds = float(match[1]) * _UNIT_S[match[2] or "s"]
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value!r} is not a duration: it is negative, or no number")
-    return seconds
-
-
-def parse_share(value: object) -> float:
-    """A share between 0 and 1 from "5%" or 0.05; ValueError otherwise."""
-    text = str(value).strip()
-    try:
-        share = float(text[:-1].rstrip() + "e-2" if text.endswith("%") else text)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a share; write it like '5%' or 0.05") from None
-    if not 0 <= share <= 1:
-        raise ValueError(f"{value!r} is not between 0% and 100%")
-    return share
+__all__ = [
+    "FILES",
+    "PYTHON",
+    "SETTLE_S",
+    "ChangeMark",
+    "Changes",
+    "Database",
+    "Declared",
+    "Duration",
+    "Limits",
+    "Names",
+    "Partition",
+    "Projection",
+    "Share",
+    "Side",
+    "Writers",
+    "absent_value",
+    "parse_duration",
+    "parse_share",
+    "spell_tolerance",
+]
 
 
 def _as_list(value: object) -> object:
@@ -61,115 +57,15 @@ def spell_tolerance(value: object) -> str:
     raise ValueError(f"{value!r} is not a tolerance; write a number '0.01', a share '1%' or a duration '1s'")
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Share = Annotated[float, BeforeValidator(parse_share)]
 Allowance = Annotated[str, BeforeValidator(spell_tolerance)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-
 
 #: Default settle time where lag is possible, seconds.
 SETTLE_S = 10.0
 
 
-class Declared(BaseModel):
-    """Base of all declarations: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Database(Declared):
-    """A database being reconciled."""
-
-    #: SQLAlchemy URL: `postgresql://user@host/db`, `sqlite:///file.db`. Never printed with its password.
-    url: SecretStr
-    #: Upper limit of one reading statement, seconds.
-    statement_timeout: Duration = Field(default=300.0, gt=0)
-    #: Upper limit of waiting for a lock of the application, seconds.
-    lock_timeout: Duration = Field(default=0.2, gt=0)
-    #: May Trueup keep its marker tables (`trueup_applied`, `trueup_fence`) in this database? Without them an outcome
-    #: that a crash left open can only be called `converged`, never `applied`.
-    markers: bool = True
-
-
-#: Name under which the files of projections are a database.
-FILES = "<files>"
-
-
-class Side(Declared):
-    """Where one side of a projection is read: a table or a query in one database, or files."""
-
-    #: Name of a declared database; not given with `file`.
-    database: str = ""
-    #: Table, with its schema where it is not the default one.
-    table: str | None = None
-    #: One SELECT in the database's own dialect.
-    query: str | None = None
-    #: A file, or a pattern that files match (`orders/*.parquet`): Parquet, CSV or JSON.
-    file: str | None = None
-    #: Format of `file`, where its name does not end in one.
-    format: Literal["parquet", "csv", "json"] | None = None
-    #: Types of columns of a CSV or JSON file. Default: the type of the column that it is compared with.
-    types: dict[str, str] = {}
-    #: What is between two columns of a CSV file. Default: a comma, in `.tsv` a tab.
-    delimiter: str = Field(default="", max_length=4)
-    #: How a CSV file writes NULL, not quoted. Default: as nothing.
-    null: str = ""
-    #: Name used in the projection -> name in this database, where they differ.
-    columns: dict[str, str] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_files(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("file") is not None and "database" not in given:
-            return {**given, "database": FILES}
-        return given
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Side:
-        if sum(given is not None for given in (self.table, self.query, self.file)) != 1:
-            raise ValueError("give either `table`, `query` or `file`, one of them")
-        if self.file is not None:
-            if self.database != FILES:
-                raise ValueError("a `file` is in no database: leave `database` out")
-            return self
-        if not self.database:
-            raise ValueError("`database` is missing: the name of a declared database")
-        for name in ("format", "types", "delimiter", "null"):
-            if getattr(self, name):
-                raise ValueError(f"`{name}` is about a `file`")
-        return self
-
-    @property
-    def origin(self) -> Literal["table", "query", "file"]:
-        """Which of the three it is."""
-        return "file" if self.file is not None else "table" if self.query is None else "query"
-
-    def physical(self, name: str) -> str:
-        """What this database calls the projection's column `name`."""
-        return self.columns.get(name, name)
-
-
-class Writers(StrEnum):
-    """How the application keeps the projection up to date; decides which repair is safe (`core.guarantee`)."""
-
-    #: The source change and the projection change commit together, and the writer touches the projection's row.
-    SAME_TRANSACTION = "same_transaction"
-    #: As above, but the row serves as a mutex: it is locked, and not always changed.
-    MUTEX = "mutex"
-    #: The source change commits with an outbox row; a worker applies increments later.
-    OUTBOX = "outbox"
-    #: Absolute values with a version that the source issues; a store applies them only if newer.
-    VERSIONED = "versioned"
-    #: Absolute values without a version: a pipeline, a change-data-capture upsert, a cache fill.
-    ABSOLUTE = "absolute"
-    #: The source is committed first, an absolute value is written to the projection afterwards.
-    DUAL_WRITE = "dual_write"
-    #: Increments are sent to the projection in a transaction of their own.
-    INCREMENTS = "increments"
-
-
 class Limits(Declared):
-    """Blast radius of one run. Beyond it nothing is written and the run ends `refused`."""
+    """Blast radius of one run. Beyond it nothing is written: the run ends `refused`, and leaves a plan to approve."""
 
     #: Most rows one run may change.
     rows: int = Field(default=1000, ge=0)
@@ -179,9 +75,74 @@ class Limits(Declared):
     share_from: int = Field(default=20, ge=0)
     #: Most rows one run may delete.
     deletes: int = Field(default=100, ge=0)
+    #: Most rows that all runs together may change within 24 hours; None: no such limit.
+    daily: int | None = Field(default=None, ge=0)
     #: The source counts as collapsed when it has fewer rows than this share of what it had at the last complete run
     #: (or, at the first, of what the target has). "0%" switches the guard off.
     collapse: Share = 0.5
+
+
+#: How many people have to approve, in words.
+People = Literal["none", "one", "two"]
+PEOPLE: dict[str, int] = {"none": 0, "one": 1, "two": 2}
+
+
+class Approval(Declared):
+    """How many people have to approve a plan before it is carried out. Written as one word, it is meant for both."""
+
+    #: Of a plan within the limits. `two`: distinct people, and not the one who asked for the plan.
+    within: People = "none"
+    #: Of a plan beyond the limits: somebody always has to.
+    beyond: Literal["one", "two"] = "one"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in PEOPLE:
+            raise ValueError(f"{given!r} is not a number of people; write 'none', 'one' or 'two'")
+        return {"within": given, "beyond": "one" if given == "none" else given}
+
+
+class Canary(Declared):
+    """Rows that are repaired first. The others follow when these were read again and are right.
+
+    Written as a number or a share, it is that many rows.
+    """
+
+    #: How many.
+    rows: int | None = Field(default=None, ge=1)
+    #: How many, as a share of the rows that the run writes.
+    share: Share | None = None
+    #: How long they may settle before they are read again, seconds. Default: `settle`.
+    wait: Duration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, given: Any) -> Any:
+        if isinstance(given, str) and given.strip().endswith("%"):
+            return {"share": given}
+        return {"rows": given} if isinstance(given, str | int) else given
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Canary:
+        if (self.rows is None) is (self.share is None):
+            raise ValueError("give either `rows` or `share`, one of them")
+        return self
+
+    def size_of(self, rows: int) -> int:
+        """How many of `rows` go first."""
+        return self.rows if self.rows is not None else math.ceil(rows * Decimal(repr(self.share)))
+
+
+class Recurring(Declared):
+    """How often one row may need a repair before it counts as a live bug in a writer."""
+
+    #: Repairs of one row, each by another run; 0: never.
+    times: int = Field(default=3, ge=0)
+    #: Within this long, seconds.
+    within: Duration = Field(default=7 * 86400.0, gt=0)
 
 
 class ChangeMark(Declared):
@@ -192,7 +153,7 @@ class ChangeMark(Declared):
     #: the side itself.
     table: str | None = None
     #: Name of a key column in the projection -> name in `table`, where they differ.
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
 
 
 class Changes(Declared):
@@ -237,6 +198,8 @@ class Partition(Declared):
     window: Duration | None = None
     #: A bucket is compared only this long after its end, seconds: until then rows may still arrive.
     lateness: Duration = 0.0
+    #: By which clock a bucket ends: ours, or the source's, whose time is that of its latest row.
+    watermark: Literal["clock", "source"] = "clock"
 
     @model_validator(mode="after")
     def _fitting(self) -> Partition:
@@ -246,26 +209,19 @@ class Partition(Declared):
             raise ValueError(f'by = "{self.by}" needs `column`: the column that says where a row belongs')
         if self.by == "time" and self.bucket is None:
             raise ValueError('by = "time" needs `bucket`: "1h", "1d", "1w" or "1mo"')
-        of_time = {"bucket", "zone", "window", "lateness"} & self.model_fields_set
+        of_time = {"bucket", "zone", "window", "lateness", "watermark"} & self.model_fields_set
         if self.by != "time" and of_time:
             raise ValueError(f'`{min(of_time)}` is about by = "time"')
-        if not _is_zone(self.zone):
-            near = difflib.get_close_matches(self.zone, zoneinfo.available_timezones(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "names look like 'Europe/Berlin'"
-            raise ValueError(f"`zone`: there is no time zone {self.zone!r}; {hint}")
+        if problem := zone_problem(self.zone):
+            raise ValueError(f"`zone`: {problem}")
         return self
 
 
-def _is_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
-
-
-class Projection(Declared):
+class Projection(Unattended):
     """The declared derived state: what the target should hold, computed from the source."""
+
+    #: Is the source of a row the row itself? See `core.backfill`.
+    itself: ClassVar[bool] = False
 
     #: Filled in from the table's name in the configuration.
     name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,63}$")
@@ -281,26 +237,51 @@ class Projection(Declared):
     absent: dict[str, Any] | None = None
     #: Needed for everything that writes; see `Writers`.
     writers: Writers | None = None
-    on_missing: Literal["insert", "report"] = "insert"
+    on_missing: OnMissing = "insert"
     #: Default: `reset` if `absent` is given, else `report`.
-    on_extra: Literal["reset", "delete", "report"] | None = None
-    on_different: Literal["update", "report"] = "update"
+    on_extra: OnExtra = None
+    #: Table of the source's database that issues the generations of keys (`name`, `number`), for increments that are
+    #: fenced by them.
+    numbers: str = ""
+    #: `delta`: what a row is off by is subtracted, without reading the source while the row is locked.
+    on_different: OnDifferent = "update"
+    #: Column, on both sides, with the version that the source issues.
+    version: str = ""
+    #: How deleted rows are kept, for versioned writers.
+    tombstone: Tombstone | None = None
+    #: Increments that are not applied yet, for an outbox.
+    pending: Pending | None = None
+    #: An increment is applied at most this long after its event, seconds; with `events`.
+    bound: Duration | None = Field(default=None, gt=0)
+    events: Events | None = None
     #: A difference is drift only if it is the same pair of values after this long, seconds. Default: 0 where one
     #: snapshot covers both sides and the writers commit both together, else 10.
     settle: Duration | None = None
     limits: Limits = Limits()
+    #: Who has to agree before something is written: `none`, `one`, `two`, or one for within and beyond the limits.
+    approval: Approval = Approval()
+    #: Rows that are repaired before the others. Default: none, all rows are alike.
+    canary: Canary | None = None
+    #: How long a plan waits for approvals, and an approval holds, seconds.
+    approval_expires: Duration = Field(default=86400.0, gt=0)
+    #: A row that needs repair after repair is not repaired any more: some writer breaks it.
+    recurring: Recurring = Recurring()
     #: Compare every value, and trust no digest. Slower where source and target are in two databases.
     exact: bool = False
     #: How changes can be found, so that a later run need not read everything. Default: every run does.
     changes: Changes | None = None
     #: How the rows are cut into partitions. Default: by key, as the databases serve it best.
     partition: Partition = Partition()
+    #: Where its segments are looked at first. Default: `trueup.engine`.
+    engine: Engine | None = None
+    #: What goes first where several work on one paced database, and how much of it each of a class gets.
+    weight: float = Field(default=1.0, gt=0, le=1000)
     #: Columns whose values are never shown.
     sensitive: Names = ()
     #: How far a column's value may be from the expected one: a number, a share ("1%") or a duration ("1s").
-    tolerance: dict[str, Allowance] = {}
+    tolerance: dict[str, Allowance] = Field(default_factory=dict)
     #: What a NULL in a column means; default: `exact`.
-    nulls: dict[str, Nulls] = {}
+    nulls: dict[str, Nulls] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Projection:
@@ -311,27 +292,102 @@ class Projection(Declared):
         both = set(self.key) & set(columns)
         if both:
             raise ValueError(f"column {sorted(both)[0]!r} is in `key` and in `columns`; a key is always compared")
+        if self.numbers and (self.writers, self.target.type) != (Writers.INCREMENTS, "generations"):
+            raise ValueError('`numbers` is about writers = "increments" and a target of type = "generations"')
+        if self.numbers and (self.absent is None or self.on_extra not in (None, "reset")):
+            raise ValueError("`numbers` needs `absent`: what is counted where the source has no row, as { likes = 0 }")
+        if self.source.expiring:
+            raise ValueError("`expiring` is about the target: rows that go away by themselves are no truth")
         if self.on_extra == "reset" and self.absent is None:
             raise ValueError('on_extra = "reset" needs `absent`: the values to reset to')
         if self.absent is not None and set(self.absent) & set(self.key):
             raise ValueError("`absent` gives values for compared columns, not for the key")
+        self._writers_consistent()
+        self._triggers_consistent()
         return self
 
+    def _triggers_consistent(self) -> None:
+        for at, trigger in enumerate(self.triggers):
+            where = f"`triggers` {at + 1}"
+            if isinstance(trigger.keys, dict) and set(trigger.keys) != set(self.key):
+                raise ValueError(f"{where}: `keys` says where {', '.join(self.key)} are, all of them and nothing else")
+            if trigger.format == "text" and len(self.key) > 1:
+                raise ValueError(f'{where}: format = "text" is one value, and the key has {len(self.key)} columns')
+            repeats = self.schedule is not None and self.schedule.repeats
+            if isinstance(trigger, Listen) and trigger.gap == "schedule" and not repeats:
+                raise ValueError(f'{where}: gap = "schedule" needs a `schedule` that comes back')
+
+    def _writers_consistent(self) -> None:
+        writers = self.writers
+        for name, value, whose in (
+            ("version", self.version, Writers.VERSIONED),
+            ("tombstone", self.tombstone, Writers.VERSIONED),
+            ("pending", self.pending, Writers.OUTBOX),
+            ("bound", self.bound, Writers.INCREMENTS),
+            ("events", self.events, Writers.INCREMENTS),
+        ):
+            if value and writers is not whose:
+                raise ValueError(f'`{name}` is about writers = "{whose}"')
+        if self.tombstone and not self.version:
+            raise ValueError("`tombstone` needs `version`: the version of the deletion is what keeps a row deleted")
+        if self.version and self.absent is not None:
+            raise ValueError("`absent` has no version that the source issued: leave it out where `version` is given")
+        if (self.bound is None) != (self.events is None):
+            raise ValueError("`bound` and `events` go together: how late an increment is at most, and since when")
+        if self.pending is not None and self.absent is None:
+            raise ValueError("`pending` needs `absent`: what a key means that has nothing but queued events")
+        additive = writers is Writers.SAME_TRANSACTION or self.pending is not None
+        if self.on_different == "delta" and not additive:
+            raise ValueError(
+                'on_different = "delta" needs writers that change source and target by the same amount in one '
+                'transaction: writers = "same_transaction", or "outbox" with `pending`'
+            )
+        if self.on_different == "delta" and self.tolerance:
+            raise ValueError('on_different = "delta" is exact: it goes with no `tolerance`')
+
+    def leaves(self, column: str) -> bool:  # noqa: ARG002 - the rule
+        """Is this compared column never written?"""
+        return False
+
     @property
-    def extra_policy(self) -> Literal["reset", "delete", "report"]:
+    def extra_policy(self) -> Literal["reset", "delete", "report"] | Handler:
         return self.on_extra or ("report" if self.absent is None else "reset")
 
     @property
+    def policies(self) -> dict[str, str | Handler]:
+        """What is done about a difference, by its kind."""
+        return {"missing": self.on_missing, "extra": self.extra_policy, "different": self.on_different}
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """Differences that are handed over instead of written, by their kind."""
+        return {kind: policy for kind, policy in self.policies.items() if isinstance(policy, Handler)}
+
+    @property
+    def written(self) -> bool:
+        """May a repair write to the target? Not where everything is handed over or reported."""
+        policies = self.policies.values()
+        return not self.handlers or any(not isinstance(p, Handler) and p != "report" for p in policies)
+
+    @property
+    def by_itself(self) -> str:
+        """The command of a run that nobody asks for by hand."""
+        return self.unattended or ("check" if self.writers is None and self.written else "run")
+
+    @property
     def one_database(self) -> bool:
-        return self.source.database == self.target.database
+        return self.source.database == self.target.database != PYTHON
 
     @property
     def settle_s(self) -> float:
         """Seconds between two looks at a difference."""
         if self.settle is not None:
             return self.settle
-        together = self.writers in (Writers.SAME_TRANSACTION, Writers.MUTEX)
-        return 0.0 if self.one_database and together else SETTLE_S
+        if self.bound is not None:
+            return max(self.bound, SETTLE_S)
+        together = self.writers in (Writers.SAME_TRANSACTION, Writers.MUTEX) or self.pending is not None
+        once = self.one_database and together and self.on_different != "delta"
+        return 0.0 if once else SETTLE_S
 
 
 def absent_value(value: object) -> object:

@@ -96,6 +96,21 @@ def _unnamed(item: object) -> object:
     return item.this if isinstance(item, exp.Alias) else item
 
 
+def tables_of(query: str, dialect: str) -> list[str]:
+    """Tables that `query` reads, as it names them, without its own CTEs; empty where that cannot be told."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        statement = sqlglot.parse_one(bare(query, dialect), dialect=dialect)
+    except SqlglotError:
+        return []
+    own = {cte.alias for cte in statement.find_all(exp.CTE)}
+    named = (".".join(part.name for part in table.parts) for table in statement.find_all(exp.Table))
+    return sorted({name for name in named if name and name not in own})
+
+
 def index_for(query: str, dialect: str, key: tuple[str, ...]) -> str:
     """The index that lets `query` be read by ranges of `key` without touching its table; empty where that is not clear.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import chain
 from uuid import UUID
 
 from trueup.core.kinds import KEY_KINDS, TIMES, Kind, Value, canonical, meeting, same_as_they_are
@@ -161,6 +162,20 @@ def encode_row(row: Sequence[Value] | None) -> list[Value] | None:
 
 def decode_row(row: Sequence[Value] | None) -> tuple[Value, ...] | None:
     return None if row is None else tuple([decode(value) if type(value) is dict else value for value in row])
+
+
+def encode_rows(rows: Sequence[Sequence[Value]]) -> Sequence[Sequence[Value] | None]:
+    """Many rows, as `encode_row` does one."""
+    if _PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        return rows  # JSON writes a tuple as a list
+    return [encode_row(row) for row in rows]
+
+
+def decode_rows(rows: Sequence[Sequence[Value]]) -> tuple[tuple[Value, ...], ...]:
+    """The inverse of `encode_rows`."""
+    if dict not in set(map(type, chain.from_iterable(rows))):
+        return tuple(map(tuple, rows))
+    return tuple(decode_row(row) or () for row in rows)
 
 
 def present(value: Value) -> Value:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from trueup.core.kinds import NUMBERS, TIMES, Kind, Value, canonical
 
 #: Digits enough for the difference of any two numbers that a database holds; beyond it nothing is rounded, but refused.
-_EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, Overflow])
+EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, Overflow])
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*(%|us|ms|s|m|h|d)?", re.ASCII)
 _UNIT_MICROS = {"us": 1, "ms": 1000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
 #: A whole float that a 64-bit integer can be stands for that integer, any other float for its shortest spelling.
@@ -56,8 +56,8 @@ class Tolerance:
         if unit is None:
             return cls(amount=number, text=text)
         if unit == "%":
-            return cls(share=number.scaleb(-2, _EXACT), text=text)
-        micros = _EXACT.multiply(number, Decimal(_UNIT_MICROS[unit]))
+            return cls(share=number.scaleb(-2, EXACT), text=text)
+        micros = EXACT.multiply(number, Decimal(_UNIT_MICROS[unit]))
         if micros != int(micros):
             raise ValueError(f"{text!r} is finer than a microsecond, the finest that is compared")
         try:
@@ -76,8 +76,8 @@ class Tolerance:
                 return False
             allowed = self.amount or Decimal(0)
             if self.share is not None:
-                allowed = _EXACT.multiply(_EXACT.abs(one), self.share)
-            return _EXACT.abs(_EXACT.subtract(one, other)) <= allowed
+                allowed = EXACT.multiply(EXACT.abs(one), self.share)
+            return EXACT.abs(EXACT.subtract(one, other)) <= allowed
         except (TypeError, ArithmeticError):
             return False  # of different types, or with no exact difference: nothing is tolerated
 

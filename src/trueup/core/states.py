@@ -16,6 +16,8 @@ class Stage(StrEnum):
     NARROW = "narrow"
     #: Suspects are looked at again after they had time to settle; decisions are written down.
     CONFIRM = "confirm"
+    #: The first few decisions are carried out and verified; the others follow if these are right.
+    CANARY = "canary"
     #: Decisions within the limits are carried out and verified.
     REPAIR = "repair"
 
@@ -61,8 +63,10 @@ class Outcome(StrEnum):
     CAS_LOST = "cas_lost"
     #: The row was already right when its turn came: somebody else put it right.
     SUPERSEDED = "superseded"
-    #: The database refused this row; the reason is in the evidence.
+    #: The database, or a handler, refused this row; the reason is in the evidence.
     FAILED = "failed"
+    #: A handler was called, or a correction emitted, and the row does not show it, or not yet.
+    CALLED = "called"
 
 
 class Verdict(StrEnum):

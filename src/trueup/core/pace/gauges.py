@@ -1,0 +1,140 @@
+"""Health signals that a team declares: where a number comes from, and what it means."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from trueup.core.declared import Declared, Duration
+from trueup.core.pace.pressure import Mark
+
+#: Pressures of sources that answer with a word instead of a number.
+FREE, TOO_MUCH, EMERGENCY = 0.0, 1.2, 2.0
+#: The kinds of sources.
+KINDS = ("sql", "http", "prometheus", "command", "python")
+#: Statuses of a throttler that is asked over HTTP (freno's), and exit codes of a check (those of monitoring plugins).
+#: What is not here is no answer.
+_STATUSES = {429: TOO_MUCH, 417: EMERGENCY}
+_EXIT_CODES = {0: FREE, 1: TOO_MUCH, 2: EMERGENCY}
+
+
+class Gauge(Declared):
+    """One declared signal. Without `soft` the number is the pressure itself: 1 is too much, 2 an emergency."""
+
+    name: str = Field(min_length=1)
+    #: A SELECT of one number, on the paced database; on Redis a command.
+    sql: str = ""
+    #: An address that is fetched.
+    http: SecretStr | None = None
+    #: A Prometheus server, and what it is asked.
+    prometheus: SecretStr | None = None
+    query: str = ""
+    #: A program and its arguments.
+    command: tuple[str, ...] = ()
+    #: `package.module:function`, called without arguments.
+    python: str = ""
+    idle: float = 0.0
+    soft: float | None = None
+    hard: float | None = None
+    every: Duration = Field(default=1.0, ge=0.1)
+    timeout: Duration = Field(default=0.5, gt=0, le=30)
+    #: Its absence is a reason to slow down.
+    required: bool = False
+
+    @field_validator("python")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        module, _, function = name.partition(":")
+        if name and not (module and function.isidentifier()):
+            raise ValueError("write it as 'package.module:function'")
+        return name
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind)]
+        if len(given) != 1:
+            raise ValueError(f"say where the number comes from, once: one of {', '.join(KINDS)}")
+        if bool(self.query) is not (self.kind == "prometheus"):
+            raise ValueError("`query` belongs to `prometheus`")
+        if (self.soft is None) is not (self.hard is None):
+            raise ValueError("give `soft` and `hard`, or neither")
+        if self.soft is not None and self.hard is not None and not self.idle < self.soft < self.hard:
+            raise ValueError("`idle` has to be below `soft`, and `soft` below `hard`")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind))
+
+    @property
+    def mark(self) -> Mark:
+        """What its values mean."""
+        if self.soft is None or self.hard is None:
+            return Mark(idle=0.0, soft=1.0, hard=2.0, required=self.required)
+        return Mark(idle=self.idle, soft=self.soft, hard=self.hard, required=self.required)
+
+    @property
+    def fresh_s(self) -> float:
+        """How long a number is worth something, seconds."""
+        return 2 * self.every + self.timeout
+
+    def worth(self, pressure: float) -> float:
+        """A pressure as a value of this gauge."""
+        mark = self.mark
+        if pressure <= 1:
+            return mark.idle + pressure * (mark.soft - mark.idle)
+        return mark.soft + (pressure - 1) * (mark.hard - mark.soft)
+
+
+def of_http(gauge: Gauge, status: int, body: str) -> float:
+    """A number, a JSON object with `value`, or a throttler's status. Raises ValueError where it is no answer."""
+    if status in _STATUSES:
+        return gauge.worth(_STATUSES[status])
+    if status != 200:
+        raise ValueError(f"it answered {status}")
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return gauge.worth(FREE)  # a throttler's "OK"
+    if isinstance(told, dict):
+        if "value" not in told:
+            return gauge.worth(FREE)
+        told = told["value"]
+    return number(told)
+
+
+def of_prometheus(body: str) -> float:
+    """The greatest number of an instant query. Raises ValueError where there is none."""
+    told = json.loads(body)
+    if not isinstance(told, dict) or told.get("status") != "success":
+        raise ValueError(f"it answered {body[:200]!r}")
+    data = told["data"]
+    found: list[Any] = [data["result"]] if data["resultType"] == "scalar" else [one["value"] for one in data["result"]]
+    if not found:
+        raise ValueError("the query found nothing")
+    return max(number(value) for _, value in found)
+
+
+def of_command(gauge: Gauge, code: int, printed: str) -> float:
+    """The number that was printed, or what the exit code means. Raises ValueError where it is no answer."""
+    if code == 0 and printed.strip():
+        return number(printed.split(maxsplit=1)[0])
+    if code not in _EXIT_CODES:
+        raise ValueError(f"it ended with {code}")
+    return gauge.worth(_EXIT_CODES[code])
+
+
+def number(value: Any) -> float:
+    """Raises ValueError where it is none: NULL is not 0."""
+    if value is None or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{str(value)[:100]!r} is no number") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{found} is no number")
+    return found

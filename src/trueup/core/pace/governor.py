@@ -1,0 +1,321 @@
+"""The law: how much may Trueup have in flight on a database, and why.
+
+Two loops. Health signals, the worst of them, decide the state; the measured effect on others trims the load inside
+`normal` and `recovery`. Where the two disagree the lower one holds.
+
+* A load is only raised after the present one was seen: so many readings with ours in flight, however long that takes.
+* It begins small. The first ceiling is what the server seems to have free; only evidence raises it.
+* Under pressure it is halved, then less and less down to the guaranteed minimum. Then the experiment: if the pressure
+  goes as we go, it was ours, and the load is remembered as a ceiling for a while; if it stays, it was not.
+* Who comes out of pressure or a pause is in `recovery`, never in `normal`: quickly back to a load that was known to be
+  good, slowly beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from trueup.core.pace.pressure import Health
+from trueup.core.pace.tails import FIRST, SURE, Impact
+
+#: A tick counts at most so many seconds, whatever the clock says.
+TICK_S_MAX = 5.0
+#: Entering and leaving `degraded`; between HOLD and 1 nothing is raised.
+ENTER, HOLD, LEAVE = 1.0, 0.85, 0.70
+#: Seconds of pressure before it counts, of calm before it is over (doubled at each relapse), and the most of that.
+SOFT_S, CLEAR_S, CLEAR_S_MAX = 3.0, 2.0, 300.0
+#: Pressure again within so many seconds is a relapse.
+RELAPSE_S = 90.0
+#: Between two cuts under pressure, seconds.
+CUT_EVERY_S = 1.0
+#: At the minimum so long, seconds, and still under pressure: it is not ours.
+BLAME_S = 3.0
+#: A load that was good for so long is known to be good, seconds.
+GOOD_S = 6.0
+#: So long without pressure, and recovery is over, seconds.
+STABLE_S = 15.0
+#: A load that was ours to blame is kept away from, and the memory of it relaxes by RELAX each FORGET_S.
+KEEP_AWAY, RELAX, FORGET_S = 0.8, 1.10, 180.0
+#: Raising and lowering: at most by so much a step.
+RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
+#: Most that a second may raise.
+RISE_A_SECOND = 2.0
+#: The load is left alone while it is this near to what the estimate allows, as shares of it.
+NEAR_BELOW, NEAR_ABOVE = 0.80, 1.25
+#: The guaranteed minimum grows with the age of what is not reconciled, up to this.
+LEAST_MAX = 0.25
+#: The first ceiling is at least this.
+FIRST_U = 0.5
+#: Of the time that a statement aims at, under pressure.
+SHORTER = 0.5
+
+
+class Mode(StrEnum):
+    """States of the governor."""
+
+    NORMAL = "normal"
+    DEGRADED = "degraded"
+    RECOVERY = "recovery"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What the law has to keep to now: settings, as windows and people have changed them."""
+
+    #: Guaranteed minimum and ceiling, in statements in flight.
+    least: float = 0.05
+    most: float = 4.0
+    #: Why nothing is to run; empty: it may.
+    paused: str = ""
+    #: No law: so many statements in flight, whatever is seen.
+    fixed: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What the law is told at a tick."""
+
+    health: Health
+    impact: Impact
+    #: Readings with and without ours in flight since `State.changed_at`.
+    fresh: tuple[int, int] = (0, 0)
+    #: What the server seems to have free, in statements; None: not known.
+    room: float | None = None
+    #: Is there work that would begin if it might?
+    waiting: bool = True
+    #: Statements of ours since the last tick that ran into a limit or a deadlock.
+    errors: int = 0
+    #: Age of the oldest data that is not reconciled, as a multiple of what is aimed at.
+    age: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """All that the law remembers. It survives as JSON."""
+
+    mode: Mode = Mode.RECOVERY
+    #: Since when, by the policy's clock, seconds.
+    since: float = 0.0
+    at: float = 0.0
+    u: float = 0.05
+    #: What evidence allows so far; None: not known yet.
+    ceiling: float | None = None
+    #: A load that was ours to blame for pressure, and since when it is remembered.
+    bad: float | None = None
+    bad_at: float = 0.0
+    #: The largest load that was good for a while.
+    good: float = 0.0
+    #: Since when the load is what it is, about.
+    changed_at: float = 0.0
+    soft_since: float | None = None
+    clear_since: float | None = None
+    cut_at: float = 0.0
+    left_at: float | None = None
+    relapses: int = 0
+    #: The load when pressure began; None once it is known whose it was.
+    before: float | None = None
+    reason: str = "begins"
+    #: Was the last pressure ours? None: not known.
+    ours: bool | None = None
+    #: Nothing is raised before this moment.
+    next_at: float = 0.0
+
+
+def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
+    """The state a moment later. Deterministic; every step is bounded whatever the clock does."""
+    passed = max(0.0, min(now - state.at, TICK_S_MAX))
+    health = seen.health
+    hard = health.hard or seen.errors >= 2
+    why = "statements of ours ran into limits" if seen.errors >= 2 and not health.hard else told(health)
+    least = min(limits.least, limits.most)
+    if not hard:
+        least = min(max(LEAST_MAX, least), limits.most, least * max(1.0, seen.age))
+    state = replace(state, at=now, u=min(state.u, limits.most), **_memory(state, limits, now))
+    if limits.paused:
+        return _go(state, Mode.PAUSED, now, limits.paused, u=0.0)
+    if limits.fixed is not None:
+        return replace(_go(state, Mode.NORMAL, now, "fixed: adaptive pacing is off"), u=limits.fixed)
+    if health.blind:
+        return _go(state, Mode.PAUSED, now, f"no signal: {health.signal} is not to be had", u=least)
+    if state.mode is Mode.PAUSED:
+        return _go(state, Mode.RECOVERY, now, "resumed", u=least, changed_at=now)
+    soft_since = (now if state.soft_since is None else state.soft_since) if health.pressure > ENTER else None
+    calm = health.pressure <= LEAVE and not hard
+    clear_since = (now if state.clear_since is None else state.clear_since) if calm else None
+    state = replace(state, soft_since=soft_since, clear_since=clear_since)
+    if state.mode is Mode.DEGRADED:
+        return _under_pressure(state, health, least, now, hard=hard, why=why)
+    if hard or (soft_since is not None and now - soft_since >= SOFT_S):
+        return _breach(state, least, now, hard=hard, why=why)
+    return _free(limits, state, seen, least, now, passed)
+
+
+def ceiling_of(limits: Limits, state: State) -> float:
+    """What the load may rise to now."""
+    known = [limits.most, state.ceiling, None if state.bad is None else KEEP_AWAY * state.bad]
+    return min(most for most in known if most is not None)
+
+
+def statement_share(state: State, impact: Impact) -> float:
+    """Of the time that a statement aims at, the part that it may take now: half of it where even little is too much.
+
+    Who waits for a core waits for a statement's end, so shorter ones are the last resort before silence.
+    """
+    wanted = _wanted(state, impact)
+    too_much = wanted is not None and impact.sure and wanted < state.u * NEAR_BELOW
+    return SHORTER if state.mode is Mode.DEGRADED or too_much else 1.0
+
+
+def told(health: Health) -> str:
+    """A pressure in words."""
+    if not health.signal:
+        return ""
+    value = "not to be had" if health.value is None else f"{health.value:.3g}"
+    return f"{health.signal} {value}, pressure {health.pressure:.2f}"
+
+
+def _memory(state: State, limits: Limits, now: float) -> dict[str, Any]:
+    """A load that was bad is tried again, little by little."""
+    if state.bad is None or now - state.bad_at < FORGET_S:
+        return {}
+    bad = state.bad * RELAX
+    return {"bad": None if bad > limits.most / KEEP_AWAY else bad, "bad_at": now}
+
+
+def _go(state: State, mode: Mode, now: float, reason: str, **changes: Any) -> State:
+    since = state.since if state.mode is mode else now
+    return replace(state, mode=mode, since=since, reason=reason, **changes)
+
+
+def _breach(state: State, least: float, now: float, *, hard: bool, why: str) -> State:
+    relapse = state.left_at is not None and now - state.left_at < RELAPSE_S
+    return _go(
+        state,
+        Mode.DEGRADED,
+        now,
+        why,
+        u=least if hard else max(least, state.u / 2),
+        relapses=min(state.relapses + 1, 8) if relapse else 0,
+        before=state.u,
+        ours=None,
+        cut_at=now,
+        changed_at=now,
+        clear_since=None,
+        next_at=now + CLEAR_S,
+    )
+
+
+def _under_pressure(state: State, health: Health, least: float, now: float, *, hard: bool, why: str) -> State:
+    """Less and less while it lasts, the experiment about whose it is, and the way out."""
+    need = min(CLEAR_S * 2**state.relapses, CLEAR_S_MAX)
+    cut = hard or health.pressure > HOLD
+    if cut and state.u > least and (hard or now - state.cut_at >= CUT_EVERY_S):
+        factor = 1 - 0.5 * min(1.0, max(0.3, health.pressure - HOLD))
+        state = replace(state, u=least if hard else max(least, state.u * factor), cut_at=now, reason=why)
+    state = replace(state, u=max(state.u, least))
+    if state.before is not None:
+        if health.pressure <= LEAVE:  # it went as we went
+            state = replace(state, bad=state.before, bad_at=now, before=None, ours=True, good=state.good * KEEP_AWAY)
+        elif state.u <= least * 1.01 and now - state.cut_at >= BLAME_S:
+            state = replace(state, before=None, ours=False, relapses=0, reason=f"{why} (not ours)")
+    if state.clear_since is not None and now - state.clear_since >= need:
+        return _go(state, Mode.RECOVERY, now, "the pressure is over", left_at=now, soft_since=None, changed_at=now)
+    since = now if state.clear_since is None else state.clear_since
+    return replace(state, next_at=since + need)
+
+
+def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, passed: float) -> State:
+    """Towards what the estimate allows, within the ceiling, and no faster than the present load was looked at."""
+    pressure, impact = seen.health.pressure, seen.impact
+    ceiling = state.ceiling
+    if ceiling is None and seen.room is not None:
+        ceiling = max(FIRST_U, seen.room)
+    state = replace(state, ceiling=ceiling)
+    most = max(least, ceiling_of(limits, state))
+    if state.mode is Mode.RECOVERY and now - state.since >= STABLE_S and pressure <= LEAVE:
+        state = _go(state, Mode.NORMAL, now, "stable", relapses=max(0, state.relapses - 1))
+    wanted = _wanted(state, impact)
+    lower = [(most, "the ceiling is lower")]
+    if pressure > HOLD:
+        trimmed = state.u * (1 - 0.10 * passed * min(1.0, (pressure - HOLD) / (ENTER - HOLD)))
+        lower.append((trimmed, told(seen.health)))
+    if wanted is not None and impact.sure and wanted < state.u * NEAR_BELOW and min(seen.fresh) >= FIRST:
+        lower.append((max(wanted, state.u * FALL), _slows(impact)))
+        state = replace(state, ceiling=None if ceiling is None else max(wanted, state.u * FALL, FIRST_U))
+    u, why = min(lower)
+    if u < state.u:
+        return _at(state, max(u, least), now, why)
+    if pressure > LEAVE:
+        return replace(state, u=max(state.u, least), reason=told(seen.health), next_at=now)
+    return _rise(limits, state, seen, wanted, most, now, passed, least)
+
+
+def _wanted(state: State, impact: Impact) -> float | None:
+    """The load that the estimate allows. Beyond one statement at a time it only says whether this is too much."""
+    if impact.share is None:
+        return None
+    if impact.share >= 1:
+        return max(state.u, 1.0) * RISE * NEAR_ABOVE
+    return impact.share * max(state.u, 1.0)
+
+
+def _rise(
+    limits: Limits, state: State, seen: Seen, wanted: float | None, most: float, now: float, passed: float, least: float
+) -> State:
+    on, off = seen.fresh
+    known = state.u < KEEP_AWAY * state.good and (wanted is None or wanted > state.u)
+    needed = FIRST if state.u < FIRST_U else SURE
+    enough = known or (on >= needed and off >= FIRST)
+    blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
+    if state.u >= most * 0.999:
+        trusted = wanted is not None and seen.impact.sure and wanted > state.u * NEAR_ABOVE and on >= SURE
+        if state.bad is not None and KEEP_AWAY * state.bad <= most:
+            return _stays(state, now, least, "kept below what was too much before", seen)
+        if not (trusted and state.ceiling is not None and state.ceiling < limits.most and seen.waiting):
+            return _stays(state, now, least, "at its ceiling", seen)
+        state = replace(state, ceiling=min(state.ceiling * RISE, limits.most))
+        most = max(least, ceiling_of(limits, state))
+    if not seen.waiting:
+        return _stays(state, now, least, "nothing waits", seen)
+    if wanted is not None and wanted < state.u * NEAR_ABOVE:
+        return _stays(state, now, least, "within the budget", seen)
+    if not (enough or blind):
+        return _stays(state, now, least, "looks at the present load", seen)
+    step = RISE_FAST if state.u < FIRST_U or known else RISE
+    if blind and not known:
+        step = 1.1
+    u = min(state.u * min(step, RISE_A_SECOND ** max(passed, 0.0)), most)
+    if wanted is not None:
+        u = min(u, max(wanted, state.u))
+    return _at(state, max(u, least), now, "room" if not known else "back to what was good")
+
+
+def _stays(state: State, now: float, least: float, why: str, seen: Seen) -> State:
+    good = state.good
+    if now - state.changed_at >= GOOD_S and seen.health.pressure <= LEAVE and seen.waiting:
+        good = max(state.u, good * 0.999)
+    return replace(state, u=max(state.u, least), good=good, reason=why, next_at=now)
+
+
+def _at(state: State, u: float, now: float, reason: str) -> State:
+    moved = abs(u - state.u) > 0.01 * state.u
+    return replace(state, u=u, reason=reason, changed_at=now if moved else state.changed_at, next_at=now)
+
+
+def _slows(impact: Impact) -> str:
+    return f"slows the others by {(impact.slowed or 0.0):.0%}"
+
+
+def to_json(state: State) -> dict[str, Any]:
+    return asdict(state)
+
+
+def resumed(data: dict[str, Any], now: float, least: float) -> State:
+    """A state that was stored: what was learnt stays, and it begins in recovery at the minimum, never in normal."""
+    known = {field.name: data[field.name] for field in fields(State) if field.name in data}
+    age = dict.fromkeys(("since", "at", "changed_at", "next_at", "cut_at", "bad_at"), now)
+    gone: dict[str, Any] = {"soft_since": None, "clear_since": None, "left_at": None, "before": None}
+    return State(**{**known, **age, **gone, "mode": Mode.RECOVERY, "u": least, "reason": "resumed after a restart"})

@@ -1,0 +1,134 @@
+"""What is declared about pacing a database, and what of it holds now."""
+
+from __future__ import annotations
+
+import zoneinfo
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from trueup.core.declared import Declared, Duration, Share
+from trueup.core.pace.gauges import Gauge
+from trueup.core.pace.governor import Limits
+from trueup.core.pace.windows import parse_hours
+
+#: The tail may be slowed by so many times what is allowed on average: who waits for a core waits for a statement's end.
+TAIL_FACTOR = 4.0
+
+
+class Window(Declared):
+    """Hours in which something else holds."""
+
+    #: `Mon-Fri 08:00-18:00`, `Sat,Sun`, `22:00-06:00`.
+    when: str
+    #: Nothing runs.
+    closed: bool = False
+    protect: Share | None = None
+    most: float | None = Field(default=None, gt=0)
+
+    @field_validator("when")
+    @classmethod
+    def _hours(cls, text: str) -> str:
+        parse_hours(text)
+        return text
+
+
+class Pace(Declared):
+    """How Trueup holds back on one database."""
+
+    #: Follow what is measured. `false`: have `fixed` statements in flight on average, whatever happens.
+    adaptive: bool = True
+    fixed: float = Field(default=0.25, gt=0)
+    #: Guaranteed minimum and ceiling: statements in flight on average. Default of the ceiling: one less than there are
+    #: cores, at least 1; where those are not known, 4.
+    least: float = Field(default=0.05, gt=0)
+    most: float | None = Field(default=None, gt=0)
+    #: How long one statement aims to take, seconds.
+    statement: Duration = Field(default=0.02, gt=0)
+    #: Cores of the database's server. Default: those of this machine if it runs here, else not known.
+    cores: int | None = Field(default=None, ge=1)
+    #: The canary: a SELECT as those that are to be protected have it. Default: something small.
+    canary: str = ""
+    timezone: str = "UTC"
+    windows: tuple[Window, ...] = ()
+    #: Health signals of the team's own.
+    gauges: tuple[Gauge, ...] = ()
+
+    @field_validator("gauges")
+    @classmethod
+    def _told_apart(cls, gauges: tuple[Gauge, ...]) -> tuple[Gauge, ...]:
+        names = [gauge.name for gauge in gauges]
+        if len(set(names)) < len(names):
+            raise ValueError("two gauges have the same name")
+        return gauges
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"there is no time zone {name!r}") from None
+        return name
+
+
+#: Settings that can be changed while runs go on, besides `protect`.
+LIVE = ("adaptive", "fixed", "least", "most", "statement")
+
+
+class Override(Declared):
+    """What somebody has set on a database's pacing."""
+
+    #: Nothing runs.
+    pause: bool = False
+    protect: Share | None = None
+    adaptive: bool | None = None
+    fixed: float | None = Field(default=None, gt=0)
+    least: float | None = Field(default=None, gt=0)
+    most: float | None = Field(default=None, gt=0)
+    statement: Duration | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effective:
+    """What holds at a moment."""
+
+    limits: Limits
+    #: By how much the others may be slowed, on average.
+    protect: float
+    statement_s: float
+
+    @property
+    def budget(self) -> float:
+        """By how much the tail may be slowed."""
+        return self.protect * TAIL_FACTOR
+
+
+#: The ceiling where nothing is declared and the cores are not known.
+MOST = 4.0
+
+
+def effective(pace: Pace, protect: float, override: Override, now: datetime, cores: int | None = None) -> Effective:
+    """Settings, then the windows that are open (the later of two wins), then what somebody has set."""
+    values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
+    if pace.most is None:
+        values["most"] = MOST if cores is None else float(max(cores - 1, 1))
+    if override.adaptive is False or not pace.adaptive:
+        values["most"] = max(values["most"], values["fixed"])
+    local, paused = now.astimezone(zoneinfo.ZoneInfo(pace.timezone)), ""
+    for window in pace.windows:
+        if parse_hours(window.when).hold(local):
+            paused = f"closed: {window.when} ({pace.timezone})" if window.closed else ""
+            given = {"protect": window.protect, "most": window.most}
+            values |= {name: value for name, value in given.items() if value is not None}
+    paused = "paused by hand" if override.pause else paused
+    values |= override.model_dump(exclude_none=True, exclude={"pause"})
+    limits = Limits(
+        least=min(values["least"], values["most"]),
+        most=values["most"],
+        paused=paused,
+        fixed=None if values["adaptive"] else values["fixed"],
+    )
+    return Effective(limits=limits, protect=values["protect"], statement_s=values["statement"])

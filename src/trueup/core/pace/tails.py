@@ -1,0 +1,116 @@
+"""How much Trueup slows the others: the paired estimate.
+
+A probe reads something small from the database again and again (the canary). Each reading is tagged: was a statement of
+ours in flight? The two kinds are compared where it hurts, in their tails. Readings with ours in flight are taken more
+often than their share of the time, and weighed by it; so the estimate says what those who use the database feel, and
+what they would feel at another share. Nothing of ours is in flight in the other kind, so it cannot be inflated by us.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Readings older than this say nothing of the present, seconds.
+MEMORY_S = 20.0
+#: The part of all readings that is called the tail: beyond the 90th percentile.
+TAIL = 0.10
+#: The tail of those of whom only the mean is known, as a multiple of it: most are short, and a few wait for a disk.
+TAIL_OF_MEAN = 4.0
+#: Least readings of a kind for an estimate, and for a first one, on which only little may be built.
+SURE, FIRST = 40, 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Impact:
+    """What is known of our effect."""
+
+    #: Share by which the tail is slowed at the present load; None: not known.
+    slowed: float | None = None
+    #: Share of the time that a statement of ours could be in flight within the budget, 0 to 1; None: not known.
+    share: float | None = None
+    #: Readings behind it, of both kinds.
+    on: int = 0
+    off: int = 0
+    #: Tail without us, milliseconds.
+    base_ms: float | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Are there enough readings to act upon?"""
+        return min(self.on, self.off) >= SURE
+
+
+class Tails:
+    """The latest readings of both kinds."""
+
+    def __init__(self) -> None:
+        self._on: deque[tuple[float, float]] = deque(maxlen=4000)
+        self._off: deque[tuple[float, float]] = deque(maxlen=4000)
+
+    def add(self, at: float, ms: float, *, own: bool) -> None:
+        """A reading that took `ms` milliseconds; `own`: a statement of ours was in flight meanwhile."""
+        (self._on if own else self._off).append((at, ms))
+
+    def forget(self) -> None:
+        """What was read is of another time."""
+        self._on.clear()
+        self._off.clear()
+
+    def forget_own(self) -> None:
+        """What was read with us in flight is of another concurrency."""
+        self._on.clear()
+
+    def count(self, since: float) -> tuple[int, int]:
+        """Readings of both kinds since a moment."""
+        return sum(at >= since for at, _ in self._on), sum(at >= since for at, _ in self._off)
+
+    def impact(self, now: float, *, busy: float, budget: float, scale_ms: float = 0.0) -> Impact:
+        """The estimate. `busy`: share of the time that ours is in flight; `budget`: by how much the tail may be slowed;
+        `scale_ms`: the tail of what others do, where that is known to be longer than the canary's.
+        """
+        on = sorted(ms for at, ms in self._on if now - at <= MEMORY_S)
+        off = sorted(ms for at, ms in self._off if now - at <= MEMORY_S)
+        if len(on) < FIRST or len(off) < FIRST:
+            return Impact(on=len(on), off=len(off))
+        base = _quantile(off)
+        scale = max(base, scale_ms)
+        return Impact(
+            slowed=max((_of_mixture(on, off, busy) - base) / scale, 0.0),
+            share=_share(on, off, base + budget * scale),
+            on=len(on),
+            off=len(off),
+            base_ms=base,
+        )
+
+
+def _beyond(ordered: Sequence[float], limit: float) -> float:
+    """Share of the readings that took longer than `limit`."""
+    return 1 - bisect_right(ordered, limit) / len(ordered)
+
+
+def _quantile(ordered: Sequence[float]) -> float:
+    return ordered[min(int(len(ordered) * (1 - TAIL)), len(ordered) - 1)]
+
+
+def _share(on: Sequence[float], off: Sequence[float], limit: float) -> float:
+    """For which share of the time may ours be in flight, so that no more than the tail is beyond `limit`?"""
+    ours, others = _beyond(on, limit), _beyond(off, limit)
+    if ours <= TAIL or ours <= others:
+        return 1.0
+    return min(max((TAIL - others) / (ours - others), 0.0), 1.0)
+
+
+def _of_mixture(on: Sequence[float], off: Sequence[float], busy: float) -> float:
+    """The tail of all readings, if those with ours in flight were `busy` of them."""
+    low, high = 0, len(on) + len(off) - 1
+    every = sorted([*on, *off])
+    while low < high:
+        middle = (low + high) // 2
+        if busy * _beyond(on, every[middle]) + (1 - busy) * _beyond(off, every[middle]) <= TAIL:
+            high = middle
+        else:
+            low = middle + 1
+    return every[low]

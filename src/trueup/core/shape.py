@@ -1,0 +1,64 @@
+"""What a database says of one side before any row of it is read: its columns, and what is unique."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from trueup.core.kinds import Kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column as its database describes it."""
+
+    name: str
+    kind: Kind
+    #: The database's own name of the type.
+    type_name: str
+    nullable: bool = True
+    #: NOT NULL without a default: an INSERT must give it.
+    required: bool = False
+    #: Computed by the database: cannot be written.
+    generated: bool = False
+    #: A value it holds, where the database has no type for what the column spells; shows the spelling.
+    sample: str = ""
+    #: Kind of an array's elements.
+    element: Kind | None = None
+    #: SQL that gives its value, where it is none of the table's own.
+    computed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What one side looks like, before any row of it is read."""
+
+    columns: Mapping[str, Column]
+    #: Column sets that are unique and NOT NULL or a primary key.
+    unique: tuple[frozenset[str], ...] = ()
+    #: Triggers of the table, and what each does, in any spelling that changes with it.
+    triggers: Mapping[str, str] = field(default_factory=dict)
+    #: Tables whose rows a delete here would delete or change, too: they refer to it with CASCADE or SET NULL.
+    dependents: tuple[str, ...] = ()
+    #: What it is read from, where that is more than one thing: files.
+    parts: tuple[str, ...] = ()
+    #: False for a view or a query: nothing can be written to it.
+    table: bool = False
+    #: The database's name for its SQL, as SQLGlot knows it.
+    dialect: str = ""
+    #: What a column is that is not listed, where the database has no list: it has whatever column it is asked for.
+    unlisted: Column | None = None
+    #: Compared columns that a row can have; None: any number.
+    values_max: int | None = None
+    #: Why rows may go away without a writer; empty if they do not. Such a side is no truth.
+    vanishing: str = ""
+    #: Which one it is, where another can take its name: an index behind an alias.
+    identity: str = ""
+    #: Why rows of this table cannot be repaired safely, and the remedy; empty if they can.
+    obstacle: str = ""
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name; None if there is none."""
+        if name in self.columns or self.unlisted is None:
+            return self.columns.get(name)
+        return replace(self.unlisted, name=name)

@@ -1,0 +1,79 @@
+"""What both sides look like, written down, and what has changed since: a run is right only for what it was made for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from trueup.core.binding import Binding, Column, Shape
+
+
+def written(binding: Binding) -> dict[str, Any]:
+    """Both sides as plain JSON; what the rows happen to hold (a sample of a spelling) is not in it."""
+    return {"source": side(binding.source.shape), "target": side(binding.target.shape)}
+
+
+def side(shape: Shape) -> dict[str, Any]:
+    """One of them."""
+    return {
+        "columns": {name: _column(column) for name, column in shape.columns.items()},
+        "unique": sorted(sorted(names) for names in shape.unique),
+        "triggers": {name: _digest(told) for name, told in shape.triggers.items()},
+        "parts": list(shape.parts),
+        "is": "table" if shape.table else "view or query",
+        **({"identity": shape.identity} if shape.identity else {}),
+    }
+
+
+def _column(column: Column) -> list[str]:
+    """Type, and what an INSERT or UPDATE has to know."""
+    words = [column.type_name or str(column.kind)]
+    words += ["NOT NULL"] if not column.nullable else []
+    words += ["generated"] if column.generated else []
+    return words
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is different, in words; empty: nothing."""
+    found = []
+    for role in ("source", "target"):
+        one, other = before[role], now[role]
+        found += [f"{role}: {words}" for words in _mapped("column", one["columns"], other["columns"])]
+        for index in one["unique"]:
+            if index not in other["unique"]:
+                found.append(f"{role}: the unique index on {', '.join(index)} is gone")
+        for index in other["unique"]:
+            if index not in one["unique"]:
+                found.append(f"{role}: a unique index on {', '.join(index)} is new")
+        found += [f"{role}: {words}" for words in _mapped("trigger", one["triggers"], other["triggers"], shown=False)]
+        if one["is"] != other["is"]:
+            found.append(f"{role}: was a {one['is']}, and is a {other['is']}")
+        if one.get("identity") != other.get("identity"):
+            found.append(f"{role}: was {one.get('identity')}, and is {other.get('identity')}")
+    return found
+
+
+def lost_parts(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """Files that the source was read from before and is not now; new ones are what files are for."""
+    if before is None:
+        return []
+    return sorted(set(before["source"].get("parts", ())) - set(now["source"]["parts"]))
+
+
+def _mapped(what: str, before: Mapping[str, Any], now: Mapping[str, Any], *, shown: bool = True) -> list[str]:
+    found = [f"{what} {name!r} is gone" for name in before if name not in now]
+    for name, value in now.items():
+        if name not in before:
+            found.append(f"{what} {name!r} is new")
+        elif before[name] != value:
+            found.append(f"{what} {name!r}: {_told(before[name], value)}" if shown else f"{what} {name!r} is another")
+    return found
+
+
+def _told(before: list[str], now: list[str]) -> str:
+    return f"{' '.join(before)} -> {' '.join(now)}"
