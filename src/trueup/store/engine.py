@@ -9,14 +9,23 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from trueup.errors import ConfigError, ConnectionFailed
+from trueup.files import wal_is_safe
+from trueup.store import fresh
 
 #: Newest migration; older ledgers are brought up to it when opened.
-HEAD = "0003"
+HEAD = "0017"
 
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361
-#: SQLite releases in which the write-ahead log cannot lose commits when it is reset (sqlite.org/wal.html#walresetbug).
-_WAL_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+
+
+def exists(url: str) -> bool:
+    """Is there a ledger at `url`, as far as can be told without making one? Wrong URLs are `connect`'s to refuse."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        return True
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
 
 def connect(url: str) -> sa.Engine:
@@ -66,26 +75,28 @@ def words(error: SQLAlchemyError) -> str:
 def _migrate(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))  # two new nodes, one migration
-    if sa.inspect(connection).has_table("trueup_schema"):
-        found = connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar()
-        if found == HEAD:
-            return
+    if not sa.inspect(connection).has_table("trueup_schema"):
+        fresh.create(connection, HEAD)
+    elif connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar() != HEAD:
+        upgrade(connection)
+    connection.commit()
+
+
+def upgrade(connection: sa.Connection, to: str = "head") -> None:
+    """Run the migrations that are newer than the ledger is, up to `to`; nothing is committed."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    connection.commit()
+    command.upgrade(config, to)
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:
-    """Durable commits on every SQLite. WAL only where it cannot lose them: see `_WAL_FIXED`."""
+    """Durable commits on every SQLite. WAL only where it cannot lose them."""
     connection.isolation_level = None
-    version = sqlite3.sqlite_version_info
-    fixed = version >= _WAL_FIXED[-1] or any(version[:2] == f[:2] and version >= f for f in _WAL_FIXED)
     connection.execute("PRAGMA busy_timeout=10000")
-    connection.execute(f"PRAGMA journal_mode={'WAL' if fixed else 'TRUNCATE'}")
+    connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe(sqlite3.sqlite_version_info) else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -16,15 +16,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from trueup.clock import Clock, SystemClock
 from trueup.core import plan
 from trueup.core.compare import Counts, Suspect
-from trueup.core.decide import Decision
+from trueup.core.decide import Action, Decision
+from trueup.core.lot import Lot
 from trueup.core.partition import slice_to_json
-from trueup.core.row import Key, decode_row, encode, encode_row
+from trueup.core.row import Key, decode_row, decode_rows, encode, encode_rows
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
 from trueup.errors import LedgerFailed
+from trueup.store import lock
 from trueup.store import schema as t
+from trueup.store.audit import AuditLog
 from trueup.store.engine import connect, shown, words
+from trueup.store.inputs import put_unchanged
+from trueup.store.lots import Lots
 from trueup.store.records import (
     DecisionRow,
     Narrowed,
@@ -33,24 +39,44 @@ from trueup.store.records import (
     RunRow,
     SegmentRow,
     decision_row,
-    json_or_none,
+    decision_values,
+    in_lanes,
     outcome_row,
+    outcome_values,
     run_row,
     segment_row,
     suspect_to_json,
 )
+from trueup.store.tallies import tally
+from trueup.who import Actor, account
+
+#: Outcomes of rows that were written, or cannot be shown not to have been.
+WRITTEN = ("applied", "converged", "called")
+#: What the audit log tells of each row.
+INTENDED = ("key", "kind", "action", "reason", "before", "after", "token")
+HAPPENED = ("key", "outcome", "action", "before", "after", "token", "evidence", "witness")
 
 
 class Ledger:
     """Opens (and, where it is not there yet, makes) the ledger at `url`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, actor: Callable[[], Actor] = account, clock: Clock | None = None, origin: str = ""
+    ) -> None:
         self.engine = connect(url)
+        #: Where every act is told; `actor` says who acts where nobody else is named.
+        self.audit = AuditLog(actor=actor, now=(clock or SystemClock()).now)
+        #: Many decisions in one row.
+        self.lots = Lots(self.begin, self.reading, self.audit)
+        if origin:
+            with self.begin() as c:
+                self.audit.call(c, origin)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction that commits at the end. Raises LedgerFailed."""
+        """A transaction that commits at the end. Raises LedgerFailed, TakenOver where what is held was lost."""
         with self._told(), self.engine.begin() as connection:
+            lock.guard(self.engine, connection)
             yield connection
 
     @contextmanager
@@ -79,24 +105,31 @@ class Ledger:
 
     # --- runs ----------------------------------------------------------------------------------------------------
 
-    def start_run(self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage) -> RunRow:
-        """A new run with its segments of the first stage."""
+    def start_run(
+        self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage, work: Sequence[OpenWork] = ()
+    ) -> RunRow:
+        """A new run with its segments of the first stage, `work` after them. `told`: facts for its first audit line."""
         keys, marks = values.pop("keys", None), values.pop("marks", None)
-        parts = values.pop("partitions", None)
+        parts, facts = values.pop("partitions", None), values.pop("told", {})
         with self.begin() as c:
+            told = self.audit.began(c, values, {**facts, "keys": "all" if keys is None else str(len(keys))})
             c.execute(
                 t.runs.insert().values(
                     **values,
+                    audit=told,
                     state=RunState.RUNNING,
                     stage=stage,
-                    keys=None if keys is None else json.dumps([encode_row(key) for key in keys]),
+                    keys=None if keys is None else json.dumps(encode_rows(keys)),
                     partitions=None if parts is None else json.dumps([slice_to_json(part) for part in parts]),
                     marks=None if marks is None else json.dumps({role: encode(mark) for role, mark in marks.items()}),
                 )
             )
-            for span in spans:
-                self._add_segment(c, values["id"], stage, span)
+            self._add_work(c, values["id"], stage, [*(OpenWork(span=span) for span in spans), *work])
         return self.run(values["id"])
+
+    def _add_work(self, c: sa.Connection, run: str, stage: Stage, work: Sequence[OpenWork]) -> None:
+        for item in work:
+            self._add_segment(c, run, stage, item.span, suspects=item.suspects, at=item.looked_at, lots_of=item.lots_of)
 
     def _add_segment(
         self,
@@ -109,6 +142,7 @@ class Ledger:
         counts: Counts | None = None,
         suspects: Sequence[Suspect] = (),
         at: datetime | None = None,
+        lots_of: int | None = None,
     ) -> int:
         result = c.execute(
             t.segments.insert().values(
@@ -119,6 +153,7 @@ class Ledger:
                 counts=None if counts is None else json.dumps(asdict(counts)),
                 suspects=_suspects_or_none(suspects),
                 looked_at=at,
+                lots_of=lots_of,
             )
         )
         key = result.inserted_primary_key
@@ -129,39 +164,30 @@ class Ledger:
         with self.reading() as c:
             return run_row(c.execute(sa.select(t.runs).where(t.runs.c.id == run)).one())
 
-    def unfinished(self, projection: str) -> list[RunRow]:
-        """Runs that ended without an end, newest first. Only meaningful while holding the projection's lock."""
+    def unfinished(self, projection: str, lanes: Sequence[str] | None = None) -> list[RunRow]:
+        """Runs (of these lanes) that ended without an end, newest first. Only meaningful while holding the lanes."""
         statement = (
             sa.select(t.runs)
             .where(t.runs.c.projection == projection, t.runs.c.state.in_([str(state) for state in RESUMABLE]))
+            .where(in_lanes(lanes))
             .order_by(t.runs.c.started_at.desc())
         )
         with self.reading() as c:
             return [run_row(row) for row in c.execute(statement)]
 
-    def last_source_rows(self, projection: str, definition: str) -> int | None:
-        """Source rows at the last complete run over all keys under this definition."""
-        statement = (
-            sa.select(t.runs.c.source_rows)
-            .where(
-                t.runs.c.projection == projection,
-                t.runs.c.definition == definition,
-                t.runs.c.source_rows.is_not(None),
-                t.runs.c.state == RunState.DONE,
-            )
-            .order_by(t.runs.c.ended_at.desc())
-            .limit(1)
-        )
+    def keys_of(self, run: str, stage: Stage) -> list[Key]:
+        """Keys of all segments of a stage, done or not, in order."""
+        mine = (t.segments.c.run == run) & (t.segments.c.stage == stage)
         with self.reading() as c:
-            return c.execute(statement).scalar()
+            rows = c.execute(sa.select(t.segments.c.span).where(mine).order_by(t.segments.c.id)).scalars()
+            spans = [plan.from_json(json.loads(span)) for span in rows]
+        return [key for span in spans if isinstance(span, plan.Keys) for key in span.keys]
 
     def set_stage(self, run: RunRow, stage: Stage, work: Sequence[OpenWork]) -> None:
         """Enter a stage, with the segments of it."""
         with self.begin() as c:
             c.execute(t.runs.update().where(t.runs.c.id == run.id).values(stage=stage))
-            for item in work:
-                keys = plan.Keys(keys=item.keys)
-                self._add_segment(c, run.id, stage, keys, suspects=item.suspects, at=item.looked_at)
+            self._add_work(c, run.id, stage, work)
 
     def set_state(self, run: RunRow, state: RunState, **values: Any) -> None:
         """Move a run to another state. The transition table says which may follow."""
@@ -169,7 +195,13 @@ class Ledger:
             before = RunState(c.execute(sa.select(t.runs.c.state).where(t.runs.c.id == run.id)).scalar_one())
             if not may_follow(before, state):
                 raise ValueError(f"run {run.id} is {before}; it cannot become {state}")
+            facts = {name: values[name] for name in ("verdict", "reason") if values.get(name)}
+            facts |= {"plan": run.plan} if run.plan else {}
+            self.audit.stage(c, "run.resumed" if state is RunState.RUNNING else f"run.{state}", facts, run=run.id)
             c.execute(t.runs.update().where(t.runs.c.id == run.id).values(state=state, **values))
+            tally(c, self.upsert, run, state, values)
+            if run.plan is not None and state is RunState.DONE:  # in one transaction: a plan is not applied twice
+                c.execute(t.plans.update().where(t.plans.c.id == run.plan).values(state="applied"))
 
     # --- segments ------------------------------------------------------------------------------------------------
 
@@ -186,10 +218,14 @@ class Ledger:
         counts: Counts,
         suspects: Sequence[Suspect],
         at: datetime,
+        lots: Sequence[tuple[Lot, Action]] = (),
+        unchanged: bytes = b"",
     ) -> None:
-        """Checkpoint: `covered` was looked at. `rest` is what remains of the segment; None: nothing."""
+        """Checkpoint: `covered` was looked at, and `lots` are decided. `rest` remains of the segment; None: nothing."""
         with self.begin() as c:
             mine = t.segments.c.id == segment.id
+            self.lots.put(c, segment.run, segment.id, lots)
+            put_unchanged(c, segment.run, covered, unchanged)
             if rest is None:
                 c.execute(
                     t.segments.update()
@@ -208,12 +244,23 @@ class Ledger:
                 )
                 c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
 
+    def span_of(self, segment: int) -> plan.Segment:
+        with self.reading() as c:
+            return plan.from_json(
+                json.loads(c.execute(sa.select(t.segments.c.span).where(t.segments.c.id == segment)).scalar_one())
+            )
+
     def split(self, segment: SegmentRow, spans: Sequence[plan.Segment]) -> None:
         """Several segments instead of an open one."""
         with self.begin() as c:
             c.execute(t.segments.delete().where(t.segments.c.id == segment.id, t.segments.c.state == "open"))
             for span in spans:
                 self._add_segment(c, segment.run, segment.stage, span)
+
+    def set_aside(self, segment: SegmentRow, reason: str) -> None:
+        """This segment cannot be compared; the run goes on without it, and says so."""
+        with self.begin() as c:
+            c.execute(t.segments.update().where(t.segments.c.id == segment.id).values(state="aside", reason=reason))
 
     def suspects(self, run: str) -> list[OpenWork]:
         """What the narrowing of a run found, in segments for a closer look."""
@@ -230,7 +277,7 @@ class Ledger:
         parts = [seen[at : at + size] for at in range(0, len(seen), size)]
         return [
             OpenWork(
-                keys=tuple(suspect.key for suspect, _ in part),
+                span=plan.Keys(keys=tuple(suspect.key for suspect, _ in part)),
                 suspects=[suspect for suspect, _ in part],
                 looked_at=max(at for _, at in part if at is not None),
             )
@@ -240,59 +287,30 @@ class Ledger:
     def narrowed(self, run: str) -> Narrowed:
         """What the narrowing of a run has covered so far."""
         found = Narrowed()
-        statement = sa.select(t.segments.c.counts, t.segments.c.state).where(
-            t.segments.c.run == run, t.segments.c.stage == Stage.NARROW
-        )
+        c_ = t.segments.c
+        statement = sa.select(c_.counts, c_.state, c_.reason, c_.span).where(c_.run == run, c_.stage == Stage.NARROW)
         with self.reading() as c:
             for row in c.execute(statement):
                 found.planned += 1
                 if row.state == "done":
                     found.done += 1
                     found.counts += Counts(**json.loads(row.counts))
+                if row.state == "aside":
+                    found.aside.append((plan.from_json(json.loads(row.span)), row.reason or ""))
+        found.in_lots = sum(lot.count for lot in self.lots.of(run))
         return found
 
     def commit_confirmed(self, segment: SegmentRow, decisions: Sequence[Decision], tallies: dict[str, int]) -> None:
         """Checkpoint, and *intend*: what is to be done, with before-images, before anything is done."""
         with self.begin() as c:
-            c.execute(
-                t.segments.update()
-                .where(t.segments.c.id == segment.id)
-                .values(state="done", counts=json.dumps(tallies))
-            )
+            mine = t.segments.update().where(t.segments.c.id == segment.id)
+            c.execute(mine.values(state="done", counts=json.dumps(tallies)))
             if not decisions:
                 return
-            c.execute(
-                t.decisions.insert(),
-                [
-                    {
-                        "run": segment.run,
-                        "segment": segment.id,
-                        "key": json.dumps(encode_row(item.drift.key)),
-                        "kind": item.drift.kind,
-                        "action": item.action,
-                        "reason": item.reason,
-                        "before": json_or_none(item.drift.observed),
-                        "after": json_or_none(item.drift.expected),
-                        "token": item.drift.token,
-                        "instant": item.drift.instant,
-                        "copies": None if item.drift.copies is None else json.dumps(item.drift.copies),
-                    }
-                    for item in decisions
-                ],
-            )
-
-    def tallies(self, run: str) -> dict[str, int]:
-        """Sum of what confirming tallied: resolved, in_flight."""
-        total: dict[str, int] = {}
-        with self.reading() as c:
-            for text in c.execute(
-                sa.select(t.segments.c.counts).where(
-                    t.segments.c.run == run, t.segments.c.stage == Stage.CONFIRM, t.segments.c.counts.is_not(None)
-                )
-            ).scalars():
-                for name, count in json.loads(text).items():
-                    total[name] = total.get(name, 0) + count
-        return total
+            rows = [decision_values(segment.run, segment.id, item) for item in decisions]
+            told = self.audit.put(c, self.audit.rows(c, "rows.intended", segment.run, rows, INTENDED))
+            c.execute(t.decisions.insert(), rows)
+            c.execute(mine.values(audit=told))
 
     def close_segment(self, segment: int, tallies: dict[str, int]) -> None:
         with self.begin() as c:
@@ -302,62 +320,75 @@ class Ledger:
 
     # --- decisions, units, outcomes --------------------------------------------------------------------------------
 
-    def decisions(self, run: str) -> list[DecisionRow]:
+    def decisions(self, run: str) -> Iterator[DecisionRow]:
+        """All that a run decided, row by row."""
+        yield from self.decision_rows(run)
+        yield from self.lots.decisions(run)
+
+    def decision_rows(self, run: str) -> list[DecisionRow]:
+        """What a run decided, but for lots."""
         statement = sa.select(t.decisions).where(t.decisions.c.run == run).order_by(t.decisions.c.id)
         with self.reading() as c:
             return [decision_row(row) for row in c.execute(statement)]
 
-    def open_unit(self, unit: str, run: str, segment: int, keys: Sequence[Key], at: datetime) -> None:
+    def open_unit(
+        self, unit: str, run: str, segment: int, keys: Sequence[Key], at: datetime, *, lot: int | None = None
+    ) -> None:
+        values = {"id": unit, "run": run, "segment": segment, "opened_at": at, "lot": lot}
         with self.begin() as c:
-            c.execute(
-                t.units.insert().values(
-                    id=unit, run=run, segment=segment, keys=json.dumps([encode_row(key) for key in keys]), opened_at=at
-                )
-            )
+            c.execute(t.units.insert().values(**values, keys=json.dumps(encode_rows(keys))))
 
-    def close_unit(self, unit: str, run: str, outcomes: Sequence[OutcomeRow], at: datetime) -> None:
-        """Record what a unit did. Closing a closed unit changes nothing."""
+    def close_unit(self, unit: str, run: str, outcomes: Sequence[OutcomeRow], at: datetime, token: int = 0) -> None:
+        """Record what a unit did, with its fencing token. Closing a closed unit changes nothing."""
+        rows = [outcome_values(run, unit, item, at) for item in outcomes]
+        open_unit = (t.units.c.id == unit) & t.units.c.closed_at.is_(None)
         with self.begin() as c:
-            open_unit = (t.units.c.id == unit) & t.units.c.closed_at.is_(None)
-            if c.execute(t.units.update().where(open_unit).values(closed_at=at)).rowcount != 1 or not outcomes:
-                return
-            c.execute(
-                t.outcomes.insert(),
-                [
-                    {
-                        "unit": unit,
-                        "run": run,
-                        "key": json.dumps(encode_row(item.key)),
-                        "outcome": item.outcome,
-                        "action": item.action,
-                        "before": json_or_none(item.before),
-                        "after": json_or_none(item.after),
-                        "token": item.token,
-                        "evidence": item.evidence,
-                        "witness": item.witness,
-                        "at": at,
-                    }
-                    for item in outcomes
-                ],
-            )
+            facts = {"unit": unit, "token": str(token)}
+            told = self.audit.rows(c, "rows.outcome", run, rows, HAPPENED, facts) if rows else None
+            closing = t.units.update().where(open_unit).values(closed_at=at, audit=told and told.sha256)
+            if c.execute(closing).rowcount == 1 and told is not None:
+                self.audit.put(c, told)
+                c.execute(t.outcomes.insert(), rows)
 
-    def open_units(self, projection: str) -> list[tuple[str, str, int, list[Key]]]:
-        """Units of unknown outcome: (unit, run, segment, keys)."""
-        statement = (
-            sa.select(t.units)
-            .join(t.runs, t.runs.c.id == t.units.c.run)
-            .where(t.runs.c.projection == projection, t.units.c.closed_at.is_(None))
-        )
+    def open_units(self, projection: str, lanes: Sequence[str] | None = None) -> list[tuple[str, str, int, list[Key]]]:
+        """Units of unknown outcome: (unit, run, segment, keys), of runs in `lanes`. Of lots: `lots.open_units`."""
+        mine = (t.runs.c.projection == projection) & in_lanes(lanes)
+        statement = sa.select(t.units).join(t.runs, t.runs.c.id == t.units.c.run)
+        statement = statement.where(mine, t.units.c.closed_at.is_(None), t.units.c.lot.is_(None))
         with self.reading() as c:
             return [
-                (row.id, row.run, row.segment, [decode_row(key) or () for key in json.loads(row.keys)])
-                for row in c.execute(statement)
+                (row.id, row.run, row.segment, list(decode_rows(json.loads(row.keys)))) for row in c.execute(statement)
             ]
 
-    def outcomes(self, run: str) -> list[OutcomeRow]:
+    def unsettled(self, projection: str, lanes: Sequence[str] | None = None) -> bool:
+        """Are there units of unknown outcome, of rows or of lots?"""
+        return bool(self.open_units(projection, lanes) or self.lots.open_units(projection, lanes))
+
+    def written(self, projection: str, since: datetime) -> set[tuple[str, Key]]:
+        """(run, key) of each row that was written since then, or may have been: of units whose outcome is unknown.
+
+        Rows in lots are counted by `lots.written`.
+        """
+        mine = t.runs.c.projection == projection
+        wrote = sa.select(t.outcomes.c.run, t.outcomes.c.key).join(t.runs, t.runs.c.id == t.outcomes.c.run)
+        wrote = wrote.where(mine, t.outcomes.c.at >= since, t.outcomes.c.outcome.in_(WRITTEN))
         with self.reading() as c:
-            rows = c.execute(sa.select(t.outcomes).where(t.outcomes.c.run == run).order_by(t.outcomes.c.id)).all()
-        return [outcome_row(row) for row in rows]
+            done = {(row.run, decode_row(json.loads(row.key)) or ()) for row in c.execute(wrote)}
+        return done | {(run, key) for _, run, _, keys in self.open_units(projection) for key in keys}
+
+    def outcomes(self, run: str) -> Iterator[OutcomeRow]:
+        """All that a run's units did, row by row; the last word on a row comes last."""
+        yield from self.lots.outcomes(run)
+        yield from self.outcome_rows(run)
+
+    def outcome_rows(self, run: str, segment: int | None = None) -> list[OutcomeRow]:
+        """What a run's units (of one segment) did, but for what they did to lots."""
+        statement = sa.select(t.outcomes).where(t.outcomes.c.run == run).order_by(t.outcomes.c.id)
+        if segment is not None:
+            units = sa.select(t.units.c.id).where(t.units.c.segment == segment)
+            statement = statement.where(t.outcomes.c.unit.in_(units))
+        with self.reading() as c:
+            return [outcome_row(row) for row in c.execute(statement)]
 
 
 def _suspects_or_none(suspects: Sequence[Suspect]) -> str | None:

@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from trueup.core import plan
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
+from trueup.core.kinds import Kind
 from trueup.core.partition import Slice, slices_from_json
-from trueup.core.row import Key, Value, decode, decode_row, encode_row
+from trueup.core.row import Key, Value, decode, decode_row, decode_rows, encode_row
 from trueup.core.states import Outcome, RunState, Stage, Verdict
+from trueup.store.schema import runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class RunRow:
     stage: Stage
     keys: tuple[Key, ...] | None
     definition: str
+    #: Who asked for it.
+    actor: str
     plan: str | None
     #: The run that read everything, if this one reads what changed since.
     base: str | None
@@ -36,6 +40,12 @@ class RunRow:
     marks: dict[str, Value] | None
     #: Partitions that were asked for; empty: all buckets of time that were closed. None: none was left out.
     partitions: tuple[Slice, ...] | None
+    #: The run that this one undoes.
+    undoes: str | None
+    #: Fingerprint of where rows are written; "": from before that was kept.
+    place: str
+    #: Kinds of the key parts and of the compared columns; empty: from before they were kept.
+    kinds: tuple[Kind, ...]
     strategy: str
     #: Names of the compared columns, in the order of all values in this run's rows.
     columns: tuple[str, ...]
@@ -44,11 +54,14 @@ class RunRow:
     verdict: Verdict | None
     reason: str
     report: dict[str, Any] | None
+    #: What both sides looked like when it began; None: not written down.
+    shapes: dict[str, Any] | None
 
     @property
     def whole(self) -> bool:
         """Does it read everything?"""
-        return self.keys is None and self.base is None and self.plan is None and self.partitions is None
+        part = (self.keys, self.base, self.plan, self.partitions, self.undoes)
+        return all(asked is None for asked in part)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +74,8 @@ class SegmentRow:
     span: plan.Segment
     suspects: list[Suspect]
     looked_at: datetime | None
+    #: The segment whose lots are to be carried out; None: it has keys of its own.
+    lots_of: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -72,6 +87,10 @@ class Narrowed:
     done: int = 0
     #: Segments there are: more when one is split while it is read.
     planned: int = 0
+    #: Segments that cannot be compared, and why.
+    aside: list[tuple[plan.Segment, str]] = field(default_factory=list)
+    #: Of the rows that differ, those that are in lots.
+    in_lots: int = 0
 
     def add(self, counts: Counts, *, split: bool) -> None:
         """One more segment is done; `split`: it is a part of one, and the rest is still to be done."""
@@ -82,11 +101,13 @@ class Narrowed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenWork:
-    """Keys that a stage has to deal with together."""
+    """What a stage has to deal with together: keys, or the lots of a segment."""
 
-    keys: tuple[Key, ...]
+    span: plan.Segment
     suspects: Sequence[Suspect] = ()
     looked_at: datetime | None = None
+    #: The segment whose lots these are.
+    lots_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +133,25 @@ class OutcomeRow:
     witness: str
 
 
+def in_lanes(lanes: Sequence[str] | None) -> sa.ColumnElement[bool]:
+    """Runs of these lanes; None: of all."""
+    if lanes is None:
+        return sa.true()
+    return sa.func.coalesce(runs.c.lane, runs.c.projection).in_(lanes)
+
+
 def utc(moment: datetime | None) -> datetime | None:
     """SQLite gives times back without their zone; they were stored in UTC."""
     if moment is None or moment.tzinfo is not None:
         return moment
     return moment.replace(tzinfo=UTC)
+
+
+def certainly_utc(moment: datetime) -> datetime:
+    """The same of a moment that is always there."""
+    found = utc(moment)
+    assert found is not None
+    return found
 
 
 def json_or_none(row: Sequence[Any] | None) -> str | None:
@@ -136,6 +171,7 @@ def suspect_to_json(suspect: Suspect) -> dict[str, Any]:
         "token": suspect.token,
         "instant": suspect.instant,
         "copies": suspect.copies,
+        **({"problem": suspect.problem} if suspect.problem else {}),
     }
 
 
@@ -148,13 +184,12 @@ def _suspect(data: dict[str, Any]) -> Suspect:
         token=data["token"],
         instant=data["instant"],
         copies=None if data["copies"] is None else (data["copies"][0], data["copies"][1]),
+        problem=data.get("problem", ""),
     )
 
 
 def run_row(row: sa.Row[Any]) -> RunRow:
-    keys = None if row.keys is None else tuple(decode_row(key) or () for key in json.loads(row.keys))
-    started = utc(row.started_at)
-    assert started is not None
+    keys = None if row.keys is None else decode_rows(json.loads(row.keys))
     return RunRow(
         id=row.id,
         projection=row.projection,
@@ -163,17 +198,22 @@ def run_row(row: sa.Row[Any]) -> RunRow:
         stage=Stage(row.stage),
         keys=keys,
         definition=row.definition,
+        actor=row.actor,
         plan=row.plan,
         base=row.base,
         partitions=None if row.partitions is None else slices_from_json(json.loads(row.partitions)),
         marks=None if row.marks is None else {role: decode(mark) for role, mark in json.loads(row.marks).items()},
+        undoes=row.undoes,
+        place=row.place or "",
+        kinds=tuple(Kind(kind) for kind in json.loads(row.kinds or "[]")),
         strategy=row.strategy,
         columns=tuple(json.loads(row.columns)),
-        started_at=started,
+        started_at=certainly_utc(row.started_at),
         ended_at=utc(row.ended_at),
         verdict=None if row.verdict is None else Verdict(row.verdict),
         reason=row.reason,
         report=None if row.report is None else json.loads(row.report),
+        shapes=None if row.shapes is None else json.loads(row.shapes),
     )
 
 
@@ -185,6 +225,7 @@ def segment_row(row: sa.Row[Any]) -> SegmentRow:
         span=plan.from_json(json.loads(row.span)),
         suspects=[_suspect(item) for item in json.loads(row.suspects or "[]")],
         looked_at=utc(row.looked_at),
+        lots_of=row.lots_of,
     )
 
 
@@ -214,3 +255,38 @@ def outcome_row(row: sa.Row[Any]) -> OutcomeRow:
         evidence=row.evidence,
         witness=row.witness,
     )
+
+
+def decision_values(run: str, segment: int, decision: Decision) -> dict[str, Any]:
+    """A decision as it is inserted."""
+    drift = decision.drift
+    return {
+        "run": run,
+        "segment": segment,
+        "key": json.dumps(encode_row(drift.key)),
+        "kind": drift.kind,
+        "action": decision.action,
+        "reason": decision.reason,
+        "before": json_or_none(drift.observed),
+        "after": json_or_none(drift.expected),
+        "token": drift.token,
+        "instant": drift.instant,
+        "copies": None if drift.copies is None else json.dumps(drift.copies),
+    }
+
+
+def outcome_values(run: str, unit: str, outcome: OutcomeRow, at: datetime) -> dict[str, Any]:
+    """An outcome as it is inserted."""
+    return {
+        "unit": unit,
+        "run": run,
+        "key": json.dumps(encode_row(outcome.key)),
+        "outcome": outcome.outcome,
+        "action": outcome.action,
+        "before": json_or_none(outcome.before),
+        "after": json_or_none(outcome.after),
+        "token": outcome.token,
+        "evidence": outcome.evidence,
+        "witness": outcome.witness,
+        "at": at,
+    }

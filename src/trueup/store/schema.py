@@ -3,6 +3,8 @@
 Times are UTC. Keys and values are JSON as `core.row.encode` writes it: lossless, and the same on every database.
 """
 
+# tripwire: all tables in one place, each with what a row of it is; what refers to what is seen at a glance
+
 from __future__ import annotations
 
 import sqlalchemy as sa
@@ -53,21 +55,41 @@ runs = sa.Table(
     sa.Column("plan", sa.String(40)),
     #: The run that read everything, if this one read what changed since; NULL otherwise.
     sa.Column("base", sa.String(40)),
+    #: The run that this one undoes; NULL otherwise.
+    sa.Column("undoes", sa.String(40)),
+    #: Fingerprint of where rows are written: a run is only undone where it wrote. NULL: before that was kept.
+    sa.Column("place", sa.String(64)),
+    #: Kinds of the key parts and of the compared columns, as JSON. NULL: before they were kept.
+    sa.Column("kinds", sa.Text),
     #: Partitions that were asked for, as JSON; empty: all that were closed. NULL: none was left out.
     sa.Column("partitions", sa.Text),
     #: How far each side's changes went when this run began to read, by side.
     sa.Column("marks", sa.Text),
     #: Compared columns, in the order of all values in this run's rows.
     sa.Column("columns", sa.Text, nullable=False, default="[]"),
+    #: What both sides looked like when it began, as JSON: a run goes on, and a plan is applied, only while they do.
+    sa.Column("shapes", sa.Text),
     #: How it looks for drift, in words.
     sa.Column("strategy", sa.Text, nullable=False, default=""),
     _moment("started_at"),
     _moment("ended_at", nullable=True),
     sa.Column("verdict", sa.String(16)),
     sa.Column("reason", sa.Text, nullable=False, default=""),
+    #: What a repair was promised to be when the run began, and every reason, as JSON.
+    sa.Column("guarantee", sa.Text),
     #: Totals of a run over all keys that was complete; NULL otherwise.
     sa.Column("source_rows", sa.BigInteger),
     sa.Column("report", sa.Text),
+    #: Which columns are sensitive, one flag each; NULL: not known, so all of them.
+    sa.Column("hidden", sa.Text),
+    #: SHA-256 of the audit line of its beginning; NULL: it began before there was an audit log.
+    sa.Column("audit", sa.String(64)),
+    #: Which runs exclude each other, and the fence that it writes under; NULL: its projection's name.
+    sa.Column("lane", sa.String(80)),
+    #: What exactly was declared, in `trueup_definitions`; NULL: before that was kept.
+    sa.Column("described", sa.String(64)),
+    #: Of a backfill: under which what was done once is not done again.
+    sa.Column("revision", sa.String(60)),
     sa.Index(None, "projection", "started_at"),
 )
 
@@ -85,6 +107,12 @@ segments = sa.Table(
     #: What was seen: by narrowing a segment, or at the first look at those that are to be confirmed.
     sa.Column("suspects", sa.Text),
     _moment("looked_at", nullable=True),
+    #: Why it could not be compared, of a segment that was set `aside`.
+    sa.Column("reason", sa.Text),
+    #: SHA-256 of the audit lines that tell of its decisions; NULL where there are none.
+    sa.Column("audit", sa.String(64)),
+    #: The segment whose lots are to be carried out; NULL: it has keys of its own.
+    sa.Column("lots_of", sa.Integer),
     sa.Index(None, "run", "stage", "state"),
 )
 
@@ -118,7 +146,12 @@ units = sa.Table(
     sa.Column("keys", sa.Text, nullable=False),
     _moment("opened_at"),
     _moment("closed_at", nullable=True),
+    #: SHA-256 of the audit lines that tell of its outcomes; NULL where there are none.
+    sa.Column("audit", sa.String(64)),
+    #: The lot it was to carry out; NULL: rows by themselves, by `keys`.
+    sa.Column("lot", sa.Integer),
     sa.Index(None, "run", "closed_at"),
+    sa.Index(None, "segment"),
 )
 
 #: What a unit did to each row, as its own transaction saw it, or as recovery could prove it.
@@ -140,6 +173,49 @@ outcomes = sa.Table(
     _moment("at"),
     sa.Index(None, "run", "outcome"),
     sa.Index(None, "unit"),
+)
+
+#: Many decisions of one kind, kept together: as `decisions`, durable before the first write.
+lots = sa.Table(
+    "trueup_lots",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _run(),
+    #: The segment in which they were found.
+    sa.Column("segment", sa.Integer, sa.ForeignKey("trueup_segments.id"), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    #: Rows in it.
+    sa.Column("size", sa.Integer, nullable=False),
+    #: Their keys, before- and after-images and row versions, in columns: JSON, see `core.lot`.
+    sa.Column("content", sa.Text, nullable=False),
+    #: SHA-256 of the audit line that tells of it.
+    sa.Column("audit", sa.String(64)),
+    sa.Index(None, "run"),
+    sa.Index(None, "segment"),
+)
+
+#: What a unit did to the rows of a lot: to all of them the same, but for those that it left out.
+lot_outcomes = sa.Table(
+    "trueup_lot_outcomes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("unit", sa.String(40), sa.ForeignKey("trueup_units.id"), nullable=False),
+    _run(),
+    sa.Column("lot", sa.Integer, sa.ForeignKey("trueup_lots.id"), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    #: Rows that it is the outcome of.
+    sa.Column("size", sa.Integer, nullable=False),
+    #: Version of all the rows that it left.
+    sa.Column("token", sa.String(40), nullable=False, default=""),
+    #: Keys of the rows that it left out; others tell what became of those.
+    sa.Column("left_out", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False, default=""),
+    sa.Column("witness", sa.String(16), nullable=False),
+    _moment("at"),
+    sa.Index(None, "run"),
+    sa.Index(None, "unit"),
+    sa.Index(None, "lot"),
 )
 
 #: What is wrong now, as far as the last looks know. The one table whose rows come and go.
@@ -165,8 +241,42 @@ plans = sa.Table(
     _name(),
     _run(),
     sa.Column("hash", sa.String(64), nullable=False),
+    #: `open` or `applied`; what else it can be is told by its approvals and the time.
     sa.Column("state", sa.String(16), nullable=False),
     _moment("created_at"),
+    #: Until when it may be approved, or applied where nobody has to; NULL: made before plans expired.
+    _moment("expires_at", nullable=True),
+    #: Who asked for it.
+    sa.Column("requester", sa.String(200), nullable=False, server_default=sa.text("''")),
+    #: Why it is beyond the limits; empty if it is within them.
+    sa.Column("beyond", sa.Text, nullable=False, server_default=sa.text("''")),
+    #: Rows that it would change, and of these, delete.
+    sa.Column("changes", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("deletes", sa.Integer, nullable=False, server_default=sa.text("0")),
+    #: SHA-256 of the audit line that tells of it; NULL: from before there was an audit log.
+    sa.Column("audit", sa.String(64)),
+)
+
+#: What a person said about a plan: each binds to the hash of what they saw.
+approvals = sa.Table(
+    "trueup_approvals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("plan", sa.String(40), sa.ForeignKey("trueup_plans.id"), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    #: `approved` or `rejected`.
+    sa.Column("said", sa.String(16), nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    #: How the name was established: `os`, `variable` or `api`.
+    sa.Column("actor_by", sa.String(16), nullable=False),
+    sa.Column("host", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _moment("at"),
+    #: From when on it counts no more.
+    _moment("expires_at"),
+    #: SHA-256 of the audit line that tells of it; NULL: from before there was an audit log.
+    sa.Column("audit", sa.String(64)),
+    sa.Index(None, "plan"),
 )
 
 #: Pause and stop switches, and who set them.
@@ -178,4 +288,186 @@ controls = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("actor", sa.String(200), nullable=False),
     _moment("at"),
+    #: Of a pause that the engine made: when the next run may try again, and how many there were in a row.
+    _moment("until", nullable=True),
+    sa.Column("pauses", sa.Integer, nullable=False, default=0, server_default="0"),
+)
+
+#: Rows that are left out of repairs, and why; those that were taken out again stay, `released`.
+quarantine = sa.Table(
+    "trueup_quarantine",
+    metadata,
+    sa.Column("projection", sa.String(64), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    #: `refused`, `unreadable` or `recurring`.
+    sa.Column("trouble", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    #: What shows it, as JSON.
+    sa.Column("evidence", sa.Text),
+    sa.Column("expected", sa.Text),
+    sa.Column("observed", sa.Text),
+    _moment("first_seen"),
+    _moment("last_seen"),
+    #: Runs that tried it and failed.
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _run(),
+    #: `held` or `released`.
+    sa.Column("state", sa.String(16), nullable=False),
+    _moment("released_at", nullable=True),
+    #: It was taken out to be tried at once.
+    sa.Column("retried", sa.Boolean, nullable=False, default=False),
+)
+
+#: The audit log: a line is staged in the transaction of what it tells of, and numbered later. Triggers see to it that
+#: nothing else of it changes, and that it is not deleted before it was pruned.
+audit = sa.Table(
+    "trueup_audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    #: Place in the log; NULL: staged.
+    sa.Column("seq", sa.BigInteger),
+    _moment("at"),
+    sa.Column("act", sa.String(40), nullable=False),
+    _name(),
+    sa.Column("run", sa.String(40), nullable=False),
+    #: Everything that is hashed, but `seq`.
+    sa.Column("line", sa.Text, nullable=False),
+    sa.Index("uq_trueup_audit_seq", "seq", unique=True),
+    sa.Index(
+        "ix_trueup_audit_staged", "id", sqlite_where=sa.text("seq IS NULL"), postgresql_where=sa.text("seq IS NULL")
+    ),
+    sa.Index(None, "run"),
+)
+
+#: The log itself, in one row: what it is called, and where it begins.
+audit_log = sa.Table(
+    "trueup_audit_log",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("origin", sa.String(200), nullable=False),
+    #: Lines before this one were pruned.
+    sa.Column("first", sa.BigInteger, nullable=False),
+)
+
+#: What the log was at a size: its root, and the frontier to go on from.
+audit_heads = sa.Table(
+    "trueup_audit_heads",
+    metadata,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.String(64), nullable=False),
+    #: Roots of the perfect subtrees, the largest first, one after the other in hexadecimal.
+    sa.Column("frontier", sa.Text, nullable=False),
+    #: The head as it is exported.
+    sa.Column("note", sa.Text, nullable=False),
+    _moment("at"),
+)
+
+#: What opens the commitments of sensitive values. Deleting a row erases the value; the log and its proofs stay.
+audit_salts = sa.Table(
+    "trueup_audit_salts",
+    metadata,
+    sa.Column("commitment", sa.String(64), primary_key=True),
+    sa.Column("salt", sa.String(32), nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+    _name(),
+    sa.Column("key", sa.Text, nullable=False),
+    #: SHA-256 of `key`, which can be longer than an index takes.
+    sa.Column("key_hash", sa.String(64), nullable=False),
+    sa.Index(None, "projection", "key_hash"),
+)
+
+#: What was too long for a line, by its SHA-256.
+audit_aside = sa.Table(
+    "trueup_audit_aside",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+)
+
+#: Differences that somebody accepted. They count until `until`, or until they are withdrawn.
+accepted = sa.Table(
+    "trueup_accepted",
+    metadata,
+    _id(),
+    _name(),
+    sa.Column("key", sa.Text, nullable=False),
+    #: Compared columns, in the order of the values.
+    sa.Column("columns", sa.Text, nullable=False),
+    sa.Column("expected", sa.Text),
+    sa.Column("observed", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    #: Who answers for it.
+    sa.Column("owner", sa.String(200), nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("actor_by", sa.String(16), nullable=False),
+    sa.Column("host", sa.String(200), nullable=False),
+    _moment("at"),
+    _moment("until"),
+    _moment("withdrawn_at", nullable=True),
+    sa.Column("withdrawn_by", sa.String(200), nullable=False),
+    sa.Index(None, "projection", "until"),
+)
+
+#: What `trueup doctor` found out about a projection, and how the race on its target's server ended.
+probes = sa.Table(
+    "trueup_probes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _name(),
+    sa.Column("definition", sa.String(64), nullable=False),
+    #: The target's database, by its URL without password.
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("server", sa.String(200), nullable=False),
+    sa.Column("code_version", sa.String(40), nullable=False),
+    sa.Column("findings", sa.Text, nullable=False),
+    #: The race, as JSON; NULL where there was none.
+    sa.Column("race", sa.Text),
+    _moment("at"),
+    sa.Index(None, "projection", "at"),
+)
+
+#: How a database is paced: its governor's state, who looks at it, what somebody has set, and what people are shown.
+paces = sa.Table(
+    "trueup_paces",
+    metadata,
+    sa.Column("database", sa.String(64), primary_key=True),
+    #: The node that looks and decides, until when by the ledger's clock; what all may have in flight; seconds.
+    sa.Column("holder", sa.String(200)),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("holder_until", "u", "statement_s")),
+    *(sa.Column(name, sa.Text) for name in ("state", "told", "override")),
+    sa.Column("override_by", sa.String(200), nullable=False),
+    sa.Column("override_why", sa.Text, nullable=False),
+    sa.Column("override_until", sa.Float),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+#: One node that works on a paced database, what it wants, and what it may use until when.
+pace_nodes = sa.Table(
+    "trueup_pace_nodes",
+    metadata,
+    sa.Column("database", sa.String(64), primary_key=True),
+    sa.Column("node", sa.String(200), primary_key=True),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("wants", "weight", "u", "until")),
+)
+
+#: What a backfill looked at in a segment and left as it is: a hash of each row, one behind the other.
+inputs = sa.Table(
+    "trueup_inputs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _run(),
+    sa.Column("span", sa.Text, nullable=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+    sa.Index(None, "run"),
+)
+
+#: What was declared and by whose code it was carried out, as JSON, under its SHA-256: once, however many runs had it.
+definitions = sa.Table(
+    "trueup_definitions",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    _name(),
+    sa.Column("content", sa.Text, nullable=False),
+    _moment("first_at"),
+    sa.Index(None, "projection", "first_at"),
 )

@@ -1,11 +1,10 @@
-"""What stands now: drift that is known, plans that wait, switches that are set, the last run of each projection."""
+"""What stands now: drift that is known, switches that are set, the last run of each projection."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +12,10 @@ import sqlalchemy as sa
 
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.row import Key, encode_row
-from trueup.core.states import RESUMABLE
+from trueup.core.states import RESUMABLE, Stage
 from trueup.store import schema as t
 from trueup.store.ledger import Ledger
-from trueup.store.records import DecisionRow, RunRow, json_or_none, row_or_none, run_row, utc
+from trueup.store.records import RunRow, certainly_utc, json_or_none, row_or_none, run_row, utc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,19 +30,6 @@ class DriftRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlanRow:
-    """A plan, without its decisions."""
-
-    id: str
-    projection: str
-    run: str
-    hash: str
-    #: `open`, or `applied`.
-    state: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
     """A switch that somebody set on a projection."""
 
@@ -52,6 +38,16 @@ class Control:
     reason: str = ""
     actor: str = ""
     at: datetime | None = None
+    #: Set by the engine after errors that did not pass: when the next run may try again.
+    until: datetime | None = None
+    #: Such pauses in a row.
+    pauses: int = 0
+
+    def allows(self, command: str, now: datetime) -> bool:
+        """May a run begin?"""
+        if self.state == "stopped":
+            return command == "check"
+        return self.state == "running" or (self.until is not None and self.until <= now)
 
 
 class Standing:
@@ -85,18 +81,26 @@ class Standing:
         with self.ledger.begin() as c:
             c.execute(new.on_conflict_do_update(index_elements=["projection", "key"], set_=changed), rows)
 
-    def settled(self, projection: str, keys: Iterable[Key]) -> None:
+    def settled(self, projection: str, keys: Collection[Key]) -> None:
         """These rows are right now."""
-        rows = [{"the_key": json.dumps(encode_row(key))} for key in keys]
-        mine = (t.drift.c.projection == projection) & (t.drift.c.key == sa.bindparam("the_key"))
-        if rows:
-            with self.ledger.begin() as c:
-                c.execute(t.drift.delete().where(mine), rows)
+        mine = t.drift.c.projection == projection
+        with self.ledger.begin() as c:
+            known = c.execute(sa.select(t.drift.c.key).where(mine).limit(len(keys) + 1)).scalars().all()
+            if len(known) <= len(keys):  # that is all that is known to be wrong, and most often nothing is
+                asked = set(keys)
+                right = [text for text in known if row_or_none(text) in asked]
+            else:
+                right = [json.dumps(encode_row(key)) for key in keys]
+            if right:
+                one = mine & (t.drift.c.key == sa.bindparam("the_key"))
+                c.execute(t.drift.delete().where(one), [{"the_key": key} for key in right])
 
     def only(self, run: RunRow) -> None:
         """A complete run over all keys saw everything that is wrong: what it did not see is right."""
         with self.ledger.begin() as c:
-            c.execute(t.drift.delete().where(t.drift.c.projection == run.projection, t.drift.c.run != run.id))
+            mine = (t.drift.c.projection == run.projection) & (t.drift.c.run != run.id)
+            # What a run over some keys found meanwhile is newer than what this one saw of them.
+            c.execute(t.drift.delete().where(mine, t.drift.c.last_seen <= run.started_at))
 
     def drift(self, projection: str, limit: int = 0) -> list[DriftRow]:
         """Known drift, oldest first; `limit` 0: all."""
@@ -117,35 +121,6 @@ class Standing:
             count, oldest = c.execute(statement).one()
         return int(count), utc(oldest)
 
-    # --- plans -----------------------------------------------------------------------------------------------------
-
-    def add_plan(self, plan: str, run: RunRow, decisions: Sequence[DecisionRow], at: datetime) -> PlanRow:
-        row = PlanRow(
-            id=plan, projection=run.projection, run=run.id, hash=plan_hash(run, decisions), state="open", created_at=at
-        )
-        with self.ledger.begin() as c:
-            c.execute(
-                t.plans.insert().values(
-                    id=row.id, projection=row.projection, run=row.run, hash=row.hash, state=row.state, created_at=at
-                )
-            )
-        return row
-
-    def plan(self, plan: str) -> PlanRow | None:
-        with self.ledger.reading() as c:
-            row = c.execute(sa.select(t.plans).where(t.plans.c.id == plan)).one_or_none()
-        if row is None:
-            return None
-        created = utc(row.created_at)
-        assert created is not None
-        return PlanRow(
-            id=row.id, projection=row.projection, run=row.run, hash=row.hash, state=row.state, created_at=created
-        )
-
-    def plan_applied(self, plan: str) -> None:
-        with self.ledger.begin() as c:
-            c.execute(t.plans.update().where(t.plans.c.id == plan).values(state="applied"))
-
     # --- switches --------------------------------------------------------------------------------------------------
 
     def control(self, projection: str) -> Control:
@@ -153,12 +128,21 @@ class Standing:
             row = c.execute(sa.select(t.controls).where(t.controls.c.projection == projection)).one_or_none()
         if row is None:
             return Control(state="running")
-        return Control(state=row.state, reason=row.reason, actor=row.actor, at=utc(row.at))
+        return Control(
+            state=row.state,
+            reason=row.reason,
+            actor=row.actor,
+            at=utc(row.at),
+            until=utc(row.until),
+            pauses=row.pauses,
+        )
 
     def set_control(self, projection: str, control: Control) -> None:
-        values = {"state": control.state, "reason": control.reason, "actor": control.actor, "at": control.at}
+        values = asdict(control)
         mine = t.controls.c.projection == projection
         with self.ledger.begin() as c:
+            facts = {"reason": control.reason}
+            self.ledger.audit.stage(c, f"control.{control.state}", facts, projection=projection)
             if c.execute(t.controls.update().where(mine).values(**values)).rowcount == 0:
                 c.execute(t.controls.insert().values(projection=projection, **values))
 
@@ -171,6 +155,12 @@ class Standing:
             statement = statement.where(t.runs.c.projection == projection)
         with self.ledger.reading() as c:
             return [run_row(row) for row in c.execute(statement)]
+
+    def undoing(self, run: str) -> list[str]:
+        """Runs that put rows of `run` back, oldest first."""
+        statement = sa.select(t.runs.c.id).where(t.runs.c.undoes == run).order_by(t.runs.c.started_at)
+        with self.ledger.reading() as c:
+            return list(c.execute(statement).scalars())
 
     def find_run(self, run: str) -> RunRow | None:
         with self.ledger.reading() as c:
@@ -187,31 +177,25 @@ class Standing:
             row = c.execute(statement).one_or_none()
         return None if row is None else run_row(row)
 
-
-def plan_hash(run: RunRow, decisions: Sequence[DecisionRow]) -> str:
-    """What an approval binds to: the definition and every decided row, in order."""
-    digest = hashlib.sha256(f"{run.projection}\n{run.definition}\n".encode())
-    for item in decisions:
-        drift = item.decision.drift
-        row: list[Any] = [
-            encode_row(drift.key),
-            item.decision.action,
-            encode_row(drift.observed),
-            encode_row(drift.expected),
-            drift.token,
-        ]
-        digest.update(json.dumps(row).encode() + b"\n")
-    return digest.hexdigest()
+    def read_at(self, run: str) -> tuple[list[datetime], int]:
+        """When the segments of a run were read that are, and how many there are to be read in all."""
+        mine = sa.select(t.segments.c.looked_at, t.segments.c.state)
+        with self.ledger.reading() as c:
+            rows = c.execute(mine.where(t.segments.c.run == run, t.segments.c.stage == str(Stage.NARROW))).all()
+        return [certainly_utc(row.looked_at) for row in rows if row.state != "open" and row.looked_at], len(rows)
 
 
 def _drift_row(row: sa.Row[Any]) -> DriftRow:
-    first, last = utc(row.first_seen), utc(row.last_seen)
-    assert first is not None
-    assert last is not None
     drift = Suspect(
         kind=DriftKind(row.kind),
         key=row_or_none(row.key) or (),
         expected=row_or_none(row.expected),
         observed=row_or_none(row.observed),
     )
-    return DriftRow(drift=drift, reason=row.reason, first_seen=first, last_seen=last, run=row.run)
+    return DriftRow(
+        drift=drift,
+        reason=row.reason,
+        first_seen=certainly_utc(row.first_seen),
+        last_seen=certainly_utc(row.last_seen),
+        run=row.run,
+    )

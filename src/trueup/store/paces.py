@@ -1,0 +1,182 @@
+"""What processes know of each other's pacing: who looks at a database, what each may use, and what somebody has set.
+
+One row a database, one a node that works on it. Times are the ledger's own clock: no node has to have the right one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.core.pace.settings import Override
+from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
+from trueup.store.ledger import Ledger
+from trueup.store.schema import pace_nodes, paces
+from trueup.who import Actor
+
+#: Nodes that have not been heard of for so long are forgotten, seconds.
+GONE_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What the node that looks at a database says of it."""
+
+    u: float
+    statement_s: float
+    state: Mapping[str, Any]
+    told: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewed:
+    """What a node is told when it asks."""
+
+    #: It is the one that looks.
+    leads: bool
+    #: What it may have in flight, of what all may.
+    u: float
+    total: float
+    statement_s: float
+    override: Override
+    #: The state that the last one who looked has left; None: nobody has yet.
+    state: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaceRow:
+    """How a database's pacing stands, for people."""
+
+    database: str
+    u: float
+    statement_s: float
+    told: dict[str, Any]
+    override: Override
+    override_by: str
+    override_why: str
+    #: Seconds until what was set ends; None: it does not.
+    override_left_s: float | None
+    #: Seconds since the last look, and nodes at work.
+    age_s: float
+    nodes: int
+
+
+class Paces:
+    """Reads and writes them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def renew(self, database: str, demand: Demand, report: Report) -> Renewed:
+        """Ask for a share. Who looks at the database also leaves what it found, and keeps its place by that; `report`
+        of any other node counts for nothing, unless there is nobody who looks.
+        """
+        with self.ledger.begin() as c:
+            now, row = self._now(c), self._locked(c, database)
+            leads = row.holder in (None, demand.who) or row.holder_until <= now
+            first = leads and row.holder != demand.who
+            total = report.u if leads else row.u
+            theirs = c.execute(sa.select(pace_nodes).where(pace_nodes.c.database == database)).all()
+            grants = {one.node: _grant(one) for one in theirs}
+            mine = granted(total, grants, demand, now)
+            self._note(c, database, mine)
+            c.execute(pace_nodes.delete().where(pace_nodes.c.database == database, pace_nodes.c.until < now - GONE_S))
+            if leads:
+                values: dict[str, Any] = {"holder": demand.who, "holder_until": now + GRANT_S, "u": total, "at": now}
+                values["statement_s"] = report.statement_s
+                if not first:
+                    values |= {"state": json.dumps(report.state), "told": json.dumps(report.told)}
+                c.execute(paces.update().where(paces.c.database == database).values(**values))
+        return Renewed(
+            leads=leads,
+            u=mine.u,
+            total=total,
+            statement_s=report.statement_s if leads else row.statement_s,
+            override=_override(row, now),
+            state=json.loads(row.state) if first and row.state else None,
+        )
+
+    def give_back(self, database: str, node: str) -> None:
+        """A node works no more: others may have its share at once, and another looks."""
+        with self.ledger.begin() as c:
+            mine = (pace_nodes.c.database == database) & (pace_nodes.c.node == node)
+            c.execute(pace_nodes.delete().where(mine))
+            held = (paces.c.database == database) & (paces.c.holder == node)
+            c.execute(paces.update().where(held).values(holder=None, holder_until=0.0))
+
+    def set(self, database: str, override: Override, *, by: Actor, why: str, for_s: float | None) -> None:
+        """What somebody sets holds on all nodes at their next renewal, in place of what was set before."""
+        with self.ledger.begin() as c:
+            now = self._now(c)
+            self._locked(c, database)
+            told = override.model_dump_json(exclude_none=True, exclude_defaults=True)
+            facts = {"database": database, "set": told, "reason": why}
+            facts |= {} if for_s is None else {"for": f"{for_s:g} s"}
+            self.ledger.audit.stage(c, "pace.set", facts, actor=by)
+            values = {"override": told, "override_by": by.name, "override_why": why}
+            until = None if for_s is None else now + for_s
+            c.execute(paces.update().where(paces.c.database == database).values(**values, override_until=until))
+
+    def note(self, database: str, mode: str, reason: str) -> None:
+        """A governor went into another state: for the audit log."""
+        with self.ledger.begin() as c:
+            self.ledger.audit.stage(c, f"pace.{mode}", {"database": database, "reason": reason})
+
+    def find(self, database: str) -> PaceRow | None:
+        """How a database stands; None: nobody has worked on it yet, or set anything."""
+        with self.ledger.reading() as c:
+            now = self._now(c)
+            row = c.execute(sa.select(paces).where(paces.c.database == database)).one_or_none()
+            live = sa.select(sa.func.count()).where(pace_nodes.c.database == database, pace_nodes.c.until > now)
+            nodes = int(c.execute(live).scalar_one())
+        if row is None:
+            return None
+        left = None if row.override_until is None else max(row.override_until - now, 0.0)
+        return PaceRow(
+            database=database,
+            u=row.u,
+            statement_s=row.statement_s,
+            told=json.loads(row.told) if row.told else {},
+            override=_override(row, now),
+            override_by=row.override_by,
+            override_why=row.override_why,
+            override_left_s=left,
+            age_s=max(now - row.at, 0.0),
+            nodes=nodes,
+        )
+
+    def _locked(self, c: sa.Connection, database: str) -> sa.Row[Any]:
+        """The database's row, which nobody else writes until this transaction ends; made where there is none."""
+        new = {"database": database, "holder_until": 0.0, "u": 0.0, "statement_s": 0.0, "at": 0.0}
+        new |= {"override_by": "", "override_why": ""}
+        c.execute(self.ledger.upsert(paces).values(**new).on_conflict_do_nothing())
+        return c.execute(sa.select(paces).where(paces.c.database == database).with_for_update()).one()
+
+    def _note(self, c: sa.Connection, database: str, grant: Grant) -> None:
+        demand = grant.demand
+        values = {"wants": demand.wants, "weight": demand.weight, "u": grant.u, "until": grant.until}
+        new = self.ledger.upsert(pace_nodes).values(database=database, node=demand.who, **values)
+        c.execute(new.on_conflict_do_update(index_elements=["database", "node"], set_=values))
+
+    def _now(self, c: sa.Connection) -> float:
+        """The ledger's clock, seconds since 1970. A file's is this machine's."""
+        if self.ledger.engine.dialect.name == "sqlite":
+            return time.time()
+        moment: datetime = c.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC).timestamp()
+
+
+def _grant(row: sa.Row[Any]) -> Grant:
+    return Grant(demand=Demand(who=row.node, wants=row.wants, weight=row.weight), u=row.u, until=row.until)
+
+
+def _override(row: sa.Row[Any], now: float) -> Override:
+    if not row.override or (row.override_until is not None and row.override_until <= now):
+        return Override()
+    return Override.model_validate_json(row.override)
