@@ -4,22 +4,31 @@ Adapters do not know each other, and nothing outside imports one by name: what a
 `Capabilities`, never asked by its name.
 """
 
+# tripwire: all that an adapter may be asked, in one place
+
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
+from trueup.adapters._copies import Sandboxed
+from trueup.adapters._discoverer import Discoverer
 from trueup.core.binding import Binding, BoundSide, Shape
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
+from trueup.core.findings import Finding, Race
 from trueup.core.guarantee import Protocol as RepairProtocol
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Part, Segment
+from trueup.core.lot import Lot, LotOutcome
+from trueup.core.pace.pressure import Mark
+from trueup.core.plan import Part, Range, Segment
 from trueup.core.projection import Database, Side
+from trueup.core.quiet import Happened
 from trueup.core.row import Batch, Key, Value, Values
 from trueup.core.states import Outcome
 from trueup.errors import ConfigError
@@ -34,11 +43,15 @@ DIFFERENCES_MAX = 100_000
 class Capabilities:
     """What a database can do, as far as the engine needs to know."""
 
-    #: Name of its SQL as SQLGlot knows it.
+    #: Name of its SQL as SQLGlot knows it; empty where it has none.
     dialect: str
     writing: Writing
+    #: What a side in it can be, of `core.side.PLACES`.
+    places: tuple[str, ...] = ("table", "query")
     #: Key ranges of one database that are worth reading at a time.
     readers: int = 1
+    #: It is a file of this machine, which others do not see.
+    embedded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +99,10 @@ class Look:
     counts: Counts
     #: At most DIFFERENCES_MAX.
     suspects: list[Suspect]
+    #: Differences that are kept together; none of them is among `suspects`.
+    lots: list[Lot] = field(default_factory=list)
+    #: Hashes of rows that a backfill's function leaves as they are, one behind the other.
+    unchanged: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +121,14 @@ class Unit:
     #: `drift` was read in one snapshot, by versions that change with every change of the source: a row that still has
     #: its version may be given its expected value without reading the source again.
     by_snapshot: bool = False
+    #: `drift` was measured in one snapshot, and what each row is off by is subtracted from it.
+    delta: bool = False
+    #: Leave keys alone that have had an event lately: its increment may be on its way.
+    quiet: bool = False
     #: Delete these rows whatever the policy says (an insert of ours whose source row went away meanwhile).
     withdraw: bool = False
+    #: A rollback: each row gets its expected values if it still is what was observed; the source has no say.
+    restore: bool = False
     #: Wait for a locked row (up to the lock timeout) instead of passing it over. Only for units of one row.
     wait: bool = False
 
@@ -128,6 +151,17 @@ class RowOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LotUnit:
+    """One repair transaction for all rows of a lot."""
+
+    #: As for `Unit`.
+    id: str
+    fence: str
+    token: int
+    lot: Lot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
     """What a unit left behind in the target."""
 
@@ -135,6 +169,8 @@ class Marker:
     applied: bool
     #: Row images it wrote down in that transaction.
     outcomes: list[RowOutcome] = field(default_factory=list)
+    #: What it did to the rows of a lot.
+    lot: LotOutcome | None = None
 
 
 class Reader(Protocol):
@@ -154,6 +190,11 @@ class Reader(Protocol):
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         """Compare both sides inside this database; None if this segment needs rows side by side (duplicate keys)."""
 
+    def cut(self, side: BoundSide, span: Range, rows: int) -> Key | None:
+        """The key that comes after the first `rows` rows of a side in a range; None: there is none, or it is not cheap
+        to find.
+        """
+
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         """Rows of one side; of a range or of everything in binary key order."""
 
@@ -161,12 +202,13 @@ class Reader(Protocol):
         """Raise DesignProblem if a row's value is spelt so that no partition would have the row."""
 
     def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
-        """What the partition column holds, NULL too: each value once, but no more than PARTITIONS_MAX + 1; where rows
-        are cut by time, the least and the greatest.
-        """
+        """What the partition column holds, NULL too: each once, at most PARTITIONS_MAX + 1; of times both ends."""
 
     def greatest(self, side: BoundSide) -> Value:
         """The greatest first key part of a side; None if there is none."""
+
+    def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
+        """What `binding.events` says of `keys`, and the time by this database's own clock."""
 
     def close(self) -> None:
         """Give all connections back."""
@@ -204,15 +246,128 @@ class Writer(Protocol):
         """Settle a unit whose outcome is unknown: it committed, or never can. None where there are no markers."""
 
 
-class Adapter(Reader, Hasher, Writer, Protocol):
+class Packer(Protocol):
+    """Many differences of one projection at once, in a database that holds both sides."""
+
+    #: Rows of one lot, and so of one transaction.
+    lot_rows: int
+
+    def takes(self, binding: Binding) -> bool:
+        """Can its rows be compared, kept and written so that the answer is that of the ordinary way?"""
+
+    def compared(self, binding: Binding, segment: Segment) -> Look | None:
+        """As `Reader.differences`, with all differences in lots, `suspects` empty."""
+
+    def carry_out(self, binding: Binding, unit: LotUnit) -> LotOutcome:
+        """Write the rows of a lot that still have the version they were seen with, in one transaction.
+
+        A row that is locked, or has moved on, is left out. Raises DataProblem, with nothing written, where the
+        database refuses a row or does not keep what it is given.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """What a database says of itself, asked before every run: one statement, no row of the user's."""
+
+    #: Product and exact version: what a probe was right about may be wrong of another one.
+    version: str
+    #: Settings that a repair depends on.
+    findings: tuple[Finding, ...] = ()
+    #: It shows a past state: a standby. As a source it may be older than what the target reflects.
+    past: bool = False
+
+
+class Examiner(Protocol):
+    """Finding out whether what a repair depends on is really so. Nothing that it does stays in the database."""
+
+    def server(self) -> Server:
+        """Version and settings, cheaply."""
+
+    def sides(self, binding: Binding, roles: Sequence[str]) -> list[Finding]:
+        """Schema and privileges of the sides (`source`, `target`) that live here; writes only what is rolled back."""
+
+    def race(self, protocol: RepairProtocol, *, one_database: bool, now: datetime) -> Race:
+        """Let writers in at every step of a repair on scratch tables, which are removed whatever happens.
+
+        `now` tells scratch tables of a probe that crashed from those of one that goes on.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """What a database says of how it is doing. What could not be had is None, or left out: never 0."""
+
+    #: Health signals by name.
+    values: Mapping[str, float | None]
+    #: Its own clock, seconds since 1970.
+    clock_s: float
+    #: Statements of others that run at this moment, and ours.
+    active: float | None = None
+    own: float | None = None
+    #: All that run, where ours cannot be told from others'.
+    running: float | None = None
+    #: Transactions that were committed so far, by anybody.
+    commits: float | None = None
+    #: What is not available, and why.
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+class Probe(Protocol):
+    """Looks at one database, on a connection of its own, for as little as possible.
+
+    Raises Transient where it cannot; the next call connects anew.
+    """
+
+    #: What the values of the health signals mean.
+    marks: Mapping[str, Mark]
+    #: Does the database run on this machine?
+    here: bool
+    #: Tables that are worked on, as they are declared.
+    tables: Collection[str]
+
+    def canary(self) -> None:
+        """Read something small, as those do who are to be protected; how long it takes is the reading."""
+
+    def look(self) -> Looked:
+        """How the database is doing."""
+
+    def number(self, statement: str) -> object:
+        """What a statement gives, one value. Raises ValueError where it gives another, or statements are not known."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Adapter(Reader, Hasher, Writer, Sandboxed, Protocol):
     """All roles; every adapter here has all of them."""
+
+    def probe(self, canary: str) -> Probe | None:
+        """Who looks at this database while it is worked on; None where nobody can. `canary`: what it reads."""
+
+    @property
+    def examiner(self) -> Examiner:
+        """Who finds out about this database."""
+
+    @property
+    def discoverer(self) -> Discoverer | None:
+        """Who looks for derived columns; None where the database has no schema to look in."""
+
+    @property
+    def packer(self) -> Packer | None:
+        """Who deals with many rows at once; None where the database cannot."""
 
 
 #: URL scheme -> module, where they are not the same word.
-_MODULES: Mapping[str, str] = {"postgres": "postgresql", "mariadb": "mysql"}
+_MODULES: Mapping[str, str] = {
+    "postgres": "postgresql",
+    "mariadb": "mysql",
+    **dict.fromkeys(("rediss", "valkey", "valkeys"), "redis"),
+    "elasticsearch": "opensearch",
+}
 #: Module -> what to install, when its driver is missing.
-_EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "file": "duckdb"}
-#: Modules of this package that are no databases of a kind of their own: files, and whatever else SQLAlchemy knows.
+_EXTRAS: Mapping[str, str] = {"postgresql": "postgres", "file": "duckdb", "opensearch": "search"}
+#: Modules that are no databases of a kind of their own: files, and whatever else SQLAlchemy knows.
 _READERS = ("file", "generic")
 
 
@@ -227,8 +382,7 @@ def connect(name: str, database: Database) -> Adapter:
     Raises ConfigError for a scheme without an adapter or a driver that is not installed.
     """
     url = database.url.get_secret_value()
-    scheme = scheme_of(url)
-    module = _MODULES.get(scheme, scheme)
+    module = _MODULES.get(scheme_of(url), scheme_of(url))
     if "://" not in url:
         raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database")
     if not module.isidentifier() or importlib.util.find_spec(f"{__name__}.{module}") is None:

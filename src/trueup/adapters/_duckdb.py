@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from trueup.adapters import Capabilities
 from trueup.adapters._dialect import Expression, Named, Verbatim
 from trueup.adapters._duckdb_dialect import NAME, DriverConnection, TimeLimit
+from trueup.adapters._duckdb_examiner import DuckdbExaminer
 from trueup.adapters._relations import Relations
 from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
@@ -37,6 +38,7 @@ from trueup.errors import (
     DesignProblem,
     Interrupted,
     StatementTimeout,
+    Transient,
     TrueupError,
 )
 
@@ -108,7 +110,7 @@ def _only(holds: Expression, value: Expression, otherwise: str) -> Expression:
 class DuckdbRelations(Relations):
     """Relations as DuckDB wants them."""
 
-    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+    def beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """Spelt out: of two comparisons of rows the optimizer makes a BETWEEN, which its executor refuses. The bound on
         the first part alone lets whole row groups be passed over.
         """
@@ -122,12 +124,15 @@ class DuckdbReader(SqlAdapter):
     """Reads through DuckDB; where from, a subclass says."""
 
     capabilities = Capabilities(
-        dialect="duckdb", writing=Writing(row_locks=False, row_version=False, single_writer=True)
+        dialect="duckdb", writing=Writing(row_locks=False, row_version=False, single_writer=True), embedded=True
     )
     collation = "C"
+    examiner_type = DuckdbExaminer
     relations_type = DuckdbRelations
     reading_options: Mapping[str, Any] = MappingProxyType({"trueup_begin": "BEGIN TRANSACTION READ ONLY"})
     writing_options: Mapping[str, Any] = MappingProxyType({"trueup_begin": "BEGIN TRANSACTION"})
+    #: How long opening waits for a process that has the file, seconds.
+    patience_s = 10.0
     #: Settings of DuckDB that the URL gives.
     settings: Mapping[str, str] = MappingProxyType({})
 
@@ -313,6 +318,8 @@ def _digits(column: Column, expression: Expression) -> Expression:
 def _input_output(words: str) -> TrueupError:
     if "Could not set lock" in words:
         return Busy(f"{words}. DuckDB lets one process write a file, or several read it")
+    if "No space left" in words or "out of disk" in words.lower():
+        return Transient(words)
     if any(part in words for part in ("does not exist", "not a valid DuckDB", "Cannot open", "Permission denied")):
         return ConnectionFailed(words)
     return DesignProblem(words)

@@ -8,8 +8,8 @@ make, and takes the MD5 of the text: dearer by several times, and the same every
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Protocol
 
@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._relations import Relations
+from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
-from trueup.core.plan import KeyHashes, Leaves, Part
-from trueup.core.row import Kind, Value
+from trueup.core.partition import Slice
+from trueup.core.plan import KeyHashes, Keys, Leaves, Part, Range, Ranges
+from trueup.core.row import Key, Kind, Value
 from trueup.errors import BrokenRead
 
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
@@ -81,6 +82,13 @@ class Way(ABC):
     def packed(self, key: Expression, row: Expression) -> Expression:
         """The hashes of all rows of a group in one value, as an aggregate."""
 
+    #: Rows of a key range come in the order of the key by themselves.
+    in_order = False
+
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:  # noqa: ARG002 - the default
+        """The keys themselves, where their hashes tell them; more than these do no harm. None: they do not."""
+        return None
+
     @abstractmethod
     def hash_values(self, hashes: Iterable[bytes]) -> tuple[list[Value], sa.types.TypeEngine[Any]]:
         """Hashes from `packed` as `of` has them, and their type."""
@@ -100,6 +108,12 @@ class Spelling(Protocol):
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
 
+    #: Rows of a key range come in the order of the key by themselves: they are stored in it.
+    in_order: bool
+
+    def digits(self, column: Column, number: Expression) -> Expression:
+        """A 64-bit integer as sixteen hexadecimal digits, in two's complement."""
+
     def whole(self, connection: sa.Connection) -> bool:
         """Was no joined text cut off in the statement that was just executed?"""
 
@@ -110,6 +124,7 @@ class Hasher:
     def __init__(self, relations: Relations, ways: Sequence[Way]) -> None:
         self.relations = relations
         self.ways = {way.name: way for way in ways}
+        self._built: dict[tuple[int, Hashing, int, Slice | None], tuple[BoundSide, Any]] = {}
 
     def offers(self, connection: sa.Connection) -> list[RowHash]:
         """The ways that this very server has: an old one lacks a function, an encoding a letter of the probe."""
@@ -128,12 +143,17 @@ class Hasher:
         way = self.ways[part.hashing.name]
         if isinstance(part, Leaves):
             return self._leaf(way, side, parts, part.hashing).in_(part.leaves)
+        keys = way.keys_of(part.hashes, part.hashing)
+        if keys is not None:
+            return sa.and_(*self.relations.within(side, parts, Keys(keys=tuple(keys))))
         values, type_ = way.hash_values(part.hashes)
         return self.relations.dialect.among(way.key(_cells(side, parts, part.hashing)), type_, values)
 
     def digests(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
-        """Leaves of `part` -> what they amount to."""
+        """Leaves of `part` -> what they amount to; of some ranges, each is one."""
         way = self.ways[hashing.name]
+        if isinstance(part, Ranges):
+            return self._of_ranges(connection, way, side, part, hashing)
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         order = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
@@ -144,9 +164,45 @@ class Hasher:
             hashed = hashed.offset(0)  # a fence, or the hash of each row would be computed once for each sum
         leaf, row, *keys_in_order = hashed.subquery("h").c
         statement = sa.select(leaf, sa.func.count(), *way.content(row, keys_in_order)).group_by(leaf)
-        found = connection.execute(statement).all()
-        whole = way.whole(connection)
-        return {row[0]: Digest(rows=row[1], content=tuple(row[2:]) if whole else (None,)) for row in found}
+        return _digests(connection.execute(statement), connection, way)
+
+    def _of_ranges(
+        self, connection: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
+    ) -> Digests:
+        """Each range by an aggregate of its own: what the index gives in order needs no grouping.
+
+        The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
+        """
+        ends = [value for span in part.ranges for (value,) in (span.lower or (None,), span.upper or (None,))]
+        if not all(self.relations.dialect.can_hold(side.key[0], value) for value in ends):
+            return _digests(connection.execute(self._union(way, side, part.ranges, hashing)), connection, way)
+        about = (id(side), hashing, len(part.ranges), part.within.partition)
+        if about not in self._built:
+            names = [
+                replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)
+            ]
+            compiled = self._union(way, side, names, hashing).compile(dialect=connection.dialect)
+            self._built[about] = side, compiled  # the side is kept, so that its id stays its own
+        compiled = self._built[about][1]
+        slots = (f"{end}{at}" for at in range(len(part.ranges)) for end in ("low", "high"))
+        values = dict(zip(slots, ends, strict=True))
+        return _digests(connection.exec_driver_sql(compiled.string, given(compiled, values)), connection, way)
+
+    def _union(self, way: Way, side: BoundSide, spans: Sequence[Range], hashing: Hashing) -> sa.CompoundSelect[Any]:
+        _, columns = self.relations.columns(side)
+        keys = columns[: len(side.key)]
+        order = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
+        row = way.row(_cells(side, columns, hashing))
+        statements = []
+        for at, span in enumerate(spans):
+            number: Expression = sa.literal_column(str(at))
+            within = self.relations.within(side, keys, span)
+            if way.in_order:
+                statements.append(sa.select(number, sa.func.count(), *way.content(row, [])).where(*within))
+            else:
+                rows = sa.select(row.label("r")).where(*within).order_by(*order).subquery("o").c
+                statements.append(sa.select(number, sa.func.count(), *way.content(rows.r, [])))
+        return sa.union_all(*statements)
 
     def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
@@ -172,6 +228,20 @@ class Hasher:
         return way.bucket(way.key(_cells(side, keys, hashing)), hashing.leaves)
 
 
+def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:
+    """The parameters of a compiled statement as its driver takes them; `values` are those that its slots get."""
+    named = compiled.construct_params(values)
+    ordered = getattr(compiled, "positiontup", None)
+    return named if ordered is None else tuple(named[name] for name in ordered)
+
+
+def _digests(result: sa.Result[*tuple[Any, ...]], connection: sa.Connection, way: Way) -> Digests:
+    """Rows of (leaf, number of rows, content)."""
+    found = result.all()
+    whole = way.whole(connection)
+    return {leaf: Digest(rows=rows, content=tuple(content) if whole else (None,)) for leaf, rows, *content in found}
+
+
 def _cells(side: BoundSide, parts: Sequence[Expression], hashing: Hashing) -> list[Cell]:
     """The first columns of a side, as many as there are `parts`: its key, or all."""
     whole = zip(side.columns, hashing.kinds, hashing.as_they_are, strict=True)
@@ -191,6 +261,20 @@ class Portable(Way):
 
     def __init__(self, spelling: Spelling) -> None:
         self.spelling = spelling
+        self.in_order = spelling.in_order
+
+    def key(self, cells: Sequence[Cell]) -> Expression:
+        """An integer is its own hash: an index serves it, and nothing has to be computed."""
+        if [cell.kind for cell in cells] == [Kind.INTEGER]:
+            return self.spelling.digits(cells[0].column, cells[0].expression)
+        return self.of(cells)
+
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:
+        if hashing.key != (Kind.INTEGER,):
+            return None
+        signed = [int.from_bytes(bytes.fromhex(found.decode("ascii")), "big", signed=True) for found in hashes]
+        # The same digits are a negative number where keys are signed, and one beyond 2**63 where they are not.
+        return [(key,) for number in signed for key in ((number, number + 2**64) if number < 0 else (number,))]
 
     def probe(self) -> Expression:
         # Not ASCII, so that two encodings give two answers.

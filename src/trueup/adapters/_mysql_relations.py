@@ -9,20 +9,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from trueup.adapters import _markers as markers
 from trueup.adapters import _mysql_values as held
-from trueup.adapters import _units as units
 from trueup.adapters._dialect import Expression
 from trueup.adapters._relations import Form, Relations
 from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, Column
 from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind
+from trueup.errors import DataProblem
 
 
 def marker_tables() -> sa.MetaData:
     """The marker tables, in InnoDB whatever the default is; names are told apart by their bytes."""
     made = sa.MetaData()
-    for table in units.MARKER_TABLES.sorted_tables:
+    for table in markers.MARKER_TABLES.sorted_tables:
         copy = table.to_metadata(made)
         copy.dialect_kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
         for column in copy.columns:
@@ -51,7 +52,7 @@ class MysqlRelations(Relations):
             return sa.collate(self.read_as(column, expression), self.dialect.collation)
         return self.read_as(column, expression)
 
-    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+    def beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """Spelt out: no index serves a comparison of rows here."""
         return sa.or_(*self._part_by_part(columns, parts, key, above=above))
 
@@ -63,6 +64,10 @@ class MysqlRelations(Relations):
         select: Any = super()._grouped(binding, segment).element
         cte: sa.CTE = select.cte("j", nesting=False)  # MATERIALIZED is no word here
         return cte
+
+
+#: Warnings: cut by GROUP_CONCAT or by a packet's size; a text that is no number or date; a value cut or out of its set.
+COERCED = frozenset({1260, 1265, 1292, 1301, 1366})
 
 
 class Unbuffered(RowStream):
@@ -80,3 +85,18 @@ class Unbuffered(RowStream):
                     driver._result.unbuffered_active = False
                 connection.invalidate()
                 raise
+        try:
+            refuse_coerced(connection, self._adapter.name)
+        except DataProblem:
+            self.ended = False
+            raise
+
+
+def refuse_coerced(connection: sa.Connection, name: str) -> None:
+    """Raise DataProblem if the last statement made a value of one that is none: MariaDB reads 'n/a' as the number 0, or
+    cuts what it joins, and says so only in a warning.
+    """
+    if connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one():
+        for _, code, words in connection.exec_driver_sql("SHOW WARNINGS"):
+            if code in COERCED:
+                raise DataProblem(f"databases.{name}: a value was coerced: {words}")

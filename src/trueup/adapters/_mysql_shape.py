@@ -30,6 +30,17 @@ _UNIQUE = sa.text("""
     FROM information_schema.STATISTICS
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0""")
 
+_TRIGGERS = sa.text("""
+    SELECT TRIGGER_NAME AS name, concat_ws(' ', ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT) AS told
+    FROM information_schema.TRIGGERS
+    WHERE EVENT_OBJECT_SCHEMA = coalesce(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :name""")
+
+#: Tables that a delete reaches by a foreign key.
+_DEPENDENTS = sa.text("""
+    SELECT DISTINCT TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+    WHERE UNIQUE_CONSTRAINT_SCHEMA = coalesce(:schema, DATABASE()) AND REFERENCED_TABLE_NAME = :name
+      AND DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') ORDER BY 1""")
+
 
 def describe_table(connection: sa.Connection, database: str, table: str) -> Shape:
     schema, _, name = table.rpartition(".")
@@ -44,6 +55,8 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     return Shape(
         columns={row.name: _column(row) for row in connection.execute(_COLUMNS, where)},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
+        triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
+        dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),
         table=found.type != "VIEW",
         dialect=DIALECT,
         obstacle=_obstacle(connection, found.engine),

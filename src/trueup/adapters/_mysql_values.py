@@ -255,9 +255,15 @@ def shown(look: Look, binding: Binding) -> Look:
 STATEMENT_TIMEOUT = frozenset({1969, 3024})
 #: Lock wait, deadlock, a row that changed since the snapshot, NOWAIT.
 BUSY = frozenset({1205, 1213, 1020, 3572, 1040, 1203, 1226})
-#: Nobody there, or not for us: host, socket, name, password, database.
-UNREACHABLE = frozenset({2002, 2003, 2005, 1044, 1045, 1049, 1130, 1251, 1698})
+#: Nobody answers at that host or socket.
+NOBODY_THERE = frozenset({2002, 2003, 2005})
+#: Nobody there, or not for us: name, password, database.
+UNREACHABLE = NOBODY_THERE | {1044, 1045, 1049, 1130, 1251, 1698}
 #: Killed, shut down, gone away, a table that was altered under the snapshot.
-TRANSIENT = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1317, 1412, 1615, 1927, 2006, 2013, 2014, 2055})
-#: Values: wrong, out of range, refused by a constraint, a partition or a trigger; a statement that is too long.
-DATA = frozenset({1118, 1153, 1292, 1364, 1411, 1526, 1644, 1690, 1761, 1762, 3819, 4025})
+_GONE = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1317, 1412, 1615, 1927, 2006, 2013, 2014, 2055})
+#: No room: disk, table space, memory, a temporary file that cannot be written.
+_FULL = frozenset({3, 1021, 1026, 1030, 1037, 1038, 1041, 1114})
+TRANSIENT = _GONE | _FULL
+#: Values: wrong, out of range, refused by a constraint, a partition or a trigger; a statement that is too long; a
+#: sub-select that gives two rows; JSON that is none.
+DATA = frozenset({1118, 1153, 1242, 1292, 1364, 1365, 1411, 1441, 1526, 1644, 1690, 1761, 1762, 3140, 3141, 3819, 4025})

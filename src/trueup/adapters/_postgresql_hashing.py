@@ -126,6 +126,11 @@ class PostgresqlSpelling:
                 expression = self.relations.read_as(column, expression)
         return sa.cast(expression, sa.Text)
 
+    in_order = False
+
+    def digits(self, column: Column, number: Expression) -> Expression:  # noqa: ARG002 - there is one form
+        return sa.func.encode(sa.func.int8send(sa.cast(number, sa.BigInteger)), "hex", type_=sa.Text)
+
     def octets(self, text: Expression) -> Expression:
         return sa.func.octet_length(text)
 

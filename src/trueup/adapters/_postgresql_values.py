@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -166,3 +167,13 @@ def beyond(
         allowed = sa.func.abs(one) * sa.literal(tolerance.share, sa.Numeric())
     # NaN is greater than every number, so that it is beyond any tolerance.
     return sa.func.abs(one - other) > allowed
+
+
+def beyond_python(words: str) -> str:
+    """What to do where the driver could not read a value, by its own words; empty where that is not known."""
+    if not re.match(r"(?:date|timestamp) too (?:small|large)", words):
+        return ""
+    return (
+        ". Dates and timestamps are compared between the years 1 and 9999. Read the column with a query, as text "
+        "(`column::text`) or with what you take infinity for (`NULLIF(column, 'infinity')`), on both sides"
+    )

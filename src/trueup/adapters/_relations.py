@@ -13,13 +13,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.adapters._borders import beyond
+from trueup.adapters._comparison import Comparison, Differ
 from trueup.adapters._dialect import Dialect, Expression
+from trueup.adapters._queued import without_queued
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.partition import PARTITIONS_MAX, Between, Holding, Slice
-from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Ranges, Segment
 from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
-from trueup.core.rules import Nulls
 from trueup.core.values import plain
 
 #: The type in which values are compared with a column.
@@ -50,12 +52,15 @@ class Relations:
 
     def columns(self, side: BoundSide) -> tuple[sa.FromClause, list[Expression]]:
         """Where the side's rows come from, and its key and compared columns there."""
+        if side.queued is not None:
+            origin: sa.FromClause = without_queued(self, side, side.queued)
+            return origin, list(origin.c)
         if side.side.table is not None:
-            origin: sa.FromClause = self.table(side)
+            origin = self.table(side)
         else:
             declared = [sa.column(column.name, self.type_of(column)) for column in side.columns]
             origin = user_query(side.side.query or "", side.shape.dialect).columns(*declared).subquery("q")
-        return origin, [origin.c[column.name] for column in side.columns]
+        return origin, [_computed(c.computed) if c.computed else origin.c[c.name] for c in side.columns]
 
     def ordered(self, column: Column, expression: Expression) -> Expression:
         """`expression` in binary order: text is pinned to it, other key kinds have no other."""
@@ -82,8 +87,19 @@ class Relations:
             return sa.bindparam(value.name, type_=type_)
         return sa.bindparam(None, self.dialect.spell(column, plain(value)), type_=type_)
 
+    def nth(self, side: BoundSide, span: Range, rows: int) -> sa.Select[Any]:
+        """The key after the first `rows` rows of a range."""
+        _, columns = self.columns(side)
+        keys = columns[: len(side.key)]
+        whole = [*self.within(side, keys, span), *(key.is_not(None) for key in keys)]
+        return sa.select(*keys).where(*whole).order_by(*map(self.ordered, side.key, keys)).limit(1).offset(rows)
+
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Part) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
+        if side.only:
+            return [*self.within(replace(side, only=""), parts, segment), _computed(side.only)]
+        if side.tombstone is not None:
+            return [*self.within(replace(side, tombstone=None), parts, segment), self._there(side.tombstone)]
         if isinstance(segment, Everything | NullKeys | Range) and segment.partition is not None:
             whole = self.within(side, parts, replace(segment, partition=None))
             return [*whole, self._of_partition(side, segment.partition)]
@@ -91,6 +107,9 @@ class Relations:
             case Leaves() | KeyHashes():
                 chosen = self.dialect.hashed.chosen(side, parts, segment)
                 return [*self.within(side, parts, segment.within), chosen]
+            case Ranges():
+                some = [self.within(side, parts, replace(span, partition=None)) for span in segment.ranges]
+                return [*self.within(side, parts, segment.within), sa.or_(*(sa.and_(*bounds) for bounds in some))]
             case Everything():
                 return []
             case NullKeys():
@@ -101,12 +120,17 @@ class Relations:
                 ordered = [self.ordered(column, part) for column, part in zip(side.key, parts, strict=True)]
                 bounds = []
                 if segment.lower is not None:
-                    bounds.append(self._beyond(side.key, ordered, segment.lower, above=True))
+                    bounds.append(beyond(self, side.key, ordered, segment.lower, above=True))
                 if segment.upper is not None:
-                    bounds.append(self._beyond(side.key, ordered, segment.upper, above=False))
+                    bounds.append(beyond(self, side.key, ordered, segment.upper, above=False))
                 return bounds + [
                     part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable
                 ]
+
+    def _there(self, tombstone: Column) -> Expression:
+        """Holds for a row that is not marked as deleted."""
+        no: Expression = sa.false() if tombstone.kind is Kind.BOOLEAN else sa.literal(0)
+        return sa.func.coalesce(sa.column(tombstone.name, self.type_of(tombstone)), no) == no
 
     def cut(self, side: BoundSide) -> Expression:
         """The partition column; there is one origin in each sub-select that asks for it."""
@@ -159,7 +183,7 @@ class Relations:
                 lower, upper = (self.border(side.cut, bound) for bound in (partition.lower, partition.upper))
                 return sa.and_(part >= lower, part < upper)
 
-    def _beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
+    def beyond(self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool) -> Expression:
         """key >= bound (above) or key < bound, part by part; a row comparison, so that a composite index serves."""
         if len(parts) == 1:
             bound = self.border(columns[0], key[0])
@@ -171,7 +195,7 @@ class Relations:
     def _part_by_part(
         self, columns: Sequence[Column], parts: list[Expression], key: Key, *, above: bool
     ) -> list[Expression]:
-        """`_beyond` without a comparison of rows: one of these holds. For databases that do not serve one well."""
+        """`beyond` without a comparison of rows: one of these holds. For databases that do not serve one well."""
         bounds = [self.border(column, value) for column, value in zip(columns, key, strict=True)]
         choices: list[Expression] = []
         for at, (part, bound) in enumerate(zip(parts, bounds, strict=True)):
@@ -253,62 +277,22 @@ class Relations:
             .limit(1)
         )
 
-    def differences(
-        self,
-        binding: Binding,
-        segment: Segment,
-        differ: Callable[[int, Expression, Expression], Expression],
-        limit: int,
-    ) -> sa.CompoundSelect[Any]:
+    def differences(self, binding: Binding, segment: Segment, differ: Differ, limit: int) -> sa.CompoundSelect[Any]:
         """Both sides joined inside the database: one row of totals, then the rows that differ.
 
         Columns: `here` flags, key parts (from either side), expected and observed values, token. The totals stand in
         a first row that has NULL in both flags.
         """
+        return self.compared(binding, segment, differ).listed(limit)
+
+    def compared(self, binding: Binding, segment: Segment, differ: Differ) -> Comparison:
+        """Both sides joined inside the database, and what differs there."""
         joined = self._joined(binding, segment) if self.dialect.full_join else self._grouped(binding, segment)
-        j = joined.c
-        width = len(binding.columns)
-        pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(width)]
-        key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
-        both = j.source_here.is_not(None) & j.target_here.is_not(None) & ~key_has_null
-        unequal = [differ(*pair) for pair in pairs]
-        unknown = [pair for pair, rule in zip(pairs, binding.rules, strict=False) if rule.nulls is Nulls.UNKNOWN]
-        missing = j.target_here.is_(None) & ~key_has_null
-        extra = j.source_here.is_(None) & ~key_has_null
-        if binding.absent is not None and pairs:
-            not_absent = [
-                differ(at, self.bound(binding.target.values[at], binding.absent[at]), observed)
-                for at, _, observed in pairs
-            ]
-            extra = extra & sa.or_(*not_absent)
-        different = both & sa.or_(*unequal) if unequal else sa.false()
-
-        def count(condition: Expression) -> Expression:
-            return sa.func.count(sa.case((condition, 1)))
-
-        def rows_of(here: Expression) -> Expression:
-            return sa.func.coalesce(sa.func.sum(here), 0)
-
-        figures = [
-            rows_of(j.source_here),
-            rows_of(j.target_here),
-            count(missing),
-            count(extra),
-            count(different),
-            rows_of(sa.case((key_has_null, j.source_here))),
-            rows_of(sa.case((key_has_null, j.target_here))),
-            *(count(both & condition) for condition in unequal),
-            *(count(both & (a.is_(None) != b.is_(None))) for (_, a, b) in unknown),
-        ]
-        # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
-        # differences has anything there.
-        listed: Expression = sa.cast(figures[0], sa.Text)
-        for figure in figures[1:]:
-            listed = listed + "," + sa.cast(figure, sa.Text)
-        nothing = [sa.null().label(column.name) for column in joined.c]
-        totals = sa.select(listed.label("figures"), *nothing).select_from(joined)
-        rows = sa.select(sa.null().label("figures"), *joined.c).where(sa.or_(missing, extra, different)).limit(limit)
-        return sa.union_all(totals, sa.select(rows.subquery("d")))
+        absent = None
+        if binding.absent is not None:
+            sides = zip(binding.target.values, binding.absent, strict=True)
+            absent = [self.bound(column, value) for column, value in sides]
+        return Comparison.of(binding, joined, differ, absent)
 
     def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """Key parts, values and predicates of one side, as the comparison needs them."""
@@ -371,6 +355,12 @@ class Relations:
 def _materialized(select: sa.Select[Any]) -> sa.CTE:
     """Computed once, though the totals and the differences are both taken from it."""
     return select.cte("j", nesting=False).prefix_with("MATERIALIZED")
+
+
+def _computed(text: str) -> Expression:
+    """A user's expression over the columns of the one table that is read, sent as written."""
+    found: Expression = sa.literal_column(f"({text}\n)")
+    return found
 
 
 def user_query(query: str, dialect: str) -> sa.TextClause:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
 from trueup.core.rules import Nulls
+from trueup.errors import DataProblem
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
@@ -45,6 +46,17 @@ class RowStream:
         return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
 
 
+@contextmanager
+def translating(adapter: SqlAdapter) -> Iterator[None]:
+    """Around everything that asks the driver."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise adapter.translate(error) from error
+    except UnicodeError as error:
+        raise DataProblem(f"databases.{adapter.name}: text that is not in its encoding: {error}") from error
+
+
 def sqlstate(error: SQLAlchemyError) -> str:
     """The five-character SQLSTATE of a driver error, where it has one."""
     original = error.orig if isinstance(error, DBAPIError) else None
@@ -57,9 +69,9 @@ def message(error: SQLAlchemyError) -> str:
     return " ".join(str(original).split())
 
 
-def look_of(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
-    """The rows of a comparison: figures first, then differences."""
-    figures = [int(part) for part in rows[0].figures.split(",")]
+def counts_of(binding: Binding, told: str) -> Counts:
+    """The figures of a comparison."""
+    figures = [int(part) for part in told.split(",")]
     names = ("source_rows", "target_rows", "missing", "extra", "different", "null_keys_source", "null_keys_target")
     counts = Counts()
     for name, figure in zip(names, figures, strict=False):
@@ -72,6 +84,12 @@ def look_of(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
     for column, left_out in zip(unknown, by_column[len(binding.columns) :], strict=True):
         if left_out:
             counts.not_compared[column] = left_out
+    return counts
+
+
+def look_of(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
+    """The rows of a comparison: figures first, then differences."""
+    counts = counts_of(binding, rows[0].figures)
     found = rows[1:]
     width, columns = len(binding.key_kinds), len(binding.columns)
     table = (

@@ -5,9 +5,10 @@ A concrete adapter gives types, dialect functions, session settings and the tran
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,28 +21,36 @@ from trueup.adapters import (
     FoundTable,
     Look,
     Marker,
+    Packer,
     Reader,
     RowOutcome,
     Stream,
     Unit,
 )
-from trueup.adapters import _units as units
+from trueup.adapters import _markers as markers
+from trueup.adapters._copies import Sandboxing
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Hasher, Way
+from trueup.adapters._events import happened
+from trueup.adapters._hashing import Hasher, Way, given
+from trueup.adapters._lots import RowPacker
+from trueup.adapters._probed import Probed
 from trueup.adapters._relations import Relations, user_query
-from trueup.adapters._results import RowStream, look_of, message
+from trueup.adapters._results import RowStream, look_of, message, translating
+from trueup.adapters._statements import statement_of
 from trueup.adapters._unequal import by_meaning, unequal
+from trueup.adapters._units import run_unit
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database, Side
-from trueup.core.row import Kind, Value
+from trueup.core.quiet import Happened
+from trueup.core.row import Key, Kind, Value
 from trueup.core.rules import Rule
 from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
 
 
-class SqlAdapter(ABC):
+class SqlAdapter(Probed):
     """Base of the SQL adapters."""
 
     capabilities: Capabilities
@@ -53,6 +62,7 @@ class SqlAdapter(ABC):
             self.engine = self._create_engine(database)
         except (ArgumentError, ValueError):
             raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
+        self.reached = False  # once it was, an attempt to connect that fails may pass
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
         self.relations: Relations = self.relations_type(self)
@@ -67,8 +77,12 @@ class SqlAdapter(ABC):
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
     stream_type: type[RowStream] = RowStream
+    #: Who deals with many rows at once.
+    packer: Packer | None = property(RowPacker)  # type: ignore[assignment]
+    #: Who makes copies of rows to try a backfill on.
+    sandbox: Sandboxing | None = None
     #: The marker tables as this database makes them.
-    marker_tables = units.MARKER_TABLES
+    marker_tables = markers.MARKER_TABLES
 
     @abstractmethod
     def _create_engine(self, database: Database) -> sa.Engine: ...
@@ -136,6 +150,10 @@ class SqlAdapter(ABC):
     def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
         """INSERT that does nothing where the row is there."""
 
+    def insert_absent(self, connection: sa.Connection, table: sa.TableClause, rows: Sequence[Any]) -> list[bool]:
+        """Insert the rows that are not there; for each, whether this inserted it."""
+        return [markers.inserted(connection, self.insert_if_absent(table, row)) for row in rows]
+
     @abstractmethod
     def begin_writing(self, connection: sa.Connection) -> None:
         """Settings of a unit's transaction; it has just begun."""
@@ -166,11 +184,9 @@ class SqlAdapter(ABC):
 
     @contextmanager
     def _session(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
-        try:
-            with self.engine.connect().execution_options(**options) as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self.translate(error) from error
+        with translating(self), self.engine.connect().execution_options(**options) as connection:
+            self.reached = True
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()
@@ -189,7 +205,7 @@ class SqlAdapter(ABC):
                     key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
                     columns = tuple(column["name"] for column in inspector.get_columns(name, schema))
                     full = name if schema == default else f"{schema}.{name}"
-                    if name not in units.MARKER_TABLES.tables:
+                    if name not in markers.MARKER_TABLES.tables:
                         found.append(FoundTable(name=full, columns=columns, key=tuple(key)))
         return sorted(found, key=lambda table: table.name)
 
@@ -232,11 +248,7 @@ class SqlAdapter(ABC):
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
         """The statement that compares `segment` inside the database."""
-
-        def differ(at: int, a: Expression, b: Expression) -> Expression:
-            return unequal(self, binding, at, a, b)
-
-        return self.relations.differences(binding, segment, differ, DIFFERENCES_MAX)
+        return self.relations.differences(binding, segment, partial(unequal, self, binding), DIFFERENCES_MAX)
 
     def check_partitions(self, binding: Binding, side: BoundSide) -> None:
         odd = self.relations.misspelt_cut(binding, side)
@@ -271,7 +283,11 @@ class SqlAdapter(ABC):
         with self.reading() as connection:
             return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
 
-    def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:  # noqa: B027
+    def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
+        with self.reading() as connection:
+            return happened(connection, self.relations, binding, keys)
+
+    def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
         """Raise DesignProblem if a key that was read could not be looked up again by its canonical value.
 
         Most databases have nothing to check.
@@ -301,10 +317,7 @@ class SqlAdapter(ABC):
     def explain(self, connection: sa.Connection, prefix: str, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The database's plan of `statement`."""
         compiled = statement.compile(dialect=self.engine.dialect)  # type: ignore[attr-defined]
-        values = compiled.params
-        ordered = getattr(compiled, "positiontup", None)
-        parameters = tuple(values[name] for name in ordered) if ordered is not None else values
-        return connection.exec_driver_sql(f"{prefix} {compiled.string}", parameters).fetchall()
+        return connection.exec_driver_sql(f"{prefix} {compiled.string}", given(compiled)).fetchall()
 
     # --- hashing rows --------------------------------------------------------------------------------------------
 
@@ -333,7 +346,7 @@ class SqlAdapter(ABC):
             self.markers = False
         if not self.markers:
             return None
-        table = units.fences
+        table = markers.fences
         change: dict[str, Any] = {"token": table.c.token + 1}
         if stop is not None:
             change["stop"] = stop
@@ -362,31 +375,16 @@ class SqlAdapter(ABC):
         return False
 
     def statement(self, binding: Binding, action: Action) -> str:
-        table = self.relations.table(binding.target)
-
-        def named(columns: Sequence[Column]) -> dict[str, Any]:
-            return {column.name: sa.bindparam(f"the_{column.name}") for column in columns}
-
-        found = [table.c[name] == value for name, value in named(binding.target.key).items()]
-        statements: dict[Action, sa.Executable] = {
-            Action.INSERT: table.insert().values(named(binding.target.columns)),
-            Action.UPDATE: table.update().values(named(binding.target.values)).where(*found),
-            Action.DELETE: table.delete().where(*found),
-        }
-        if action not in statements:
-            return ""
-        dialect = type(self.engine.dialect)(paramstyle="named")  # type: ignore[call-arg]
-        text = str(statements[action].compile(dialect=dialect))  # type: ignore[attr-defined]
-        return " ".join(text.split()).replace(":the_", ":")
+        return statement_of(self, binding, action)
 
     def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
-        return units.run_unit(self, binding, unit, source)
+        return run_unit(self, binding, unit, source)
 
     def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002 - other adapters need the binding
         if not self.markers:
             return None
         with self._session(self.writing_options) as connection:
             self.begin_fencing(connection)
-            marker = units.claim(connection, self.insert_if_absent, unit)
+            marker = markers.claim(connection, self.insert_if_absent, unit)
             connection.commit()
         return marker

@@ -19,18 +19,17 @@ from typing import Any
 
 import duckdb
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.adapters import FoundTable, Survey
-from trueup.adapters import _units as units
+from trueup.adapters import _markers as markers
 from trueup.adapters._duckdb import DuckdbReader, column_of
+from trueup.adapters._results import translating
 from trueup.core.binding import Binding, BoundSide, Shape, near
 from trueup.core.projection import Database
 from trueup.core.row import Key, canonical
 from trueup.errors import Busy, ConfigError, ConnectionFailed
 
-#: How long opening waits for a process that has the file, seconds, and between two tries.
-BUSY_TIMEOUT_S = 10.0
+#: Between two tries to open a file that a process has, seconds.
 BUSY_LOOK_S = 0.05
 #: Rows in one key range: one pass is fastest, so only its size in memory and time asks for more.
 SEGMENT_ROWS = 5_000_000
@@ -78,27 +77,40 @@ class DuckdbAdapter(DuckdbReader):
             with super()._session(options) as connection:
                 yield connection
             return
-        with self._turn():
-            try:
-                with self._writing_engine.connect().execution_options(**options) as connection:
-                    yield connection
-            except SQLAlchemyError as error:
-                raise self.translate(error) from error
+        with (
+            self._turn(),
+            translating(self),
+            self._writing_engine.connect().execution_options(**options) as connection,
+        ):
+            yield connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """One unit at a time, of all that this process runs: raising a fence then waits for an open one."""
         turn = _turns.setdefault(self.path.resolve(), threading.Lock())
-        if not turn.acquire(timeout=BUSY_TIMEOUT_S):
-            raise Busy(f"{self.where}: another run of this process has been writing it for {BUSY_TIMEOUT_S:g} s")
+        if not turn.acquire(timeout=self.patience_s):
+            raise Busy(f"{self.where}: another run of this process has been writing it for {self.patience_s:g} s")
         try:
             yield
         finally:
             turn.release()
 
+    @property
+    def engines(self) -> Sequence[sa.Engine]:
+        return [self.engine, self._writing_engine]
+
+    @contextmanager
+    def as_application(self) -> Iterator[sa.Connection]:
+        """As a thread of this process that knows nothing of turns."""
+        with (
+            translating(self),
+            self._writing_engine.connect().execution_options(**self.writing_options) as connection,
+        ):
+            yield connection
+
     def _open(self, *, writing: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting for others to close it."""
-        end = time.monotonic() + BUSY_TIMEOUT_S
+        end = time.monotonic() + self.patience_s
         while True:
             try:
                 return self._connection(writing=writing)
@@ -156,7 +168,7 @@ class DuckdbAdapter(DuckdbReader):
         return [
             FoundTable(name=row.name, columns=tuple(row.columns), key=tuple(row.key or ()))
             for row in connection.execute(_TABLES)
-            if row.name not in units.MARKER_TABLES.tables
+            if row.name not in markers.MARKER_TABLES.tables
         ]
 
     # --- access path ---------------------------------------------------------------------------------------------

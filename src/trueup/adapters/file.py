@@ -64,7 +64,7 @@ class FileStream(RowStream):
 class FileAdapter(ReadOnly, DuckdbReader):
     """Reads files."""
 
-    capabilities = Capabilities(dialect="duckdb", writing=NO_WRITING)
+    capabilities = Capabilities(dialect="duckdb", writing=NO_WRITING, places=("file",), embedded=True)
 
     def _create_engine(self, database: Database) -> sa.Engine:  # noqa: ARG002 - there is one for all files
         #: Files of the side at hand, for messages.
@@ -96,7 +96,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
             columns = self._parquet_columns(found)
         else:
             columns = self._text_columns(side, found)
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
+        return Shape(columns=columns, parts=tuple(map(str, found)), dialect=self.capabilities.dialect)
 
     def describe_table(self, connection: sa.Connection, table: str) -> Shape:  # noqa: ARG002
         raise ConfigError(f"databases.{self.name}: files are no tables; there is no {table!r}")

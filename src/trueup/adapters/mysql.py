@@ -24,10 +24,14 @@ from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._mysql_discoverer import MysqlDiscoverer
+from trueup.adapters._mysql_examiner import MysqlExaminer
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
-from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables
+from trueup.adapters._mysql_probe import MysqlProbe
+from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables, refuse_coerced
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._results import message
+from trueup.adapters._sandbox import InDatabase
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
@@ -76,6 +80,10 @@ class MysqlAdapter(SqlAdapter):
         dialect=DIALECT, writing=Writing(row_locks=True, row_version=False, single_writer=False)
     )
     collation = held.BINARY_COLLATIONS[0]
+    discoverer_type = MysqlDiscoverer
+    examiner_type = MysqlExaminer
+    probe_type = MysqlProbe
+    sandbox = property(InDatabase)
     full_join = False
     marker_tables = marker_tables()
     reading_options = MappingProxyType({"trueup_begin": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"})
@@ -214,6 +222,7 @@ class MysqlAdapter(SqlAdapter):
         selects: Any = self.comparison(binding, segment).selects
         figures, differing = selects
         rows = list(connection.execute(figures))
+        refuse_coerced(connection, self.name)
         _, _, *found = map(int, rows[0].figures.split(",")[:5])
         return rows + list(connection.execute(differing)) if any(found) else rows
 
@@ -273,6 +282,8 @@ class MysqlAdapter(SqlAdapter):
             return StatementTimeout(f"{words}; the limit is databases.{self.name}.statement_timeout")
         if code in held.BUSY:
             return Busy(words)
+        if code in held.NOBODY_THERE and self.reached:
+            return Transient(words)
         if code in held.UNREACHABLE:
             return ConnectionFailed(words)
         if code in held.TRANSIENT or (isinstance(error, DBAPIError) and error.connection_invalidated):

@@ -23,8 +23,13 @@ from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._postgresql_discoverer import PostgresqlDiscoverer
+from trueup.adapters._postgresql_examiner import PostgresqlExaminer, regclass
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
+from trueup.adapters._postgresql_lots import PostgresqlPacker
+from trueup.adapters._postgresql_probe import PostgresqlProbe
 from trueup.adapters._results import message, sqlstate
+from trueup.adapters._sandbox import InSchema
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.digest import SEGMENT_ROWS
@@ -46,6 +51,9 @@ from trueup.errors import (
 
 #: Oldest server that the repair protocols were shown to be right on.
 VERSION_MIN = 130000
+#: Memory of one sort or hash table of a statement of ours, where the server's own setting is not above it (its default
+#: is 4 MB), kilobytes: groups of a source query that do not fit are written to disk and read again.
+WORK_MEM_KB = 32_768
 #: Work of one key range, in the planner's cost units; some tenths of a second on common hardware.
 COST_PER_SEGMENT = 25_000.0
 #: Most candidate cut points; each costs one EXPLAIN (about a millisecond).
@@ -60,9 +68,12 @@ SERVED_BELOW = 0.25
 #: Intervals whose cost is asked first; where it is far too high the others are not worth asking.
 FEW = 6
 #: Cut points of a table that is larger than this come from a sample of its pages.
-SAMPLE_PAGES_MIN = 1000
+SAMPLE_PAGES_MIN = 200
 PAGES_PER_CUT = 10
 
+#: Raises `work_mem` where it is lower.
+_WORK_MEM = """
+    SELECT set_config(name, greatest(setting::int, %s)::text, false) FROM pg_settings WHERE name = 'work_mem'"""
 #: Columns of a relation with what decides whether they can be read, written and looked up.
 _COLUMNS = sa.text("""
     SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type,
@@ -74,6 +85,14 @@ _COLUMNS = sa.text("""
 _TYPES_OF = sa.text("""
     SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
     FROM pg_type WHERE oid = ANY (:oids)""")
+#: Triggers of a relation, with the text of their functions.
+_TRIGGERS = sa.text("""
+    SELECT t.tgname AS name, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS told
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = :relation AND NOT t.tgisinternal""")
+#: Tables that a delete reaches by a foreign key.
+_DEPENDENTS = sa.text("""
+    SELECT DISTINCT conrelid::regclass::text FROM pg_constraint
+    WHERE confrelid = :relation AND contype = 'f' AND confdeltype IN ('c', 'n', 'd') ORDER BY 1""")
 #: Unique, complete, valid indexes of a relation over plain columns.
 _UNIQUE = sa.text("""
     SELECT array_agg(a.attname::text) AS columns
@@ -81,6 +100,25 @@ _UNIQUE = sa.text("""
     WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
       AND i.indpred IS NULL AND i.indexprs IS NULL
     GROUP BY i.indexrelid""")
+
+
+#: SQLSTATE (or its class, its first two characters) -> what it is; the first that fits. All others are design: a table
+#: or column that is not there, a missing privilege, a syntax error, a broken server.
+_ERRORS: Sequence[tuple[tuple[str, ...], type[TrueupError]]] = (
+    (("57014", "25P04"), StatementTimeout),
+    (("40", "55P03"), Busy),  # serialization, deadlock; a lock that was not to be had in time
+    (("57P04", "28", "3D000"), ConnectionFailed),  # no such database, or not for us
+    # Connection lost, idle too long; no memory, disk or slot left; shut down or starting up.
+    (("08", "25P03", "53", "57P"), Transient),
+    # A value, a constraint, a check option; a function or trigger that raises; a row too large for an index; a
+    # sub-select that gives two rows.
+    (("21", "22", "23", "38", "39", "44", "54000", "P0"), DataProblem),
+)
+#: What a server says to who connects while it is full, starts or stops.
+_NOT_NOW = (
+    *("too many clients", "too many connections", "connection slots"),
+    *("starting up", "shutting down", "in recovery mode"),
+)
 
 
 def connect(name: str, database: Database) -> PostgresqlAdapter:
@@ -94,6 +132,11 @@ class PostgresqlAdapter(SqlAdapter):
         dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False), readers=2
     )
     collation = "C"
+    discoverer_type = PostgresqlDiscoverer
+    examiner_type = PostgresqlExaminer
+    packer = property(PostgresqlPacker)
+    sandbox = property(InSchema)
+    probe_type = PostgresqlProbe
     reading_options = MappingProxyType({"isolation_level": "READ COMMITTED", "postgresql_readonly": True})
     writing_options = MappingProxyType({"isolation_level": "READ COMMITTED"})
 
@@ -103,7 +146,12 @@ class PostgresqlAdapter(SqlAdapter):
             url,
             pool_pre_ping=True,
             # A plan made for one key range is wrong for the next: never prepare.
-            connect_args={"prepare_threshold": None, "connect_timeout": 10, "application_name": "trueup"},
+            connect_args={
+                "prepare_threshold": None,
+                "connect_timeout": 10,
+                "application_name": "trueup",
+                "client_encoding": "UTF8",  # a server of SQL_ASCII then checks what it sends
+            },
         )
         sa.event.listen(engine, "connect", self._on_connect)
         return engine
@@ -121,9 +169,11 @@ class PostgresqlAdapter(SqlAdapter):
         }
         if connection.info.server_version >= 140000:
             settings["client_connection_check_interval"] = "1s"  # a killed client's statement ends with it
-        with connection.cursor() as cursor:
-            for name, value in settings.items():
-                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        connection.execute(
+            "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+            (list(settings), list(settings.values())),
+        )
+        connection.execute(_WORK_MEM, (WORK_MEM_KB,))
         connection.commit()
         if connection.info.server_version < VERSION_MIN:
             raise ConfigError(
@@ -194,6 +244,15 @@ class PostgresqlAdapter(SqlAdapter):
     def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
         return postgresql_insert(table).values(row).on_conflict_do_nothing()
 
+    def insert_absent(self, connection: sa.Connection, table: sa.TableClause, rows: Sequence[Any]) -> list[bool]:
+        """All in one statement where none is there, which is the rule; else which of them was has to be found out."""
+        statement = postgresql_insert(table).values(list(rows)).on_conflict_do_nothing()
+        with connection.begin_nested() as attempt:
+            if connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == len(rows):
+                return [True] * len(rows)
+            attempt.rollback()
+        return super().insert_absent(connection, table, rows)
+
     def begin_writing(self, connection: sa.Connection) -> None:
         self._limit(connection, self.database.lock_timeout)
 
@@ -223,7 +282,7 @@ class PostgresqlAdapter(SqlAdapter):
         schema, _, name = table.rpartition(".")
         relation = connection.execute(
             sa.text("SELECT c.oid, c.relkind::text AS kind FROM pg_class c WHERE c.oid = to_regclass(:name)"),
-            {"name": _regclass(table)},
+            {"name": regclass(table)},
         ).one_or_none()
         if relation is None:
             tables = sa.inspect(connection).get_table_names(schema or None)
@@ -243,6 +302,8 @@ class PostgresqlAdapter(SqlAdapter):
         return Shape(
             columns=columns,
             unique=tuple(frozenset(names) for names in unique),
+            triggers={row.name: row.told for row in connection.execute(_TRIGGERS, {"relation": relation.oid})},
+            dependents=tuple(connection.execute(_DEPENDENTS, {"relation": relation.oid}).scalars()),
             table=relation.kind in ("r", "p"),
             dialect=self.capabilities.dialect,
         )
@@ -299,7 +360,7 @@ class PostgresqlAdapter(SqlAdapter):
         table = self.relations.table(side)
         pages = connection.execute(
             sa.text("SELECT relpages FROM pg_class WHERE oid = to_regclass(:name)"),
-            {"name": _regclass(side.side.table)},
+            {"name": regclass(side.side.table)},
         ).scalar_one()
         origin: sa.FromClause = table
         enough = max(PAGES_PER_CUT * wanted, SAMPLE_PAGES_MIN)
@@ -324,25 +385,14 @@ class PostgresqlAdapter(SqlAdapter):
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"
-        code = sqlstate(error)
-        if code == "57014":
-            return StatementTimeout(f"{words}; the limit is databases.{self.name}.statement_timeout")
-        if code in ("55P03", "40001", "40P01"):
-            return Busy(words)
-        if code.startswith(("08", "57P", "53")) or code == "25P03":
-            return Transient(words)
-        if code.startswith(("22", "23")):
-            return DataProblem(words)
-        if code.startswith("28") or code == "3D000":
-            return ConnectionFailed(words)
-        if isinstance(error, DBAPIError) and not code and isinstance(error.orig, psycopg.OperationalError):
-            return Transient(words) if error.connection_invalidated else ConnectionFailed(words)
-        if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.DataError):
-            return DataProblem(words)
-        return DesignProblem(words)
-
-
-def _regclass(table: str) -> str:
-    """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
-    schema, _, name = table.rpartition(".")
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part)
+        code, original = sqlstate(error), error.orig if isinstance(error, DBAPIError) else None
+        if not code and isinstance(original, psycopg.OperationalError):
+            # Of an attempt to connect the driver passes on the server's words, and not its code.
+            passing = self.reached or any(part in words for part in _NOT_NOW)
+            return Transient(words) if passing else ConnectionFailed(words)
+        if not code and isinstance(original, psycopg.DataError):
+            return DataProblem(f"{words}{held.beyond_python(message(error))}")  # a value that Python has no room for
+        kind = next((kind for codes, kind in _ERRORS if code.startswith(codes)), DesignProblem)
+        if kind is StatementTimeout:
+            words += f"; the limit is databases.{self.name}.statement_timeout"
+        return kind(words)

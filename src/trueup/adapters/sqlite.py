@@ -25,9 +25,14 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
+from trueup.adapters import _sqlite_fts as fts
 from trueup.adapters._dialect import Expression
 from trueup.adapters._results import message
+from trueup.adapters._sandbox import InFile
 from trueup.adapters._sql import SqlAdapter
+from trueup.adapters._sqlite_discoverer import SqliteDiscoverer
+from trueup.adapters._sqlite_examiner import SqliteExaminer
+from trueup.adapters._sqlite_probe import SqliteProbe
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
@@ -42,6 +47,7 @@ from trueup.errors import (
     DesignProblem,
     Interrupted,
     StatementTimeout,
+    Transient,
     TrueupError,
 )
 
@@ -53,6 +59,12 @@ SAMPLE_ROWS = 100
 SEGMENT_ROWS = 50_000
 #: Virtual machine steps between two looks at the clock.
 STEPS_PER_LOOK = 20_000
+
+#: Tables that a delete reaches by a foreign key.
+_DEPENDENTS = sa.text("""
+    SELECT DISTINCT t.name FROM sqlite_master t, pragma_foreign_key_list(t.name) f
+    WHERE t.type = 'table' AND lower(f."table") = lower(:name) AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT')
+    ORDER BY 1""")
 
 #: First word found in the declared type -> kind. What SQLite has no type for (dates, UUIDs) is ANY: the other side, or
 #: the stored spelling itself, decides.
@@ -85,9 +97,13 @@ class SqliteAdapter(SqlAdapter):
     """Reads and repairs SQLite files."""
 
     capabilities = Capabilities(
-        dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True)
+        dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True), embedded=True
     )
     collation = "BINARY"
+    discoverer_type = SqliteDiscoverer
+    examiner_type = SqliteExaminer
+    probe_type = SqliteProbe
+    sandbox = property(InFile)
     #: When the last statement reaches its time limit, by the monotonic clock.
     statement_ends = 0.0
     full_join = False
@@ -101,6 +117,8 @@ class SqliteAdapter(SqlAdapter):
                 f"databases.{self.name}.url: give a file: an in-memory SQLite database is seen by nobody else"
             )
         self.path = Path(url.database)
+        #: FTS5 tables that were described.
+        self._fts: set[str] = set()
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         sa.event.listen(engine, "connect", self._on_connect)
         sa.event.listen(engine, "begin", _on_begin)
@@ -193,6 +211,8 @@ class SqliteAdapter(SqlAdapter):
         return statement  # BEGIN IMMEDIATE holds the only write lock already
 
     def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
+        if table.name in self._fts:
+            return fts.insert_if_absent(table, row)
         return sqlite_insert(table).values(row).on_conflict_do_nothing()
 
     def begin_writing(self, connection: sa.Connection) -> None:
@@ -238,7 +258,22 @@ class SqliteAdapter(SqlAdapter):
                 ]
                 if None not in names:
                     unique.append(frozenset(names))
-        return Shape(columns=columns, unique=tuple(unique), table=name in tables, dialect=self.capabilities.dialect)
+        triggers = connection.exec_driver_sql(
+            f"SELECT name, sql FROM {prefix}sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (name,)
+        )
+        shape = Shape(
+            columns=columns,
+            unique=tuple(unique),
+            triggers={row.name: row.sql for row in triggers},
+            dependents=tuple(connection.execute(_DEPENDENTS, {"name": name}).scalars()),
+            table=name in tables,
+            dialect=self.capabilities.dialect,
+        )
+        made = connection.exec_driver_sql(f"SELECT sql FROM {prefix}sqlite_master WHERE name = ?", (name,)).scalar()
+        if made is None or not fts.is_fts(made):
+            return shape
+        self._fts.add(name)
+        return fts.shape_of(name, made, shape)
 
     def _sample(self, connection: sa.Connection, table: str, name: str) -> str:
         """One value of a table's first rows, of a column that may spell a date or UUID: how the application does it."""
@@ -277,20 +312,10 @@ class SqliteAdapter(SqlAdapter):
 
     def _cuts(self, connection: sa.Connection, side: BoundSide) -> list[Key]:
         """Every SEGMENT_ROWS-th key, walking the index."""
-        _, columns = self.relations.columns(side)
-        keys = columns[: len(side.key)]
-        ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
         cuts: list[Key] = []
         while True:
             after = Range(lower=cuts[-1]) if cuts else Range()
-            statement = (
-                sa.select(*keys)
-                .where(*self.relations.within(side, keys, after), *(key.is_not(None) for key in keys))
-                .order_by(*ordered)
-                .limit(1)
-                .offset(SEGMENT_ROWS)
-            )
-            row = connection.execute(statement).first()
+            row = connection.execute(self.relations.nth(side, after, SEGMENT_ROWS)).first()
             if row is None:
                 return cuts
             cuts.append(tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)))
@@ -309,11 +334,17 @@ class SqliteAdapter(SqlAdapter):
             return StatementTimeout(f"{where}: a statement took longer than {self.database.statement_timeout:g} s")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_NOTADB")):
             return ConnectionFailed(f"{where}: {words}")
-        if code.startswith(("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")):
+        if code.startswith(("SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_IOERR")):
+            return Transient(f"{where}: {words}")
+        if code.startswith(_REFUSED) or any(part in words for part in _UNREADABLE):
             return DataProblem(f"{where}: {words}")
         return DesignProblem(f"{where}: {words}")
 
 
+#: What SQLite says of a row or value that it does not take.
+_REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE")
+#: And of one that it holds and cannot hand out or compute with; the driver gives these no code of their own.
+_UNREADABLE = ("Could not decode to UTF-8", "integer overflow", "malformed JSON", "user-defined function raised")
 #: Any value of the kind, to ask for the access path of a range.
 _SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
 

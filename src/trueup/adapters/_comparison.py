@@ -1,0 +1,83 @@
+"""Both sides of a segment joined inside a database: what differs there, counted, and listed row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.adapters._dialect import Expression
+from trueup.core.binding import Binding
+from trueup.core.rules import Nulls
+
+#: The compared column of this number differs between expected and observed.
+Differ = Callable[[int, Expression, Expression], Expression]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The joined sides, and which of their rows differ, and how."""
+
+    #: `here` flags, token, key parts (from either side), expected and observed values.
+    joined: sa.CTE
+    missing: Expression
+    extra: Expression
+    different: Expression
+    #: What was covered and found, in one text.
+    figures: Expression
+
+    @property
+    def differing(self) -> Expression:
+        return sa.or_(self.missing, self.extra, self.different)
+
+    def totals(self, *others: Expression) -> sa.Select[Any]:
+        """The figures, beside other columns."""
+        return sa.select(self.figures.label("figures"), *others).select_from(self.joined)
+
+    def listed(self, limit: int) -> sa.CompoundSelect[Any]:
+        """One row of figures, then the rows that differ."""
+        columns = self.joined.c
+        nothing = [sa.null().label(column.name) for column in columns]
+        rows = sa.select(sa.null().label("figures"), *columns).where(self.differing).limit(limit)
+        return sa.union_all(self.totals(*nothing), sa.select(rows.subquery("d")))
+
+    @classmethod
+    def of(cls, binding: Binding, joined: sa.CTE, differ: Differ, absent: Sequence[Expression] | None) -> Comparison:
+        """`absent`: the values that a row without a source row may as well have."""
+        j = joined.c
+        pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(len(binding.columns))]
+        key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
+        both = j.source_here.is_not(None) & j.target_here.is_not(None) & ~key_has_null
+        unequal = [differ(*pair) for pair in pairs]
+        unknown = [pair for pair, rule in zip(pairs, binding.rules, strict=False) if rule.nulls is Nulls.UNKNOWN]
+        missing = j.target_here.is_(None) & ~key_has_null
+        extra = j.source_here.is_(None) & ~key_has_null
+        if absent is not None and pairs:
+            extra = extra & sa.or_(*(differ(at, absent[at], observed) for at, _, observed in pairs))
+        different = both & sa.or_(*unequal) if unequal else sa.false()
+
+        def count(condition: Expression) -> Expression:
+            return sa.func.count(sa.case((condition, 1)))
+
+        def rows_of(here: Expression) -> Expression:
+            return sa.func.coalesce(sa.func.sum(here), 0)
+
+        figures = [
+            rows_of(j.source_here),
+            rows_of(j.target_here),
+            count(missing),
+            count(extra),
+            count(different),
+            rows_of(sa.case((key_has_null, j.source_here))),
+            rows_of(sa.case((key_has_null, j.target_here))),
+            *(count(both & condition) for condition in unequal),
+            *(count(both & (a.is_(None) != b.is_(None))) for (_, a, b) in unknown),
+        ]
+        # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
+        # differences has anything there.
+        listed: Expression = sa.cast(figures[0], sa.Text)
+        for figure in figures[1:]:
+            listed = listed + "," + sa.cast(figure, sa.Text)
+        return cls(joined=joined, missing=missing, extra=extra, different=different, figures=listed)

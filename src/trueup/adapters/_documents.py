@@ -1,0 +1,358 @@
+"""Stores without SQL: what is alike in adapters whose database has no types, no order of rows and no transactions.
+
+An adapter of such a store gives four things: what a side looks like (`describe`), all of its rows in any order
+(`scan`), the rows of some keys (`fetch`), and how a few rows are written if they still are as they were read (`unit`).
+Here they become a stream in key order and a repair:
+
+    hold the fence -> read the rows and their versions -> read the source -> write each row that is still the same
+
+The version first, the source second: what a row reflected when its version was read is then no newer than what is
+written. (Design: correctness, section 1.5.)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+from trueup.adapters import (
+    BATCH_ROWS,
+    Capabilities,
+    Examiner,
+    FoundTable,
+    Look,
+    Marker,
+    Packer,
+    Probe,
+    Reader,
+    RowOutcome,
+    Stream,
+    Survey,
+    Unit,
+)
+from trueup.adapters._copies import Sandboxing
+from trueup.adapters._discoverer import Discoverer
+from trueup.adapters._outcomes import Arrivals, HeldRow, decided, left, read_source, restored, withdrawn
+from trueup.adapters._sorting import Row, in_key_order
+from trueup.adapters._unexamined import Unexamined
+from trueup.core.binding import Binding, BoundSide, Shape
+from trueup.core.compare import Suspect
+from trueup.core.digest import Digests, Hashing, Prints, RowHash
+from trueup.core.kinds import Kind, canonical
+from trueup.core.partition import PARTITIONS_MAX, Between, Slice
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Ranges, Segment
+from trueup.core.projection import Database, Side
+from trueup.core.quiet import Happened
+from trueup.core.row import Batch, Key, Value, Values, batch_of
+from trueup.core.states import Outcome
+from trueup.errors import ConfigError, DesignProblem
+
+#: Keys that are asked for in one request.
+KEYS_AT_ONCE = 1_000
+#: How often a unit reads and decides anew the rows that others kept it from writing.
+TRIES = 3
+#: Evidence of a row that was not written because somebody wrote in between.
+MOVING = "somebody wrote while the source was read"
+
+
+class DocumentUnit(Protocol):
+    """One repair unit in a store: its fence is held, and is held still when something is written."""
+
+    def read(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
+        """The target's rows of `keys` and their versions; what `write` demands is that they are still the same."""
+
+    def write(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
+        """Give each row its `after` (None: delete it) if it still is as it was read, and say what became of it.
+
+        A row that moved is `cas_lost`, and `busy` where another try by itself makes sense. One that is left out of
+        the answer was not written and has not moved: it is read and decided anew.
+        """
+
+
+class DocumentStore(ABC):
+    """An adapter of a store without SQL."""
+
+    capabilities: Capabilities
+    #: Rows are written one by one.
+    packer: Packer | None = None
+    sandbox: Sandboxing | None = None
+    #: Does `scan` deliver rows in key order, each once?
+    ordered = False
+
+    def __init__(self, name: str, database: Database) -> None:
+        self.name = name
+        self.database = database
+
+    #: It has no schema in which derived columns could be looked for.
+    discoverer: Discoverer | None = None
+
+    @property
+    def examiner(self) -> Examiner:
+        return Unexamined()
+
+    # --- what a concrete adapter gives -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def describe(self, side: Side) -> Shape:
+        """Columns of a side; reads no row. Key columns are unique and not NULL."""
+
+    @abstractmethod
+    def scan(self, binding: Binding, side: BoundSide, part: Everything | Range, *, tokens: bool) -> Iterator[list[Row]]:
+        """All rows of `part`, perhaps more and some twice: canonical key parts, values, and the version where `tokens`.
+
+        That it comes to its end is the proof that there are no more: else it raises (BrokenRead, Transient). Values
+        are of the kinds that `kinds_of` says, or what stands there in their place, and never cut or left out; each is
+        one that `core.row.encode` knows.
+        """
+
+    @abstractmethod
+    def fetch(self, binding: Binding, side: BoundSide, keys: Sequence[Key], *, tokens: bool) -> list[Row]:
+        """The rows of at most KEYS_AT_ONCE keys, in any order; a key without one is proven to have none."""
+
+    @abstractmethod
+    def unit(self, binding: Binding, unit: Unit) -> AbstractContextManager[DocumentUnit]:
+        """A repair unit: raises Refused or TakenOver where the fence forbids it."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def tables(self) -> list[FoundTable]:
+        return []
+
+    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+        for side in of:
+            kinds_of(binding, side)
+        expiring = any(side.side.expiring for side in of)
+        reason = self.access + ("; rows may expire, so one that is missing is no drift" if expiring else "")
+        return Survey(cuts=[], work=[1.0], whole=1.0, per_segment=1.0, seekable=False, reason=reason)
+
+    #: How the rows are read, in words.
+    access = "read in one pass, sorted here"
+
+    def probe(self, canary: str) -> Probe | None:  # noqa: ARG002 - the default
+        return None
+
+    def cut(self, side: BoundSide, span: Range, rows: int) -> Key | None:  # noqa: ARG002 - nothing serves ranges
+        return None
+
+    def differences(self, binding: Binding, segment: Segment) -> Look | None:  # noqa: ARG002
+        return None
+
+    def in_order(self, side: BoundSide, pages: Iterable[Sequence[Row]], width: int) -> Iterator[Row]:  # noqa: ARG002
+        """What was scanned, by key, each once."""
+        return (row for page in pages for row in page) if self.ordered else in_key_order(pages, width)
+
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        return DocumentStream(self, binding, side, segment, tokens=tokens)
+
+    def check_partitions(self, binding: Binding, side: BoundSide) -> None:  # noqa: ARG002
+        _cut_at(binding)
+
+    def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
+        at, by_time = _cut_at(binding), binding.projection.partition.by == "time"
+        assert binding.cut_kind is not None
+        found: set[Value] = set()
+        for page in self.scan(binding, side, Everything(), tokens=False):
+            found.update(canonical(binding.cut_kind, [row[at] for row in page]))
+            times = found - {None}
+            if by_time and times:
+                found = {min(times), max(times)} | (found & {None})
+            elif len(found) > PARTITIONS_MAX:
+                break
+        return list(found)
+
+    def greatest(self, side: BoundSide) -> Value:  # noqa: ARG002
+        raise ConfigError(
+            f"databases.{self.name}: nothing in it grows with each change; declare `changes` for the other side only"
+        )
+
+    def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:  # noqa: ARG002
+        raise ConfigError(f"databases.{self.name}: `events` are in a table, and there are none here")
+
+    # --- hashing ---------------------------------------------------------------------------------------------------
+
+    def hashes(self) -> list[RowHash]:
+        return []
+
+    def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:  # noqa: ARG002
+        raise self._no_hashes()
+
+    def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002
+        raise self._no_hashes()
+
+    def _no_hashes(self) -> DesignProblem:
+        return DesignProblem(f"databases.{self.name}: it hashes no rows")
+
+    # --- repairing -------------------------------------------------------------------------------------------------
+
+    def raise_fence(self, fence: str, *, stop: bool | None = None) -> int | None:  # noqa: ARG002
+        """None: for a store without transactions, which has nothing that all units of a run could hold."""
+        return None
+
+    def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002
+        """None: for such a store, where nothing can be left behind together with what was written."""
+        return None
+
+    def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
+        done: dict[Key, RowOutcome] = {}
+        with self.unit(binding, unit) as steps:
+            for _ in range(TRIES):
+                waiting = [suspect for suspect in unit.drift if suspect.key not in done]
+                if not waiting:
+                    break
+                keys = [suspect.key for suspect in waiting]
+                arrivals = Arrivals(binding, source) if unit.quiet else None
+                now = steps.read(keys)  # the version first
+                expected = {} if unit.restore else read_source(source, binding, keys)  # the source second
+                awaited = arrivals.awaited(keys) if arrivals else set()
+                judged = [
+                    arrivals.left(row, now.get(row.key))
+                    if arrivals and row.key in awaited
+                    else settled(binding, unit, row, now.get(row.key), expected.get(row.key))
+                    for row in waiting
+                ]
+                writing = [outcome for outcome in judged if outcome.outcome is Outcome.APPLIED]
+                written = steps.write(writing) if writing else []
+                others = [outcome for outcome in judged if outcome.outcome is not Outcome.APPLIED]
+                done.update((outcome.key, outcome) for outcome in [*others, *written])
+        return [done.get(row.key) or left(row, None, Outcome.CAS_LOST, MOVING, busy=True) for row in unit.drift]
+
+
+class DocumentStream:
+    """Rows of a store in batches; `ended` once the store said that there is no more."""
+
+    def __init__(self, store: DocumentStore, binding: Binding, side: BoundSide, part: Part, *, tokens: bool) -> None:
+        self.ended = False
+        self._store = store
+        self._binding = binding
+        self._side = side
+        self._part = part
+        self._tokens = tokens
+
+    def __iter__(self) -> Iterator[Batch]:
+        width = len(self._binding.key_kinds)
+        rows = iter(self._rows(width))
+        while batch := list(islice(rows, BATCH_ROWS)):
+            yield batch_of(batch, self._binding.kinds, width, tokens=self._tokens)
+        self.ended = True
+
+    def _rows(self, width: int) -> Iterable[Row]:
+        part = self._part
+        match part:
+            case Keys():
+                return self._fetched(part.keys)
+            case NullKeys():
+                return ()
+            case Leaves() | Ranges() | KeyHashes():
+                raise DesignProblem(f"databases.{self._store.name}: it hashes no rows")
+        pages = self._store.scan(self._binding, self._side, part, tokens=self._tokens)
+        wanted = (_within(self._binding, part, page, width) for page in pages)
+        return self._store.in_order(self._side, wanted, width)
+
+    def _fetched(self, keys: Sequence[Key]) -> Iterator[Row]:
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[at : at + KEYS_AT_ONCE]
+            yield from self._store.fetch(self._binding, self._side, some, tokens=self._tokens)
+
+
+def kinds_of(binding: Binding, side: BoundSide) -> tuple[list[Kind], list[Kind]]:
+    """What key parts and values are read as: as they are declared, or else as what they are compared with is.
+
+    Raises ConfigError where neither side says what a column is: then its text could mean a number or not.
+    """
+    names = (*binding.projection.key, *binding.columns)
+    found: list[Kind] = []
+    for name, column, met in zip(names, side.columns, binding.kinds, strict=True):
+        kind = met if column.kind is Kind.ANY else column.kind
+        if kind is Kind.ANY:
+            raise ConfigError(
+                f"projections.{binding.projection.name}: neither side says what {name!r} is, and what databases."
+                f'{side.side.database} holds is text; declare it there: types = {{ {column.name} = "integer" }}, or '
+                f'"text"'
+            )
+        found.append(kind)
+    return found[: len(side.key)], found[len(side.key) :]
+
+
+def held(binding: Binding, rows: Iterable[Row]) -> dict[Key, HeldRow]:
+    """Rows with their versions, by key."""
+    width = len(binding.key_kinds)
+    batch = batch_of(list(rows), binding.kinds, width, tokens=True).clean(binding.value_kinds)
+    tokens = batch.tokens or []
+    return {
+        batch.key(at): HeldRow(values=tuple(column[at] for column in batch.values), token=token)
+        for at, token in enumerate(tokens)
+    }
+
+
+def _within(binding: Binding, part: Everything | Range, page: Sequence[Row], width: int) -> list[Row]:
+    """Those rows of a page that are in `part`."""
+    rows = list(page)
+    if part.partition is not None:
+        at = _cut_at(binding)
+        assert binding.cut_kind is not None
+        cuts = canonical(binding.cut_kind, [row[at] for row in rows])
+        rows = [row for row, cut in zip(rows, cuts, strict=True) if _in_slice(part.partition, cut)]
+    if isinstance(part, Range) and (part.lower is not None or part.upper is not None):
+        lower, upper = part.lower, part.upper
+        rows = [
+            row for row in rows if (lower is None or row[:width] >= lower) and (upper is None or row[:width] < upper)
+        ]
+    return rows
+
+
+def _in_slice(part: Slice, value: Value) -> bool:
+    if isinstance(part, Between):
+        return value is not None and part.lower <= value < part.upper
+    return bool(value == part.value)
+
+
+def _cut_at(binding: Binding) -> int:
+    """Where in a row the partition column is.
+
+    Raises ConfigError if it is neither in the key nor compared.
+    """
+    named = (*binding.projection.key, *binding.columns)
+    column = binding.projection.partition.column
+    if column not in named:
+        raise ConfigError(
+            f"projections.{binding.projection.name}.partition.column: {column!r} has to be in `key` or in `columns`: "
+            f"one side is a store that is asked for nothing else"
+        )
+    return named.index(column)
+
+
+def written_back(rows: Sequence[RowOutcome], lost: Collection[Key], now: Mapping[Key, HeldRow]) -> list[RowOutcome]:
+    """What became of rows that were written one by one, by what they hold `now`; those in `lost` had moved."""
+    judged = []
+    for row in rows:
+        there = now.get(row.key)
+        if row.key in lost or (row.after is None and there is not None):
+            judged.append(not_written(row, MOVING))
+        elif (None if there is None else there.values) != row.after:
+            judged.append(not_written(row, "it does not hold what was written a moment ago"))
+        else:
+            judged.append(replace(row, token=there.token if there else ""))
+    return judged
+
+
+def not_written(row: RowOutcome, why: str) -> RowOutcome:
+    """Left for another try."""
+    return RowOutcome(key=row.key, outcome=Outcome.CAS_LOST, before=row.before, evidence=why, busy=True)
+
+
+def settled(binding: Binding, unit: Unit, suspect: Suspect, now: HeldRow | None, expected: Values | None) -> RowOutcome:
+    """What to do with a row: as the policy says, to put it back, or to take it back."""
+    if unit.restore:
+        return restored(unit, suspect, now)
+    if not unit.withdraw:
+        return decided(binding, unit, suspect, now, expected)
+    if now is not None and suspect.token and now.token != suspect.token:
+        return left(suspect, now, Outcome.CAS_LOST, "the row moved on")
+    return withdrawn(suspect, now, expected)

@@ -1,0 +1,72 @@
+"""How MariaDB or MySQL is doing, in one statement of some tenths of a millisecond. (Design: pacing, section 2.2.)"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from trueup.adapters import Looked
+from trueup.adapters._probing import READING_MS, SqlProbe
+from trueup.core.pace.pressure import Mark
+
+_COUNTERS = (
+    "Threads_running",
+    "Innodb_row_lock_current_waits",
+    "Innodb_checkpoint_age",
+    "Innodb_checkpoint_max_age",
+    "Innodb_buffer_pool_wait_free",
+    "Com_commit",
+)
+_STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(map(repr, _COUNTERS))})"
+
+
+class MysqlProbe(SqlProbe):
+    """Looks at MariaDB or MySQL. Sessions of others and ours look alike to it."""
+
+    marks = {  # noqa: RUF012 - a table that nobody changes
+        "lock waits": Mark(idle=0, soft=2, hard=8),
+        "checkpoint age": Mark(idle=0.5, soft=0.75, hard=0.9),
+        "waits for a free page": Mark(idle=0, soft=0.5, hard=1),
+    }
+    settings = ("SET SESSION lock_wait_timeout = 1", "SET SESSION TRANSACTION READ ONLY")
+
+    def __init__(self, adapter: Any, canary: str) -> None:
+        super().__init__(adapter, canary)
+        self._waited: float | None = None
+
+    def autocommit(self, connection: Any) -> None:
+        connection.autocommit(True)
+
+    def _connected(self) -> Any:
+        connection = super()._connected()
+        mariadb = "mariadb" in connection.get_server_info().lower()
+        limit = f"max_statement_time = {READING_MS / 1000}" if mariadb else f"max_execution_time = {READING_MS}"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {limit}")
+        return connection
+
+    def look(self) -> Looked:
+        status = {str(name): float(value) for name, value in self._ask(_STATUS)}
+        running, waits = status.get("Threads_running"), status.get("Innodb_buffer_pool_wait_free")
+        before, self._waited = self._waited, waits
+        return Looked(
+            values={
+                "lock waits": status.get("Innodb_row_lock_current_waits"),
+                "checkpoint age": _checkpoint_age(status),
+                "waits for a free page": None if before is None or waits is None else waits - before,
+            },
+            clock_s=time.time() if self.here else self._clock_s(),
+            running=None if running is None else running - 1,  # without the one that asks
+            commits=status.get("Com_commit"),
+        )
+
+    def _clock_s(self) -> float:
+        ((clock,),) = self._ask("SELECT unix_timestamp(now(6))")
+        return float(clock)
+
+
+def _checkpoint_age(status: Mapping[str, float]) -> float | None:
+    """As a share of what there is room for; MySQL does not tell."""
+    age, most = status.get("Innodb_checkpoint_age"), status.get("Innodb_checkpoint_max_age")
+    return None if age is None or not most else age / most

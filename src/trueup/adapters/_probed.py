@@ -1,0 +1,82 @@
+"""What `trueup doctor` and the governor need of a SQL adapter besides its reading and writing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from trueup.adapters import Probe
+from trueup.adapters._discoverer import Discoverer
+from trueup.adapters._discovering import SqlDiscoverer
+from trueup.adapters._examiner import SqlExaminer
+from trueup.adapters._probing import SqlProbe
+from trueup.adapters._relations import Relations
+from trueup.core.binding import BoundSide
+from trueup.core.plan import Range
+from trueup.core.projection import Database
+from trueup.core.row import Key, canonical
+
+
+class Probed(ABC):
+    """Base of the SQL adapters' base."""
+
+    name: str
+    database: Database
+    engine: sa.Engine
+    writing_options: Mapping[str, Any]
+    relations: Relations
+
+    #: Who finds out about this database.
+    examiner_type: type[SqlExaminer] = SqlExaminer
+
+    @property
+    def examiner(self) -> SqlExaminer:
+        return self.examiner_type(self)  # type: ignore[arg-type]  # every adapter is a whole one
+
+    #: Who looks for derived columns in it.
+    discoverer_type: type[SqlDiscoverer] = SqlDiscoverer
+
+    @property
+    def discoverer(self) -> Discoverer | None:
+        return self.discoverer_type(self)  # type: ignore[arg-type]  # a whole one
+
+    #: Who looks at this database while it is worked on; None: nobody can.
+    probe_type: type[SqlProbe] | None = None
+
+    def probe(self, canary: str) -> Probe | None:
+        kind = self.probe_type
+        return None if kind is None else kind(self.another(), canary)  # type: ignore[arg-type]  # a whole one
+
+    def cut(self, side: BoundSide, span: Range, rows: int) -> Key | None:
+        if side.side.table is None:
+            return None
+        with self.reading() as connection:
+            row = connection.execute(self.relations.nth(side, span, rows)).first()
+        return None if row is None else tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+
+    @property
+    def engines(self) -> Sequence[sa.Engine]:
+        """All that its sessions come from."""
+        return [self.engine]
+
+    def another(self) -> Self:
+        """The same database with connections of its own."""
+        return type(self)(self.name, self.database)  # type: ignore[call-arg]
+
+    @contextmanager
+    def as_application(self) -> Iterator[sa.Connection]:
+        """A writing session as the application would have it, without what Trueup adds for itself."""
+        with self._session(self.writing_options) as connection:
+            yield connection
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A connection in a read-only transaction."""
+
+    @abstractmethod
+    def _session(self, options: Mapping[str, Any]) -> AbstractContextManager[sa.Connection]:
+        """A session that `options` set up: a connection in a transaction, which ends with the block."""

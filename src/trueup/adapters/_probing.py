@@ -1,0 +1,90 @@
+"""Looking at a SQL database while it is worked on: a connection of its own, and the driver without anything in between.
+
+A reading is a fraction of a millisecond, many times a second: what SQLAlchemy adds to a statement is more than that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from trueup.adapters import Looked
+from trueup.core.pace.pressure import Mark
+from trueup.errors import Transient
+from trueup.urls import here
+
+if TYPE_CHECKING:
+    from trueup.adapters._sql import SqlAdapter
+
+#: Limit of one reading, milliseconds. One that reaches it is as bad as a reading can be.
+READING_MS = 500
+
+
+class SqlProbe(ABC):
+    """Base of the probes of SQL databases; `adapter` is its own, and closed with it."""
+
+    marks: Mapping[str, Mark] = {}
+    #: What the canary reads, unless something else is declared.
+    small: str = "SELECT 1"
+    #: Statements that a new connection begins with.
+    settings: Sequence[str] = ()
+    tables: Collection[str] = ()
+
+    def __init__(self, adapter: SqlAdapter, canary: str) -> None:
+        self.here = here(adapter.database.url.get_secret_value())
+        self._adapter = adapter
+        self._canary = canary or self.small
+        self._connection: Any = None
+
+    def canary(self) -> None:
+        self._ask(self._canary)
+
+    @abstractmethod
+    def look(self) -> Looked: ...
+
+    def number(self, statement: str) -> object:
+        rows = self._ask(statement)
+        if len(rows) != 1 or len(rows[0]) != 1:
+            raise ValueError(f"a SELECT of one value was expected, and {len(rows)} rows came")
+        return rows[0][0]
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        """The rows of one statement. Raises Transient, and the next one connects anew."""
+        try:
+            if self._connection is None:
+                self._connection = self._connected()
+            cursor = self._connection.cursor()
+            cursor.execute(statement, *([values] if values else []))
+            rows = list(cursor.fetchall())
+            cursor.close()
+        except (SQLAlchemyError, self._adapter.engine.dialect.loaded_dbapi.Error) as error:
+            self.close()
+            words = " ".join(str(error).split())
+            raise Transient(f"databases.{self._adapter.name}: it cannot be looked at: {words}") from error
+        return rows
+
+    def _connected(self) -> Any:
+        pooled = self._adapter.engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()  # or it would be given back, and reset, as soon as nobody names it
+        self.autocommit(connection)
+        cursor = connection.cursor()
+        for statement in self.settings:
+            cursor.execute(statement)
+        cursor.close()
+        return connection
+
+    def autocommit(self, connection: Any) -> None:
+        """Each statement by itself."""
+        connection.autocommit = True
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(Exception):  # it may be what broke
+                self._connection.close()
+        self._connection = None
+        self._adapter.close()

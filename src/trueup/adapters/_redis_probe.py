@@ -1,0 +1,102 @@
+"""How a Redis or Valkey server is doing: its one thread, its memory, what it saves. (Design: pacing, section 2.3.)"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from trueup.adapters import Looked
+from trueup.core.pace.pressure import Mark
+from trueup.errors import Transient, TrueupError
+from trueup.urls import here
+
+if TYPE_CHECKING:
+    from trueup.adapters._redis_session import Sessions
+    from trueup.core.projection import Database
+
+_SECTIONS = ("cpu", "memory", "persistence", "replication")
+
+
+class RedisProbe:
+    """Looks at the declared server, on a connection of its own pool."""
+
+    marks: Mapping[str, Mark] = {
+        "thread busy": Mark(idle=0.5, soft=0.75, hard=0.95),
+        "memory used": Mark(idle=0.7, soft=0.85, hard=0.95),
+        "saves": Mark(idle=0, soft=0.9, hard=3),
+        "replica lag, s": Mark(idle=1, soft=3, hard=10),
+    }
+
+    tables: Collection[str] = ()
+
+    def __init__(self, sessions: Sessions, database: Database, canary: str) -> None:
+        self.here = here(database.url.get_secret_value())
+        self._sessions = sessions
+        self._canary = canary.split() or ["PING"]
+        self._busy: tuple[float, float] | None = None
+
+    def canary(self) -> None:
+        try:
+            with self._sessions.session() as session:
+                session.ask(*self._canary)
+        except TrueupError as error:
+            raise Transient(str(error)) from error
+
+    def number(self, statement: str) -> object:
+        """What a command gives: `LLEN waiting`."""
+        try:
+            with self._sessions.session() as session:
+                answer = session.ask(*statement.split())
+        except TrueupError as error:
+            raise Transient(str(error)) from error
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    def look(self) -> Looked:
+        told: dict[str, str] = {}
+        try:
+            with self._sessions.session() as session:
+                for section in _SECTIONS:
+                    lines = session.ask("INFO", section).decode(errors="replace").splitlines()
+                    told.update((name, value) for name, _, value in (line.partition(":") for line in lines))
+        except TrueupError as error:
+            raise Transient(str(error)) from error
+        return Looked(
+            values={
+                "thread busy": self._share(told),
+                "memory used": _used(told),
+                "saves": float(told.get("rdb_bgsave_in_progress") == "1" or told.get("aof_rewrite_in_progress") == "1"),
+                "replica lag, s": _lag(told),
+            },
+            clock_s=time.time(),
+        )
+
+    def _share(self, told: Mapping[str, str]) -> float | None:
+        """Of the time since the last look, what the server's thread worked."""
+        names = ("used_cpu_user_main_thread", "used_cpu_sys_main_thread")
+        names = names if names[0] in told else ("used_cpu_user", "used_cpu_sys")
+        if names[0] not in told:
+            return None
+        now, spent = time.monotonic(), sum(float(told[name]) for name in names)
+        before, self._busy = self._busy, (now, spent)
+        return None if before is None or now <= before[0] else (spent - before[1]) / (now - before[0])
+
+    def close(self) -> None:
+        self._sessions.close()
+
+
+def _used(told: Mapping[str, str]) -> float | None:
+    most = float(told.get("maxmemory", 0))
+    return float(told["used_memory"]) / most if most and "used_memory" in told else None
+
+
+def _lag(told: Mapping[str, str]) -> float | None:
+    """Of the slowest replica: `slave0:ip=…,port=…,state=online,offset=…,lag=1`."""
+    lags = [
+        float(part[4:])
+        for name, value in told.items()
+        if name.startswith("slave") and "lag=" in value
+        for part in value.split(",")
+        if part.startswith("lag=")
+    ]
+    return max(lags, default=None)
