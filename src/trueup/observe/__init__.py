@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from trueup.core.compare import Counts
-from trueup.core.states import Stage
-from trueup.store.records import OutcomeRow
+from trueup.core.states import RunState, Stage
+from trueup.store.records import OutcomeRow, RunRow
 
 
 class Progress(Protocol):
     """Told at each checkpoint of a run."""
 
+    def begun(self, run: RunRow) -> None: ...
+
+    def entered(self, stage: Stage) -> None: ...
+
+    def ended(self, run: RunRow, state: RunState, verdict: str, why: str) -> None: ...
+
     def resumed(self, run: str, stage: Stage) -> None: ...
 
+    def abandoned(self, run: str, why: str) -> None: ...
+
+    def elsewhere(self, unit: str, run: str) -> None: ...
+
     def narrowed(self, done: int, planned: int, counts: Counts) -> None: ...
+
+    def compared(self, segment: int, counts: Counts, took_s: float) -> None: ...
 
     def confirming(self, at: int, of: int, settle_s: float) -> None: ...
 
@@ -26,14 +38,30 @@ class Progress(Protocol):
     def unmarked(self, database: str) -> None: ...
 
     def paused(self, why: str) -> None: ...
+
+    def unsealed(self, why: str) -> None: ...
+
+    def paced(self, database: str, mode: str, why: str) -> None: ...
 
 
 class Silent:
     """Tells nobody."""
 
+    def begun(self, run: RunRow) -> None: ...
+
+    def entered(self, stage: Stage) -> None: ...
+
+    def ended(self, run: RunRow, state: RunState, verdict: str, why: str) -> None: ...
+
     def resumed(self, run: str, stage: Stage) -> None: ...
 
+    def abandoned(self, run: str, why: str) -> None: ...
+
+    def elsewhere(self, unit: str, run: str) -> None: ...
+
     def narrowed(self, done: int, planned: int, counts: Counts) -> None: ...
+
+    def compared(self, segment: int, counts: Counts, took_s: float) -> None: ...
 
     def confirming(self, at: int, of: int, settle_s: float) -> None: ...
 
@@ -44,3 +72,23 @@ class Silent:
     def unmarked(self, database: str) -> None: ...
 
     def paused(self, why: str) -> None: ...
+
+    def unsealed(self, why: str) -> None: ...
+
+    def paced(self, database: str, mode: str, why: str) -> None: ...
+
+
+class Several:
+    """Tells several, in this order. It is a `Progress` if each of them is one."""
+
+    def __init__(self, *told: Progress) -> None:
+        self._told = told
+
+    def __getattr__(self, name: str) -> Any:
+        tells = [getattr(each, name) for each in self._told]
+
+        def tell(*args: Any) -> None:
+            for each in tells:
+                each(*args)
+
+        return tell
