@@ -1,0 +1,220 @@
+"""Who may begin a statement now: credit, concurrency, common rests, and turns among those who wait.
+
+A statement that needs several databases begins when all of them admit it. Waiting is one wait on the engine's clock; it
+ends when the moment has come, when something was given back or permitted anew, or when somebody interrupts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from trueup.clock import Clock
+from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
+from trueup.core.pace.sharing import Turn, joined, next_turn, served
+from trueup.errors import Busy, Interrupted, StatementTimeout
+
+#: Seconds between two looks at the switches while waiting.
+LOOK_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """Who works: a projection's job."""
+
+    name: str
+    priority: str = "normal"
+    weight: float = 1.0
+    #: Looks at the switches: raises if the run must stop here, waits while it is paused.
+    look: Callable[[], None] = lambda: None
+    #: Age of its oldest unverified data, as a multiple of what is aimed at.
+    age: Callable[[], float] = lambda: 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caused:
+    """What was asked of a database so far."""
+
+    statements: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Caused) -> Caused:
+        return Caused(statements=self.statements + other.statements, seconds=self.seconds + other.seconds)
+
+
+class Gate:
+    """One database: what may be in flight, and what is. Changed only under the admission's lock."""
+
+    def __init__(self, name: str, u: float, statement_s: float, now: float) -> None:
+        self.name = name
+        #: What this process may have in flight, and how long a statement should take.
+        self.u = u
+        self.statement_s = statement_s
+        self.bucket = Bucket(at=now)
+        self.inflight = 0
+        #: Statements begun so far; tells who looks whether one began meanwhile.
+        self.begun = 0
+        #: What ended so far.
+        self.caused = Caused()
+        #: Statements that ran into a limit or a deadlock, since the governor last asked.
+        self.errors = 0
+        #: Set when a statement begins, for who wants to look while it is in flight.
+        self.began = threading.Event()
+        #: The database's clock minus ours, seconds.
+        self.offset_s = 0.0
+        #: When somebody last wanted to begin a statement.
+        self.wanted_at = now
+        #: Seconds in which at least one statement was in flight, up to `_busy_at`.
+        self._busy_s = 0.0
+        self._busy_at = now
+
+    def busy_s(self, now: float) -> float:
+        """Seconds so far in which at least one statement was in flight."""
+        if self.inflight:
+            self._busy_s += now - self._busy_at
+        self._busy_at = now
+        return self._busy_s
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until a statement may begin; None: not known."""
+        self.bucket = refilled(self.bucket, self.u, now)
+        return wait_s(self.bucket, self.u, self.inflight, now + self.offset_s)
+
+    def enter(self, now: float) -> None:
+        self.busy_s(now)
+        self.inflight += 1
+        self.begun += 1
+        self.began.set()
+
+    def leave(self, now: float, took_s: float) -> None:
+        self.busy_s(now)
+        self.inflight -= 1
+        self.caused += Caused(statements=1, seconds=took_s)
+        self.bucket = charged(self.bucket, self.u, now, took_s)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    gates: Sequence[Gate]
+    turn: Turn
+
+
+class Admission:
+    """All gates of an engine, and those who wait at them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._turns: dict[str, Turn] = {}
+
+    @contextmanager
+    def admitted(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
+        """Around one statement: waits until all gates admit it, and charges its time to them.
+
+        Raises Interrupted, or what `worker.look` raises, instead of waiting on.
+        """
+        self._enter(gates, worker)
+        with self.charged(gates, worker):
+            yield
+
+    @contextmanager
+    def at_once(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
+        """Around a statement that frees what others wait for: it is charged, and never waits."""
+        with self.lock:
+            for gate in gates:
+                gate.enter(self.clock.monotonic())
+        with self.charged(gates, worker):
+            yield
+
+    @contextmanager
+    def charged(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
+        """Around a statement that has begun."""
+        begun = self.clock.monotonic()
+        failed = 0
+        try:
+            yield
+        except (Busy, StatementTimeout):
+            failed = 1
+            raise
+        finally:
+            now = self.clock.monotonic()
+            with self.lock:
+                for gate in gates:
+                    gate.leave(now, now - begun)
+                    gate.errors += failed
+                if worker.name in self._turns:
+                    self._turns[worker.name] = served(self._turns[worker.name], now - begun, now)
+            self.clock.wake()
+
+    def permit(self, gate: Gate, u: float, statement_s: float) -> None:
+        """From now on so much may be in flight."""
+        with self.lock:
+            gate.bucket = refilled(gate.bucket, gate.u, self.clock.monotonic())
+            gate.u, gate.statement_s = u, statement_s
+        self.clock.wake()
+
+    def waits(self, gate: Gate) -> bool:
+        """Does somebody wait at this gate?"""
+        with self.lock:
+            return any(gate in waiting.gates for waiting in self._waiting)
+
+    def _enter(self, gates: Sequence[Gate], worker: Worker) -> None:
+        now = self.clock.monotonic()
+        with self.lock:
+            for gate in gates:
+                gate.wanted_at = now
+            me = _Waiting(gates, self._turn(worker, now))
+            self._waiting.append(me)
+        looked = now
+        try:
+            while not self._entered(me):
+                interrupted = self.clock.wait_for(lambda: self._may_enter(me), self._pause_s(me))
+                if interrupted or self.clock.monotonic() - looked >= LOOK_S:
+                    worker.look()
+                    looked = self.clock.monotonic()
+                if interrupted:
+                    raise Interrupted(f"{worker.name}: interrupted while it waited for its turn; run again to go on")
+        finally:
+            with self.lock:
+                if me in self._waiting:
+                    self._waiting.remove(me)
+            self.clock.wake()
+
+    def _turn(self, worker: Worker, now: float) -> Turn:
+        """The worker's place, among those who are waiting now."""
+        others = [waiting.turn for waiting in self._waiting if waiting.turn.who != worker.name]
+        known = self._turns.get(worker.name)
+        if known is None or not any(waiting.turn.who == worker.name for waiting in self._waiting):
+            turn = known or Turn(who=worker.name, priority=worker.priority, weight=worker.weight)
+            known = joined(turn, others, now)
+        self._turns[worker.name] = known
+        return known
+
+    def _may_enter(self, me: _Waiting) -> bool:
+        with self.lock:
+            return self._is_next(me)
+
+    def _entered(self, me: _Waiting) -> bool:
+        with self.lock:
+            if not self._is_next(me):
+                return False
+            self._waiting.remove(me)
+            for gate in me.gates:
+                gate.enter(self.clock.monotonic())
+            return True
+
+    def _is_next(self, me: _Waiting) -> bool:
+        now = self.clock.monotonic()
+        ready = [one for one in self._waiting if all(gate.wait_s(now) == 0.0 for gate in one.gates)]
+        return me in ready and next_turn([one.turn for one in ready], now).who == me.turn.who
+
+    def _pause_s(self, me: _Waiting) -> float:
+        """How long to wait at most before asking again; never nothing, so that who is not next does not spin."""
+        now = self.clock.monotonic()
+        with self.lock:
+            waits = [gate.wait_s(now) for gate in me.gates]
+        known = [wait for wait in waits if wait]
+        return min([*known, LOOK_S]) if known and None not in waits else LOOK_S

@@ -1,0 +1,334 @@
+"""One database's governor: a thread that looks, decides and permits, for as long as jobs work on it.
+
+    read the canary, often -> look at the database's health -> tick the law -> permit -> renew the share in the ledger
+
+Of several processes that work on one database, one looks; the others are told by the ledger what they may use.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from trueup.adapters import Adapter, Looked, Probe
+from trueup.core.pace import governor as law
+from trueup.core.pace.credit import refilled, workers
+from trueup.core.pace.pressure import Mark, Signal, observed, worst
+from trueup.core.pace.settings import Effective, Override, Pace, effective
+from trueup.core.pace.sharing import GRANT_S, USED, Demand
+from trueup.core.pace.tails import TAIL_OF_MEAN, Impact, Tails
+from trueup.errors import LedgerFailed, Transient
+from trueup.pace.admission import Admission, Gate, Worker
+from trueup.pace.gauges import Gauges
+from trueup.pace.host import MARKS as HOST_MARKS
+from trueup.pace.host import Host, cores
+from trueup.pace.means import Means
+from trueup.store.paces import Paces, Renewed, Report
+
+#: Seconds between two readings: as a rule, and while a statement of ours is in flight that seldom is.
+READ_S, READ_CLOSE_S = 0.02, 0.005
+#: Below this load, statements of ours are looked at closely.
+SELDOM = 0.3
+#: Seconds between two looks at the database's health, two ticks, two renewals, two tries to connect.
+LOOK_S, TICK_S, RENEW_S, AGAIN_S = 0.25, 0.5, 2.0, 2.0
+#: How long is wanted after the last statement, seconds.
+WANTS_S = 5.0
+#: A gap in the work after which the load begins anew, seconds.
+GAP_S = 30.0
+
+
+class Governor:
+    """Permits what a database's statements may begin with."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pace: Pace,
+        protect: float,
+        adapter: Adapter,
+        admission: Admission,
+        paces: Paces,
+        node: str,
+        now: Callable[[], datetime],
+        tells: Callable[[str, law.State], None] = lambda _name, _state: None,
+    ) -> None:
+        """`tells`: is told each change of the state's mode."""
+        self.name, self.pace, self.protect, self.adapter, self.node = name, pace, protect, adapter, node
+        self._admission, self._clock, self._paces = admission, admission.clock, paces
+        self._now, self._tells = now, tells
+        begun = self._clock.monotonic()
+        self.gate = Gate(name, 0.0, pace.statement, begun)
+        self.state = law.State(since=begun, at=begun, changed_at=begun, u=pace.least)
+        self.impact = Impact()
+        self._cores: int | None = pace.cores
+        self.settings = self._effective(Override())
+        self._override = Override()
+        self._statement_s = self.settings.statement_s
+        self._tails, self._host = Tails(), Host()
+        self._gauges = Gauges(pace.gauges, adapter, self._clock.monotonic)
+        self._signals: dict[str, Signal] = {}
+        self._marks: Mapping[str, Mark] = {}
+        self._looked: Looked | None = None
+        self._lacking: dict[str, str] = {}
+        self._means = Means()
+        self._probe: Probe | None = None
+        #: Those that are worked on, as they are declared.
+        self.tables: set[str] = set()
+        self._leads = self._led = False
+        self._granted, self._granted_until = 0.0, begun
+        #: Who works on the database; added and taken away by `Pacing`.
+        self.workers: list[Worker] = []
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._due: dict[str, float] = {}
+        self._begun = begun
+        self._readings = 0
+        self._slowest_ms: float | None = None
+        self._spread = random.Random(name)  # noqa: S311 - so that readings do not march in step with statements
+
+    # --- beginning and ending ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Work begins: ask for a share, and look from now on. Raises LedgerFailed."""
+        now = self._clock.monotonic()
+        self._due, self._begun, self._signals = {}, now, {}
+        self._admission.permit(self.gate, self.gate.u, self.settings.statement_s)
+        self.gate.wanted_at = now
+        self._probe = self.adapter.probe(self.pace.canary)
+        self._marks = dict(self._gauges.marks)
+        if self._probe is not None:
+            self._probe.tables = self.tables
+            host = HOST_MARKS if self._probe.here else {}
+            self._cores = self.pace.cores or (cores() if self._probe.here else None)
+            self._marks |= {CANARY: _CANARY_MARK, **self._probe.marks, **host, **_active_marks(self._cores)}
+        self._renew(now)
+        self._ended.clear()
+        self._gauges.begin()
+        self._thread = threading.Thread(target=self._run, name=f"trueup-pace-{self.name}", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Work has ended: give back what was granted."""
+        self._ended.set()
+        self._gauges.end()
+        self.gate.began.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._probe is not None:
+            self._probe.close()
+        self._leads = False
+        self._paces.give_back(self.name, self.node)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            pause_s, began = self.step(), self.gate.began
+            if pause_s == READ_S and began.wait(pause_s):  # look while it is in flight, but not only at its beginning
+                began.clear()
+                pause_s = self._spread.uniform(0.0, self.settings.statement_s / 2)
+                self._ended.wait(pause_s)
+            elif pause_s != READ_S:
+                self._ended.wait(pause_s)
+
+    def step(self) -> float:
+        """Do what is due; seconds until something is."""
+        now = self._clock.monotonic()
+        if self._leads and self._probe is not None:
+            self._read(now)
+        if self._leads and self._is_due("look", now, LOOK_S):
+            self._look(now)
+        if self._is_due("tick", now, TICK_S):
+            self._tick(now)
+        if self._is_due("renew", now, RENEW_S):
+            self._renew(now)
+        if not self._leads or self._probe is None:
+            return TICK_S
+        return READ_CLOSE_S if self.gate.inflight and self.gate.u < SELDOM else READ_S
+
+    def _is_due(self, what: str, now: float, every_s: float) -> bool:
+        if now < self._due.get(what, now):
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def _read(self, now: float) -> None:
+        """One reading. One that fails is as slow as it was; then there are none for a while."""
+        assert self._probe is not None
+        if now < self._due.get("again", now):
+            return
+        begun, busy = self.gate.begun, self.gate.inflight > 0
+        try:
+            self._probe.canary()
+        except Transient as failed:
+            self._due["again"] = now + AGAIN_S
+            self._lacking["canary"] = str(failed)
+        else:
+            self._lacking.pop("canary", None)
+        took_s = self._clock.monotonic() - now
+        theirs = self._looked is not None and (self._looked.own or 0) > self.gate.inflight
+        self._readings += 1
+        self._slowest_ms = max(self._slowest_ms or 0.0, took_s * 1000)
+        self._tails.add(now, took_s * 1000, own=busy or theirs or self.gate.begun != begun)
+
+    def _look(self, now: float) -> None:
+        values = self._gauges.look(now)
+        if self._probe is not None:
+            values |= self._at_database(self._probe, now)
+        self._signals = observed(self._signals, self._marks, values, now)
+
+    def _at_database(self, probe: Probe, now: float) -> dict[str, float | None]:
+        """What the database says; nothing while it does not."""
+        if now < self._due.get("again", now):
+            return {}
+        try:
+            looked = probe.look()
+        except Transient as failed:
+            self._due["again"] = now + AGAIN_S
+            self._lacking["health"] = str(failed)
+            return {}
+        self._lacking = dict(looked.lacking)
+        values = {**looked.values, CANARY: self._slowest_ms}
+        self._slowest_ms = None
+        if probe.here:
+            values |= self._host.look(now)
+        if looked.active is None and looked.running is not None:
+            looked = replace(looked, active=max(looked.running - self.gate.inflight, 0.0))
+        self._means.add(now, looked, self._readings, self.gate.begun)
+        if self._means.active_lately is not None and looked.active is not None and self._cores:
+            values[ACTIVE] = self._means.active_lately / self._cores
+        self._looked = looked
+        self.gate.offset_s = looked.clock_s - now
+        return values
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+
+    def _effective(self, override: Override) -> Effective:
+        return effective(self.pace, self.protect, override, self._now(), self._cores)
+
+    def _tick(self, now: float) -> None:
+        self.settings = self._effective(self._override)
+        with self._admission.lock:
+            errors, self.gate.errors = self.gate.errors, 0
+            busy_s = self.gate.busy_s(now)
+        waiting = self._admission.waits(self.gate) or self.gate.inflight > 0
+        if not self._leads:
+            self._permit(now)
+            return
+        busy = self._means.share("busy", now, busy_s)
+        scale = (self._means.latency_s or 0.0) * 1000 * TAIL_OF_MEAN
+        self.impact = self._tails.impact(now, busy=busy, budget=self.settings.budget, scale_ms=scale)
+        before = self.state
+        free = None if self._cores is None or self._means.active is None else self._cores - 1 - self._means.active
+        self.state = law.tick(
+            self.settings.limits,
+            before,
+            law.Seen(
+                health=worst(self._signals, self._marks, now, self._begun),
+                impact=self.impact,
+                fresh=self._tails.count(before.changed_at),
+                room=free,
+                waiting=waiting,
+                errors=errors,
+                age=max((worker.age() for worker in tuple(self.workers)), default=0.0),
+            ),
+            now,
+        )
+        if before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode:
+            self._tails.forget()  # what was read under pressure says nothing of the time after it
+        elif workers(self.state.u) != workers(before.u):
+            self._tails.forget_own()
+        if self.state.mode is not before.mode:
+            self._tells(self.name, self.state)
+        if self.state.u > self._granted * 1.01:
+            self._due.pop("renew", None)  # more than is granted is not used
+        self._statement_s = self.settings.statement_s * law.statement_share(self.state, self.impact)
+        self._permit(now)
+
+    def _permit(self, now: float) -> None:
+        u = self._granted if now < self._granted_until else 0.0
+        self._admission.permit(self.gate, min(u, self.state.u) if self._leads else u, self._statement_s)
+
+    def _renew(self, now: float) -> None:
+        """Ask the ledger. While it cannot be had, what was granted is used up to its end."""
+        wants = self.settings.limits.most if now - self.gate.wanted_at < WANTS_S or self.gate.inflight else 0.0
+        u = self.state.u if self._leads else self.settings.limits.least
+        report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
+        try:
+            renewed = self._paces.renew(self.name, Demand(who=self.node, wants=wants), report)
+        except LedgerFailed:
+            if self._thread is None:
+                raise
+            return
+        self._override = renewed.override
+        if renewed.leads and not self._leads:
+            self._takes_the_lead(renewed, now)
+        self._leads = renewed.leads
+        self._granted, self._granted_until = renewed.u, now + GRANT_S * USED
+        if not renewed.leads:
+            self._statement_s = renewed.statement_s
+        self._permit(now)
+
+    def _takes_the_lead(self, renewed: Renewed, now: float) -> None:
+        """What was learnt is gone on with, by this process or another one, and the load begins in recovery."""
+        if self._led and now - self.state.at <= GAP_S:
+            return  # between two runs of one process nothing is lost
+        known = renewed.state if renewed.state is not None and not self._led else law.to_json(self.state)
+        self.state = law.resumed(known, now, self.settings.limits.least)
+        self._tails.forget()
+        self._led = True
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    def told(self, now: float) -> dict[str, Any]:
+        """What people are shown."""
+        state, limits = self.state, self.settings.limits
+        health = worst(self._signals, self._marks, now, self._begun)
+        return {
+            "mode": state.mode,
+            "since_s": now - state.since,
+            "reason": state.reason,
+            "ours": state.ours,
+            "floor": limits.least,
+            "ceiling": law.ceiling_of(limits, state),
+            "most": limits.most,
+            "protect": self.settings.protect,
+            "budget": self.settings.budget,
+            "slowed": self.impact.slowed,
+            "readings": [self.impact.on, self.impact.off],
+            "base_ms": self.impact.base_ms,
+            "latency_ms": None if self._means.latency_s is None else self._means.latency_s * 1000,
+            "credit_s": refilled(self.gate.bucket, self.gate.u, now).credit,
+            "spent_s": self.gate.bucket.spent_s,
+            "next_s": max(state.next_at - now, 0.0),
+            "pressure": health.pressure,
+            "signal": health.signal,
+            "signals": {
+                name: {
+                    "value": signal.value,
+                    "soft": self._marks[name].soft,
+                    "hard": self._marks[name].hard,
+                    "pressure": signal.pressure,
+                    "age_s": now - (signal.at or now),
+                }
+                for name, signal in health.signals.items()
+                if name in self._marks
+            },
+            "lacking": {**self._lacking, **self._gauges.lacking},
+        }
+
+
+#: Statements of others that run, a core.
+ACTIVE = "active a core"
+#: A reading of the canary, milliseconds.
+CANARY = "canary, ms"
+_CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
+
+
+def _active_marks(cores_: int | None) -> dict[str, Mark]:
+    return {} if cores_ is None else {ACTIVE: Mark(idle=0.75, soft=1.5, hard=4.0)}

@@ -1,0 +1,120 @@
+"""A trial: two settings of one database in turn, and what the others feel under each.
+
+    A B, B A, A B, ...     each part: switch, wait until all nodes have followed, then read
+
+Each round has both, one right after the other, and rounds begin with either in turn: what changes slowly meanwhile
+falls on both. The canary is read as the governor reads it, on a connection of the trial's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from trueup.adapters import Probe
+from trueup.clock import Clock
+from trueup.errors import Interrupted
+
+#: Seconds until every node has followed: it asks each two, and ends what it has begun.
+FOLLOW_S = 5.0
+#: Seconds between two readings of the canary, and two looks.
+READ_S, LOOK_S = 0.02, 0.25
+#: Quantiles of the canary that are told, percent.
+QUANTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What was seen in one part of a trial."""
+
+    #: Times of the canary, milliseconds.
+    canary_ms: Sequence[float]
+    #: Transactions that were committed a second, by anybody; None: not told.
+    commits_per_s: float | None
+    #: Statements of ours in flight, on average; None: not told.
+    ours: float | None
+
+    def quantile(self, share: float) -> float:
+        ordered = sorted(self.canary_ms)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """Both settings, side by side; parts at the same place are of one round."""
+
+    database: str
+    #: What was tried in place of what holds, as NAME=VALUE.
+    instead: str
+    part_s: float
+    as_it_is: Sequence[Part]
+    other: Sequence[Part]
+
+    def ratios(self, share: float) -> list[float]:
+        """Times of the canary as it is against the other, round by round, at this quantile."""
+        pairs = zip(self.as_it_is, self.other, strict=True)
+        return [here.quantile(share) / max(there.quantile(share), 1e-6) for here, there in pairs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values: means of the parts; ratios of the median round, and of each."""
+
+        def side(parts: Sequence[Part]) -> dict[str, Any]:
+            told: dict[str, Any] = {f"p{q}": fmean(part.quantile(q / 100) for part in parts) for q in QUANTILES}
+            told["readings"] = sum(len(part.canary_ms) for part in parts)
+            told["commits_per_s"] = _mean([part.commits_per_s for part in parts])
+            return {**told, "in_flight": _mean([part.ours for part in parts])}
+
+        ratios = {f"p{q}": self.ratios(q / 100) for q in QUANTILES}
+        return {
+            "database": self.database,
+            "rounds": len(self.other),
+            "part_s": self.part_s,
+            "as_it_is": side(self.as_it_is),
+            "instead": {"settings": self.instead, **side(self.other)},
+            "slowed": {name: median(found) for name, found in ratios.items()},
+            "slowed_by_round": ratios,
+        }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one is not known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def alternate(
+    probe: Probe, clock: Clock, switch: Callable[[bool], None], *, rounds: int, part_s: float
+) -> tuple[list[Part], list[Part]]:
+    """Parts as it is, and with the other settings. `switch(True)` lets these hold, `switch(False)` undoes it.
+
+    Raises Interrupted where `clock` was interrupted, Transient where the database cannot be read.
+    """
+    seen: tuple[list[Part], list[Part]] = ([], [])
+    for at in range(rounds):
+        for other in (False, True) if at % 2 == 0 else (True, False):
+            switch(other)
+            if clock.wait(FOLLOW_S):
+                raise Interrupted
+            seen[other].append(_part(probe, clock, part_s))
+    return seen
+
+
+def _part(probe: Probe, clock: Clock, part_s: float) -> Part:
+    began = looked_at = clock.monotonic()
+    took_ms: list[float] = []
+    first = last = probe.look()
+    ours = [first.own]
+    while (now := clock.monotonic()) - began < part_s:
+        probe.canary()
+        took_ms.append((clock.monotonic() - now) * 1000)
+        if now - looked_at >= LOOK_S:
+            looked_at, last = now, probe.look()
+            ours.append(last.own)
+        if clock.wait(READ_S):
+            raise Interrupted
+    passed, commits = looked_at - began, None
+    if first.commits is not None and last.commits is not None and passed > 0:
+        commits = (last.commits - first.commits) / passed
+    return Part(canary_ms=took_ms, commits_per_s=commits, ours=_mean(ours))
