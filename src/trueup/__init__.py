@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from trueup.app import Explanation, Status, Trueup, load
     from trueup.comparison import diff
     from trueup.core.guarantee import Guarantee
-    from trueup.core.projection import Database, Limits, Projection, Side, Writers
+    from trueup.core.projection import Database, Limits, Projection, Side
     from trueup.core.states import Outcome, Verdict
+    from trueup.core.writers import Writers
     from trueup.errors import (
         ConfigError,
         Interrupted,
@@ -42,7 +43,7 @@ _HOMES = {
     "Trueup": "trueup.app",
     "TrueupError": "trueup.errors",
     "Verdict": "trueup.core.states",
-    "Writers": "trueup.core.projection",
+    "Writers": "trueup.core.writers",
     "diff": "trueup.comparison",
     "load": "trueup.app",
 }

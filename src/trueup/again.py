@@ -18,6 +18,7 @@ from trueup.core.again import (
     due,
     gone_back,
     in_the_future,
+    longest_unread,
     marked_side,
     not_of_kind,
     since,
@@ -25,13 +26,18 @@ from trueup.core.again import (
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
+from trueup.core.freshness import within
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes, Limits
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import BrokenRead, DesignProblem
 from trueup.job import Job
+from trueup.side_by_side import both
 from trueup.store.coverage import Coverage
 from trueup.store.records import DecisionRow, RunRow
+
+#: So long a turn aims to take, where nothing else is to be done, seconds.
+TURN_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,21 +91,31 @@ class Marks:
 
     def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
         """Keys of rows that may have changed since these marks; None if they are too many to look at one by one."""
+        roles = list(self._bound)
+        if len({id(self._readers[role]) for role in roles}) == 2:
+            found = [*both(lambda: self._marked("source", marks), lambda: self._marked("target", marks))]
+        else:
+            found = [self._marked(role, marks) for role in roles]
+        keys = {key: None for some in found for key in some}
+        return None if len(keys) > CHANGED_MAX else keys
+
+    def _marked(self, role: str, marks: Mapping[str, Value]) -> dict[Key, None]:
+        """Keys of one side's rows at or above its mark, less the overlap; where they are too many, not all of them."""
+        binding, side = self._bound[role]
+        mark = marks.get(role)
+        first = None if mark is None else since(mark, self.changes.overlap)
+        lower = None if first is None else (first,)
+        stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
         keys: dict[Key, None] = {}
-        for role, (binding, side) in self._bound.items():
-            mark = marks.get(role)
-            first = None if mark is None else since(mark, self.changes.overlap)
-            lower = None if first is None else (first,)
-            stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
-            for batch in stream:
-                columns = batch.clean(binding.value_kinds).values
-                for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
-                    self._demand(role, column.name, kind, values)
-                keys |= dict.fromkeys(zip(*columns, strict=True))
-                if len(keys) > CHANGED_MAX:
-                    return None
-            if not stream.ended:
-                raise BrokenRead(f"{binding.projection.name}: reading the {role}'s changes stopped before its end")
+        for batch in stream:
+            columns = batch.clean(binding.value_kinds).values
+            for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
+                self._demand(role, column.name, kind, values)
+            keys |= dict.fromkeys(zip(*columns, strict=True))
+            if len(keys) > CHANGED_MAX:
+                return keys
+        if not stream.ended:
+            raise BrokenRead(f"{binding.projection.name}: reading the {role}'s changes stopped before its end")
         return keys
 
     def words(self, marks: Mapping[str, Value]) -> str:
@@ -121,16 +137,46 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     keys = marks.changed(last.marks)
     if keys is None:
         return f"more than {CHANGED_MAX:,} keys may have changed since {last.id}"
-    known = _known(job) + coverage.unsettled(last.id)
+    known = _known(job) + coverage.unsettled(last.id) + job.acceptances.keys_since(job.name, last.started_at)
     base = last.base or last.id
     verified = coverage.verified(base)
     turn = due(verified, job.clock.now(), marks.changes.verify_within)
+    if job.in_turn:  # nothing else is to be done
+        turn = list(dict.fromkeys([*turn, *longest_unread(verified, _at_a_time(last))]))
     named = dict.fromkeys([*keys, *known])
     return Again(
         base=base,
         segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
         strategy=_words(marks, last, len(keys), len(named) - len(keys), turn, verified),
     )
+
+
+def in_turn(job: Job) -> Again | None:
+    """Parts that have been unverified for longest, and rows known to be wrong; None: no run was complete."""
+    coverage, now = Coverage(job.ledger), job.clock.now()
+    base = coverage.complete(job.name, job.definition)
+    if base is None:
+        return None
+    last, verified = coverage.listed(base.id), coverage.verified(base.id)
+    parts = [one for one in verified if within(job.pair.binding.projection.partition, one.span, now)]
+    turn = longest_unread(parts, _at_a_time(last))
+    known = [*_known(job), *coverage.unsettled(last.id), *job.acceptances.keys_since(job.name, last.started_at)]
+    named = dict.fromkeys(known)
+    since = min((one.looked_at for one in parts), default=base.started_at)
+    rows = f", and {len(named):,} rows that were wrong or moving before" if named else ""
+    return Again(
+        base=base.id,
+        segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
+        strategy=f"in turn: the {len(turn)} of {len(parts)} parts that were verified longest ago, at "
+        f"{since:%Y-%m-%d %H:%M} UTC or later{rows}",
+    )
+
+
+def _at_a_time(last: RunRow) -> int:
+    """How many parts a turn reads: as many as take about TURN_S, going by the last run."""
+    told = last.report or {}
+    done, seconds = told.get("segments", {}).get("done", 0), told.get("seconds", 0.0)
+    return max(int(TURN_S * done / max(seconds, 0.001)), 1) if done else 1
 
 
 def _looked_up(keys: Iterable[Key], turn: Sequence[Segment]) -> list[Segment]:
@@ -164,7 +210,7 @@ def _words(
 
 def unannounced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> str:
     """A warning about rows that drifted though no mark announced a change; empty if there are none."""
-    if run.base is None:
+    if run.base is None or run.marks is None or not decided:
         return ""
     told = announced(job, run, decided)
     silent = sum(item.decision.drift.key not in told for item in decided)
@@ -195,9 +241,10 @@ def outrun(job: Job, run: RunRow) -> str:
     """Why an unfinished run is of no use: everything is asked for, or a later one has ended; empty if it can go on."""
     if run.base is None:
         return ""
-    if job.full:
+    if job.full or (run.marks is None and not job.in_turn):
         return "replaced by a run that reads everything"
-    last = Coverage(job.ledger).last(job.name, job.definition)
+    coverage = Coverage(job.ledger)
+    last = coverage.last(job.name, job.definition) if run.marks else coverage.complete(job.name, job.definition)
     return f"{last.id} has looked further since" if last and last.started_at > run.started_at else ""
 
 

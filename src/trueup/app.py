@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from trueup import accepting, plans
 from trueup import config as configuration
-from trueup.adapters import Adapter, FoundTable, connect
-from trueup.by_partition import named
-from trueup.clock import Clock, SystemClock
-from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
+from trueup.adapters import FoundTable, connect
+from trueup.bindings import database_of, without_password
+from trueup.core.approval import Said
+from trueup.core.binding import Binding
 from trueup.core.decide import Action
-from trueup.core.guarantee import Promise, promise
+from trueup.core.guarantee import Promise
 from trueup.core.keys import spellings
-from trueup.core.projection import Database, Projection, Side
-from trueup.errors import Busy, ConfigError, Refused, UsageError
-from trueup.job import Job, Stop, actor, discreet
+from trueup.core.projection import Projection
+from trueup.core.quarantine import Quarantined
+from trueup.core.row import Key
+from trueup.core.schedule import following
+from trueup.doctor import Examination
+from trueup.errors import NotThere, UsageError
+from trueup.job import discreet, statements
+from trueup.jobs import CanaryLike, Keys, Parts
 from trueup.narrow import Route, route
 from trueup.observe import Progress, Silent
-from trueup.report import Report
-from trueup.run import execute
-from trueup.side_by_side import Pair
-from trueup.store import lock
-from trueup.store.ledger import Ledger
+from trueup.observe.otlp import traced
+from trueup.plans import PlanStanding
+from trueup.report import Report, final_outcomes
+from trueup.steering import Steering
+from trueup.store.acceptances import Accepted
+from trueup.store.decided import Decided, decided_by
+from trueup.store.plans import PlanRow
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow
-from trueup.store.standing import Control, DriftRow, PlanRow, Standing, plan_hash
-
-#: Explicit keys, partitions by value or name; None: all.
-Keys = Sequence[Mapping[str, Any]] | None
-Parts = Sequence[Any] | None
-#: Looks at whether a stopped run has ended, and seconds between two of them.
-STOP_LOOKS = 120
-STOP_LOOK_S = 0.5
+from trueup.store.standing import Control, DriftRow
+from trueup.who import Actor
+from trueup.withheld import taken_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,35 +61,12 @@ class Status:
     #: Rows known to be wrong, and since when the oldest is.
     drift: int
     oldest: Any
+    #: Rows that are left out of repairs.
+    quarantined: int = 0
 
 
-class Trueup:
+class Trueup(Steering):
     """Declared databases and projections, and the ledger that remembers what was done about them."""
-
-    def __init__(
-        self,
-        *,
-        databases: Mapping[str, Database | str],
-        projections: Sequence[Projection] | Mapping[str, Projection],
-        ledger: str = "sqlite:///trueup.db",
-        clock: Clock | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        declared = {name: _database(name, value) for name, value in databases.items()}
-        self.databases = configuration.with_files(declared)
-        if isinstance(projections, Sequence) and len({p.name for p in projections}) != len(projections):
-            raise ConfigError("two projections have one name")
-        named = projections.items() if isinstance(projections, Mapping) else ((p.name, p) for p in projections)
-        self.projections = {name: projection.model_copy(update={"name": name}) for name, projection in named}
-        if "" in self.projections:
-            raise ConfigError("a projection declared in Python needs a `name`")
-        configuration.check_references(self.databases, self.projections)
-        self.ledger_url = ledger
-        self.clock: Clock = clock or SystemClock()
-        self.progress: Progress = progress or Silent()
-        #: Set `stop.asked` (from a signal handler, another thread) to end the running call after the segment at hand.
-        self.stop_after_segment = Stop()
-        self._adapters: dict[str, Adapter] = {}
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -111,63 +87,128 @@ class Trueup:
         return self._execute("plan", name, keys=keys, partitions=partitions, rows=rows, full=full)
 
     def run(
-        self, name: str, *, keys: Keys = None, partitions: Parts = None, rows: int = 100, full: bool = False
-    ) -> Report:
-        """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run."""
-        return self._execute("run", name, keys=keys, partitions=partitions, rows=rows, full=full)
-
-    def apply(self, plan: str | Report, *, rows: int = 100) -> Report:
-        """Carry out a plan to the letter: rows that changed since are left alone and listed.
-
-        Raises UsageError for an unknown plan, Refused if it was applied, tampered with, or the declaration changed.
-        """
-        row = self.find_plan(plan.plan if isinstance(plan, Report) else plan)
-        planned = self.ledger.run(row.run)
-        if row.state == "applied":
-            raise Refused(f"plan {row.id} was applied already; make a new one: trueup plan {row.projection}")
-        if planned.definition != self.definition(row.projection):
-            raise Refused(
-                f"plan {row.id}: the declaration of {row.projection} changed since it was made; make a new plan"
-            )
-        if plan_hash(planned, self.ledger.decisions(row.run)) != row.hash:
-            raise Refused(f"plan {row.id}: its rows are not those that its hash was made of; make a new plan")
-        report = self._execute("apply", row.projection, plan=row, rows=rows)
-        self.standing.plan_applied(row.id)
-        return report
-
-    def _execute(
         self,
-        command: str,
         name: str,
         *,
         keys: Keys = None,
         partitions: Parts = None,
-        plan: PlanRow | None = None,
         rows: int = 100,
         full: bool = False,
+        canary: CanaryLike = None,
     ) -> Report:
-        binding = self.binding(name, writing=command != "check")
-        if keys is not None and partitions is not None:
-            raise UsageError(f"{name}: a key is found in whatever partition it is: give keys or partitions, not both")
-        spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
-        job = Job(
-            command=command,
-            pair=self.pair(binding),
-            target=self._adapter(binding.projection.target.database),
-            promise=self._promise(binding),
-            settle_s=binding.projection.settle_s,
-            ledger=self.ledger,
-            standing=self.standing,
-            clock=self.clock,
-            progress=self.progress,
-            definition=self.definition(name),
-            keys=None if keys is None else tuple(dict.fromkeys(spelt)),
-            partitions=None if partitions is None else named(binding, partitions, self.clock.now()),
-            plan=plan,
-            full=full,
-            rows=rows,
+        """Find drift, confirm it, repair it within the limits, verify. Resumes an interrupted run.
+
+        `canary`: so many rows first (20, "1%"), and the others when these are right; default: as declared.
+        """
+        return self._execute("run", name, keys=keys, partitions=partitions, rows=rows, full=full, canary=canary)
+
+    def in_turn(self, command: str, name: str) -> Report:
+        """`run`, `check` or `plan` of what has been unverified for longest; of everything if no run was complete."""
+        return self._execute(command, name, in_turn=True)
+
+    def apply(self, plan: str | Report, *, rows: int = 100, canary: CanaryLike = None) -> Report:
+        """Carry out a plan to the letter: rows that changed since are left alone and listed. `canary` as for `run`.
+
+        Raises UsageError for an unknown plan, Refused if approvals are missing, if it was applied, rejected or tampered
+        with, expired, or if the declaration changed.
+        """
+        row = self._approvable(plan.plan if isinstance(plan, Report) else plan)
+        with self.answerable("apply", row.projection):
+            plans.permitted(self.plans, row, self.projection(row.projection), self.clock.now())
+        undone = self.ledger.run(row.run).undoes
+        if undone is not None:
+            return self._undo("apply", self.find_run(undone), plan=row, rows=rows, canary=canary)
+        return self._execute("apply", row.projection, plan=row, rows=rows, canary=canary)
+
+    def rollback(
+        self, run: str, *, keys: Keys = None, only_plan: bool = False, rows: int = 100, canary: CanaryLike = None
+    ) -> Report:
+        """Put the rows that a run wrote back as they were, where they still are what it wrote; the others are listed.
+
+        `keys`: only these of its rows; `only_plan`: decide, and leave a plan for `apply`; `canary` as for `run`.
+        Raises UsageError if the run changed nothing, Refused if its target is not what it was.
+        """
+        return self._undo("rollback", self.find_run(run), keys=keys, only_plan=only_plan, rows=rows, canary=canary)
+
+    # --- people ----------------------------------------------------------------------------------------------------
+
+    def approve(self, plan: str, *, reason: str, by: Actor | None = None) -> PlanStanding:
+        """Permit a plan: at most these rows, with these values, for as long as `approval_expires` says.
+
+        `by`: the person, where a server has authenticated them; default: `actor`.
+        Raises UsageError without a reason or for an unknown plan, Refused where this person cannot approve it now.
+        """
+        return self._vote(plan, Said.APPROVED, reason, by)
+
+    def reject(self, plan: str, *, reason: str, by: Actor | None = None) -> PlanStanding:
+        """Say no to a plan, or withdraw one's own: it cannot be approved or applied any more. Raises as `approve`."""
+        return self._vote(plan, Said.REJECTED, reason, by)
+
+    def _vote(self, plan: str, said: Said, reason: str, by: Actor | None) -> PlanStanding:
+        row = self._approvable(plan)
+        projection = self.projection(row.projection)
+        with self.answerable(said, row.projection, by):
+            return plans.vote(self.plans, row, projection, by or self.actor, said, reason, self.clock.now())
+
+    def _approvable(self, plan: str) -> PlanRow:
+        row = self.find_plan(plan)
+        if row.state == "open":
+            undone = self.ledger.run(row.run).undoes
+            defined = self.definition(row.projection) if undone is None else self.undefined(self.find_run(undone))
+            plans.untouched(self.ledger, row, defined)
+        return row
+
+    def listed_plans(self, name: str | None = None, *, limit: int = 20) -> list[PlanStanding]:
+        """Plans, newest first, and how each stands."""
+        rows = self.plans.newest(self.projection(name).name if name else None, limit)
+        return [self.plan_standing(row) for row in rows if self.declares(row.projection)]
+
+    def plan_standing(self, plan: PlanRow) -> PlanStanding:
+        """How a plan stands: approvals, and what can be done with it."""
+        return plans.standing_of(self.plans, plan, self.projection(plan.projection), self.clock.now())
+
+    def accept(
+        self, name: str, *, keys: Keys, reason: str, owner: str, until: str | date, by: Actor | None = None
+    ) -> list[Accepted]:
+        """Accept the differences that these rows have now: they are counted, and not repaired, until a day to come.
+
+        Each binds to its row and both values: where one of them changes, it is drift again.
+        Raises UsageError where a row is not wrong, or without a reason or an owner.
+        """
+        if not keys or not reason.strip() or not owner.strip():
+            raise UsageError(f"{name}: name the rows, a reason and an owner: --key K=V --reason TEXT --owner NAME")
+        now = self.clock.now()
+        end = accepting.until_of(until, now)
+        binding = self.binding(name, writing=False)
+        run = self.find_run(self.check(name, keys=keys).run)
+        asked = [spellings(binding, key) for key in keys]
+        rows = accepting.accepted_of(
+            run,
+            self.ledger.decision_rows(run.id),
+            asked,
+            reason=reason.strip(),
+            owner=owner.strip(),
+            actor=by or self.actor,
+            at=now,
+            until=end,
         )
-        return execute(job, self.stop_after_segment)
+        self.acceptances.accept(rows)
+        self.standing.settled(name, [row.key for row in rows])
+        return rows
+
+    def withdraw(self, name: str, *, keys: Keys, reason: str, by: Actor | None = None) -> list[Accepted]:
+        """What was accepted about these rows is drift again. Raises UsageError where nothing was."""
+        active = self.acceptances.active(self.projection(name).name, self.clock.now())
+        binding = self.binding(name, writing=False)
+        rows = [active[key] for given in keys or () for key in spellings(binding, given) if key in active]
+        if len(rows) < max(len(keys or ()), 1):
+            raise UsageError(f"{name}: not all of these rows have an accepted difference; `trueup accepted {name}`")
+        self.acceptances.withdraw(rows, by or self.actor, reason, self.clock.now())
+        return rows
+
+    def accepted(self, name: str | None = None) -> list[Accepted]:
+        """Accepted differences, newest first, those that are over too."""
+        return self.acceptances.all(self.projection(name).name if name else None)
 
     # --- before anything runs ----------------------------------------------------------------------------------------
 
@@ -184,37 +225,11 @@ class Trueup:
             settle_s=binding.projection.settle_s,
         )
 
-    def binding(self, name: str, *, writing: bool) -> Binding:
-        """The declaration checked against what the databases say; reads no row.
-
-        Raises UsageError.
+    def doctor(self, *names: str) -> Examination:
+        """Check all that a repair of these projections (default: all) depends on, and run the live race on scratch
+        tables. What is found caps what later runs promise. Raises UsageError for a name that is not declared.
         """
-        projection = self.projection(name)
-        return bind(projection, self._shape(projection, "source"), self._shape(projection, "target"), writing=writing)
-
-    def _shape(self, projection: Projection, role: str) -> Shape:
-        side: Side = getattr(projection, role)
-        adapter = self._adapter(side.database)
-        check_query(projection, role, adapter.capabilities.dialect)  # before the database gets to see it
-        try:
-            return adapter.describe(side)
-        except ConfigError as error:
-            place = f"projections.{projection.name}.{role}.{side.origin}"
-            raise ConfigError(f"{place}: {error}") from error
-
-    def projection(self, name: str) -> Projection:
-        if name not in self.projections:
-            raise UsageError(f"there is no projection {name!r}; {near(name, self.projections)}")
-        return self.projections[name]
-
-    def definition(self, name: str) -> str:
-        """Fingerprint of what decides a projection's results; limits and descriptions do not."""
-        projection = self.projection(name)
-        told = projection.model_dump(mode="json", exclude={"limits", "description", "owner"})
-        for role in ("source", "target"):
-            database = self.databases[told[role]["database"]]
-            told[role]["at"] = _without_password(database.url.get_secret_value())
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return self._doctor.examine(names)
 
     # --- what stands -------------------------------------------------------------------------------------------------
 
@@ -230,9 +245,19 @@ class Trueup:
                     last=self.standing.last_run(name),
                     drift=count,
                     oldest=oldest,
+                    quarantined=self.kept_out.count(name),
                 )
             )
         return found
+
+    def next_tick(self, name: str) -> datetime | None:
+        """When a projection runs next by itself; None: not before it is asked for."""
+        schedule = self.projection(name).schedule
+        if schedule is None or not schedule.repeats:
+            return None
+        now = self.queue.now(self.clock.now())
+        since = self.queue.settled(name) or now
+        return following(schedule, self.timezone, since=since, ended=self.queue.last_ended(name))
 
     def runs(self, name: str | None = None, *, limit: int = 20) -> list[RunRow]:
         """Runs, newest first."""
@@ -243,108 +268,71 @@ class Trueup:
         return self.standing.drift(self.projection(name).name, limit)
 
     def find_plan(self, plan: str) -> PlanRow:
-        row = self.standing.plan(plan)
+        row = self.plans.find(plan)
         if row is None:
-            raise UsageError(f"there is no plan {plan!r} in the ledger; `trueup plan NAME` makes one")
+            raise NotThere(f"there is no plan {plan!r} in the ledger; `trueup plan NAME` makes one")
         return row
 
     def find_run(self, run: str) -> RunRow:
         row = self.standing.find_run(run)
         if row is None:
-            raise UsageError(f"there is no run {run!r} in the ledger; `trueup runs` lists them")
+            raise NotThere(f"there is no run {run!r} in the ledger; `trueup runs` lists them")
         return row
 
-    def decisions(self, run: str) -> list[DecisionRow]:
-        """What a run decided, with before- and after-images."""
+    def decided(self, run: str) -> Decided:
+        """What a run decided, with before- and after-images: however many, a part at a time."""
         row = self.find_run(run)
-        decided_in = row.id if row.plan is None else self.find_plan(row.plan).run
-        return self.ledger.decisions(decided_in)
+        return decided_by(self.ledger, row.id if row.plan is None else self.find_plan(row.plan).run)
+
+    def decisions(self, run: str) -> list[DecisionRow]:
+        """The same, all in memory."""
+        return list(self.decided(run))
 
     def outcomes(self, run: str) -> list[OutcomeRow]:
         """What a run's repair transactions did."""
-        return self.ledger.outcomes(self.find_run(run).id)
+        return list(self.ledger.outcomes(self.find_run(run).id))
+
+    def last_outcomes(self, run: str, keys: Collection[Key]) -> dict[Key, OutcomeRow]:
+        """The last word on each of these rows."""
+        return final_outcomes(o for o in self.ledger.outcomes(self.find_run(run).id) if o.key in keys)
 
     def statements(self, name: str) -> dict[Action, str]:
-        """The statement behind each action of a repair, as the target's database would get it."""
+        """What is behind each action of a repair: the statement as the database would get it, or who is asked."""
         binding = self.binding(name, writing=False)
-        target = self._adapter(binding.projection.target.database)
-        actions = (Action.INSERT, Action.UPDATE, Action.DELETE)
-        return {action: target.statement(binding, action) for action in actions}
+        return statements(self._adapter(binding.projection.target.database), binding)
 
-    # --- switches ----------------------------------------------------------------------------------------------------
+    def erase(self, name: str, *, keys: Keys) -> int:
+        """Take the sensitive values of rows out of the ledger, and make those in the audit log unreadable; how many.
 
-    def pause(self, name: str, *, reason: str = "") -> None:
-        """Halt runs of this projection at the next segment border, until `resume`."""
-        self._switch(name, "paused", reason)
+        The log and its proofs stay. Such rows cannot be rolled back any more. Raises UsageError without a key.
+        """
+        binding = self.binding(name, writing=False)
+        spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
+        if not spelt:
+            raise UsageError(f"{name}: name the rows to erase: --key NAME=VALUE")
+        with self.answerable("erase", name):
+            return self.audit.erase(name, spelt)
 
-    def resume(self, name: str) -> None:
-        """Undo `pause` and `stop`."""
-        if self.standing.control(name).state == "stopped":
-            self._fence(name, stop=False)
-        self._switch(name, "running", "")
+    # --- quarantine ---------------------------------------------------------------------------------------------------
 
-    def stop(self, name: str, *, reason: str = "") -> None:
-        """When this returns, no write of this projection is in flight, and none begins until `resume`."""
-        self._switch(name, "stopped", reason)
-        if self._fence(name, stop=True):
-            return
-        # No fence in this target: a run ends before its next unit; then its lock is free.
-        for _ in range(STOP_LOOKS):
-            try:
-                with lock.hold(self.ledger.engine, name):
-                    return
-            except Refused:
-                self.clock.wait(STOP_LOOK_S)
-        raise Busy(f"{name}: told to stop, but a run still holds it; it ends before its next repair transaction")
+    def quarantine(self, name: str) -> list[Quarantined]:
+        """Rows that are left out of repairs, longest standing first."""
+        return list(self.kept_out.held(self.projection(name).name).values())
 
-    def _fence(self, name: str, *, stop: bool) -> bool:
-        """Set or clear the kill switch in the target; False where it has none."""
-        return self._adapter(self.projection(name).target.database).raise_fence(name, stop=stop) is not None
+    def quarantine_retry(self, name: str, *, keys: Keys = None, rows: int = 100) -> Report:
+        """Repair rows in quarantine (default: all) once more, and take out those that are right then.
 
-    def _switch(self, name: str, state: str, reason: str) -> None:
-        control = Control(state=state, reason=reason, actor=actor(), at=self.clock.now())
-        self.standing.set_control(self.projection(name).name, control)
+        Raises UsageError if there is no such row.
+        """
+        out = taken_out(self.kept_out, self.projection(name), keys, self.clock.now(), retried=True)
+        return self.run(name, keys=out, rows=rows)
 
-    # --- parts -------------------------------------------------------------------------------------------------------
+    def quarantine_drop(self, name: str, *, keys: Keys) -> int:
+        """Take rows out of quarantine without looking at them; the next run treats them like any other. How many.
 
-    @cached_property
-    def ledger(self) -> Ledger:
-        return Ledger(self.ledger_url)
-
-    @cached_property
-    def standing(self) -> Standing:
-        return Standing(self.ledger)
-
-    def close(self) -> None:
-        """Give all connections back."""
-        for adapter in self._adapters.values():
-            adapter.close()
-        if "ledger" in self.__dict__:
-            self.ledger.close()
-
-    def __enter__(self) -> Trueup:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _adapter(self, database: str) -> Adapter:
-        if database not in self._adapters:
-            self._adapters[database] = connect(database, self.databases[database])
-        return self._adapters[database]
-
-    def pair(self, binding: Binding) -> Pair:
-        """Both sides with who reads them."""
-        return Pair(
-            binding=binding,
-            source=self._adapter(binding.projection.source.database),
-            target=self._adapter(binding.projection.target.database),
-        )
-
-    def _promise(self, binding: Binding) -> Promise:
-        target = self._adapter(binding.projection.target.database)
-        obstacle = not_writable(binding.projection, binding.target)
-        return promise(binding.projection, target.capabilities.writing, obstacle)
+        Raises UsageError if one is not in it.
+        """
+        return len(taken_out(self.kept_out, self.projection(name), keys, self.clock.now()))
 
 
 def load(path: str | Path = configuration.FILE, *, progress: Progress | None = None) -> Trueup:
@@ -353,12 +341,22 @@ def load(path: str | Path = configuration.FILE, *, progress: Progress | None = N
     Raises ConfigError.
     """
     declared = configuration.load(Path(path))
-    return Trueup(
+    engine = Trueup(
         databases=declared.databases,
         projections=declared.projections,
+        brokers=declared.brokers,
         ledger=declared.settings.ledger.get_secret_value(),
-        progress=progress,
+        identity=declared.settings.identity,
+        audit=declared.settings.audit,
+        alerts=declared.alerts,
+        retry=declared.settings.retry,
+        timezone=declared.settings.timezone,
+        lease_s=declared.settings.lease,
+        engine=declared.settings.engine,
+        progress=traced(progress or Silent()),
     )
+    engine.file = Path(path)
+    return engine
 
 
 def tables_at(url: str) -> list[FoundTable]:
@@ -366,29 +364,9 @@ def tables_at(url: str) -> list[FoundTable]:
 
     Raises UsageError if the URL is wrong or the database cannot be reached.
     """
-    _without_password(url)
-    adapter = connect("app", _database("app", url))
+    without_password(url)
+    adapter = connect("app", database_of("app", url))
     try:
         return adapter.tables()
     finally:
         adapter.close()
-
-
-def _database(name: str, value: Database | str) -> Database:
-    if isinstance(value, Database):
-        return value
-    try:
-        return Database.model_validate({"url": value})
-    except ValidationError as error:
-        raise ConfigError(configuration.describe(f"databases.{name}", Database, error)) from None
-
-
-def _without_password(url: str) -> str:
-    import sqlalchemy as sa
-
-    try:
-        return sa.make_url(url).set(password=None).render_as_string()
-    except (sa.exc.ArgumentError, ValueError):
-        raise ConfigError(
-            "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
-        ) from None

@@ -17,6 +17,7 @@ from trueup.core.digest import (
     LEAVES,
     LEAVES_OF_ALL,
     PRINTS_MAX,
+    SLICES,
     Digests,
     Hashing,
     agree,
@@ -24,8 +25,8 @@ from trueup.core.digest import (
     keys_that_differ,
     rows_in,
 )
-from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range
-from trueup.side_by_side import Covered, Pair, at_the_same_time, both, side_by_side
+from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range, Ranges, joined, slices
+from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 
 #: Beyond this share of leaves that differ the next segments do without digests.
 SCATTERED = 0.5
@@ -49,10 +50,12 @@ def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]
     bounded = segment.lower is not None and segment.upper is not None
     if segment.lower is None and segment.upper is None:
         hashing = replace(hashing, leaves=LEAVES_OF_ALL)
-    part: Range | Leaves = segment
+    cut = slices(segment, SLICES) if hashing.ranged else [segment]
+    part: Range | Leaves | Ranges = segment
     counts = Counts()
     if not (pair.learned.scattered and bounded):
-        source, target = digests(pair, segment, hashing)
+        whole = segment if len(cut) == 1 else Ranges(within=segment, ranges=tuple(cut))
+        source, target = digests(pair, whole, hashing)
         counts.source_rows, counts.target_rows = rows_in(source), rows_in(target)
         leaves = differing(source, target)
         pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
@@ -62,21 +65,24 @@ def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]
         if max(rows_in(source, leaves), rows_in(target, leaves)) > PRINTS_MAX:
             yield from side_by_side(pair, segment)
             return
-        part = Leaves(within=segment, hashing=hashing, leaves=tuple(leaves))
+        if isinstance(whole, Ranges):
+            part = Ranges(within=segment, ranges=joined([cut[at] for at in range(len(cut)) if at in leaves]))
+        else:
+            part = Leaves(within=segment, hashing=hashing, leaves=tuple(leaves))
     yield from _row_by_row(pair, segment, part, hashing, counts)
 
 
-def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:
-    """What the leaves of a segment amount to, in both databases."""
+def digests(pair: Pair, part: Range | Ranges, hashing: Hashing) -> tuple[Digests, Digests]:
+    """What the leaves of a part amount to, in both databases."""
     binding = pair.binding
     return both(
-        lambda: pair.source.digests(binding.source, segment, hashing),
-        lambda: pair.target.digests(binding.target, segment, hashing),
+        lambda: pair.source.digests(binding.source, part, hashing),
+        lambda: pair.target.digests(binding.target, part, hashing),
     )
 
 
 def _row_by_row(
-    pair: Pair, segment: Range, part: Range | Leaves, hashing: Hashing, counts: Counts
+    pair: Pair, segment: Range, part: Range | Leaves | Ranges, hashing: Hashing, counts: Counts
 ) -> Iterator[Covered]:
     """Compare the hashes of rows, then the rows whose hashes differ."""
     binding = pair.binding
@@ -95,6 +101,6 @@ def _row_by_row(
     suspects = []
     for at in range(0, len(hashes), KEYS_AT_ONCE):
         some = KeyHashes(within=segment, hashing=hashing, hashes=tuple(hashes[at : at + KEYS_AT_ONCE]))
-        suspects += at_the_same_time(pair, some)
+        suspects += of_part(pair, some)
     counts.tally(suspects, binding.columns)
     yield Covered(span=segment, counts=counts, suspects=suspects)

@@ -76,11 +76,11 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
     declared, kind = binding.projection.partition, binding.cut_kind
     assert kind is not None
     calendar = Calendar(declared, kind) if declared.by == "time" else None
-    still_open = calendar.still_open(now) if calendar else []
     _on_both(pair, lambda reader, side: reader.check_partitions(binding, side))
     if asked is not None:
         return Cut(slices=list(asked), open=[], all=False)
-    values = [value for side in _held(pair) for value in canonical(kind, side)]
+    held = [canonical(kind, side) for side in _held(pair)]
+    values = [value for side in held for value in side]
     if calendar is None:
         slices: list[Slice] = [*in_order(values)]
         if len(slices) > PARTITIONS_MAX:
@@ -90,7 +90,9 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
                 f'leave `partition` out: by = "key" cuts as the databases serve it best'
             )
         return Cut(slices=slices, open=[], all=True)
-    return Cut(slices=_due(pair, calendar, values, now), open=still_open, all=False)
+    if declared.watermark == "source":
+        now = calendar.reached(max((value for value in held[0] if value is not None), default=None), now)
+    return Cut(slices=_due(pair, calendar, values, now), open=calendar.still_open(now), all=False)
 
 
 def _held(pair: Pair) -> tuple[list[Value], list[Value]]:

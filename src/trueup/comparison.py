@@ -20,12 +20,14 @@ from pydantic import ValidationError
 from trueup import config as configuration
 from trueup.adapters import connect
 from trueup.app import Trueup
+from trueup.bindings import described
 from trueup.core.binding import Binding, Shape, near
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
 from trueup.core.plan import Everything, NullKeys, Range, Segment
 from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
+from trueup.core.side import PLACES
 from trueup.core.states import Verdict
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.job import discreet
@@ -299,7 +301,7 @@ class _Look:
 
 
 def _look(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]) -> _Look:
-    known = configuration.with_files(databases)
+    known = configuration.with_stand_ins(databases)
     shapes: dict[str, Shape] = {}
     primary: dict[str, tuple[str, ...]] = {}
     for role in ("target", "source"):
@@ -307,7 +309,7 @@ def _look(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Da
         back = {there: here for here, there in side.columns.items()}
         with closing(connect(side.database, known[side.database])) as adapter:
             try:
-                shapes[role] = adapter.describe(side)
+                shapes[role] = described(adapter, side)
             except ConfigError as error:
                 raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
             tables = adapter.tables() if side.table else []
@@ -362,7 +364,7 @@ def _no_key(primary: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape],
 
 #: Places in a configuration file -> what they are on the command line.
 _PLACES = (
-    (re.compile(rf"projections\.{NAME}\.(source|target)(?:\.(?:table|query|file))?: (?:databases\.\w+: )?"), r"\1: "),
+    (re.compile(rf"projections\.{NAME}\.(source|target)(?:\.(?:{'|'.join(PLACES)}))?: (?:databases\.\w+: )?"), r"\1: "),
     (re.compile(rf"projections\.{NAME}\.(source|target)\b"), r"\1"),
     (re.compile(rf"projections\.{NAME}\.(key|columns|sensitive|settle)\b"), r"--\1"),
     (re.compile(rf"projections\.{NAME}: "), ""),

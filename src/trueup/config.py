@@ -8,13 +8,22 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
+from trueup.core.alert_rules import Alerts
+from trueup.core.api_settings import ApiSettings
+from trueup.core.audit_settings import AuditSettings
 from trueup.core.binding import near
-from trueup.core.projection import FILES, Database, Declared, Projection, Side
+from trueup.core.declared import THREADS, Engine
+from trueup.core.handlers import TAGS
+from trueup.core.projection import FILES, PYTHON, Database, Declared, Duration, Projection, Side
+from trueup.core.retry import Retry
+from trueup.core.triggers import Broker, Listen, Outbox, fits, shared
+from trueup.core.zones import zone_problem
 from trueup.errors import ConfigError
+from trueup.store.lease import LEASE_S
 from trueup.urls import expanded, from_folder
 
 #: The file looked for in the current directory.
@@ -27,8 +36,35 @@ class Settings(Declared):
 
     #: Where runs, decisions and outcomes are kept: `sqlite:///file` or `postgresql://…`.
     ledger: SecretStr = SecretStr("sqlite:///trueup.db")
+    #: How often what would pass is tried again, and how long a projection is then paused.
+    retry: Retry = Retry()
+    #: How the audit log is signed, and where its heads go.
+    audit: AuditSettings = AuditSettings()
+    #: Where `trueup serve` takes requests over HTTP. None: it takes none.
+    api: ApiSettings | None = None
     #: Time zone of schedules.
     timezone: str = "UTC"
+    #: How long a node that is not heard of keeps what it runs, seconds; with a ledger on PostgreSQL.
+    lease: Duration = Field(default=LEASE_S, ge=1)
+    #: Where segments are looked at first: `threads` of this process, or a Dask cluster, `dask://scheduler:8786`.
+    engine: Engine = THREADS
+    #: How it is known who asks: `os`, the account of the process, or `variable`, the value of TRUEUP_ACTOR.
+    identity: Literal["os", "variable"] = "os"
+
+    @model_validator(mode="after")
+    def _zone(self) -> Settings:
+        if problem := zone_problem(self.timezone):
+            raise ValueError(f"`timezone`: {problem}")
+        return self
+
+
+class Serving(Declared):
+    """The `[serve]` table: how `trueup serve` and `trueup worker` go about it."""
+
+    #: Runs that go on at a time on one node.
+    workers: int = Field(default=4, ge=1, le=64)
+    #: How often the queue is looked at, seconds.
+    poll: Duration = Field(default=1.0, ge=0.05, le=60)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +72,11 @@ class Config:
     """Everything a configuration file declares."""
 
     settings: Settings
+    serve: Serving
+    alerts: Alerts
     databases: Mapping[str, Database]
     projections: Mapping[str, Projection]
+    brokers: Mapping[str, Broker]
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -60,9 +99,11 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Check the content of a configuration file; relative paths in it are relative to `path`."""
-    _known(path, "", data, ("trueup", "databases", "projections"))
+    _known(path, "", data, ("trueup", "serve", "alerts", "databases", "brokers", "projections"))
     data = _expanded(data, environ, path, ())
     settings = _model(path, "trueup", Settings, data.get("trueup", {}))
+    serving = _model(path, "serve", Serving, data.get("serve", {}))
+    alerts = _model(path, "alerts", Alerts, data.get("alerts", {}))
     databases = {
         name: _model(path, f"databases.{name}", Database, values)
         for name, values in _tables(path, data, "databases").items()
@@ -71,18 +112,28 @@ def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.e
         name: _model(path, f"projections.{name}", Projection, {"name": name, **values})
         for name, values in _tables(path, data, "projections").items()
     }
-    settings = settings.model_copy(update={"ledger": _seen_from(path.parent, settings.ledger)})
+    brokers = {
+        name: _model(path, f"brokers.{name}", Broker, values) for name, values in _tables(path, data, "brokers").items()
+    }
+    audit = settings.audit.seen_from(str(path.parent))
+    settings = settings.model_copy(update={"ledger": _seen_from(path.parent, settings.ledger), "audit": audit})
     databases = {
         name: database.model_copy(update={"url": _seen_from(path.parent, database.url)})
         for name, database in databases.items()
     }
     projections = {name: _from_folder(projection, path.parent) for name, projection in projections.items()}
-    check_references(databases, projections)
-    return Config(settings=settings, databases=databases, projections=projections)
+    check_references(databases, projections, brokers)
+    if any(map(_names_python, projections.values())):
+        databases[PYTHON] = Database(url=SecretStr(f"python://{path.parent.resolve()}"))
+    return Config(
+        settings=settings, serve=serving, alerts=alerts, databases=databases, projections=projections, brokers=brokers
+    )
 
 
-def check_references(databases: Mapping[str, Database], projections: Mapping[str, Projection]) -> None:
-    """Every side names a declared database.
+def check_references(
+    databases: Mapping[str, Database], projections: Mapping[str, Projection], brokers: Mapping[str, Broker]
+) -> None:
+    """Every side names a declared database, and what is named elsewhere is there.
 
     Raises ConfigError.
     """
@@ -90,15 +141,74 @@ def check_references(databases: Mapping[str, Database], projections: Mapping[str
         for role in ("source", "target"):
             side: Side = getattr(projection, role)
             database = side.database
-            if side.file is None and database not in databases:
+            if database not in (FILES, PYTHON) and database not in databases:
                 raise ConfigError(
                     f"projections.{name}.{role}.database: {database!r} is not declared; {near(database, databases)}"
                 )
+        for kind, handler in projection.handlers.items():
+            if handler.emit is not None and handler.emit not in {*databases, *brokers}:
+                known = near(handler.emit, {*databases, *brokers})
+                raise ConfigError(f"projections.{name}.on_{kind}.emit: {handler.emit!r} is not declared; {known}")
+        for key in ("conflicts", "after"):
+            for other in getattr(projection, key):
+                if other not in projections or other == name:
+                    raise ConfigError(f"projections.{name}.{key}: there is no other projection {other!r}")
+    _check_triggers(databases, projections, brokers)
+    if circle := _circle(projections):
+        raise ConfigError(f"projections.{circle[0]}.after: each would wait for the other: {' after '.join(circle)}")
 
 
-def with_files(databases: Mapping[str, Database]) -> dict[str, Database]:
-    """The databases, and the one that stands for the files of projections."""
-    return {**databases, FILES: Database(url=SecretStr("file://"))}
+def _check_triggers(
+    databases: Mapping[str, Database], projections: Mapping[str, Projection], brokers: Mapping[str, Broker]
+) -> None:
+    taken: dict[tuple[str, ...], str] = {}
+    for name, projection in projections.items():
+        for at, trigger in enumerate(projection.triggers):
+            place = f"projections.{name}.triggers.{at}"
+            known: Mapping[str, Database | Broker] = databases if isinstance(trigger, Listen | Outbox) else brokers
+            role = "database" if known is databases else "broker"
+            there = getattr(trigger, role, None)
+            if there is None:
+                continue
+            if there not in known:
+                raise ConfigError(f"{place}.{role}: {there!r} is not declared in [{role}s]; {near(there, known)}")
+            scheme = known[there].url.get_secret_value().partition(":")[0]
+            if not fits(trigger, scheme):
+                raise ConfigError(f'{place}: kind = "{trigger.kind}" is not for {scheme}://, which {there!r} is')
+            if (only := shared(trigger, name)) is not None:
+                if only in taken:
+                    raise ConfigError(
+                        f"{place}: {trigger.place} is read by {taken[only]} already, and each event is handed to "
+                        f"one of them only; give each a consumer or a queue of its own"
+                    )
+                taken[only] = place
+
+
+def _circle(projections: Mapping[str, Projection]) -> list[str]:
+    """Projections of which each comes after the next, and the last after the first; empty: there are none."""
+    clear: set[str] = set()
+
+    def follow(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in clear:
+            for other in projections[name].after:
+                if found := follow(other, [*path, name]):
+                    return found
+        clear.add(name)
+        return []
+
+    return next((found for name in projections if (found := follow(name, []))), [])
+
+
+def _names_python(projection: Projection) -> bool:
+    called = any(handler.call is not None for handler in projection.handlers.values())
+    return called or PYTHON in (projection.source.database, projection.target.database)
+
+
+def with_stand_ins(databases: Mapping[str, Database]) -> dict[str, Database]:
+    """The databases, and those that stand for the files and the Python sides of projections."""
+    return {PYTHON: Database(url=SecretStr("python://")), **databases, FILES: Database(url=SecretStr("file://"))}
 
 
 def _tables(path: Path, data: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -140,7 +250,7 @@ def _model(path: Path, place: str, model: type[Model], values: Any) -> Model:
 def describe(place: str, model: type[BaseModel], error: ValidationError) -> str:
     """The first thing that is wrong, in words; never the value, which may be a secret."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = [str(part) for part in first["loc"]]
+    where = [str(part) for part in first["loc"] if part not in TAGS]
     full = ".".join([place, *where])
     if first["type"] == "extra_forbidden":
         known = _fields(model, where[:-1])
@@ -153,11 +263,24 @@ def describe(place: str, model: type[BaseModel], error: ValidationError) -> str:
 
 def _fields(model: type[BaseModel], where: list[str]) -> list[str]:
     """Names of the keys at a place inside a model."""
+    either: list[type[BaseModel]] = []
     for name in where:
-        inner = model.model_fields[name].annotation if name in model.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        if name in model.model_fields:
+            either = _models(model.model_fields[name].annotation)
+        tagged = [
+            one
+            for one in either
+            if "kind" in one.model_fields and name in get_args(one.model_fields["kind"].annotation)
+        ]
+        model = (tagged or (either if len(either) == 1 else []) or [model])[0]
     return [name for name in model.model_fields if name != "name"]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]
 
 
 def _seen_from(folder: Path, url: SecretStr) -> SecretStr:

@@ -3,15 +3,19 @@
     TrueupError
     ├── UsageError            the caller's input is wrong; nothing was read           exit 2
     │   ├── ConfigError       a declaration is wrong: names the place and the remedy
+    │   ├── NotThere          something is asked for that is not there
     │   └── ConnectionFailed  a database could not be reached at all
-    ├── Transient             would likely pass on another try: retry, bounded
+    ├── Transient             would likely pass on another try: retry, bounded; then the projection is paused
     │   ├── Busy              a lock or a connection slot was not to be had in time
-    │   └── StatementTimeout  a statement hit its upper limit
+    │   ├── StatementTimeout  a statement hit its upper limit
+    │   ├── Unheard           what events come from could not be reached, or went away
+    │   └── Paused            the engine's own pause after such errors is not over yet
     ├── DataProblem           this row or value cannot be handled: go on without it
     ├── DesignProblem         the declaration does not fit what the database does: stop the run
     │   └── BrokenRead        a read did not prove that it reached its end
     ├── LedgerFailed          our own records cannot be kept: do nothing that is not recorded
     ├── Refused               a limit, a guard or a person said no                     exit 4
+    │   ├── SchemaChanged     a side is no longer what the run or plan was made for
     │   └── TakenOver         another run has the fence: touch nothing more
     └── Interrupted           stopped on request; the run can be resumed
 
@@ -19,6 +23,8 @@ Drivers' own exceptions are translated in exactly one function of each adapter.
 """
 
 from __future__ import annotations
+
+import re
 
 
 class TrueupError(Exception):
@@ -41,12 +47,22 @@ class ConfigError(UsageError):
     """A declaration is wrong. The message names the place in the configuration and the remedy."""
 
 
+class NotThere(UsageError):
+    """There is nothing of this name: no such projection, run, plan, token."""
+
+
 class ConnectionFailed(UsageError):
     """A database could not be reached, or refused us."""
 
 
 class Transient(TrueupError):
     """Would likely succeed on another try."""
+
+    @property
+    def database(self) -> str:
+        """The declared database that it came from, as every adapter's message begins; "": none."""
+        found = re.match(r"databases\.([^:,]+)[:,]", str(self))
+        return found[1] if found else ""
 
 
 class Busy(Transient):
@@ -55,6 +71,14 @@ class Busy(Transient):
 
 class StatementTimeout(Transient):
     """A statement reached its upper time limit and was cancelled by the database."""
+
+
+class Unheard(Transient):
+    """A broker or database that events come from could not be reached, or went away. It is tried again."""
+
+
+class Paused(Transient):
+    """The engine paused this projection after transient errors, and the pause is not over. Nothing was read."""
 
 
 class DataProblem(TrueupError):
@@ -77,6 +101,10 @@ class Refused(TrueupError):
     """A limit, a guard or a person said no; an approval or a changed limit is needed."""
 
     exit_code = 4
+
+
+class SchemaChanged(Refused):
+    """A side is no longer what the run or the plan was made for. The message names what changed."""
 
 
 class TakenOver(Refused):

@@ -13,16 +13,19 @@ Each yields `Covered` pieces that together are exactly the segment.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from trueup.adapters import Survey
+from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, hashing_of
 from trueup.by_partition import Cut, cut, exactly
 from trueup.core.binding import BoundSide, fitting_index
-from trueup.core.compare import Suspect
+from trueup.core.compare import DriftKind, Suspect
+from trueup.core.decide import WRITES, action_for
+from trueup.core.lot import LOT_MIN, Lot
 from trueup.core.partition import Open, Slice
 from trueup.core.plan import (
     KEYS_AT_ONCE,
@@ -57,12 +60,19 @@ class Route:
     open: list[Open] = field(default_factory=list)
 
 
-def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
-    """Compare one segment by the strategy that fits; of a partition, rows that moved out of it are found as such."""
-    if partition_of(segment) is None:
-        yield from _compared(pair, segment)
+def narrow(pair: Pair, segment: Segment, *, first: bool = False, lots: bool = False) -> Iterator[Covered]:
+    """Compare one segment by the strategy that fits; of a partition, rows that moved out of it are found as such.
+
+    `first`: what is found will be looked at once more, so that both databases may be asked at the same time. `lots`:
+    many differences of one kind may be kept together.
+    """
+    if lots and isinstance(segment, Range | Everything):
+        yield from inside(pair, segment, lots=True)
         return
-    for piece in _compared(pair, segment):
+    if partition_of(segment) is None:
+        yield from _compared(pair, segment, first=first)
+        return
+    for piece in _compared(pair, segment, first=first):
         yield exactly(pair, piece, partial(_by_key, pair))
 
 
@@ -73,14 +83,14 @@ def _by_key(pair: Pair, keys: Sequence[Key]) -> dict[Key, Suspect]:
     return {suspect.key: suspect for suspect in found}
 
 
-def _compared(pair: Pair, segment: Segment) -> Iterator[Covered]:
+def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[Covered]:
     if pair.binding.one_database:
         yield from inside(pair, segment)
         return
     if isinstance(segment, Range) and (hashing := hashing_of(pair)[0]):
         yield from by_digest(pair, segment, hashing)
     else:
-        yield from side_by_side(pair, segment)
+        yield from side_by_side(pair, segment, first=first)
 
 
 def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Route:
@@ -186,9 +196,9 @@ def _cuts(survey: Survey) -> list[Key]:
     return merge_by_work(survey.cuts, survey.work, max(round(sum(survey.work) / survey.per_segment), 1))
 
 
-def inside(pair: Pair, segment: Segment) -> Iterator[Covered]:
+def inside(pair: Pair, segment: Segment, *, lots: bool = False) -> Iterator[Covered]:
     """Let the database compare; only differences leave it."""
-    look = None if isinstance(segment, NullKeys) else pair.source.differences(pair.binding, segment)
+    look = None if isinstance(segment, NullKeys) else _look(pair, segment, lots=lots)
     if look is None:
         yield from side_by_side(pair, segment)
         return
@@ -200,4 +210,25 @@ def inside(pair: Pair, segment: Segment) -> Iterator[Covered]:
         nulls.counts.source_rows = nulls.counts.target_rows = 0
         nulls.counts.null_keys_source = nulls.counts.null_keys_target = 0
         counts += nulls.counts
-    yield Covered(span=segment, counts=counts, suspects=suspects)
+    yield Covered(span=segment, counts=counts, suspects=suspects, lots=look.lots, unchanged=look.unchanged)
+
+
+def _look(pair: Pair, segment: Segment, *, lots: bool) -> Look | None:
+    """Where `lots` are wanted, those that are worth it; the rows of the others are suspects like any."""
+    packer = pair.source.packer
+    if not lots or packer is None:
+        return pair.source.differences(pair.binding, segment)
+    look = packer.compared(pair.binding, segment)
+    if look is None:
+        return None
+
+    sizes: Counter[DriftKind] = Counter()
+    for lot in look.lots:
+        sizes[lot.kind] += lot.count
+
+    def worth_it(lot: Lot) -> bool:
+        return sizes[lot.kind] >= LOT_MIN and action_for(lot.kind, pair.binding.projection) in WRITES
+
+    kept = [lot for lot in look.lots if worth_it(lot)]
+    suspects = [row for lot in look.lots if not worth_it(lot) for row in lot.rows()]
+    return replace(look, lots=kept, suspects=[*look.suspects, *suspects])

@@ -15,38 +15,53 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from trueup._version import __version__
-from trueup.adapters import DIFFERENCES_MAX
-from trueup.again import announced, emptied, outrun, unannounced
-from trueup.core.compare import Counts, Suspect
-from trueup.core.decide import Totals, changes, collapsed, judge
+from trueup.accepting import Accepting
+from trueup.again import outrun, unannounced
+from trueup.border import border_of
+from trueup.by_lot import in_lots, work_of
+from trueup.canary import begins, fails, rest
+from trueup.core.compare import Suspect
 from trueup.core.guarantee import Guarantee
-from trueup.core.plan import by_keys
+from trueup.core.plan import UnitSize
 from trueup.core.row import Key
-from trueup.core.states import RunState, Stage, Verdict
+from trueup.core.shapes import written
+from trueup.core.states import Outcome, RunState, Stage, Verdict
+from trueup.core.undo import Change
 from trueup.errors import (
     BrokenRead,
+    DataProblem,
+    DesignProblem,
     Interrupted,
     LedgerFailed,
     Refused,
+    SchemaChanged,
     TakenOver,
     TrueupError,
 )
-from trueup.job import Job, Stop, actor, discreet, new_id
-from trueup.reconcile import Corrected, Work, correct, examine, keys_of, look, recover
-from trueup.report import IN_FLIGHT_ROWS, Report, build
-from trueup.scope import nothing_there, perhaps_settled, scope_of
+from trueup.job import Job, Stop, discreet, new_id, told_of
+from trueup.judging import over_a_day, source_collapsed, too_many
+from trueup.plans import not_by_itself, permitted_now, plan_needs
+from trueup.reconcile import Corrected, Examined, examine, keys_of
+from trueup.report import IN_FLIGHT_ROWS, Report, build, final_outcomes
+from trueup.schema_guard import SchemaGuard
+from trueup.scope import nothing_there, scope_of
+from trueup.stand import stand
 from trueup.store import lock
-from trueup.store.records import DecisionRow, Narrowed, OpenWork, OutcomeRow, RunRow, SegmentRow
-from trueup.store.standing import Control, PlanRow
+from trueup.store.decided import Decided, decided_by
+from trueup.store.plans import PlanRow
+from trueup.store.records import Narrowed, OpenWork, RunRow, SegmentRow
 from trueup.sweep import Sweep, sweep
+from trueup.undo import changes_of, examine_back
+from trueup.withheld import Withheld
+from trueup.work import Work
+from trueup.writing import Writing, shut_out, take_over
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
 RESUME_WITHIN = timedelta(hours=24)
-#: Seconds between two looks at the pause switch while paused.
-PAUSE_LOOK_S = 0.5
 
 
 def execute(job: Job, stop: Stop | None = None) -> Report:
@@ -55,39 +70,56 @@ def execute(job: Job, stop: Stop | None = None) -> Report:
     Raises Refused if another process runs this projection or it is stopped, Interrupted when asked to stop, and the
     adapters' errors; all of them leave a run that the next call resumes or replaces.
     """
-    with lock.hold(job.ledger.engine, job.name):
-        return _Run(job, stop or Stop()).execute()
+    stop = stop or Stop()
+    with lock.hold(job.ledger.engine, *job.holds, lost=stop.lost, lease_s=job.lease_s) as held:
+        if held.lease is not None and held.lease.inherited and job.writes:
+            shut_out(job)  # its last holder may still be alive, and does not know that it is no more
+        return _Run(job, stop).execute()
 
 
 class _Run:
     def __init__(self, job: Job, stop: Stop) -> None:
         self.job = job
-        self.stop = stop
+        self.border = border_of(job, stop)
         self.ledger = job.ledger
         self.started = job.clock.monotonic()
         self.row: RunRow
         self.seen: Narrowed
         self.resumed = False
         self.corrected = Corrected()
-        self.decided: list[DecisionRow] | None = None
+        self.decided: Decided | None = None
+        #: What the run that is undone did.
+        self.changed: dict[Key, Change] | None = None
         #: Still moving when this process looked closer; at most as many as are listed.
         self.moving: list[Suspect] = []
         self.plan: PlanRow | None = job.plan
+        self.withheld: Withheld
+        self.accepting: Accepting
+        self.schema = SchemaGuard(job, None)
 
     def execute(self) -> Report:
-        self._border()
+        self.border()
+        if self.job.undoing is not None and self.ledger.unsettled(self.job.name, self.job.holds):
+            take_over(self.job, self._work(run=""))  # what the run did has to be known before it is undone
         if self.job.writes and self.job.promise.guarantee is Guarantee.REPORT_ONLY:
             raise Refused(
                 f"{self.job.name}: this projection is {Guarantee.REPORT_ONLY}: {'; '.join(self.job.promise.reasons)}. "
-                f"`trueup check {self.job.name}` reports without writing"
+                f"`trueup check {self.job.name}` reports without writing; `trueup doctor {self.job.name}` looks again"
             )
+        if self.job.plan is not None:  # under the lock: nobody else carries it out, or has since it was looked at
+            permitted_now(self.job, self.job.plan)
         with discreet(self.job.pair.binding.projection):
-            self.row = self._resume() or self._start()
+            self.row = self._resume() or self._begin()
+        self.job.progress.begun(self.row)
         try:
             with discreet(self.job.pair.binding.projection):
-                return self._stages()
-        except TakenOver:
-            raise  # its state in the ledger is no longer ours to set
+                return self._guarded()
+        except TakenOver as lost:  # its state in the ledger is no longer ours to set
+            self.job.progress.ended(self.row, self.row.state, "", str(lost))
+            raise
+        except SchemaChanged as changed:
+            self._break_off(RunState.ABANDONED, str(changed))  # what it found is of another schema
+            raise
         except (Interrupted, KeyboardInterrupt, Refused) as asked:
             self._break_off(RunState.INTERRUPTED, str(asked) or "interrupted")
             raise
@@ -100,27 +132,73 @@ class _Run:
         with contextlib.suppress(LedgerFailed):
             self._end(state, reason=why)
 
+    def _guarded(self) -> Report:
+        """All stages; of an error that a changed table explains, that is what is said."""
+        try:
+            return self._stages()
+        except (DataProblem, DesignProblem):
+            self.schema.check()
+            raise
+
     def _stages(self) -> Report:
         self.seen = self.ledger.narrowed(self.row.id)
+        self.withheld = Withheld(self.job, self.row)
+        self.accepting = Accepting(self.job)
+        before = self.row if self.job.plan is None else self.ledger.run(self.job.plan.run)
+        self.schema = SchemaGuard(self.job, before.shapes)
+        self.schema.compare(written(self.job.pair.binding))
         if self.row.stage is Stage.NARROW:
             self._narrow()
-            why = self._source_collapsed(self.seen.counts)
+            self.withheld = Withheld(self.job, self.row)  # rows that could not be read have come to it
+            why = source_collapsed(self.job, self.row, self.seen.counts)
+            if why and self.seen.aside:  # it is short of what could not be read
+                unread = self.withheld.not_compared(self.seen)
+                return self._report(Verdict.INCONCLUSIVE, f"{unread}. Nothing was written", RunState.DONE)
             if why:
                 return self._refuse(why)
+            self.schema.check()
             self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id))
         if self.row.stage is Stage.CONFIRM:
             self._confirm()
             if self.job.command == "check":
                 return self._finish()
-            why = self._judged()
+            decided = self._decided()
+            why = too_many(self.seen) or self.withheld.many([item.decision for item in decided.rows])
             if why:
                 return self._refuse(why)
-            if self.job.command == "plan":
-                self.plan = self.job.standing.add_plan(new_id("p"), self.row, self._decided(), self.job.clock.now())
-                return self._finish()
-            decided = by_keys([item.decision.drift.key for item in self._decided()])
-            self._enter(Stage.REPAIR, [OpenWork(keys=segment.keys) for segment in decided])
-        self._repair()
+            if (left := not_by_itself(self.job, self.row, self.seen.counts, decided)) is not None:
+                self.plan, why = left
+                return self._refuse(why) if why else self._finish()
+            self.schema.check()
+            self._enter(*begins(self.job, decided))
+        return self._write()
+
+    def _write(self) -> Report:
+        """The decisions are carried out. A resumed run is judged once more by what others wrote meanwhile."""
+        decided = self._decided()
+        writing = Writing(
+            job=self.job,
+            run=self.row,
+            work=self._work(),
+            decided=decided,
+            border=self.border,
+            withheld=self.withheld,
+            accepting=self.accepting,
+            schema=self.schema,
+        )
+        self.corrected = writing.corrected
+        if why := over_a_day(self.job, self.row.id, decided) if self.resumed and self.job.plan is None else "":
+            writing.broken_off({outcome.key for outcome in self.ledger.outcome_rows(self.row.id)}, why)
+            return self._refuse(why)
+        writing.begin(resumed=self.resumed)
+        if self.row.stage is Stage.CANARY:
+            writing.carry_out(Stage.CANARY)
+            last = final_outcomes(self.ledger.outcome_rows(self.row.id))
+            if why := fails(writing.work, self.job, self.row, last):
+                writing.broken_off(set(self.ledger.keys_of(self.row.id, Stage.CANARY)), why)
+                return self._refuse(why)
+            self._enter(Stage.REPAIR, work_of(self.ledger, rest(self.job, self.row, decided.rows), decided.lots))
+        writing.carry_out(Stage.REPAIR)
         return self._finish()
 
     # --- beginning and resuming ----------------------------------------------------------------------------------
@@ -128,10 +206,9 @@ class _Run:
     def _resume(self) -> RunRow | None:
         """The unfinished run that this job continues, if there is one. Those it replaces are marked as abandoned."""
         now = self.job.clock.now()
-        for run in self.ledger.unfinished(self.job.name):
-            same_work = (run.command, run.keys, run.plan) == (self.job.command, self.job.keys, self._plan_id())
-            same_work = same_work and (run.partitions or None) == self.job.partitions
-            if not same_work:
+        for run in self.ledger.unfinished(self.job.name, self.job.holds):
+            work = (run.command, run.keys, run.plan, run.undoes, run.partitions or None)
+            if work != (self.job.command, self.job.keys, self.job.plan_id, self.job.undoes, self.job.partitions):
                 continue
             late = outrun(self.job, run)
             if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN and not late:
@@ -141,11 +218,21 @@ class _Run:
                 return run
             why = "the definition changed" if run.definition != self.job.definition else late or "too old to be resumed"
             self.ledger.set_state(run, RunState.ABANDONED, ended_at=now, reason=why)
+            self.job.progress.abandoned(run.id, why)
         return None
 
+    def _begin(self) -> RunRow:
+        """A new run. One that writes settles first what others left open: it may be refused itself."""
+        if self.job.writes and self.ledger.unsettled(self.job.name, self.job.holds):
+            take_over(self.job, self._work(run=""), tell=True)
+        return self._start()
+
     def _start(self) -> RunRow:
-        scope = scope_of(self.job)
-        stage = Stage.NARROW if self.job.plan is None else Stage.REPAIR
+        scope = self.job.patience.read(partial(scope_of, self.job))
+        stage, segments = Stage.NARROW if self.job.undoing is None else Stage.CONFIRM, scope.segments
+        work: Sequence[OpenWork] = ()
+        if self.job.plan is not None:
+            (stage, work), segments = begins(self.job, self._decided()), []
         return self.ledger.start_run(
             {
                 "id": new_id("r"),
@@ -155,164 +242,86 @@ class _Run:
                 "code_version": __version__,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "actor": actor(),
-                "plan": self._plan_id(),
+                "actor": self.job.actor.name,
+                "plan": self.job.plan_id,
+                "undoes": self.job.undoes,
+                "place": self.job.place,
+                "kinds": json.dumps(self.job.pair.binding.kinds),
                 "strategy": scope.strategy,
                 "base": scope.base,
                 "marks": scope.marks,
                 "partitions": scope.partitions,
                 "columns": json.dumps(self.job.pair.binding.columns),
+                "shapes": json.dumps(written(self.job.pair.binding)),
+                "hidden": json.dumps(self.job.pair.binding.hidden),
+                "told": told_of(self.job),
+                "guarantee": json.dumps(self.job.promise.to_dict(), ensure_ascii=False),
                 "started_at": self.job.clock.now(),
                 "keys": self.job.keys,
+                "lane": self.job.lane,
+                "described": self.job.described,
+                "revision": self.job.revision,
             },
-            scope.segments,
+            segments,
             stage,
+            work,
         )
-
-    def _plan_id(self) -> str | None:
-        return None if self.job.plan is None else self.job.plan.id
 
     # --- stages --------------------------------------------------------------------------------------------------
 
     def _enter(self, stage: Stage, work: Sequence[OpenWork]) -> None:
         self.ledger.set_stage(self.row, stage, work)
         self.row = replace(self.row, stage=stage)
+        self.job.progress.entered(stage)
 
     def _narrow(self) -> None:
-        sweep(Sweep(job=self.job, run=self.row, seen=self.seen, border=self._border, awaited=self._awaited))
-
-    def _awaited(self) -> bool:
-        return self.stop.asked or self.job.standing.control(self.job.name).state != "running"
+        border, lots = self.border, in_lots(self.job, self.row, self.accepting, self.withheld)
+        sweep(Sweep(job=self.job, run=self.row, seen=self.seen, border=border, awaited=border.awaited, lots=lots))
 
     def _confirm(self) -> None:
         work = self._work()
         segments = self.ledger.open_segments(self.row.id, Stage.CONFIRM)
         for at, segment in enumerate(segments, 1):
-            self._border()
+            self.border()
             self.job.progress.confirming(at, len(segments), self.job.settle_s)
-            examined = examine(work, segment)
+            examined = self._examined(work, segment)
+            decisions = self.accepting.others(examined.decisions)
             tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight)}
-            self.ledger.commit_confirmed(segment, examined.decisions, tallies)
+            tallies["accepted"] = len(examined.decisions) - len(decisions)
+            self.withheld.unreadable(work.unread)
+            self.withheld.failed(decisions)
+            self.ledger.commit_confirmed(segment, self.withheld.review(decisions), tallies)
             self.moving = (self.moving + examined.in_flight)[:IN_FLIGHT_ROWS]
 
-    def _repair(self) -> None:
-        token = self.job.target.raise_fence(self.job.name)
-        if token is None:
-            self.job.progress.unmarked(f"databases.{self.job.pair.binding.projection.target.database}")
-        work = replace(self._work(), token=token or 0, as_planned=self.job.plan is not None)
-        work = replace(work, fresh=not self.resumed and self.job.plan is None)
-        decided = {item.decision.drift.key: item for item in self._decided()}
-        for unit, run, _, keys in self.ledger.open_units(self.job.name):
-            theirs = self.ledger.decisions(self._decider_of(run))
-            recovered = recover(
-                replace(work, run=run), {t.decision.drift.key: t.decision.drift for t in theirs}, unit, keys
-            )
-            self.job.progress.recovered(unit, recovered)
-        earlier: dict[Key, list[OutcomeRow]] = {}
-        for outcome in self.ledger.outcomes(self.row.id):  # once: for each segment, it would be all of them each time
-            earlier.setdefault(outcome.key, []).append(outcome)
-        segments = self.ledger.open_segments(self.row.id, Stage.REPAIR)
-        for at, segment in enumerate(segments, 1):
-            self._border()
-            mine = keys_of(segment)
-            known = [outcome for key in mine for outcome in earlier.get(key, ())]
-            done = correct(work, segment, [decided[key] for key in mine if key in decided], known)
-            self._note_left(segment, done)  # before it is closed: a crash in between must not lose what is still wrong
-            self.ledger.close_segment(segment.id, {"left": len(done.left), "in_flight": len(done.in_flight)})
-            self.corrected.in_flight += done.in_flight
-            self.job.progress.repaired(at, len(segments), done.outcomes)
+    def _examined(self, work: Work, segment: SegmentRow) -> Examined:
+        """A closer look: from the source, or from what the ledger says of the run that is undone."""
+        undoing = self.job.undoing
+        if undoing is None:
+            return examine(work, segment)
+        if self.changed is None:
+            self.changed = changes_of(self.ledger, undoing)
+        return examine_back(work, undoing, self.changed, keys_of(segment))
 
-    def _note_left(self, segment: SegmentRow, done: Corrected) -> None:
-        """What is still wrong stands in the ledger at once; the rest of the segment is right."""
-        now = self.job.clock.now()
-        self.corrected.left += done.left
-        left = {suspect.key for suspect, _ in done.left}
-        self.job.standing.found(self.row, done.left, now)
-        unsettled = left | {suspect.key for suspect in done.in_flight}
-        self.job.standing.settled(self.job.name, [key for key in keys_of(segment) if key not in unsettled])
-
-    def _decided(self) -> list[DecisionRow]:
+    def _decided(self) -> Decided:
         """What this run carries out, or would; read once, when all of it is decided."""
         if self.decided is None:
-            self.decided = self.ledger.decisions(self._decided_in())
+            self.decided = decided_by(self.ledger, self.row.id if self.job.plan is None else self.job.plan.run)
         return self.decided
 
-    def _decided_in(self) -> str:
-        """The run that decided what this one carries out."""
-        return self.row.id if self.job.plan is None else self.job.plan.run
-
-    def _decider_of(self, run: str) -> str:
-        """The same of any run."""
-        plan = self.job.standing.plan(self.ledger.run(run).plan or "")
-        return plan.run if plan else run
-
-    def _work(self) -> Work:
+    def _work(self, *, run: str | None = None) -> Work:
         return Work(
             pair=self.job.pair,
             target=self.job.target,
             ledger=self.ledger,
             clock=self.job.clock,
+            patience=self.job.patience,
             promise=self.job.promise,
             settle_s=self.job.settle_s,
-            run=self.row.id,
-            fence=self.job.name,
-            border=self._border,
+            run=self.row.id if run is None else run,
+            fence=self.job.lane,
+            border=self.border,
+            size=UnitSize(self.job.hold_s),
         )
-
-    # --- guards --------------------------------------------------------------------------------------------------
-
-    def _source_collapsed(self, counts: Counts) -> str:
-        parts = self.row.partitions is not None
-        if self.row.base is not None:
-            return emptied(self.job, self.row, counts)
-        if not self.row.whole and not parts:
-            return ""
-        # Of some partitions, what the target holds in them is what their source is judged by.
-        before = None if parts else self.ledger.last_source_rows(self.job.name, self.job.definition)
-        return collapsed(counts.source_rows, counts.target_rows, before, self.job.pair.binding.projection.limits)
-
-    def _judged(self) -> str:
-        """Why what was decided may not be written; empty if it may."""
-        counts = self.seen.counts
-        decisions = [item.decision for item in self._decided()]
-        writing, deletes = changes(decisions)
-        if counts.differing > DIFFERENCES_MAX:
-            return f"{counts.differing:,} rows differ: check the definition of the projection before its data"
-        totals = Totals(
-            source_rows=counts.source_rows,
-            target_rows=counts.target_rows,
-            source_rows_before=None if self.row.whole else counts.source_rows,
-            changes=writing,
-            deletes=deletes,
-            drift=len(decisions),
-        )
-        limits = self.job.pair.binding.projection.limits
-        if not self.row.whole and self.row.partitions is None:
-            # A share of a handful of keys means nothing; rows and deletes still count.
-            limits = limits.model_copy(update={"share": 1.0, "collapse": 0.0})
-        return judge(totals, limits.model_copy(update={"collapse": 0.0}))
-
-    def _border(self) -> None:
-        """Between two segments: the place where a run can be stopped or paused without leaving anything half done."""
-        if self.stop.asked:
-            raise Interrupted(
-                f"{self.job.name}: {self.stop.reason or 'stopped'} after the current segment; "
-                f"`trueup {self.job.command} …` again goes on from there"
-            )
-        told = False
-        while (control := self.job.standing.control(self.job.name)).state != "running":
-            if control.state == "stopped" and not self.job.writes:
-                return  # the kill switch is for writes
-            if control.state == "stopped":
-                raise Refused(
-                    f"{self.job.name}: stopped {_by(control)}; `trueup resume {self.job.name}` allows runs again"
-                )
-            if not told:
-                self.job.progress.paused(_by(control))
-                told = True
-            if self.stop.asked:
-                raise Interrupted(f"{self.job.name}: stopped while paused; run again to go on")
-            self.job.clock.wait(PAUSE_LOOK_S)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -320,33 +329,45 @@ class _Run:
         return self._report(Verdict.REFUSED, why, RunState.REFUSED)
 
     def _finish(self) -> Report:
-        if self.seen.done != self.seen.planned:
+        if self.seen.done + len(self.seen.aside) != self.seen.planned:
             share = f"{self.seen.done} of {self.seen.planned} segments"
             raise BrokenRead(f"{self.job.name}: {share} were compared; this cannot be an answer")
         verdict, why = self._verdict()
-        return self._report(verdict, why or unannounced(self.job, self.row, self._decided()), RunState.DONE)
+        unread = self.withheld.not_compared(self.seen)
+        if unread and verdict in (Verdict.IN_SYNC, Verdict.REPAIRED):
+            verdict = Verdict.INCONCLUSIVE
+        return self._report(
+            verdict, why or unread or unannounced(self.job, self.row, self._decided().rows), RunState.DONE
+        )
 
     def _verdict(self) -> tuple[Verdict, str]:
         counts = self.seen.counts
-        decisions = self._decided()
-        if self.job.writes:
+        decisions = self._decided().rows
+        if self.job.writes and not self.job.only_plan:
             if self.corrected.left or self._left_before():
                 return Verdict.DRIFT, ""
-            return (Verdict.REPAIRED if decisions else Verdict.IN_SYNC), ""
-        if counts.differing > len(decisions) and counts.differing > DIFFERENCES_MAX and not self.job.one_look:
+            return (Verdict.REPAIRED if len(self._decided()) else Verdict.IN_SYNC), ""
+        many = bool(too_many(self.seen))
+        if many and counts.differing > len(decisions) and not self.job.one_look:
             return Verdict.INCONCLUSIVE, f"at least {len(decisions):,} rows differ; too many to look at each again"
-        drift = bool(decisions) or counts.differing > DIFFERENCES_MAX
+        drift = len(self._decided()) > 0 or many
         why = "" if drift or not self.row.partitions else nothing_there(self.job, self.row)
         return (Verdict.INCONCLUSIVE if why else Verdict.DRIFT if drift else Verdict.IN_SYNC), why
 
     def _left_before(self) -> bool:
         """A resumed run also answers for what it left wrong before it was interrupted."""
+        if self.job.undoing is not None:
+            last = final_outcomes(self.ledger.outcome_rows(self.row.id)).values()
+            return any(o.outcome not in (Outcome.APPLIED, Outcome.SUPERSEDED, Outcome.CONVERGED) for o in last)
         return self.resumed and any(row.run == self.row.id for row in self.job.standing.drift(self.job.name))
 
     def _report(self, verdict: Verdict, why: str, state: RunState) -> Report:
         decisions = self._decided()
-        if self.row.stage is not Stage.NARROW:  # a source that is not believed says nothing of the target
-            self._stand(decisions)
+        # A source that is not believed says nothing of the target, and a rollback does not ask it.
+        if self.row.stage is not Stage.NARROW and self.job.undoing is None:
+            moving = {suspect.key for suspect in [*self.corrected.in_flight, *self.moving]}
+            stand(self._work(), self.job, self.row, decisions, self.seen, self.withheld, moving)
+        known = {row.drift.key for row in self.job.standing.drift(self.job.name)}
         report = build(
             self.job,
             self.row,
@@ -359,41 +380,21 @@ class _Run:
             moving=[*self.corrected.in_flight, *self.moving],
             seconds=self.job.clock.monotonic() - self.started,
             plan=self.plan,
+            approvals_needed=0 if self.plan is None else plan_needs(self.job, self.plan),
             resumed=self.resumed,
+            quarantined=self.withheld.among(known),
         )
         self._end(
             state,
             verdict=verdict,
             reason=why,
-            source_rows=report.source_rows if self.row.whole else None,
-            **({"marks": None} if self.seen.counts.differing > DIFFERENCES_MAX else {}),  # not all of them are known
+            source_rows=self.seen.counts.keyed_source_rows if self.row.whole and not self.seen.aside else None,
+            # Marks are for a run that knows all that is wrong.
+            **({"marks": None} if self.seen.aside or too_many(self.seen) else {}),
             report=report.to_json_text(),
         )
         return report
 
-    def _stand(self, decisions: Sequence[DecisionRow]) -> None:
-        """What this run knows to be wrong, and, where it saw everything, that nothing else is."""
-        now = self.job.clock.now()
-        if self.row.stage is not Stage.REPAIR:
-            found = [(item.decision.drift, item.decision.reason) for item in decisions]
-            self.job.standing.found(self.row, found, now)
-        wrong = {item.decision.drift.key for item in decisions}
-        if self.row.whole:
-            self.job.standing.only(self.row)
-        elif self.job.keys is not None:
-            self.job.standing.settled(self.job.name, [key for key in self.job.keys if key not in wrong])
-        elif self.row.base is not None:  # all that was known to be wrong when it began was looked at again
-            known = announced(self.job, self.row, decisions)
-            self.job.standing.settled(self.job.name, [key for key in known if key not in wrong])
-        elif self.row.partitions is not None:
-            keys = perhaps_settled(self.job, self.row)
-            still = look(self._work(), keys)
-            self.job.standing.settled(self.job.name, [key for key in keys if key not in still])
-
     def _end(self, state: RunState, **values: Any) -> None:
+        self.job.progress.ended(self.row, state, str(values.get("verdict", "")), values.get("reason", ""))
         self.ledger.set_state(self.row, state, ended_at=self.job.clock.now(), **values)
-
-
-def _by(control: Control) -> str:
-    when = f" at {control.at:%Y-%m-%d %H:%M:%S} UTC" if control.at else ""
-    return f"by {control.actor}{when}" + (f": {control.reason}" if control.reason else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trueup.again import Again, Marks, again
+from trueup.again import Again, Marks, again, in_turn
 from trueup.by_partition import unknown
 from trueup.core.partition import Slice
 from trueup.core.plan import Segment, by_keys
@@ -13,6 +13,7 @@ from trueup.job import Job
 from trueup.narrow import route
 from trueup.store.partitions import partitions_of
 from trueup.store.records import RunRow
+from trueup.undo import changes_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,22 +34,33 @@ class Scope:
 def scope_of(job: Job) -> Scope:
     """The rows of the plan, the keys that were asked for, what may have changed, or everything."""
     if job.plan is not None:
-        keys = [item.decision.drift.key for item in job.ledger.decisions(job.plan.run)]
+        keys = [item.decision.drift.key for item in job.ledger.decision_rows(job.plan.run)]
         return Scope(strategy=f"the rows of plan {job.plan.id}", segments=[*by_keys(keys)])
+    if job.undoing is not None:
+        rows = changes_of(job.ledger, job.undoing)
+        return Scope(strategy=f"the rows that {job.undoing.run} wrote", segments=[*by_keys(list(rows))])
     if job.keys is not None:
         return Scope(strategy="explicit keys", segments=[*by_keys(job.keys)])
     changes = job.pair.binding.projection.changes
     if changes is None or job.partitions is not None:
-        return _everything(job)
+        return _by_turns(job) or _everything(job)
     marks = Marks(job, changes)
     now = marks.now()
     less = "that was asked for" if job.full else again(job, marks, now)
     if isinstance(less, Again):
         return Scope(strategy=less.strategy, segments=less.segments, base=less.base, marks=now)
+    if (turn := _by_turns(job)) is not None:
+        return turn
     scope = _everything(job)
     # Marks are for a run that leaves nothing out: what is taken as unchanged has to have been read.
     marks_now = now if scope.partitions is None else None
     return replace(scope, strategy=f"{scope.strategy} (everything: {less})", marks=marks_now)
+
+
+def _by_turns(job: Job) -> Scope | None:
+    """What has been unverified for longest, where that is asked for; None: everything is to be read."""
+    turn = in_turn(job) if job.in_turn else None
+    return None if turn is None else Scope(strategy=turn.strategy, segments=turn.segments, base=turn.base)
 
 
 def _everything(job: Job) -> Scope:

@@ -17,9 +17,10 @@ from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, Adapter, Stream
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
 from trueup.core.digest import Hashing
+from trueup.core.lot import Lot
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.row import Batch, Key, batch_of
-from trueup.errors import BrokenRead, DataProblem
+from trueup.errors import BrokenRead, DataProblem, DesignProblem
 
 Result = TypeVar("Result")
 
@@ -63,15 +64,19 @@ class Covered:
     suspects: list[Suspect]
     #: What remains of the segment; None: this was the last piece.
     rest: Segment | None = None
+    #: Differences that are kept together; none of them is among `suspects`.
+    lots: list[Lot] = field(default_factory=list)
+    #: See `adapters.Look`.
+    unchanged: bytes = b""
 
 
-def side_by_side(pair: Pair, segment: Segment) -> Iterator[Covered]:
-    """Read both sides in key order and compare what is aligned, batch by batch."""
+def side_by_side(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[Covered]:
+    """Read both sides in key order and compare what is aligned, batch by batch. `first`: see `all_at_once`."""
     match segment:
         case Keys() | NullKeys():
-            yield all_at_once(pair, segment)
+            yield all_at_once(pair, segment, first=first)
         case Everything():
-            whole = all_at_once(pair, NullKeys(partition=segment.partition))
+            whole = all_at_once(pair, NullKeys(partition=segment.partition), first=first)
             counts, suspects = whole.counts, whole.suspects
             for covered in _aligned(pair, Range(partition=segment.partition)):
                 counts += covered.counts
@@ -81,22 +86,30 @@ def side_by_side(pair: Pair, segment: Segment) -> Iterator[Covered]:
             yield from _aligned(pair, segment)
 
 
-def all_at_once(pair: Pair, segment: Keys | NullKeys) -> Covered:
-    """A segment that fits into memory: explicit keys, or keys with a NULL part. The target is read first, so that a
-    write between the two reads makes the target look stale, never the source.
+def all_at_once(pair: Pair, segment: Keys | NullKeys, *, first: bool = False) -> Covered:
+    """A segment that fits into memory: explicit keys, or keys with a NULL part.
+
+    `first`: a first look, which only finds suspects, so that the order of the two reads is open.
     """
-    target = _whole(pair, "target", segment)
-    source = _whole(pair, "source", segment)
-    counts, suspects = _compared(pair, source, target)
+    counts, suspects = _compared(pair, *_rows(pair, segment, first=first and not pair.binding.one_database))
     return Covered(span=segment, counts=counts, suspects=suspects)
 
 
-def at_the_same_time(pair: Pair, part: Leaves | KeyHashes) -> list[Suspect]:
-    """What differs among the rows of a part that fits into memory. For a first look only: the order of the two reads
-    is open.
+def of_part(pair: Pair, part: Leaves | KeyHashes) -> list[Suspect]:
+    """What differs among the rows of a part that fits into memory, at a first look."""
+    return _compared(pair, *_rows(pair, part, first=True))[1]
+
+
+def _rows(pair: Pair, part: Part, *, first: bool) -> tuple[Batch, Batch]:
+    """All rows of the source and of the target; at a first look both are asked at the same time.
+
+    Later the target is read before the source, so that a write between the two makes the target look stale, never the
+    source.
     """
-    source, target = both(lambda: _whole(pair, "source", part), lambda: _whole(pair, "target", part))
-    return _compared(pair, source, target)[1]
+    if first:
+        return both(lambda: _whole(pair, "source", part), lambda: _whole(pair, "target", part))
+    target = _whole(pair, "target", part)
+    return _whole(pair, "source", part), target
 
 
 def both(source: Callable[[], Result], target: Callable[[], Result]) -> tuple[Result, Result]:
@@ -116,6 +129,7 @@ def _compared(pair: Pair, source: Batch, target: Batch) -> tuple[Counts, list[Su
         absent=binding.absent,
         kinds=binding.value_kinds,
         rules=binding.rules,
+        expiring=binding.projection.target.expiring,
     )
 
 
@@ -177,7 +191,7 @@ def _border(pair: Pair, last: list[Key]) -> Key | None:
     try:
         return min(last, default=None)
     except TypeError:
-        raise DataProblem(
+        raise DesignProblem(
             f"{pair.name}: key values of source and target are of different types and have no common order: "
             f"{last[0]} and {last[1]}. Cast the key in the source query"
         ) from None
@@ -217,7 +231,7 @@ class _Side:
         try:
             ascending = keys == sorted(keys)
         except TypeError as mixed:
-            raise DataProblem(
+            raise DesignProblem(
                 f"{self._pair.name}: key values of the {self._name} are of different types and have no order: {mixed}"
             ) from None
         if not ascending:

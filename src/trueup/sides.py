@@ -4,6 +4,9 @@
     postgresql://user@host/shop#sales.orders     a table in a schema
     postgresql://user@host/shop#SELECT ...       a query
     orders.parquet, 'orders/*.csv'               files
+    'redis://host/0#post:{post_id}:likes'        keys of a pattern; settings may follow, as in
+    'redis://host/0#top:{day} type=sorted_set member=user_id types.day=date'
+    'opensearch://host:9200#posts id={post_id}'   documents of an index
 
 `${NAME}` in a URL is an environment variable, as in a configuration file: so a password need not be typed. What is
 shown of a side never has one.
@@ -13,8 +16,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,10 @@ from trueup.urls import expanded
 
 #: First word of a query; anything else behind the # is the name of a table.
 _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
+#: A pattern of names: a column in braces. What follows it, word by word, are settings of the side.
+_PATTERN = re.compile(r"\S*\{[^{}\s]+\}\S*(?:\s|$)")
+#: An index: one of the words behind its name says how its documents are named.
+_INDEX = re.compile(r"\S+\s(?:.*\s)?id=\S")
 #: Names of URL parameters that hold a secret.
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 #: Names like them that hold the path of a file.
@@ -32,7 +39,8 @@ _SHOWN = 60
 
 HOW = (
     "write a side as sqlite:///file.db#table, postgresql://user@host/database#schema.table, "
-    "URL#SELECT ..., or a file (orders.parquet, orders.csv)"
+    "URL#SELECT ..., a file (orders.parquet, orders.csv), keys (redis://host/0#post:{post_id}:likes), or "
+    "documents (opensearch://host:9200#posts id={post_id})"
 )
 
 
@@ -46,8 +54,10 @@ class NamedSide:
     written: str = ""
     #: The same with the variables replaced; holds the password.
     url: str = ""
-    #: The `table`, `query` or `file` of the side.
+    #: The `table`, `query`, `file`, `pattern` or `index` of the side.
     place: Mapping[str, str]
+    #: What else is declared of it.
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -76,7 +86,37 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
         query = " ".join(what.split())
         cut = query if len(query) <= _SHOWN else query[: _SHOWN - 1] + "…"
         return NamedSide(label=f"{shown}#{cut}", written=written, url=url, place={"query": what})
+    if _PATTERN.match(what) or _INDEX.match(what):
+        place, *words = what.split()
+        origin = "pattern" if _PATTERN.match(what) else "index"
+        return NamedSide(
+            label=f"{shown}#{place}",
+            written=written,
+            url=url,
+            place={origin: place},
+            settings=_settings(words, role),
+        )
     return NamedSide(label=f"{shown}#{what}", written=written, url=url, place={"table": what})
+
+
+def _settings(words: Sequence[str], role: str) -> dict[str, Any]:
+    """`type=hash types.n=integer` as a side declares it.
+
+    Raises UsageError.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals or not value:
+            raise UsageError(
+                f"{role}: {word!r} behind a pattern or an index is no setting; write type=hash, types.NAME=integer"
+            )
+        table, dot, column = name.partition(".")
+        if dot:
+            found.setdefault(table, {})[column] = value
+        else:
+            found[name] = value
+    return found
 
 
 def _split(text: str, role: str) -> tuple[str, str, str]:
@@ -124,4 +164,4 @@ def relative_to(folder: Path, value: str) -> str:
 def declared(side: NamedSide, database: str, columns: Mapping[str, str]) -> dict[str, Any]:
     """The side as a projection declares it."""
     of = {} if "file" in side.place else {"database": database}
-    return {**of, **side.place, **({"columns": dict(columns)} if columns else {})}
+    return {**of, **side.place, **side.settings, **({"columns": dict(columns)} if columns else {})}

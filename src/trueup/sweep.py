@@ -1,38 +1,40 @@
 """The first stage of a run: every open segment is narrowed, and what was found is committed before the next one counts.
 
-Where the database serves several readers at a time, segments are read ahead on threads of their own. Their results are
-still committed in order and in the calling thread, so a run that ends early leaves the same ledger either way.
+Where the database serves several readers at a time, segments are read ahead on threads of their own, or by the workers
+of an engine. Their results are still committed in order and in the calling thread, so a run that ends early leaves the
+same ledger either way.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
 from trueup.adapters import DIFFERENCES_MAX
 from trueup.by_digest import hashing_of
 from trueup.by_partition import retell
 from trueup.core.compare import Counts
-from trueup.core.plan import Everything, Keys, Range, Segment, halves
+from trueup.core.decide import action_for
+from trueup.core.plan import Everything, Keys, Range, Segment, describe, from_json, halves, to_json
+from trueup.core.quarantine import UNREADABLE_MAX, Quarantined, Trouble
 from trueup.core.row import Key
 from trueup.core.states import Stage
-from trueup.errors import StatementTimeout, Transient
-from trueup.job import Job
+from trueup.errors import DataProblem, DesignProblem, StatementTimeout, Transient
+from trueup.isolate import isolate, within
+from trueup.job import Job, Reading, discreet_words
 from trueup.narrow import cuts_of, narrow
-from trueup.reconcile import READ_PAUSE_S, READ_TRIES
 from trueup.side_by_side import Covered, Pair
 from trueup.store.records import Narrowed, RunRow, SegmentRow
 
 #: Segments that are cut in two in one run because their statement took too long; each cost as much as is allowed.
 SPLITS_MAX = 20
 
-#: Reads a segment: its pieces, and when it was read (None: as each piece comes).
-Read = Callable[[], tuple[Iterable[Covered], datetime | None]]
+#: Reads a segment, or waits until it was read.
+Read = Callable[[], Reading]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,8 @@ class Sweep:
     #: Keys that were found to differ, where a row may be found in two segments (in two partitions; as one that may have
     #: changed, and in turn); None where it cannot.
     found: set[Key] | None = None
+    #: Many differences of one kind may be decided together.
+    lots: bool = False
 
     def new(self, piece: Covered) -> Covered:
         """What is new in a piece: a row that is found in two segments is one row."""
@@ -70,18 +74,18 @@ class Sweep:
 
 def sweep(work: Sweep) -> None:
     """Narrow every open segment. The ledger knows which are: after a broken read it is asked again."""
-    clock, tries, splits = work.job.clock, READ_TRIES, 0
+    tries, splits = work.job.patience.tries(), 0
     if work.job.pair.binding.movable or work.run.base is not None:
         before = work.job.ledger.suspects(work.run.id)
-        work = replace(work, found={key for part in before for key in part.keys})
+        work = replace(work, found={suspect.key for part in before for suspect in part.suspects})
     while segments := work.job.ledger.open_segments(work.run.id, Stage.NARROW):
         try:
             with _reading_ahead(work, segments) as reads:
                 for segment, read in reads:
                     work.border()
-                    if not _commit(work, segment, *read()):
+                    if not _commit(work, segment, read()):
                         break
-                    tries = READ_TRIES
+                    tries.succeeded()
         except StatementTimeout:
             rest = _open(work, segment)
             if rest != segment:
@@ -89,10 +93,12 @@ def sweep(work: Sweep) -> None:
             splits += 1
             if splits > SPLITS_MAX or not _split(work, rest):
                 raise
-        except Transient:
-            tries -= 1
-            if not tries or clock.wait(READ_PAUSE_S):
-                raise
+        except Transient as error:
+            tries.failed(error)
+        except DataProblem as problem:
+            rest = _open(work, segment)
+            if rest is not None:
+                _isolate(work, rest, problem)
 
 
 def _open(work: Sweep, segment: SegmentRow) -> SegmentRow | None:
@@ -109,7 +115,7 @@ def _split(work: Sweep, segment: SegmentRow) -> bool:
         middle = len(span.keys) // 2
         parts = [replace(span, keys=span.keys[:middle]), replace(span, keys=span.keys[middle:])]
     elif isinstance(span, Range | Everything):
-        cuts = [cut for cut in cuts_of(pair) if not isinstance(span, Range) or _within(span, cut)]
+        cuts = [cut for cut in cuts_of(pair) if not isinstance(span, Range) or within(span, cut)]
         if cuts:
             parts = [*halves(span, cuts[len(cuts) // 2])]
     if not parts:
@@ -119,39 +125,90 @@ def _split(work: Sweep, segment: SegmentRow) -> bool:
     return True
 
 
-def _within(span: Range, cut: Key) -> bool:
-    return (span.lower is None or span.lower < cut) and (span.upper is None or cut < span.upper)
+def _isolate(work: Sweep, segment: SegmentRow, problem: DataProblem) -> None:
+    """Cut a segment in which something cannot be read; where it is alone, set it aside and say so."""
+    job, seen = work.job, work.seen
+    cut = isolate(job.pair, segment.span, _borders(job))
+    if cut.parts:
+        job.ledger.split(segment, cut.parts)
+        seen.planned += len(cut.parts) - 1
+        return
+    why = discreet_words(job.pair.binding.projection, problem)
+    if len(seen.aside) >= UNREADABLE_MAX:
+        raise DesignProblem(
+            f"{job.name}: more than {UNREADABLE_MAX} rows or segments cannot be read, so this is not about single "
+            f"rows. The last: {describe(segment.span)}: {why}"
+        ) from problem
+    job.ledger.set_aside(segment, why)
+    seen.aside.append((segment.span, why))
+    if cut.culprit is not None:
+        now = job.clock.now()
+        row = Quarantined(
+            key=cut.culprit,
+            trouble=Trouble.UNREADABLE,
+            reason=why,
+            evidence={"segment": to_json(segment.span)},
+            first_seen=now,
+            last_seen=now,
+            run=work.run.id,
+        )
+        job.quarantine.put(job.name, [row])
 
 
-def _commit(work: Sweep, segment: SegmentRow, pieces: Iterable[Covered], read_at: datetime | None) -> bool:
+def _borders(job: Job) -> list[Key]:
+    """Where earlier runs had to cut: between them lie the rows that cannot be read."""
+    found: list[Key] = []
+    for row in job.quarantine.held(job.name).values():
+        if row.trouble is Trouble.UNREADABLE:
+            span = from_json(row.evidence["segment"])
+            found += [row.key] if isinstance(span, Keys) else []
+            found += [cut for cut in (span.lower, span.upper) if cut] if isinstance(span, Range) else []
+    return found
+
+
+def _commit(work: Sweep, segment: SegmentRow, reading: Reading) -> bool:
     """Commit each piece; False if the rest of the segment was left because somebody waits for a border."""
-    ledger, seen = work.job.ledger, work.seen
-    for piece in map(work.new, pieces):
-        room = max(DIFFERENCES_MAX - seen.counts.differing, 0)  # beyond it rows are counted, not kept
-        at = read_at or work.job.clock.now()
-        ledger.commit_narrowed(segment, piece.span, piece.rest, piece.counts, piece.suspects[:room], at)
+    ledger, seen, clock = work.job.ledger, work.seen, work.job.clock
+    whole, begun = Counts(), clock.monotonic()
+    for piece in map(work.new, reading.pieces):
+        room = max(DIFFERENCES_MAX - (seen.counts.differing - seen.in_lots), 0)  # beyond it rows are counted, not kept
+        at = reading.at or clock.now()
+        policy = work.job.pair.binding.projection
+        lots = [(lot, action_for(lot.kind, policy)) for lot in piece.lots]
+        ledger.commit_narrowed(
+            segment, piece.span, piece.rest, piece.counts, piece.suspects[:room], at, lots, piece.unchanged
+        )
+        whole += piece.counts
+        seen.in_lots += sum(lot.count for lot in piece.lots)
         seen.add(piece.counts, split=piece.rest is not None)
         work.job.progress.narrowed(seen.done, seen.planned, seen.counts)
         if piece.rest is not None:
             segment = replace(segment, span=piece.rest)
             if work.awaited():
                 return False  # what waits at the border must not hold a read open; the ledger knows what remains
+    took_s = clock.monotonic() - begun if reading.took_s is None else reading.took_s
+    work.job.progress.compared(segment.id, whole, took_s)
     return True
 
 
 @contextmanager
 def _reading_ahead(work: Sweep, segments: Sequence[SegmentRow]) -> Iterator[Iterator[tuple[SegmentRow, Read]]]:
-    """Each segment with its reading, begun on a thread as soon as fewer than the useful number are being read."""
-    width = readers(work.job.pair)
-    if not width or len(segments) == 1:
-        yield ((segment, partial(_read_here, work.job.pair, segment)) for segment in segments)
-        return
-    executor = ThreadPoolExecutor(width, thread_name_prefix="trueup-read")
-    try:
-        yield _ahead(executor, width, work, segments)
-    finally:
-        # Statements that run are left to their end, which is near; those that wait are not begun.
-        executor.shutdown(wait=True, cancel_futures=True)
+    """Each segment with its reading, begun elsewhere as soon as fewer than the useful number are being read."""
+    here = iter([(segment, partial(_read_here, work, segment)) for segment in segments])
+    if len(segments) == 1:
+        yield here
+    elif (elsewhere := work.job.elsewhere) is not None:
+        with elsewhere.reading(lots=work.lots, look=work.border) as begin:
+            yield _ahead(begin, elsewhere.width, segments)
+    elif width := work.job.patience.read(partial(readers, work.job.pair)):
+        executor = ThreadPoolExecutor(width, thread_name_prefix="trueup-read")
+        try:
+            yield _ahead(partial(_on_thread, executor, work), lambda: width, segments)
+        finally:
+            # Statements that run are left to their end, which is near; those that wait are not begun.
+            executor.shutdown(wait=True, cancel_futures=True)
+    else:
+        yield here
 
 
 def readers(pair: Pair) -> int:
@@ -164,22 +221,26 @@ def readers(pair: Pair) -> int:
 
 
 def _ahead(
-    executor: ThreadPoolExecutor, width: int, work: Sweep, segments: Sequence[SegmentRow]
+    begin: Callable[[Segment], Read], width: Callable[[], int], segments: Sequence[SegmentRow]
 ) -> Iterator[tuple[SegmentRow, Read]]:
-    waiting: deque[tuple[SegmentRow, Future[tuple[Iterable[Covered], datetime | None]]]] = deque()
+    waiting: deque[tuple[SegmentRow, Read]] = deque()
     for segment in segments:
-        waiting.append((segment, executor.submit(_read_whole, work, segment)))
-        if len(waiting) > width:  # one more than are read: no reader waits while a result is committed
-            first, future = waiting.popleft()
-            yield first, future.result
-    for segment, future in waiting:
-        yield segment, future.result
+        waiting.append((segment, begin(segment.span)))
+        if len(waiting) > width():  # one more than are read: no reader waits while a result is committed
+            yield waiting.popleft()
+    yield from waiting
 
 
-def _read_here(pair: Pair, segment: SegmentRow) -> tuple[Iterable[Covered], None]:
-    return narrow(pair, segment.span), None
+def _on_thread(executor: Executor, work: Sweep, segment: Segment) -> Read:
+    return executor.submit(_read_whole, work, segment).result
 
 
-def _read_whole(work: Sweep, segment: SegmentRow) -> tuple[Iterable[Covered], datetime]:
-    at = work.job.clock.now()
-    return list(narrow(work.job.pair, segment.span)), at
+def _read_here(work: Sweep, segment: SegmentRow) -> Reading:
+    return Reading(pieces=narrow(work.job.pair, segment.span, first=True, lots=work.lots))
+
+
+def _read_whole(work: Sweep, segment: Segment) -> Reading:
+    clock = work.job.clock
+    at, begun = clock.now(), clock.monotonic()
+    pieces = list(narrow(work.job.pair, segment, first=True, lots=work.lots))
+    return Reading(pieces=pieces, at=at, took_s=clock.monotonic() - begun)

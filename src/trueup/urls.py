@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 #: An environment variable in a text.
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 #: A URL of a database that is one file, not given from the root: the part before the file, and the file.
 _RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
+
+#: Product -> dialect and driver, as SQLAlchemy names them.
+_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+_DRIVERS |= {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql"}
+#: Hosts that are this machine.
+_HERE = ("", "localhost", "127.0.0.1", "::1")
 
 
 def expanded(text: str, environ: Mapping[str, str]) -> str:
@@ -27,3 +34,16 @@ def from_folder(url: str, folder: Path) -> str:
     """A URL with its relative file, if it has one, seen from `folder`."""
     found = relative_file(url)
     return url if found is None else f"{found[0]}{(folder / found[1]).resolve()}"
+
+
+def with_driver(url: str) -> str:
+    """A URL as SQLAlchemy wants it, with the driver that is used here; of other products as it is."""
+    scheme, separator, rest = url.partition("://")
+    return f"{_DRIVERS.get(scheme.partition('+')[0], scheme)}{separator}{rest}"
+
+
+def here(url: str) -> bool:
+    """Does a URL lead to this machine, as far as it says so by itself?"""
+    parts = urlsplit(url)
+    host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")
+    return host in _HERE or host.startswith("/")

@@ -65,6 +65,8 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
     out.print(f"wrote {path}" + (f" with the {len(tables)} tables found" if url else ""))
     for table in tables[:TABLES_MAX]:
         out.print(f"  {line(table)}", markup=False)
+    if url:
+        out.print("`trueup discover URL` proposes what is derived from what; --save puts it into the file")
     out.print("next: declare a projection in it, then `trueup explain NAME` and `trueup check NAME`")
     return 0
 

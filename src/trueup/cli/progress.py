@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trueup.core.compare import Counts
-    from trueup.core.states import Stage
+    from trueup.core.states import RunState, Stage
     from trueup.observe import Progress
-    from trueup.store.records import OutcomeRow
+    from trueup.store.records import OutcomeRow, RunRow
 
 #: A plain line at most this often, seconds.
 LINE_EVERY_S = 5.0
@@ -53,8 +53,30 @@ class Lines:
             self.last = now
             print(f"trueup: {text}", file=sys.stderr, flush=True)
 
+    def begun(self, run: RunRow) -> None: ...
+
+    def entered(self, stage: Stage) -> None: ...
+
+    def ended(self, run: RunRow, state: RunState, verdict: str, why: str) -> None: ...
+
+    def compared(self, segment: int, counts: Counts, took_s: float) -> None: ...
+
     def resumed(self, run: str, stage: Stage) -> None:
         self.say(f"resuming {run} ({stage})", always=True)
+
+    def abandoned(self, run: str, why: str) -> None:
+        self.say(
+            f"not going on with {run}: {why}. A new run begins with what is declared now; what {run} may have "
+            f"left open is settled before anything is written",
+            always=True,
+        )
+
+    def elsewhere(self, unit: str, run: str) -> None:
+        self.say(
+            f"unit {unit[:8]} of {run} stays open: its target is declared elsewhere now, so whether it was written "
+            f"cannot be found out. Declare the target (and key) as it was and run once, to settle it",
+            always=True,
+        )
 
     def narrowed(self, done: int, planned: int, counts: Counts) -> None:
         rows = max(counts.source_rows, counts.target_rows)
@@ -82,6 +104,12 @@ class Lines:
 
     def paused(self, why: str) -> None:
         self.say(f"paused {why}; waiting for `trueup resume`", always=True)
+
+    def unsealed(self, why: str) -> None:
+        self.say(f"the audit log got no head: {why}", always=True)
+
+    def paced(self, database: str, mode: str, why: str) -> None:
+        self.say(f"databases.{database}: pacing is {mode}: {why}", always=True)
 
 
 class Bars(Lines):

@@ -19,7 +19,7 @@ from trueup.urls import VARIABLE, from_folder
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
 
-_WRITERS = '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it'
+WRITERS = '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it'
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
@@ -35,10 +35,7 @@ class Saving:
 
     def write(self) -> str:
         """Append it; what to do next."""
-        before = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(gap + self.text)
+        append(self.path, self.text)
         hints = [f"set {name} to {what}" for name, what in self.variables.items()]
         return f"trueup: saved as {self.name} in {self.path}" + "".join(f"; {hint}" for hint in hints)
 
@@ -50,11 +47,11 @@ def prepare(name: str, comparison: Comparison, path: Path) -> Saving:
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"--save {name!r}: a name is made of letters, digits, _ and -")
-    declared = _declared(path)
+    declared = declared_in(path)
     if name in declared.get("projections", {}):
         raise UsageError(f"--save {name}: {path} has a projection of this name already; choose another")
     named = {"source": comparison.source, "target": comparison.target}
-    databases = _Databases(path=path, known=dict(declared.get("databases", {})))
+    databases = Databases(path=path, known=dict(declared.get("databases", {})))
     together = comparison.source.url == comparison.target.url
     sides = {}
     for role, side in named.items():
@@ -64,7 +61,7 @@ def prepare(name: str, comparison: Comparison, path: Path) -> Saving:
     return Saving(name=name, path=path, text=text, variables=databases.variables)
 
 
-def _declared(path: Path) -> dict[str, Any]:
+def declared_in(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
@@ -73,8 +70,16 @@ def _declared(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--save: {path} cannot be appended to: {error}") from None
 
 
+def append(path: Path, what: str) -> None:
+    """Write behind what is there, with a blank line between."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(gap + what)
+
+
 @dataclass(kw_only=True, slots=True)
-class _Databases:
+class Databases:
     """The databases that the file declares, and those to be added."""
 
     path: Path
@@ -103,7 +108,7 @@ class _Databases:
         hint = f"    # the password is not kept here: export {variable}=..." if replaced else ""
         if replaced:
             self.variables[variable] = f"the password of {without_password(side.url)}, as it was typed"
-        self.lines += [f"[databases.{name}]", f"url = {_text(seen_from(self.path, url))}{hint}", ""]
+        self.lines += [f"[databases.{name}]", f"url = {quoted(seen_from(self.path, url))}{hint}", ""]
         return name
 
 
@@ -141,12 +146,12 @@ def _side(role: str, side: NamedSide, database: str | None, path: Path, comparis
         raise UsageError(f"--save: ${{...}} in the {role}'s {place} would be read as a variable in {path}")
     if place == "file":
         what = relative_to(path.parent, what)
-    parts = [f"database = {_text(database)}"] if database else []
-    parts.append(f"{place} = {_text(what)}")
+    parts = [f"database = {quoted(database)}"] if database else []
+    parts.append(f"{place} = {quoted(what)}")
+    parts += [f"{name} = {_value(value)}" for name, value in side.settings.items()]
     renamed = getattr(comparison.projection, role).columns
     if renamed:
-        pairs = ", ".join(f"{_text(here)} = {_text(there)}" for here, there in renamed.items())
-        parts.append(f"columns = {{ {pairs} }}")
+        parts.append(f"columns = {_value(renamed)}")
     return f"{{ {', '.join(parts)} }}"
 
 
@@ -157,24 +162,31 @@ def _projection(name: str, sides: Mapping[str, str], comparison: Comparison) -> 
         f"[projections.{name}]",
         f"source = {sides['source']}",
         f"target = {sides['target']}",
-        f"key = {_list(declared.key)}",
+        f"key = {quoted_list(declared.key)}",
     ]
     if declared.columns:
-        lines.append(f"columns = {_list(declared.columns)}")
+        lines.append(f"columns = {quoted_list(declared.columns)}")
     if declared.sensitive:
-        lines.append(f"sensitive = {_list(declared.sensitive)}")
+        lines.append(f"sensitive = {quoted_list(declared.sensitive)}")
     settle = f'settle = "{declared.settle:g}s"' if declared.settle else '# settle = "10s"'
     return [
         *lines,
         f"{settle}    # what differs counts once it is the same this long after",
-        *([_WRITERS] if declared.target.table else []),
+        *([WRITERS] if declared.target.table or declared.target.pattern or declared.target.index else []),
     ]
 
 
-def _list(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(_text(name) for name in names)}]"
+def _value(value: Any) -> str:
+    """A text, or a table of texts."""
+    if not isinstance(value, Mapping):
+        return quoted(value)
+    return f"{{ {', '.join(f'{quoted(here)} = {quoted(there)}' for here, there in value.items())} }}"
 
 
-def _text(value: str) -> str:
+def quoted_list(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(quoted(name) for name in names)}]"
+
+
+def quoted(value: str) -> str:
     """A TOML string: JSON's escapes are TOML's, but for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,16 +14,42 @@ def draw_shown(shown: dict[str, Any]) -> None:
     out.print(f"[bold]{what}[/bold]  {'  '.join(facts)}")
     if shown["reason"]:
         out.print(f"  {shown['reason']}", markup=False)
+    if shown.get("guarantee_reasons"):
+        why = "; ".join(shown["guarantee_reasons"])
+        out.print(f"  {shown['guarantee']} ({shown['proof']}): {why}", markup=False, style="dim")
     if "hash" in shown:
-        out.print(f"  sha256 {shown['hash']}")
+        draw_plan(shown)
     if shown["changes"]:
         table([_cells(row) for row in shown["changes"]], hide_empty=("outcome", "why"))
     for action, statement in shown["statements"].items():
         out.print(f"  {action}: {statement}", markup=False)
     if shown["rows"] > len(shown["changes"]):
         out.print(f"  {shown['rows'] - len(shown['changes']):,} more; --rows 0 lists all")
-    if shown.get("plan_state") == "open" and shown["rows"]:
-        out.print(f"  next: trueup apply {shown['plan']}")
+    draw_next(shown)
+
+
+def draw_plan(shown: dict[str, Any]) -> None:
+    """Hash, limits, approvals of a plan."""
+    out = console()
+    out.print(f"  sha256 {shown['hash']}")
+    if shown["beyond"]:
+        out.print(f"  beyond the limits: {shown['beyond']}", markup=False)
+    if shown["approvals_needed"]:
+        out.print(
+            f"  approvals: {shown['approvals']} of {shown['approvals_needed']}; asked for by {shown['requester']}"
+        )
+    for row in shown["said"]:
+        told = "  {said} by {actor} ({actor_by}) on {host} at {at:%Y-%m-%d %H:%M} UTC: {reason}"
+        out.print(told.format(**row), markup=False)
+    if shown["plan_state"] in ("waiting", "ready"):
+        out.print(f"  expires {shown['expires']:%Y-%m-%d %H:%M} UTC")
+
+
+def draw_next(shown: dict[str, Any]) -> None:
+    """What can be done with a plan."""
+    steps = {"waiting": "approve {plan} --reason …", "ready": "apply {plan}"}
+    if shown.get("plan_state") in steps:
+        console().print(f"  next: trueup {steps[shown['plan_state']].format(**shown)}", markup=False)
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +82,7 @@ def draw_explanation(told: dict[str, Any]) -> None:
             f"{told['segments']}: {'; '.join(told['first_segments'])}" + (" …" if told["segments"] > 3 else ""),
         ),
         ("confirm", twice),
-        ("guarantee", f"{told['guarantee']}{by}"),
+        ("guarantee", f"{told['guarantee']}{by} ({told['proof']})"),
         *(("", reason) for reason in told["reasons"]),
         ("policies", ", ".join(f"{kind}: {policy}" for kind, policy in told["policies"].items())),
         ("limits", limits.format(**told["limits"])),

@@ -94,10 +94,15 @@ def draw_report(report: Report) -> None:
         facts += [f"{report.segments['done']} of {report.segments['planned']} segments"]
     facts += [
         f"{report.seconds:.1f} s",
-        report.guarantee,
+        f"{report.guarantee} ({report.proof})",
         f"run {report.run}" + (" (resumed)" if report.resumed else ""),
     ]
     out.print(f"  [dim]{' · '.join(facts)}[/dim]")
+    if report.guarantee_reasons and report.command != "check":
+        out.print(f"  {report.guarantee}: {'; '.join(report.guarantee_reasons)}", markup=False, style="dim")
+    if report.passed_over:
+        told = ", ".join(f"{why} {count:,}" for why, count in sorted(report.passed_over.items()))
+        out.print(f"  not changed: {told}", markup=False)
     _draw_odd_keys(out, report)
     _draw_columns(out, report)
     _draw_partitions(out, report)
@@ -105,9 +110,13 @@ def draw_report(report: Report) -> None:
     draw_causes(report.causes, out)
     if report.in_flight_rows:
         out.print("  [dim]rows in flight are in `in_flight_rows` of --json, with both pairs of values[/dim]")
-    if report.plan and report.command == "plan":
+    if report.undoes and report.repaired:
+        out.print("  if the source still says otherwise, the next run repairs these rows again; to keep it from that:")
+        out.print(f"  trueup pause {report.projection}", markup=False)
+    if report.plan and report.command != "apply":
         out.print(f"  plan [bold]{report.plan}[/bold]  sha256 {report.plan_hash[:16]}…")
-        out.print(f"  next: trueup show {report.plan}   trueup apply {report.plan}")
+        approve = f"trueup approve {report.plan} --reason …   " if report.approvals_needed else ""
+        out.print(f"  next: trueup show {report.plan}   {approve}trueup apply {report.plan}")
 
 
 def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: TextIO | None = None) -> None:
@@ -187,11 +196,12 @@ def headline(report: Report) -> str:
         kinds = [(report.missing, "missing"), (report.extra, "extra"), (report.different, "different")]
         parts.append(", ".join(f"{count:,} {name}" for count, name in kinds if count))
     for count, words in (
-        (report.repaired, "repaired and verified"),
+        (report.repaired, "put back and verified" if report.undoes else "repaired and verified"),
         (report.stepped_aside, "stepped aside (the row had moved on)"),
         (report.left, "left"),
         (report.in_flight, "in flight"),
         (report.resolved, "resolved by themselves"),
+        (report.accepted, "accepted (see `trueup accepted`)"),
     ):
         if count:
             parts.append(f"{count:,} {words}")
@@ -249,7 +259,7 @@ def _cell(value: Any) -> str:
         case None:
             return ""
         case datetime():
-            return _ago(value)
+            return when(value)
         case dict():
             return escape(named(value))
         case float():
@@ -259,9 +269,11 @@ def _cell(value: Any) -> str:
     return escape(str(value))
 
 
-def _ago(moment: datetime) -> str:
+def when(moment: datetime) -> str:
+    """How long ago a moment was, or in how long it will be."""
     seconds = (datetime.now(UTC) - moment).total_seconds()
+    words = "{} ago" if seconds >= 0 else "in {}"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+        if abs(seconds) >= 2 * size:
+            return words.format(f"{abs(seconds) / size:.0f} {unit}")
+    return words.format(f"{abs(seconds):.0f} s")

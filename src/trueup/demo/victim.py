@@ -34,13 +34,13 @@ class HeldLedger(Ledger):
 
     closed = 0
 
-    def close_unit(self, unit: str, run: str, outcomes: Sequence[OutcomeRow], at: datetime) -> None:
+    def close_unit(self, unit: str, run: str, outcomes: Sequence[OutcomeRow], at: datetime, token: int = 0) -> None:
         self.closed += 1
         if self.closed == STOPS_AFTER:
             print(unit, flush=True)
             threading.Event().wait(WAITS_S)
             os._exit(70)
-        super().close_unit(unit, run, outcomes, at)
+        super().close_unit(unit, run, outcomes, at, token)
 
 
 def main() -> None:

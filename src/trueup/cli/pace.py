@@ -1,0 +1,204 @@
+"""`trueup pace`: how Trueup holds back, live; and other settings while runs go on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from trueup.cli.answers import opened
+from trueup.cli.options import FILE, SWITCH, AsJson, Config, Reason, app
+
+if TYPE_CHECKING:
+    from trueup import Trueup
+    from trueup.pace.trial import Trial
+    from trueup.store.paces import PaceRow
+
+#: Seconds between two looks at the ledger.
+EVERY_S = 1.0
+#: Told by a governor longer ago than this, seconds: nobody looks at the moment.
+OLD_S = 10.0
+
+#: How long a part of a trial takes, seconds.
+PART_S = 10.0
+
+Rounds = Annotated[int, Parameter(show_default=False, help="Rounds of a trial (4), each with both settings.")]
+For = Annotated[str, Parameter(name="--for", show_default=False, help="Only so long: `30m`. Default: until changed.")]
+Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False, help="Print it once, and end.")]
+
+
+@app.command(group=SWITCH)
+def pace(
+    database: str | None = None,
+    action: Literal["set", "clear", "trial"] | None = None,
+    /,
+    *settings: str,
+    reason: Reason = "",
+    for_: For = "",
+    rounds: Rounds = 4,
+    once: Once = False,
+    as_json: AsJson = False,
+    config: Config = FILE,
+) -> int:
+    """How Trueup holds back, live; `pace DB set most=1` changes it while runs go on, `pace DB clear` undoes that.
+
+    `pace DB trial` lets runs pause now and then (or other settings hold), and shows what others feel under each.
+    """
+    from trueup.errors import UsageError
+
+    with opened(config, as_json=as_json) as engine:
+        names = [database] if database else [name for name in engine.databases if engine.pacing.paced(name)]
+        if action is not None:
+            wrong = bool(settings) if action == "clear" else action == "set" and not settings
+            if database is None or wrong:
+                raise UsageError("name a database and settings: `trueup pace app set most=1`, `trueup pace app clear`")
+            if action == "trial":
+                return _try(engine, database, settings, reason, for_, rounds, as_json=as_json)
+            return _change(engine, database, settings, reason, for_)
+        if not names:
+            raise UsageError('no database is paced: declare how much others may be slowed, `protect = "10%"`')
+        if as_json:
+            from trueup.cli.tables import print_json
+            from trueup.views_serving import paces
+
+            print_json({"databases": paces(engine, names)})
+        elif once or not sys.stdout.isatty():
+            print("\n".join(line for name in names for line in _all(engine, name)))
+        else:
+            _live(engine, names)
+    return 0
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    from trueup.errors import UsageError
+
+    pairs = dict(text.partition("=")[::2] for text in settings)
+    if len(pairs) < len(settings) or not all(pairs.values()):
+        raise UsageError("settings are NAME=VALUE, each once: `most=1 protect=5%`")
+    return pairs
+
+
+def _seconds(for_: str) -> float | None:
+    from trueup.core.declared import parse_duration
+    from trueup.errors import UsageError
+
+    try:
+        return parse_duration(for_) if for_ else None
+    except ValueError as wrong:
+        raise UsageError(f"--for: {wrong}") from None
+
+
+def _try(
+    engine: Trueup, database: str, settings: tuple[str, ...], reason: str, for_: str, rounds: int, *, as_json: bool
+) -> int:
+    part_s = _seconds(for_) or PART_S
+    trial = engine.try_pace(database, reason=reason, rounds=rounds, part_s=part_s, **_pairs(settings))
+    if as_json:
+        from trueup.cli.tables import print_json
+
+        print_json(trial.to_dict())
+    else:
+        print("\n".join(drawn_trial(trial)))
+    return 0
+
+
+def drawn_trial(trial: Trial) -> list[str]:
+    """A trial in lines."""
+    told = trial.to_dict()
+    lines = [
+        f"{trial.database}: {told['rounds']} rounds, {trial.part_s:g} s each way, in turn",
+        f"{'':24}{'as it is':>12}{trial.instead:>24}   slowed, by round",
+    ]
+    rows = [("ours in flight", "in_flight", ".2f"), ("transactions a second", "commits_per_s", ",.0f")]
+    rows += [(f"canary, {name}, ms", name, ".2f") for name in told["slowed"]]
+    for words, name, form in rows:
+        sides = (told["as_it_is"][name], told["instead"][name])
+        values = ["not told" if value is None else format(value, form) for value in sides]
+        line = f"  {words:22}{values[0]:>12}{values[1]:>24}"
+        if name in told["slowed"]:
+            rounds = told["slowed_by_round"][name]
+            line += f"   x {told['slowed'][name]:.2f}, {min(rounds):.2f} to {max(rounds):.2f}"
+        lines.append(line)
+    return lines
+
+
+def _change(engine: Trueup, database: str, settings: tuple[str, ...], reason: str, for_: str) -> int:
+    engine.set_pace(database, reason=reason, for_s=_seconds(for_), **_pairs(settings))
+    what = ", ".join(settings) if settings else "as declared"
+    print(f"{database}: {what}{f' for {for_}' if for_ else ''}; nodes that work follow within seconds")
+    return 0
+
+
+def _live(engine: Trueup, names: list[str]) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False) as live:
+        while not engine.stop_after_segment.asked:
+            lines = [line for name in names for line in _all(engine, name)]
+            live.update(Text("\n".join(lines)), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def _all(engine: Trueup, name: str) -> list[str]:
+    from trueup import views_serving
+
+    return [*drawn(name, engine.pace(name)), *map(_finish, views_serving.forecasts(engine, name))]
+
+
+def _finish(run: dict[str, Any]) -> str:
+    left = "not known yet when" if run["left_s"] is None else "in {} to {}".format(*map(_span, run["left_s"]))
+    return f"  {run['projection']}: {run['done']:,} of {run['planned']:,} segments read, the last {left}"
+
+
+def drawn(name: str, row: PaceRow | None) -> list[str]:
+    """A database's pacing in lines."""
+    if row is None:
+        return [f"{name}: nobody has worked on it yet"]
+    told = row.told
+    if not told:
+        return [f"{name}: nobody has worked on it yet", *_set(row)]
+    idle = row.nodes == 0 or row.age_s > OLD_S
+    state = (
+        f"idle for {_span(row.age_s)}, was {told['mode']}" if idle else f"{told['mode']} for {_span(told['since_s'])}"
+    )
+    whose = {True: " (ours)", False: " (not ours)", None: ""}[told["ours"] if told["mode"] == "degraded" else None]
+    lines = [f"{name}: {state}: {told['reason']}{whose}"]
+    lines.append(
+        f"  load      {row.u:.2f} statements in flight (minimum {told['floor']:g}, ceiling {told['ceiling']:.2f}, most "
+        f"{told['most']:g}), of {row.statement_s * 1000:.0f} ms; next change not before {_span(told['next_s'])}"
+    )
+    lines.append(f"  effect    {_effect(told)}")
+    if told["signal"]:
+        signal = told["signals"].get(told["signal"])
+        value = "not to be had" if signal is None else f"{signal['value']:.3g} (too much: {signal['soft']:g}, "
+        value += "" if signal is None else f"emergency: {signal['hard']:g})"
+        lines.append(f"  pressure  {told['pressure']:.2f}: {told['signal']} {value}")
+    lines.append(
+        f"  credit    {told['credit_s'] * 1000:.0f} ms; {row.nodes} node{'' if row.nodes == 1 else 's'} at work"
+    )
+    lines += _set(row)
+    return [*lines, *(f"  not available: {what}: {why}" for what, why in told["lacking"].items())]
+
+
+def _effect(told: dict[str, Any]) -> str:
+    on, off = told["readings"]
+    readings = f"{on} readings with ours in flight, {off} without"
+    if told["slowed"] is None:
+        return f"not known yet: {readings}"
+    return f"the slowest tenth of others is slowed by {told['slowed']:.0%} (budget {told['budget']:.0%}); {readings}"
+
+
+def _set(row: PaceRow) -> list[str]:
+    changed = row.override.model_dump(exclude_none=True, exclude_defaults=True)
+    if not changed:
+        return []
+    what = ", ".join(f"{name} = {value}" for name, value in changed.items())
+    left = "" if row.override_left_s is None else f" for another {_span(row.override_left_s)}"
+    return [f"  set       {what} by {row.override_by}{left}{f': {row.override_why}' if row.override_why else ''}"]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,105 @@
+"""A segment that cannot be read is cut until the row that is to blame is alone; everything else is compared.
+
+Where the keys themselves can be read, the cut is at the middle one, so that one bad row among a million costs about
+twenty cuts, and each healthy half is compared on the way. Where they cannot (the query fails whatever is asked of it),
+the databases' own cut points are used, and what is left over has no key that could be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from trueup.adapters import Adapter
+from trueup.core.binding import Binding, BoundSide
+from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, halves
+from trueup.core.row import Key
+from trueup.errors import DataProblem, DesignProblem
+from trueup.narrow import cuts_of
+from trueup.side_by_side import Pair
+
+#: Keys kept while looking for the middle one; of more, every second is forgotten, again and again.
+KEYS_KEPT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """What became of a segment that cannot be read."""
+
+    #: Smaller segments that together are exactly it; empty: it cannot be cut any further.
+    parts: list[Segment] = field(default_factory=list)
+    #: The one key in it, where it cannot be cut; None: no key can be told.
+    culprit: Key | None = None
+
+
+def isolate(pair: Pair, span: Segment, known: Sequence[Key]) -> Cut:
+    """Cut a segment in which some row cannot be read. `known`: borders at which it was cut before, in earlier runs."""
+    match span:
+        case NullKeys():
+            return Cut()
+        case Keys(keys=(key,)):
+            return Cut(culprit=key)
+        case Keys(keys=keys):
+            middle = len(keys) // 2
+            return Cut(parts=[Keys(keys=keys[:middle]), Keys(keys=keys[middle:])])
+        case Everything():
+            of = span.partition
+            return Cut(parts=[*_at(Range(partition=of), known), NullKeys(partition=of)])
+        case Range():
+            return _of_range(pair, span, known)
+
+
+def _of_range(pair: Pair, span: Range, known: Sequence[Key]) -> Cut:
+    parts = _at(span, known)
+    if len(parts) > 1:
+        return Cut(parts=parts)
+    try:
+        keys = _spread(_keys_in(pair, span))
+    except (DataProblem, DesignProblem, TypeError):  # the last: keys of several types, which have no order
+        inside = [cut for cut in cuts_of(pair) if within(span, cut)]
+        return Cut(parts=halves(span, inside[len(inside) // 2])) if inside else Cut()
+    if len(keys) < 2:
+        return Cut(culprit=keys[0] if keys else None)
+    return Cut(parts=halves(span, keys[len(keys) // 2]))
+
+
+def _at(span: Range, borders: Sequence[Key]) -> list[Segment]:
+    """A range cut at each of these keys that is inside it."""
+    parts: list[Segment] = []
+    rest = span
+    for border in sorted({border for border in borders if within(span, border)}):
+        parts.append(replace(rest, upper=border))
+        rest = replace(rest, lower=border)
+    return [*parts, rest]
+
+
+def within(span: Range, cut: Key) -> bool:
+    """Does this key cut the range in two?"""
+    return (span.lower is None or span.lower < cut) and (span.upper is None or cut < span.upper)
+
+
+def _keys_in(pair: Pair, span: Range) -> Iterator[Key]:
+    """The keys of both sides, without the values: a key of both comes twice."""
+    binding = pair.binding
+    bare = replace(binding, columns=(), value_kinds=(), rules=(), absent=None)
+    for reader, side in ((pair.source, binding.source), (pair.target, binding.target)):
+        yield from _read_keys(reader, bare, replace(side, values=()), span)
+
+
+def _read_keys(reader: Adapter, binding: Binding, side: BoundSide, span: Range) -> Iterator[Key]:
+    stream = reader.stream(binding, side, span, tokens=False)
+    for batch in stream:
+        yield from (batch.key(at) for at in range(len(batch)))
+
+
+def _spread(keys: Iterator[Key]) -> list[Key]:
+    """The distinct keys in order, or, of many, some that are spread evenly over them."""
+    kept: set[Key] = set()
+    step = 1
+    for at, key in enumerate(keys):
+        if at % step == 0:
+            kept.add(key)
+            if len(kept) > KEYS_KEPT:
+                kept = set(sorted(kept)[::2])
+                step *= 2
+    return sorted(kept)

@@ -1,0 +1,97 @@
+"""What is set while runs go on, and holds on all nodes: pacing, pause, stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from trueup import config as configuration
+from trueup.backfilling import Backfilling
+from trueup.core.binding import near
+from trueup.core.pace.settings import Override, Pace
+from trueup.errors import NotThere, UsageError
+from trueup.pace.trial import FOLLOW_S, Trial, alternate
+from trueup.store.paces import PaceRow
+
+
+class Steering(Backfilling):
+    """An engine whose runs are steered by people."""
+
+    # --- pacing ------------------------------------------------------------------------------------------------------
+
+    def pace(self, database: str) -> PaceRow | None:
+        """How the pacing of a database stands; None: nobody has worked on it yet. Raises UsageError."""
+        return self.paces.find(self._paced(database))
+
+    def set_pace(self, database: str, *, reason: str = "", for_s: float | None = None, **settings: Any) -> None:
+        """Let other settings hold on a paced database, on all nodes within seconds, in place of what was set before.
+
+        `protect`, `adaptive`, `fixed`, `least`, `most`, `statement`, `pause`; none: as declared. `for_s`: only so long.
+        Raises UsageError.
+        """
+        name = self._paced(database)
+        try:
+            override = Override.model_validate(settings)
+        except ValidationError as error:
+            raise UsageError(configuration.describe(f"databases.{name}.pace", Override, error)) from None
+        self.paces.set(name, override, by=self.actor, why=reason, for_s=for_s)
+
+    def try_pace(
+        self, database: str, *, reason: str = "", rounds: int = 4, part_s: float = 10.0, **settings: Any
+    ) -> Trial:
+        """Let other settings hold now and then, for `part_s` seconds at a time, and see what others feel under each.
+
+        `settings` as for `set_pace`; none: `pause`. What was set before holds again afterwards; if this process dies,
+        what is declared does. Raises UsageError where nobody works on the database, Interrupted, Transient.
+        """
+        name = self._paced(database)
+        before = self.paces.find(name)
+        if before is None or not before.nodes:
+            raise UsageError(f"databases.{name}: nobody works on it, so there is nothing to try; begin a run first")
+        probe = self._adapter(name).probe((self.databases[name].pace or Pace()).canary)
+        if probe is None:
+            raise UsageError(f"databases.{name}: it cannot be looked at while it is worked on")
+        instead = settings or {"pause": True}
+        why = f"trial{f': {reason}' if reason else ''}"
+
+        def switch(other: bool) -> None:
+            if other:
+                self.set_pace(name, reason=why, for_s=part_s + 2 * FOLLOW_S, **instead)
+            else:
+                kept = before.override.model_dump(exclude_none=True, exclude_defaults=True)
+                self.set_pace(name, reason=before.override_why, for_s=before.override_left_s, **kept)
+
+        try:
+            as_it_is, other = alternate(probe, self.clock, switch, rounds=rounds, part_s=part_s)
+        finally:
+            switch(False)
+            probe.close()
+        told = " ".join(f"{key}={str(value).lower() if value is True else value}" for key, value in instead.items())
+        return Trial(database=name, instead=told, part_s=part_s, as_it_is=as_it_is, other=other)
+
+    def _paced(self, database: str) -> str:
+        if database not in self.databases:
+            raise NotThere(f"there is no database {database!r}; {near(database, self.databases)}")
+        if not self.pacing.paced(database):
+            raise UsageError(
+                f'databases.{database} is not paced: declare how much others may be slowed, `protect = "10%"`'
+            )
+        return database
+
+    # --- switches -----------------------------------------------------------------------------------------------------
+
+    def pause(self, name: str, *, reason: str = "") -> None:
+        """Halt runs of this projection at the next segment border, until `resume`."""
+        self.switches.pause(self.projection(name).name, reason, self.actor)
+
+    def resume(self, name: str) -> None:
+        """Undo `pause` and `stop`."""
+        self.switches.resume(self.projection(name).name, self.actor)
+
+    def stop(self, *names: str, reason: str = "") -> None:
+        """When this returns, no write of these projections (all, if none is named) is in flight, and none begins until
+        `resume`.
+        """
+        chosen = [self.projection(name).name for name in names or self.projections]
+        self.switches.stop(chosen, reason, self.actor)

@@ -1,0 +1,59 @@
+"""What front ends show of alerts, as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trueup.alerting.send import destinations, send
+from trueup.core.alerts import Message
+from trueup.job import new_id
+from trueup.store.alerts import AlertLedger
+
+if TYPE_CHECKING:
+    from trueup.app import Trueup
+
+
+def alerts(engine: Trueup) -> dict[str, list[dict[str, Any]]]:
+    """What is firing or about to, and messages that could not be delivered so far."""
+    kept, known = AlertLedger(engine.ledger), destinations(engine.alerts.to)
+    listed = [
+        {
+            "subject": alert.subject,
+            "rule": alert.rule,
+            "state": alert.state,
+            "since": alert.since,
+            "told": alert.told_at if alert.firing else None,
+            "over_since": alert.over_since,
+            "what": alert.what,
+            "next": alert.next,
+        }
+        for alert in kept.all()
+        if alert.state != "quiet"
+    ]
+    undelivered = [
+        {
+            "message": one.message.id,
+            "subject": one.message.subject,
+            "title": one.message.title,
+            "destination": known[one.destination].name if one.destination in known else "not declared any more",
+            "made": one.made_at,
+            "attempts": one.attempts,
+            "state": one.state,
+            "error": one.error,
+        }
+        for one in kept.undelivered()
+    ]
+    return {"alerts": listed, "undelivered": undelivered}
+
+
+def tried(engine: Trueup) -> list[dict[str, Any]]:
+    """A message sent to each destination, and what came of it."""
+    found = []
+    for to in destinations(engine.alerts.to).values():
+        id_ = new_id("a")
+        message = Message(
+            id=id_, subject="test", title="Trueup: a test", body=f"Alerts arrive here. Nothing is wrong.\nmessage {id_}"
+        )
+        why = send(message, to, allow_private=engine.alerts.allow_private)
+        found.append({"destination": to.name, "sent": not why, "why": why})
+    return found
