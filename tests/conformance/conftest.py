@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.conformance import pythonic
 from tests.conformance.worlds import ALL, EACH_SIDE, TOGETHER, Pairing, World, places
 from tests.servers import Pair
 from trueup.store.ledger import Ledger
@@ -19,7 +20,7 @@ from trueup.store.ledger import Ledger
 
 @pytest.fixture(scope="session")
 def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty ledger to copy: making one takes longer than most of these tests."""
+    """An empty ledger to copy, which is quicker than to make one."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     Ledger(f"sqlite:///{path}").close()
     return path
@@ -59,3 +60,10 @@ def duckdb_pair(tmp_path: Path) -> Pair:
     for name in ("source.duckdb", "target.duckdb"):
         duckdb.connect(str(tmp_path / name)).close()
     return Pair(source=f"duckdb:///{tmp_path / 'source.duckdb'}", target=f"duckdb:///{tmp_path / 'target.duckdb'}")
+
+
+@pytest.fixture
+def python_rows() -> str:
+    """The system behind the Python side, with nothing in it."""
+    pythonic.HELD.clear()
+    return "python://"

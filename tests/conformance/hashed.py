@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.worlds import Pairing, Place, Row, World, places
+from tests.conformance.worlds import TABLES, Pairing, Place, Row, World, places
 from trueup import Database, Report, Trueup, Verdict
-from trueup.adapters import connect, known
+from trueup.adapters import connect
 
 #: What an adapter is asked for to compare a segment.
 ASKED = ("digests", "prints", "stream")
@@ -23,12 +24,12 @@ ASKED = ("digests", "prints", "stream")
 
 def ways_of(adapter: str) -> list[str]:
     """Names of the hashes that an adapter has; nothing is connected."""
-    made: Any = connect("any", Database(url=f"{adapter}:///nothing"))
-    hashed = getattr(made, "hashed", None)
-    return [] if hashed is None else list(hashed.ways)
+    with closing(connect("any", Database(url=f"{adapter}:///nothing"))) as made:
+        hashed = getattr(made, "hashed", None)
+        return [] if hashed is None else list(hashed.ways)
 
 
-WAYS = {adapter: ways_of(adapter) for adapter in known()}
+WAYS = {adapter: ways_of(adapter) for adapter in TABLES}
 #: Two databases, and the hash that is forced upon them.
 HASHED = [(Pairing(source=a, target=b), way) for a, b in product(WAYS, repeat=2) for way in WAYS[a] if way in WAYS[b]]
 HASHED_IDS = [f"{pairing}-{way.split()[0]}" for pairing, way in HASHED]

@@ -12,18 +12,19 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Type:
-    """One type as each engine spells it; an engine that is not named does not have it."""
+    """One type as each engine spells it; an engine that is not named does not have it. Parquet has DuckDB's."""
 
     #: How the oracle reads its values: see `matrix.MEANINGS`.
     meaning: str
     postgresql: str = ""
     mysql: str = ""
     sqlite: str = ""
+    duckdb: str = ""
     #: The type says what it means. One that does not (and HINTED ones in SQLite) means it beside one that does.
     says: bool = True
 
     def on(self, engine: str) -> str:
-        return str(getattr(self, engine, ""))
+        return str(getattr(self, "duckdb" if engine == "file" else engine, ""))
 
 
 #: Meanings that SQLite has no type for: there the other side decides.
@@ -31,36 +32,52 @@ HINTED = ("uuid", "timestamp", "date")
 _TEXT_KEY = "varchar(190) CHARACTER SET utf8mb4 COLLATE "
 TYPES: Mapping[str, Type] = MappingProxyType(
     {
-        "bigint": Type(meaning="number", postgresql="bigint", mysql="bigint", sqlite="INTEGER"),
-        "integer": Type(meaning="number", postgresql="integer", mysql="int", sqlite="INTEGER"),
+        "bigint": Type(meaning="number", postgresql="bigint", mysql="bigint", sqlite="INTEGER", duckdb="BIGINT"),
+        "integer": Type(meaning="number", postgresql="integer", mysql="int", sqlite="INTEGER", duckdb="INTEGER"),
         "numeric": Type(meaning="number", postgresql="numeric"),
-        "numeric, wide": Type(meaning="number", postgresql="numeric(38,20)", mysql="decimal(38,20)"),
-        "numeric(12,2)": Type(meaning="number", postgresql="numeric(12,2)", mysql="decimal(12,2)"),
-        "numeric(14,4)": Type(meaning="number", postgresql="numeric(14,4)", mysql="decimal(14,4)"),
-        "float64": Type(meaning="float", postgresql="double precision", mysql="double", sqlite="REAL"),
-        "float64, special": Type(meaning="float", postgresql="double precision"),
-        "float32": Type(meaning="float32", postgresql="real", mysql="float"),
-        "text": Type(meaning="text", postgresql="text", mysql="text COLLATE utf8mb4_general_ci", sqlite="TEXT"),
+        "numeric, wide": Type(
+            meaning="number", postgresql="numeric(38,20)", mysql="decimal(38,20)", duckdb="DECIMAL(38,20)"
+        ),
+        "numeric(12,2)": Type(
+            meaning="number", postgresql="numeric(12,2)", mysql="decimal(12,2)", duckdb="DECIMAL(12,2)"
+        ),
+        "numeric(14,4)": Type(
+            meaning="number", postgresql="numeric(14,4)", mysql="decimal(14,4)", duckdb="DECIMAL(14,4)"
+        ),
+        "float64": Type(meaning="float", postgresql="double precision", mysql="double", sqlite="REAL", duckdb="DOUBLE"),
+        "float64, special": Type(meaning="float", postgresql="double precision", duckdb="DOUBLE"),
+        "float32": Type(meaning="float32", postgresql="real", mysql="float", duckdb="FLOAT"),
+        "text": Type(
+            meaning="text", postgresql="text", mysql="text COLLATE utf8mb4_general_ci", sqlite="TEXT", duckdb="VARCHAR"
+        ),
         "text key": Type(
             meaning="text",
             postgresql='text COLLATE "C"',
             mysql=_TEXT_KEY + "utf8mb4_nopad_bin",
             sqlite="TEXT COLLATE BINARY",
+            duckdb="VARCHAR",
         ),
         "text key, language": Type(
             meaning="text",
             postgresql='text COLLATE "en-US-x-icu"',
             mysql=_TEXT_KEY + "utf8mb4_general_ci",
             sqlite="TEXT COLLATE NOCASE",
+            duckdb="VARCHAR COLLATE NOCASE",
         ),
-        "boolean": Type(meaning="number", postgresql="boolean", mysql="boolean", sqlite="BOOLEAN"),
-        "bytes": Type(meaning="bytes", postgresql="bytea", mysql="blob", sqlite="BLOB"),
-        "uuid": Type(meaning="uuid", postgresql="uuid", mysql="uuid", sqlite="UUID"),
-        "uuid as text": Type(meaning="uuid", postgresql="text", mysql="char(36)", sqlite="TEXT", says=False),
-        "uuid as bytes": Type(meaning="uuid", postgresql="bytea", mysql="binary(16)", sqlite="BLOB", says=False),
-        "timestamp": Type(meaning="timestamp", postgresql="timestamp", mysql="datetime(6)", sqlite="TIMESTAMP"),
-        "instant": Type(meaning="timestamp", postgresql="timestamptz", mysql="timestamp(6) NULL"),
-        "date": Type(meaning="date", postgresql="date", mysql="date", sqlite="DATE"),
+        "boolean": Type(meaning="number", postgresql="boolean", mysql="boolean", sqlite="BOOLEAN", duckdb="BOOLEAN"),
+        "bytes": Type(meaning="bytes", postgresql="bytea", mysql="blob", sqlite="BLOB", duckdb="BLOB"),
+        "uuid": Type(meaning="uuid", postgresql="uuid", mysql="uuid", sqlite="UUID", duckdb="UUID"),
+        "uuid as text": Type(
+            meaning="uuid", postgresql="text", mysql="char(36)", sqlite="TEXT", duckdb="VARCHAR", says=False
+        ),
+        "uuid as bytes": Type(
+            meaning="uuid", postgresql="bytea", mysql="binary(16)", sqlite="BLOB", duckdb="BLOB", says=False
+        ),
+        "timestamp": Type(
+            meaning="timestamp", postgresql="timestamp", mysql="datetime(6)", sqlite="TIMESTAMP", duckdb="TIMESTAMP"
+        ),
+        "instant": Type(meaning="timestamp", postgresql="timestamptz", mysql="timestamp(6) NULL", duckdb="TIMESTAMPTZ"),
+        "date": Type(meaning="date", postgresql="date", mysql="date", sqlite="DATE", duckdb="DATE"),
         "date, special": Type(meaning="text", postgresql="date"),
         "interval": Type(meaning="text", postgresql="interval"),
         "json": Type(meaning="json", postgresql="jsonb"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
 from tests.conformance.worlds import EngineClock, Place, World
-from trueup import Limits, Report, Trueup, Verdict, run, scope, sweep
+from trueup import Limits, Report, Trueup, Verdict, judging, run, scope, sweep
 from trueup import again as incremental
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
@@ -72,9 +72,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
             strategy=whole.strategy, segments=[*ranges(CUTS), *([NullKeys()] if nulls else [])], reasons=whole.reasons
         )
 
-    def narrowing(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    def narrowing(pair: Pair, segment: Segment, **how: bool) -> Iterator[Covered]:
         seen.segments.append(segment)
-        return narrow(pair, segment)
+        return narrow(pair, segment, **how)
 
     def compared(self: SqlAdapter, *rest: Any) -> Any:
         look = differences(self, *rest)
@@ -291,10 +291,10 @@ def test_a_segment_that_was_read_in_pieces_has_had_its_turn(
     shop = Shop.filled(world, read)
     whole = sweep.narrow
 
-    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    def narrow(pair: Pair, segment: Segment, **how: bool) -> Iterator[Covered]:
         if isinstance(segment, Range) and segment in ranges(CUTS)[1:-1]:
             raise StatementTimeout("too long")
-        return whole(pair, segment)
+        return whole(pair, segment, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "narrow", narrow)
@@ -660,7 +660,7 @@ def test_a_run_that_could_not_keep_all_differences_leaves_no_marks(
 ) -> None:
     shop = Shop.filled(world, read)
     monkeypatch.setattr(sweep, "DIFFERENCES_MAX", 2)
-    monkeypatch.setattr(run, "DIFFERENCES_MAX", 2)
+    monkeypatch.setattr(judging, "DIFFERENCES_MAX", 2)
     shop.later()
     for key in (5, 30, 40, 50):
         shop.write("source", key, 999)

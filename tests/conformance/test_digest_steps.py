@@ -20,7 +20,7 @@ from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
 from trueup.adapters import _hashing, mysql, postgresql
 from trueup.core.digest import Hashing, agree
-from trueup.core.plan import KeyHashes, Leaves, Range
+from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
 from trueup.errors import BrokenRead, DesignProblem
 from trueup.side_by_side import both
 
@@ -44,6 +44,7 @@ def tune(
     """The constants of the strategy, so small that a few rows need all of it."""
     patch.setattr(by_digest, "LEAVES_OF_ALL", leaves)
     patch.setattr(by_digest, "LEAVES", leaves)
+    patch.setattr(by_digest, "SLICES", leaves)
     patch.setattr(by_digest, "agree", partial(agree_on, leaves))
     patch.setattr(by_digest, "KEYS_AT_ONCE", keys)
     patch.setattr(by_digest, "ROWS_SHARE", share)
@@ -149,6 +150,21 @@ def test_borders_of_ranges_and_beyond(world: HashedWorld, monkeypatch: pytest.Mo
     world.target.sql(f"UPDATE dst SET v = v + 1000 WHERE id IN ({', '.join(map(str, at))})")
     world.target.insert("dst", [(-(10**12), 0), (10**12, 0)])
     assert world.found()[1] == different(*at) | {("extra", -(10**12)), ("extra", 10**12)}
+    ranged = {what for _, what, part in world.asked if isinstance(part, Ranges)}
+    assert ranged == ({"digests", "prints"} if world.way == "md5" else set()), "leaves were not what they should be"
+
+
+def test_integers_that_have_the_same_digits(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-5 in one column and 2**64 - 5 in another are spelt with the same sixteen digits, and are two keys."""
+    if world.way != "md5" or "mysql" not in (world.source.engine, world.target.engine):
+        pytest.skip("no unsigned column, or no digits")
+    tune(monkeypatch)
+    side = "source" if world.source.engine == "mysql" else "target"
+    for role, place, table in (("source", world.source, "src"), ("target", world.target, "dst")):
+        key, far = ("bigint unsigned", 2**64 - 5) if role == side else ("{integer}", -5)
+        place.table(table, f"id {key} PRIMARY KEY NOT NULL, v {{integer}}", [(1, 1), (far, 1)])
+    kinds = ("missing", "extra") if side == "source" else ("extra", "missing")
+    assert world.found()[1] == {(kinds[0], str(2**64 - 5)), (kinds[1], -5)}
 
 
 # --- any two tables, whatever the constants -----------------------------------------------------------------------

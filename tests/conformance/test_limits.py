@@ -10,7 +10,7 @@ from tests.conformance.worlds import EngineClock, World
 from trueup import Outcome, Verdict
 from trueup.adapters import sqlite
 from trueup.errors import Busy, StatementTimeout
-from trueup.reconcile import BUSY_TRIES
+from trueup.repair import BUSY_TRIES
 
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 
@@ -53,6 +53,7 @@ def test_a_statement_that_runs_too_long_is_no_answer(world: World) -> None:
     assert app.drift("p") == []
     # Nothing is wrong with the engine: once the source answers, the same run goes on.
     world.source.sql("DELETE FROM slow")
+    app.resume("p")  # the engine paused it
     report = app.run("p")
     assert (report.verdict, report.repaired, report.resumed, report.run) == (Verdict.REPAIRED, 1, True, last.id)
 
@@ -121,5 +122,6 @@ def test_a_write_lock_on_the_whole_file_is_waited_for_in_bounds(wrong: World, mo
         with pytest.raises(Busy):
             app.run("p")
         holder.execute("ROLLBACK")
+    app.resume("p")  # the engine paused it
     report = app.run("p")
     assert (report.verdict, report.repaired, report.resumed) == (Verdict.REPAIRED, 3, True)

@@ -21,6 +21,7 @@ from trueup.core.partition import Holding
 from trueup.core.plan import Everything, Keys, Range, partition_of
 from trueup.core.projection import Partition
 from trueup.errors import ConfigError, DesignProblem, Interrupted, UsageError
+from trueup.store.coverage import Coverage
 
 #: In one database and in two, by digests and by rows, with and without a type for moments.
 FEW = ("postgresql-alone", "mysql-alone", "postgresql-mysql", "sqlite-postgresql", "duckdb-sqlite")
@@ -284,6 +285,22 @@ def test_open_buckets_are_not_compared_and_the_report_says_which(world: World) -
     assert window.check("p", partitions=["2013-11-01"]).missing == 1, "what is asked for is looked at"
 
 
+def test_by_the_sources_time_a_bucket_that_may_still_grow_is_not_compared(world: World) -> None:
+    """A pipeline that stopped three days ago has made no drift of what it has not delivered."""
+    days = [date(2013, 11, n) for n in (1, 2, 3)]
+    true = [(n, day, 1) for n, day in enumerate(days)]
+    world.tables("id {integer} PRIMARY KEY NOT NULL, at {date}, v {integer}", true[:2], true)
+    clock = at(datetime(2013, 11, 6, 12, tzinfo=ZoneInfo(ZONE)))
+    by_clock = world.app(partition=by_time("1d"), clock=clock).check("p", rows=0)
+    assert {row["partition"] for row in by_clock.partitions} == {"2013-11-01", "2013-11-02", "2013-11-03"}
+    assert by_clock.extra == 1
+    assert [row["partition"] for row in by_clock.open_partitions] == ["2013-11-06"]
+    by_source = world.app(partition=by_time("1d", watermark="source"), clock=clock).check("p", rows=0)
+    assert [row["partition"] for row in by_source.partitions] == ["2013-11-01"]
+    assert (by_source.drifted, "2013-11-02 is still open" in by_source.strategy) == (0, True)
+    assert by_source.open_partitions == [], "the clock's are not what was left out"
+
+
 def test_times_that_are_spelt_in_another_way_are_not_lost(world: World) -> None:
     """SQLite orders texts: a time that is not spelt as the borders are would fall into the wrong bucket, or none."""
     kind = "timestamp"
@@ -366,11 +383,11 @@ def test_some_partitions_say_nothing_of_the_whole(together: World) -> None:
     app = together.app(partition=BY_TENANT)
     definition = app.definition("p")
     app.check("p", partitions=["a"])
-    assert app.ledger.last_source_rows("p", definition) is None
+    assert Coverage(app.ledger).last_source_rows("p", definition) is None
     app.check("p")
-    assert app.ledger.last_source_rows("p", definition) == 60
+    assert Coverage(app.ledger).last_source_rows("p", definition) == 60
     app.check("p", partitions=["a"])
-    assert app.ledger.last_source_rows("p", definition) == 60
+    assert Coverage(app.ledger).last_source_rows("p", definition) == 60
 
 
 def test_a_run_that_was_cut_off_goes_on_with_its_partitions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

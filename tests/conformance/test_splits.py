@@ -46,11 +46,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[Segment]:
     given_up: list[Segment] = []
     whole = sweep.narrow
 
-    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    def narrow(pair: Pair, segment: Segment, **how: bool) -> Iterator[Covered]:
         if too_long(segment, limit):
             given_up.append(segment)
             raise StatementTimeout("too long")
-        yield from whole(pair, segment)
+        yield from whole(pair, segment, **how)
 
     monkeypatch.setattr(sweep, "narrow", narrow)
     return given_up
@@ -113,9 +113,9 @@ def test_a_stream_that_is_cut_off_goes_on_where_it_was(world: World, monkeypatch
     monkeypatch.setattr(_results, "BATCH_ROWS", 100)
     whole, looks = sweep.narrow, count()
 
-    def narrow(pair: Pair, segment: Segment) -> Iterator[Covered]:
+    def narrow(pair: Pair, segment: Segment, **how: bool) -> Iterator[Covered]:
         cut_off = next(looks) < 2
-        for at, piece in enumerate(whole(pair, segment)):
+        for at, piece in enumerate(whole(pair, segment, **how)):
             if cut_off and at == 2:
                 raise StatementTimeout("too long")
             yield piece

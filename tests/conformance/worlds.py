@@ -23,9 +23,9 @@ import psycopg
 import pytest
 
 from tests.clock import FakeClock
-from tests.servers import Pair, mariadb_connection, run_mariadb, run_sql
+from tests.servers import Pair, mariadb_connection
 from trueup import Database, Limits, Projection, Side, Trueup
-from trueup.adapters import known
+from trueup.adapters import connect, known
 
 Row = tuple[Any, ...]
 
@@ -60,6 +60,30 @@ class Place:
         self.sql(f"CREATE TABLE {name} ({columns.format_map(self.types)})")
         self.insert(name, rows)
 
+    def connect(self) -> Any:
+        """A connection that commits by itself."""
+        raise NotImplementedError
+
+    _kept: Any = None
+
+    def keep_open(self) -> None:
+        """Connect once for a test: to some databases that takes longer than most statements."""
+        self._kept = self.connect()
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+        self._kept = None
+
+    @contextmanager
+    def session(self) -> Iterator[Any]:
+        """The connection that is kept, or one for now."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        with closing(self.connect()) as c:
+            yield c
+
     def analyze(self, table: str) -> None:
         """Have the database look at its statistics now."""
         self.sql(f"ANALYZE {table}")
@@ -81,8 +105,16 @@ class Postgresql(Place):
         | {"timestamp": "timestamp", "instant": "timestamptz"}
     )
 
+    def connect(self) -> Any:
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=5, prepare_threshold=None)
+
     def sql(self, *statements: str) -> list[Row]:
-        return run_sql(self.url, *statements)
+        rows: list[Row] = []
+        with self.session() as c:
+            for statement in statements:
+                cursor = c.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
 
     @contextmanager
     def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
@@ -94,7 +126,7 @@ class Postgresql(Place):
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         if rows := list(rows):
             places = ", ".join(["%s"] * len(rows[0]))
-            with psycopg.connect(self.url) as c:
+            with self.session() as c, c.transaction():
                 into = table.replace("%", "%%")
                 c.cursor().executemany(f"INSERT INTO {into} VALUES ({places})".encode(), rows)
 
@@ -111,8 +143,14 @@ class Mysql(Place):
     #: A text column of a key.
     text_key = "varchar(190) COLLATE utf8mb4_nopad_bin"
 
+    def connect(self) -> Any:
+        return mariadb_connection(self.url, sql_mode="ANSI_QUOTES,STRICT_ALL_TABLES")
+
     def sql(self, *statements: str) -> list[Row]:
-        return run_mariadb(self.url, "SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'", *statements)
+        with self.session() as c, c.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
 
     def analyze(self, table: str) -> None:
         self.sql(f"ANALYZE TABLE {table}")
@@ -138,8 +176,7 @@ class Mysql(Place):
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         if rows := [[in_utc(value) for value in row] for row in rows]:
             places = ", ".join(["%s"] * len(rows[0]))
-            with mariadb_connection(self.url) as c, c.cursor() as cursor:
-                cursor.execute("SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")
+            with self.session() as c, c.cursor() as cursor:
                 c.begin()
                 into = table.replace("%", "%%")
                 cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
@@ -168,6 +205,9 @@ class Sqlite(Place):
     def connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, isolation_level=None, timeout=10)
 
+    def keep_open(self) -> None:
+        """Opening it takes no time."""
+
     def sql(self, *statements: str) -> list[Row]:
         rows: list[Row] = []
         with closing(self.connect()) as c:
@@ -192,12 +232,16 @@ class Duckdb(Place):
         | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMPTZ"}
     )
 
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """While one is kept, others are made at once."""
+        return duckdb.connect(self.url.removeprefix("duckdb:///"))
+
     def table(self, name: str, columns: str, rows: Iterable[Sequence[Any]] = ()) -> None:
         super().table(name, re.sub(r"\bat (?={)", '"at" ', columns), rows)  # a reserved word here
 
     def sql(self, *statements: str) -> list[Row]:
         rows: list[Row] = []
-        with duckdb.connect(self.url.removeprefix("duckdb:///")) as c:
+        with self.connect() as c:
             for statement in statements:
                 rows = c.execute(statement).fetchall()
         return rows
@@ -205,10 +249,28 @@ class Duckdb(Place):
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         if rows := list(rows):
             places = ", ".join(["?"] * len(rows[0]))
-            with duckdb.connect(self.url.removeprefix("duckdb:///")) as c:
+            with self.connect() as c:
                 c.begin()
                 c.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
                 c.commit()
+
+
+class Parquet(Duckdb):
+    """Files beside a DuckDB database that shows them as views."""
+
+    engine = "file"
+
+    def path(self, table: str) -> Path:
+        return Path(self.url.removeprefix("duckdb:///")).with_name(f"{table}.parquet")
+
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        super().insert(table, rows)
+        file = self.path(table)
+        self.sql(
+            f"COPY {table} TO '{file}' (FORMAT parquet)",
+            f"DROP TABLE {table}",
+            f"CREATE VIEW {table} AS SELECT * FROM '{file}'",
+        )
 
 
 def spelt(value: Any) -> Any:
@@ -228,6 +290,7 @@ def spelt(value: Any) -> Any:
 #: Adapter -> how the tests reach its databases, and the fixture that gives two empty ones.
 SETUPS: Mapping[str, tuple[Callable[[str], Place], str]] = {
     "duckdb": (Duckdb, "duckdb_pair"),
+    "file": (Parquet, "duckdb_pair"),
     "mysql": (Mysql, "mariadb_pair"),
     "postgresql": (Postgresql, "postgres_pair"),
     "sqlite": (Sqlite, "sqlite_pair"),
@@ -262,14 +325,26 @@ def ring(adapters: Sequence[str]) -> list[Pairing]:
     return alone + [Pairing(source=a, target=b) for a, b in zip(adapters, others, strict=True) if a != b]
 
 
-ALL = pairings(known())
+def of_places(*places: str) -> list[str]:
+    """Adapters of SQL databases that have such sides; nothing is connected."""
+    found = []
+    for name in known():
+        with closing(connect("any", Database(url=f"{name}:///nothing"))) as adapter:
+            told = adapter.capabilities
+            found += [name] if told.dialect and set(places) & set(told.places) else []
+    return found
+
+
+#: Adapters of SQL databases: the pairings of this file are theirs. Stores without tables are in `stores.py`.
+TABLES = of_places("table")
+ALL = pairings(TABLES)
 TOGETHER = [pairing for pairing in ALL if pairing.together]
 #: For what depends on one side alone: the number of pairs grows with the square of the adapters, this one does not.
-EACH_SIDE = ring(known())
+EACH_SIDE = ring(TABLES)
 
 
 def places(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Place]:
-    """The two sides of a pairing, empty."""
+    """The two sides of a pairing, empty; the application has them open."""
     for name in (pairing.source, pairing.target):
         if name not in SETUPS:
             pytest.fail(f"the adapter {name!r} has no entry in SETUPS of {__file__}: it is not tested", pytrace=False)
@@ -277,7 +352,11 @@ def places(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Pla
     source: Pair = request.getfixturevalue(from_source)
     target: Pair = request.getfixturevalue(from_target)
     there = make_source(source.source)
-    return there, there if pairing.together else make_target(target.target)
+    other = there if pairing.together else make_target(target.target)
+    for place in {there, other}:
+        place.keep_open()
+        request.addfinalizer(place.close)
+    return there, other
 
 
 class World:
@@ -367,3 +446,6 @@ class EngineClock:
 
     def interrupt(self) -> None:
         self.interrupted = True
+
+    def go_on(self) -> None:
+        self.interrupted = False

@@ -120,7 +120,7 @@ def test_the_nearest_name_or_all_of_them() -> None:
 def test_a_query_that_is_not_one_select(role: str) -> None:
     side = Side(database="app", query="DELETE FROM t")
     with pytest.raises(ConfigError, match=rf"projections\.p\.{role}\.query: the query is a DELETE; give one SELECT"):
-        check_query(projection(**{role: side}), role, SOURCE.dialect)
+        check_query(projection(**{role: side}), role, side, SOURCE.dialect)
 
 
 def test_a_query_that_groups_by_the_key_is_known_to_be_unique() -> None:
@@ -179,6 +179,13 @@ def test_kinds_without_an_exact_rule_are_refused_with_the_column() -> None:
 def test_kinds_without_an_order_that_is_the_same_everywhere_are_no_keys(kind: Kind) -> None:
     both = shape({"id": kind, "n": K.INTEGER}, unique=[{"id"}])
     assert "cannot be a key" in refusal(source=both, target=both)
+
+
+@pytest.mark.parametrize("boolean_side", ["source", "target"])
+def test_a_boolean_is_no_key_beside_an_integer_either(boolean_side: str) -> None:
+    sides = {name: shape({"id": K.INTEGER, "n": K.INTEGER}, unique=[{"id"}]) for name in ("source", "target")}
+    sides[boolean_side] = shape({"id": K.BOOLEAN, "n": K.INTEGER}, unique=[{"id"}])
+    assert "cannot be a key" in refusal(**sides)
 
 
 def test_types_of_one_database_are_compared_by_it() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.core.values import limits, projection
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import (
+    HANDED,
     Action,
     Decision,
     Totals,
@@ -98,7 +99,9 @@ def test_deciding_under_the_lock(expected: Any, observed: Any, policy: dict[str,
 
 def test_changes_counts_what_would_be_written() -> None:
     decisions = [Decision(drift=suspect(DriftKind.EXTRA), action=action) for action in (*Action, Action.DELETE)]
-    assert changes(decisions) == (4, 2)
+    assert changes(decisions) == (6, 4)  # a row without a source row that is handed over counts as taken away
+    handed = [Decision(drift=suspect(DriftKind.MISSING), action=action) for action in HANDED]
+    assert changes(handed) == (2, 0)
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------

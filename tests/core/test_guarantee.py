@@ -6,13 +6,15 @@ higher: a cell here is the most that may be promised, and REPORT-ONLY where noth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from tests.core.values import projection
 from trueup.core.guarantee import Guarantee, Promise, Protocol, Writing, promise
-from trueup.core.projection import Projection, Side, Writers
+from trueup.core.projection import Projection, Side
+from trueup.core.writers import Pending, Writers
 
 EXACT, REPORT = Guarantee.EXACT, Guarantee.REPORT_ONLY
 
@@ -119,3 +121,50 @@ def test_writers_without_a_version_are_told_of_the_late_one(one: bool) -> None:
     assert late(W.ABSOLUTE)
     assert late(W.DUAL_WRITE)
     assert not late(W.VERSIONED)
+
+
+def test_a_version_makes_writers_immune_wherever_the_target_is() -> None:
+    for one, writing in product((True, False), ALL_WRITING):
+        told = promise(declared(W.VERSIONED, one=one).model_copy(update={"version": "v"}), writing)
+        if writing.row_locks or writing.single_writer:
+            assert (told.guarantee, told.protocol) == (EXACT, Protocol.ISSUED_VERSION)
+        else:
+            assert (told.guarantee is EXACT) == writing.row_version
+        assert not any("paused" in reason for reason in told.reasons)
+
+
+def test_a_repair_that_carries_no_version_says_so() -> None:
+    assert any("`version`" in reason for reason in made(W.VERSIONED, POSTGRESQL).reasons)
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_an_outbox_is_exact_only_in_one_database_and_with_what_is_pending(*, one: bool) -> None:
+    pending = Pending(table="outbox")
+    told = promise(declared(W.OUTBOX, one=one).model_copy(update={"pending": pending}), POSTGRESQL)
+    assert told.guarantee is (EXACT if one else REPORT)
+    assert ("taken off" in told.reasons[0]) is one
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("writing", ALL_WRITING)
+def test_a_bound_is_what_the_class_hangs_on(writing: Writing, *, one: bool) -> None:
+    told = promise(declared(W.INCREMENTS, one=one).model_copy(update={"bound": 5.0}), writing)
+    possible = row_of(writing, one=one) != "nothing"
+    assert told.label == ("EXACT-IF(5s)" if possible else "REPORT-ONLY")
+
+
+def test_a_difference_needs_a_marker() -> None:
+    delta = declared(W.SAME_TRANSACTION, one=True).model_copy(update={"on_different": "delta"})
+    assert promise(delta, POSTGRESQL).delta
+    unmarked = promise(delta, replace(POSTGRESQL, markers=False))
+    assert (unmarked.guarantee, unmarked.delta) == (REPORT, False)
+
+
+@pytest.mark.parametrize("writers", [*W, None])
+def test_values_alone_are_no_version_so_a_repair_converges_at_most(writers: Writers | None) -> None:
+    writing = Writing(row_locks=False, row_version=False, single_writer=False, compares_values=True)
+    told = promise(declared(writers, one=False), writing)
+    with_a_version = promise(declared(writers, one=False), replace(writing, row_version=True))
+    safe = with_a_version.guarantee is EXACT
+    assert told.guarantee is (Guarantee.CONVERGENT if safe else REPORT)
+    assert promise(declared(writers, one=True), writing).guarantee is REPORT

@@ -235,6 +235,22 @@ def test_closed_and_open_buckets_meet(wall: datetime, zone: str, bucket: str, ki
     assert all(part.closes > wall for part in still)
 
 
+@given(wall=walls, zone=zones, bucket=buckets, kind=st.sampled_from([Kind.INSTANT, Kind.TIMESTAMP, Kind.DATE]))
+def test_by_the_sources_time_the_bucket_of_its_latest_row_is_open(
+    wall: datetime, zone: str, bucket: str, kind: Kind
+) -> None:
+    """More rows of it may come, however late it is by our clock."""
+    bucket = "1d" if kind is Kind.DATE else bucket
+    cut = calendar(bucket, zone, kind)
+    latest = {Kind.INSTANT: wall.replace(tzinfo=UTC), Kind.TIMESTAMP: wall, Kind.DATE: wall.date()}[kind]
+    now = wall.replace(tzinfo=UTC) + timedelta(days=400)
+    reached = cut.reached(latest, now)
+    assert reached <= now
+    assert cut.bucket_of(latest) not in cut.due(latest, latest, reached)
+    assert cut.reached(None, now) == now, "of a source without rows nothing is known"
+    assert cut.reached(latest, now - timedelta(days=800)) == now - timedelta(days=800), "a future row is no clock"
+
+
 def test_the_window_holds_the_buckets_that_ended_in_it() -> None:
     now = datetime(2013, 11, 10, 12, tzinfo=UTC)
     cut = calendar("1d", "UTC", Kind.DATE, window="3d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from trueup.core.plan import (
     by_keys,
     describe,
     from_json,
+    joined,
     merge_by_work,
     ranges,
+    slices,
     to_json,
 )
 
@@ -231,3 +234,25 @@ def test_quick_units_grow_again() -> None:
     assert size.rows == small * 2
     size.took(size.rows, HOLD_S)  # within, but not by half: stays
     assert size.rows == small * 2
+
+
+@given(st.integers(), st.integers(min_value=1), st.integers(1, 40), st.data())
+def test_each_key_of_a_range_is_in_exactly_one_slice(low: int, width: int, many: int, data: st.DataObject) -> None:
+    whole = Range(lower=(low,), upper=(low + width,))
+    parts = slices(whole, many)
+    assert len(parts) <= many
+    key = (data.draw(st.integers(low - 2, low + width + 2)),)
+    assert [holds(part, key) for part in parts].count(True) == holds(whole, key)
+    chosen = [part for part in parts if data.draw(st.booleans())]
+    together = joined(chosen)
+    assert [holds(part, key) for part in together].count(True) == any(holds(part, key) for part in chosen)
+    assert all(a.upper != b.lower for a, b in pairwise(together)), "what touches is one"
+    assert joined(parts) == (whole,)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(None, (5,)), ((5,), None), (("a",), ("b",)), ((1, 2), (3, 4)), ((5,), (6,))]
+)
+def test_what_cannot_be_cut_in_slices_stays_whole(lower: Key | None, upper: Key | None) -> None:
+    whole = Range(lower=lower, upper=upper)
+    assert slices(whole, 8) == [whole]

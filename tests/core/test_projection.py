@@ -81,7 +81,7 @@ def test_what_is_no_share(text: object) -> None:
 
 @pytest.mark.parametrize("given_", [{}, {"table": "t", "query": "SELECT 1"}])
 def test_a_side_is_either_a_table_or_a_query(given_: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="either `table`, `query` or `file`"):
+    with pytest.raises(ValidationError, match="either `table`, `query`, "):
         Side(database="app", **given_)
 
 

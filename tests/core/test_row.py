@@ -25,8 +25,10 @@ from trueup.core.row import (
     canonical,
     decode,
     decode_row,
+    decode_rows,
     encode,
     encode_row,
+    encode_rows,
     fit,
     meeting,
     parse_value,
@@ -82,6 +84,13 @@ def test_a_row_survives_the_ledger(row: tuple[Any, ...] | None) -> None:
         return
     assert len(read) == len(row)
     assert all(map(same_value, read, row))
+
+
+@given(st.lists(st.tuples(values, values) | st.tuples(integers, texts), max_size=5))
+def test_many_rows_are_written_as_each_is(rows: list[tuple[Any, Any]]) -> None:
+    written = json.dumps(encode_rows(rows))
+    assert written == json.dumps([encode_row(row) for row in rows])
+    assert repr(decode_rows(json.loads(written))) == repr(tuple(decode_row(row) for row in json.loads(written)))
 
 
 @given(values, values)

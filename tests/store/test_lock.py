@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -90,6 +91,36 @@ def test_an_error_inside_lets_go(ledger: Ledger) -> None:
 
 
 def test_two_threads_of_one_process_exclude_each_other_too(ledger: Ledger) -> None:
-    with lock.hold(ledger.engine, "p"):
-        assert held_by_somebody(ledger)
-    assert not held_by_somebody(ledger)
+    with ThreadPoolExecutor(1) as other:
+        with lock.hold(ledger.engine, "p"):
+            assert other.submit(held_by_somebody, ledger).result()
+        assert not other.submit(held_by_somebody, ledger).result()
+
+
+def test_what_a_thread_holds_it_may_hold_once_more(ledger: Ledger) -> None:
+    """A run is begun by a worker that holds its lane already."""
+    with ThreadPoolExecutor(1) as other, lock.hold(ledger.engine, "p", "q") as held:
+        with lock.hold(ledger.engine, "p") as again:
+            assert again is held
+        assert other.submit(held_by_somebody, ledger).result(), "the inner block let go of what the outer holds"
+
+
+def test_of_several_names_all_are_held_or_none(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(1) as other, lock.hold(ledger.engine, "q"):
+        assert other.submit(held_by_somebody, ledger, "q").result()
+        with pytest.raises(Refused):
+            other.submit(_hold_both, ledger).result()
+        assert not other.submit(held_by_somebody, ledger, "p").result()
+
+
+def _hold_both(ledger: Ledger) -> None:
+    with lock.hold(ledger.engine, "p", "q"):
+        pass
+
+
+def test_is_free_says_so(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(1) as other:
+        assert lock.is_free(ledger.engine, "p")
+        with lock.hold(ledger.engine, "p"):
+            assert not other.submit(lock.is_free, ledger.engine, "p").result()
+        assert lock.is_free(ledger.engine, "p")

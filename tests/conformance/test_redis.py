@@ -1,0 +1,244 @@
+"""How rows lie in Redis: strings, hashes, members of hashes and sorted sets; odd names and values; settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as driver
+
+from tests.conformance.beside import Beside
+from tests.servers import started_redis
+from trueup import Trueup, Verdict, diff
+from trueup.core.findings import State
+from trueup.core.guarantee import Guarantee
+from trueup.errors import ConfigError, TrueupError
+
+
+class Cache(Beside):
+    name = "cache"
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder, url)
+        self.redis = driver.Redis.from_url(url)
+
+    def app(self, side: dict[str, Any], **declared: Any) -> Trueup:
+        return self.between(side, **declared)
+
+
+@pytest.fixture
+def cache(redis: str, tmp_path: Path) -> Iterator[Cache]:
+    made = Cache(tmp_path, redis)
+    yield made
+    made.close()
+    made.redis.close()
+
+
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_hash_whose_fields_are_columns(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, title TEXT, n BIGINT", "1, 'a', 5", "2, 'b', NULL", "3, 'c', 7")
+    cache.redis.hset("post:1", mapping={"title": "a", "n": 4, "other": "stays"})
+    cache.redis.hset("post:2", mapping={"title": "b", "n": 4})
+    cache.redis.hset("post:9", mapping={"title": "x"})
+    report = cache.app({"pattern": "post:{id}", "type": "hash"}).run("p")
+    assert (report.verdict, report.repaired, report.different_by_column) == (Verdict.REPAIRED, 4, {"n": 2})
+    assert cache.redis.hgetall("post:1") == {b"title": b"a", b"n": b"5", b"other": b"stays"}
+    assert cache.redis.hgetall("post:2") == {b"title": b"b"}  # NULL: no field
+    assert cache.redis.hgetall("post:3") == {b"title": b"c", b"n": b"7"}
+    assert not cache.redis.exists("post:9")
+
+
+@pytest.mark.parametrize("type_", ["hash", "sorted_set"])
+def test_a_row_for_each_member(cache: Cache, type_: str) -> None:
+    cache.table(
+        "day DATE, user_id BIGINT, n BIGINT, PRIMARY KEY (day, user_id)",
+        *(f"'2026-11-{day}', {user}, {user * 2}" for day in (27, 28) for user in range(1, 300)),
+    )
+
+    def add(day: int, user: int, n: int) -> None:
+        name = f"top:2026-11-{day}"
+        cache.redis.hset(name, str(user), n) if type_ == "hash" else cache.redis.zadd(name, {str(user): n})
+
+    for user in range(1, 299):
+        add(27, user, user * 2)
+    add(27, 5, 11)
+    add(27, 900, 1)
+    add(29, 1, 1)
+    side = {"pattern": "top:{day}", "type": type_, "member": "user_id", "types": {"day": "date"}}
+    app = cache.app(side, key=["day", "user_id"])
+    report = app.check("p")
+    assert (report.missing, report.extra, report.different) == (1 + 299, 2, 1)
+    assert (report.source_rows, report.target_rows) == (598, 300)
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.guarantee) == (Verdict.REPAIRED, 303, Guarantee.EXACT)
+    assert not cache.redis.exists("top:2026-11-29")
+    assert app.check("p").verdict is Verdict.IN_SYNC
+    assert app.check("p", keys=[{"day": "2026-11-27", "user_id": 5}]).target_rows == 1
+
+
+def test_one_key_with_all_members(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n DOUBLE", "1, 0.1", "2, 1e300", "3, -2.5")
+    cache.redis.zadd("scores", {"1": 0.1, "2": 1})
+    report = cache.app({"pattern": "scores", "type": "sorted_set", "member": "id"}).run("p")
+    assert (report.verdict, report.repaired) == (Verdict.REPAIRED, 2)
+    assert cache.redis.zrange("scores", 0, -1, withscores=True) == [(b"3", -2.5), (b"1", 0.1), (b"2", 1e300)]
+
+
+def test_what_a_repair_sends_is_said(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT")
+    app = cache.app({"pattern": "post:{id}:likes"})
+    assert "WATCH post:{id}:likes; MULTI; SET post:{id}:likes :n KEEPTTL; EXEC" in app.statements("p").values()
+    app = cache.app({"pattern": "top", "type": "sorted_set", "member": "id"})
+    assert "WATCH top; MULTI; ZREM top :id; EXEC" in app.statements("p").values()
+
+
+# --- exactness -------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_that_is_not_spelt_as_its_kind_is_found_and_shown_as_it_stands(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, 7", "2, 7", "3, 7", "4, 7")
+    for id_, value in enumerate((b"007", b"7", b"7.0", b"\xff"), 1):
+        cache.redis.set(f"r:{id_}", value)
+    app = cache.app({"pattern": "r:{id}"})
+    found = {row["key"]["id"]: row["observed"]["n"] for row in app.check("p").drift}
+    assert found == {1: "007", 3: "7.0", 4: "\\xff"}
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert [cache.redis.get(f"r:{id_}") for id_ in range(1, 5)] == [b"7"] * 4
+
+
+def test_keys_that_are_no_rows_make_the_answer_inconclusive_and_are_named(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, 7")
+    cache.redis.set("r:1", 7)
+    for odd in (b"r:007", b"r:total", b"r:\xff\xfe", b"r:" + b"x" * 5000, b"r:1 \n"):
+        cache.redis.set(odd, 1)
+    cache.redis.rpush("r:2", 1)
+    app = cache.app({"pattern": "r:{id}"})
+    with pytest.raises(TrueupError, match=r"6 keys match 'r:\{id\}' and are no rows of it: ") as told:
+        app.check("p")
+    assert told.value.exit_code == 3
+    assert len(str(told.value)) < 1500
+    assert cache.redis.dbsize() == 7
+
+
+def test_text_keys_of_any_kind(cache: Cache) -> None:
+    cache.table("id TEXT PRIMARY KEY, n BIGINT")
+    names = ["a", "A", "a b", "\n", "\x00", "ü", "\U0001f600", "é", "x" * 5000, "*", "[a-z]?", "a:b", '"', "0", "00"]
+    with closing(cache.db.connect()) as c:
+        for name in names:
+            c.execute("INSERT INTO src VALUES (?, 1)", (name,))
+    app = cache.app({"pattern": "t:{id}"})
+    report = app.run("p")
+    assert (report.verdict, report.repaired) == (Verdict.REPAIRED, len(names))
+    assert {name.decode() for name in cache.redis.keys("t:*")} == {f"t:{name}" for name in names}
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_a_key_that_no_name_can_stand_for_is_said_to_be_one(cache: Cache) -> None:
+    cache.table("a TEXT, b TEXT, n BIGINT, PRIMARY KEY (a, b)", "'x:y', 'z', 1", "'x', 'z', 1")
+    app = cache.app({"pattern": "t:{a}:{b}"}, key=["a", "b"])
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 1, 1)
+    assert "has no name of the pattern" in app.drift("p")[0].reason
+    assert cache.redis.keys("t:*") == [b"t:x:z"]
+
+
+def test_null_is_no_value_of_redis(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, NULL", "2, 5")
+    app = cache.app({"pattern": "r:{id}"})
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 1, 1)
+    assert "there is nothing to store" in app.drift("p")[0].reason
+    assert cache.redis.get("r:2") == b"5"
+
+
+# --- declarations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        ({"pattern": "likes"}, "is one key"),
+        ({"pattern": "likes:{id"}, "expected '}'"),
+        ({"pattern": "{id}", "type": "sorted_set"}, "a row for each member"),
+        ({"pattern": "{id}", "member": "n"}, "`member` is about a hash or a sorted set"),
+        ({"pattern": "{id}", "type": "hash", "member": "id"}, "in the pattern too"),
+        ({"pattern": "{id}", "types": {"n": "int"}}, "'int' of 'n' is no type"),
+        ({"pattern": "{other}"}, "name one of them|tells its rows apart by other"),
+        ({"table": "likes"}, "has no such sides; give `pattern`"),
+    ],
+)
+def test_what_is_wrong_with_a_side_is_said(cache: Cache, side: dict[str, Any], told: str) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT")
+    with pytest.raises(ConfigError, match=told):
+        cache.app(side).run("p")
+
+
+def test_a_string_holds_one_value(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT, m BIGINT", "1, 2, 3")
+    with pytest.raises(ConfigError, match="name one of them in `columns`"):
+        cache.app({"pattern": "{id}"}).check("p")
+    cache.redis.set("1", 3)
+    assert cache.app({"pattern": "{id}"}, columns="m").check("p").verdict is Verdict.IN_SYNC
+
+
+def test_types_that_neither_side_knows_have_to_be_declared(cache: Cache) -> None:
+    cache.redis.set("r:1", 5)
+    side = f"{cache.url}#r:{{id}}"
+    with pytest.raises(TrueupError, match="neither side says what 'id' is"):
+        diff(side, side, key="id", columns=["n"])
+    typed = f"{side} types.id=integer types.n=integer"
+    assert diff(typed, typed, key="id", columns=["n"]).verdict is Verdict.IN_SYNC
+
+
+def test_a_table_has_no_patterns(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT")
+    with pytest.raises(TrueupError, match="has no such sides; give `table` or `query`"):
+        diff(f"{cache.db.url}#r:{{id}}", f"{cache.db.url}#src", key="id")
+
+
+def test_partitions_are_cut_here(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT, m BIGINT", *(f"{id_}, {id_ % 3}, 1" for id_ in range(30)))
+    for id_ in range(1, 30):
+        cache.redis.set(f"r:{id_}", id_ % 3)
+    cache.redis.set("r:4", 2)
+    app = cache.app({"pattern": "r:{id}"}, columns="n", partition={"by": "column", "column": "n"})
+    report = app.check("p")
+    assert (report.missing, report.different, report.extra) == (1, 1, 0)
+    with pytest.raises(ConfigError, match="has to be in `key` or in `columns`"):
+        cache.app({"pattern": "r:{id}"}, columns="n", partition={"by": "column", "column": "m"}).check("p")
+
+
+def test_a_server_that_evicts_any_key_is_only_reported(cache: Cache, tmp_path: Path) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, 5", "2, 5")
+    with started_redis(tmp_path, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
+        cache.url = server.url
+        with driver.Redis.from_url(server.url) as client:
+            client.set("r:1", 4)
+            app = cache.app({"pattern": "r:{id}"})
+            assert app.explain("p").promise.guarantee is Guarantee.REPORT_ONLY
+            assert "allkeys-lru" in app.explain("p").promise.reasons[0]
+            report = cache.app({"pattern": "r:{id}", "expiring": True}).run("p")
+            assert (report.verdict, report.repaired) == (Verdict.REPAIRED, 1)
+            assert client.keys() == [b"r:1"]  # no marker there: it could be evicted, and would then prove a lie
+
+
+def test_what_a_repair_depends_on_is_found_out(cache: Cache, tmp_path: Path) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT")
+    told = cache.app({"pattern": "r:{id}"})._adapter("cache").examiner.server()
+    assert {f.check: f.state for f in told.findings} == {
+        "role": State.OK,
+        "version": State.OK,
+        "maxmemory-policy": State.OK,
+        "appendonly": State.WARN,
+    }
+    assert told.version
+    with started_redis(tmp_path, "--maxmemory-policy", "allkeys-lfu", "--appendonly", "yes") as server:
+        cache.url = server.url
+        worse = cache.app({"pattern": "r:{id}"})._adapter("cache").examiner.server()
+    states = {f.check: f.state for f in worse.findings}
+    assert (states["maxmemory-policy"], states["appendonly"]) == (State.WARN, State.OK)

@@ -1,0 +1,277 @@
+"""The law keeps what it promises whatever it is told: bounds, steps, transitions, floor, blame."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trueup.core.pace.credit import DEBT_S, Bucket, charged, refilled, wait_s, workers
+from trueup.core.pace.governor import (
+    BLAME_S,
+    CLEAR_S,
+    LEAST_MAX,
+    RISE_A_SECOND,
+    TICK_S_MAX,
+    Limits,
+    Mode,
+    Seen,
+    State,
+    resumed,
+    statement_share,
+    tick,
+    to_json,
+)
+from trueup.core.pace.pressure import BLIND_AFTER_S, Health, Mark, Signal, observed, worst
+from trueup.core.pace.tails import Impact
+
+LIMITS = Limits(least=0.05, most=4.0)
+MARKS = {"busy": Mark(idle=1, soft=2, hard=4, required=True), "lag": Mark(idle=0.2, soft=1, hard=5)}
+ROOM = Impact(slowed=0.0, share=1.0, on=500, off=500)
+CALM = Health(pressure=0.1, signal="busy", value=1.1)
+BAD = Health(pressure=1.6, signal="busy", value=3.2)
+HARD = Health(pressure=3.0, signal="busy", value=99, hard=True)
+
+
+def seen(health: Health = CALM, impact: Impact = ROOM, **more: object) -> Seen:
+    return Seen(**{"health": health, "impact": impact, "fresh": (500, 500), "room": 1.0, **more})  # type: ignore[arg-type]
+
+
+def after(state: State, what: Seen, seconds: float, *, step: float = 0.5, limits: Limits = LIMITS) -> State:
+    end = state.at + seconds
+    while state.at < end - 1e-9:
+        state = tick(limits, state, what, state.at + step)
+    return state
+
+
+def steady(u: float = 0.8) -> State:
+    """A load that was good for a long time."""
+    return State(mode=Mode.NORMAL, u=u, ceiling=u, good=u, since=-100, changed_at=-100)
+
+
+healths = st.builds(
+    lambda pressure, hard, blind: Health(
+        pressure=pressure, signal="busy", value=1.0, hard=hard or pressure >= 3, blind=blind
+    ),
+    st.floats(0, 3),
+    st.sampled_from([False] * 9 + [True]),
+    st.sampled_from([False] * 19 + [True]),
+)
+impacts = st.builds(
+    lambda slowed, share, on, off: Impact(slowed=slowed, share=share, on=on, off=off) if on and off else Impact(),
+    st.floats(0, 5),
+    st.floats(0, 1),
+    st.sampled_from([0, 12, 100]),
+    st.sampled_from([0, 12, 100]),
+)
+ticks = st.tuples(
+    st.builds(
+        Seen,
+        health=healths,
+        impact=impacts,
+        fresh=st.tuples(st.sampled_from([0, 12, 100]), st.sampled_from([0, 12, 100])),
+        room=st.none() | st.floats(-2, 8),
+        waiting=st.booleans(),
+        errors=st.sampled_from([0, 0, 0, 2]),
+        age=st.sampled_from([0.0, 0.0, 3.0, 9.0]),
+    ),
+    st.sampled_from([0.1, 0.5, 0.5, 1.0, 2.0, 7.0, 0.0, -3600.0, 3600.0]),
+    st.sampled_from([""] * 9 + ["by ann"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ticks, min_size=5, max_size=60))
+def test_whatever_it_is_told(told: list[tuple[Seen, float, str]]) -> None:
+    state, now = State(), 1000.0
+    state = replace(state, at=now)
+    for what, step, paused in told:
+        now += step
+        limits = replace(LIMITS, paused=paused)
+        before, state = state, tick(limits, state, what, now)
+        assert state == tick(limits, before, what, now)  # deterministic
+        if paused:
+            assert (state.mode, state.u, workers(state.u)) == (Mode.PAUSED, 0.0, 0)
+            assert wait_s(Bucket(credit=9), state.u, 0, 5.0) is None
+            continue
+        assert LIMITS.least - 1e-12 <= state.u <= LIMITS.most + 1e-12
+        assert not (state.mode is Mode.NORMAL and before.mode in (Mode.DEGRADED, Mode.PAUSED))
+        passed = max(0.0, min(step, TICK_S_MAX))
+        assert state.u <= max(before.u * RISE_A_SECOND**passed, LEAST_MAX) + 1e-9
+        assert state.u <= max(before.u * 1.5, LEAST_MAX) + 1e-9  # one bounded step, whatever the clock says
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ticks, min_size=1, max_size=30), st.floats(0, 2))
+def test_worse_signals_never_permit_more(told: list[tuple[Seen, float, str]], worse: float) -> None:
+    state, now = replace(State(), at=1000.0), 1000.0
+    for what, step, paused in told:
+        now += step
+        limits = replace(LIMITS, paused=paused)
+        more = min(what.health.pressure + worse, 3.0)
+        bad = replace(what.health, pressure=more, hard=what.health.hard or more >= 3)
+        better, worsened = tick(limits, state, what, now), tick(limits, state, replace(what, health=bad), now)
+        if not what.health.blind:
+            assert worsened.u <= better.u + 1e-9
+        state = better
+
+
+def test_a_load_is_not_raised_before_it_was_looked_at() -> None:
+    waits = after(State(), seen(fresh=(3, 500)), 60)
+    assert waits.u == LIMITS.least
+    assert waits.reason == "looks at the present load"
+    assert after(State(), seen(), 60).u > 0.5  # the control: readings let it rise
+
+
+def test_it_begins_below_what_the_server_has_free_and_only_evidence_raises_that() -> None:
+    small = after(State(), seen(impact=Impact(), room=-1.0), 600)
+    assert small.u <= 0.5
+    trusted = after(State(), seen(room=-1.0), 600)
+    assert trusted.u == pytest.approx(LIMITS.most)
+
+
+def test_the_estimate_is_approached_from_both_sides() -> None:
+    allowed = Impact(slowed=0.3, share=0.3, on=500, off=500)
+    for u in (0.05, 0.9):
+        assert after(steady(u) if u > 0.5 else State(), seen(impact=allowed), 60).u == pytest.approx(0.3, rel=0.3)
+
+
+def test_statements_are_shorter_where_even_little_is_too_much_and_under_pressure() -> None:
+    assert statement_share(steady(), ROOM) == 1
+    assert statement_share(steady(), Impact()) == 1
+    assert statement_share(steady(), Impact(slowed=2.0, share=0.01, on=500, off=500)) == 0.5
+    assert statement_share(after(steady(), seen(HARD), 1), ROOM) == 0.5
+
+
+def test_nothing_is_raised_while_nothing_waits() -> None:
+    assert after(State(), seen(waiting=False), 60).u == LIMITS.least
+
+
+def test_soft_pressure_halves_and_hard_pressure_goes_to_the_minimum() -> None:
+    assert after(steady(), seen(BAD), 2.5).mode is Mode.NORMAL  # not for a moment's sake
+    soft = after(steady(), seen(BAD), 3.6, step=0.1)
+    assert soft.mode is Mode.DEGRADED
+    assert LIMITS.least < soft.u <= 0.4
+    assert "busy 3.2" in soft.reason
+    hard = tick(LIMITS, steady(), seen(HARD), 0.5)
+    assert (hard.mode, hard.u) == (Mode.DEGRADED, LIMITS.least)
+    assert tick(LIMITS, steady(), seen(errors=2), 0.5).u == LIMITS.least
+
+
+def test_pressure_that_goes_as_we_go_was_ours_and_is_remembered() -> None:
+    state = after(steady(), seen(HARD), 1)
+    state = after(state, seen(CALM), CLEAR_S + 1)
+    assert (state.mode, state.ours, state.bad) == (Mode.RECOVERY, True, 0.8)
+    assert after(state, seen(), 120).u <= 0.8 * 0.8 + 1e-9  # kept away from
+    assert after(state, seen(), 1200).u > 0.8  # and tried again, much later
+
+
+def test_pressure_that_stays_was_not_ours_and_the_load_comes_back_soon() -> None:
+    state = after(steady(), seen(HARD), BLAME_S + 2)
+    assert (state.ours, state.bad) == (False, None)
+    assert "not ours" in state.reason
+    back = after(state, seen(fresh=(0, 0)), 9.5)  # known to be good: needs no new readings
+    assert back.mode is Mode.RECOVERY
+    assert back.u >= 0.8 * 0.8
+
+
+def test_relapses_wait_longer_each_time() -> None:
+    state, waits = steady(), []
+    for _ in range(4):
+        state = after(state, seen(HARD), 1)
+        begun = state.at
+        while state.mode is Mode.DEGRADED:
+            state = after(state, seen(CALM), 0.5)
+        waits.append(state.at - begun)
+    assert waits == sorted(waits)
+    assert waits[-1] >= 6 * waits[0]
+
+
+def test_a_pause_is_nothing_even_when_blind_and_ends_in_recovery() -> None:
+    blind = Health(blind=True, signal="busy")
+    assert tick(LIMITS, steady(), seen(blind), 0.5).u == LIMITS.least
+    paused = tick(replace(LIMITS, paused="by ann"), steady(), seen(blind), 0.5)
+    assert (paused.mode, paused.u, paused.reason) == (Mode.PAUSED, 0.0, "by ann")
+    again = tick(LIMITS, paused, seen(), 1.0)
+    assert (again.mode, again.u) == (Mode.RECOVERY, LIMITS.least)
+
+
+def test_the_minimum_grows_with_age_but_not_in_an_emergency() -> None:
+    assert after(State(), seen(BAD, age=3.0), 20).u == pytest.approx(0.15)
+    assert after(State(), seen(BAD, age=99.0), 20).u == LEAST_MAX
+    assert after(State(), seen(HARD, age=99.0), 20).u == LIMITS.least
+
+
+def test_fixed_is_fixed() -> None:
+    assert tick(replace(LIMITS, fixed=0.7), steady(), seen(HARD), 0.5).u == 0.7
+
+
+def test_what_was_learnt_survives_a_restart_but_not_the_load() -> None:
+    state = after(after(steady(), seen(HARD), 1), seen(CALM), 1)
+    back = resumed(json.loads(json.dumps(to_json(state))), 5.0, 0.05)
+    assert (back.mode, back.u, back.bad, back.ceiling) == (Mode.RECOVERY, 0.05, state.bad, state.ceiling)
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_signal_that_is_not_available_is_not_zero_and_not_bad() -> None:
+    signals = observed({}, MARKS, {"busy": 1.0, "lag": None}, 0.0)
+    assert set(signals) == {"busy"}
+    assert worst(signals, MARKS, 1.0, 0.0).pressure == 0.0
+
+
+def test_a_required_signal_that_stays_away_slows_down_then_blinds() -> None:
+    signals = observed({}, MARKS, {"busy": 1.0, "lag": 0.1}, 0.0)
+    stale = worst(signals, MARKS, 6.0, 0.0)
+    assert (stale.pressure > 1, stale.signal, stale.blind) == (True, "busy", False)
+    assert worst(signals, MARKS, BLIND_AFTER_S + 1, 0.0).blind
+    assert worst({}, MARKS, BLIND_AFTER_S + 1, 0.0).blind  # one that never came, too
+
+
+def test_the_worst_signal_is_named_and_an_emergency_needs_two_samples_or_a_great_one() -> None:
+    one = observed({}, MARKS, {"busy": 4.5, "lag": 0.1}, 0.0)
+    assert not worst(one, MARKS, 0.0, 0.0).hard
+    two = observed(one, MARKS, {"busy": 4.5}, 0.5)
+    health = worst(two, MARKS, 0.5, 0.0)
+    assert (health.hard, health.signal, health.value) == (True, "busy", 4.5)
+    assert worst(observed({}, MARKS, {"lag": 100.0}, 0.0), MARKS, 0.0, 0.0).hard
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from([0.5, -3600.0, 1e6])), max_size=20))
+def test_smoothed_pressure_stays_within_bounds_whatever_the_clock_does(samples: list[tuple[float, float]]) -> None:
+    signals: dict[str, Signal] = {}
+    now = 0.0
+    for value, step in samples:
+        now += step
+        signals = observed(signals, MARKS, {"busy": value}, now)
+        assert 0 <= signals["busy"].pressure <= 3
+
+
+# --- the guaranteed minimum, in the end ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("health", [BAD, HARD, Health(blind=True, signal="busy"), CALM])
+def test_in_any_minute_outside_a_pause_the_minimum_is_granted(health: Health) -> None:
+    """Statements of 20 ms, now and then one of 3 s, admitted by credit alone."""
+    chance = random.Random(1)
+    state, bucket, now, busy_until, spent = State(), Bucket(), 0.0, 0.0, 0.0
+    granted: list[tuple[float, float]] = []
+    while now < 300:
+        now = round(now + 0.01, 2)
+        if not round(now * 100) % 50:
+            state = tick(LIMITS, state, seen(health), now)
+        if now >= busy_until and wait_s(bucket, state.u, 0, 5.0) == 0.0:
+            took = 3.0 if chance.random() < 0.01 else 0.02
+            busy_until, spent = now + took, spent + took
+            bucket = charged(bucket, state.u, now, took)
+        bucket = refilled(bucket, state.u, now)
+        assert bucket.credit >= -DEBT_S - 3.0
+        granted.append((now, spent))
+    for begin in range(0, 240, 10):
+        had = [s for at, s in granted if begin <= at <= begin + 60]
+        assert had[-1] - had[0] >= LIMITS.least * 60 - 3.0 - 0.1
