@@ -17,14 +17,14 @@ from tests.faults.test_resume import dies
 from tests.live.harness import Background, Counters, Docs, around, blocked, instead
 from tests.servers import Pair
 from trueup import reconcile
-from trueup.adapters import _units
+from trueup.adapters import _by_row_version, _units, _way
 from trueup.adapters._results import RowStream
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters._steps import UnitTransaction
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.states import Outcome
 from trueup.errors import TrueupError
-from trueup.reconcile import Work
 from trueup.store.ledger import Ledger
+from trueup.work import Work
 
 Without = Callable[[], AbstractContextManager[Any]]
 
@@ -169,8 +169,8 @@ class _Whatever:
 
 @guarded
 def test_the_version_is_compared(docs: Docs, tmp_path: Path, *, guard: bool) -> None:
-    blind = (_units, "_token", lambda _row: _Whatever())
-    write = around(_units, "read_source", after=lambda: docs.write(1, 7))
+    blind = (_by_row_version, "token", lambda _row: _Whatever())
+    write = around(_way, "read_source", after=lambda: docs.write(1, 7))
     with docs.engine(tmp_path) as engine, mutant(guard, blind), write, suppress(TrueupError):
         engine.run("doc")
     judged(guard, docs.state() != (7, 7))
@@ -178,7 +178,7 @@ def test_the_version_is_compared(docs: Docs, tmp_path: Path, *, guard: bool) -> 
 
 @guarded
 def test_the_version_is_read_before_the_source(docs: Docs, tmp_path: Path, *, guard: bool) -> None:
-    read_target, read_source = UnitTransaction.read_target, _units.read_source
+    read_target, read_source = UnitTransaction.read_target, _way.read_source
     early: dict[str, Any] = {}
 
     def source_first(self: UnitTransaction, keys: Any) -> Any:
@@ -194,7 +194,7 @@ def test_the_version_is_read_before_the_source(docs: Docs, tmp_path: Path, *, gu
         return read_target(self, keys)
 
     with docs.engine(tmp_path) as engine:
-        swapped = ((UnitTransaction, "read_target", source_first), (_units, "read_source", lambda *_: early["source"]))
+        swapped = ((UnitTransaction, "read_target", source_first), (_way, "read_source", lambda *_: early["source"]))
         same = (UnitTransaction, "read_target", write_before_the_version)
         with without(*((same,) if guard else swapped)):
             engine.run("doc")
@@ -246,7 +246,7 @@ SWALLOW = (
     "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
     "CREATE TRIGGER swallow BEFORE UPDATE ON counter FOR EACH ROW EXECUTE FUNCTION swallow()",
 )
-UNREAD = (_units, "_read_back", lambda _steps, outcomes: outcomes)
+UNREAD = (_units, "read_back", lambda _steps, outcomes: outcomes)
 
 
 def lies(app: Counters, folder: Path) -> list[Any]:

@@ -80,6 +80,7 @@ def test_the_target_cannot_be_written(sqlite_url: str, tmp_path: Path, fault: st
                 engine.run("counter")
             assert len(app.wrong()) == 4
         with app.engine(tmp_path) as engine:
+            engine.resume("counter")  # of a disk that is full the engine pauses it
             report = engine.run("counter")
             words = [o.outcome for o in engine.outcomes(report.run)]
         assert (report.verdict, report.resumed) == (Verdict.REPAIRED, True)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.crash import Case, cut_everywhere
 from tests.faults.proxy import Proxy, proxied
 from tests.live.harness import Background, Counters, Docs, around, blocked
 from tests.servers import Pair
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters._steps import UnitTransaction
 from trueup.core.states import Outcome, Verdict
-from trueup.errors import Transient, TrueupError
+from trueup.errors import TrueupError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ def test_the_answer_is_found_out_by_the_next_run(line: Line, tmp_path: Path, mod
             engine.run("counter")
         assert len(engine.ledger.open_units("counter")) == 1
         line.proxy.down = False
+        engine.resume("counter")  # the engine paused it
         report = engine.run("counter")
         recovered = {o.outcome for o in engine.outcomes(report.run) if o.witness == "recovery"}
         applied = sorted(o.key[0] for o in engine.outcomes(report.run) if o.outcome is Outcome.APPLIED)
@@ -121,13 +123,25 @@ def test_without_markers_the_words_are_weaker(line: Line, tmp_path: Path, mode: 
     assert words == ({Outcome.APPLIED} if word is Outcome.NOT_APPLIED else {word})
 
 
+@pytest.mark.parametrize(("kind", "every"), [("postgres_pair", 8), ("mariadb_pair", 2)])
+def test_a_cut_before_and_after_commits_of_whole_runs(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, every: int
+) -> None:
+    """All commits of all topologies: `python -m tests.campaign.kill cuts`."""
+    pair: Pair = request.getfixturevalue(kind)
+    case = Case(name=f"two databases, {kind}", source=pair.source, target=pair.target, folder=tmp_path)
+    case.build()
+    points, bad = cut_everywhere(case, every=every, first=1)
+    assert points >= 4
+    assert not bad, "\n".join(f"{point}: {'; '.join(wrong)}" for point, wrong in bad.items())
+
+
 def test_the_fence_may_be_cut_too(line: Line, tmp_path: Path) -> None:
     """Raising the fence twice is harmless; only the answer of the last raising counts."""
     with line.engine(tmp_path) as engine:
         arm = around(type(engine._adapter("app")), "begin_fencing", after=lambda: setattr(line.proxy, "armed", "after"))
-        with arm, pytest.raises(Transient):
-            engine.run("counter")
-        assert engine.run("counter").resumed
+        with arm:
+            assert engine.run("counter").verdict is Verdict.REPAIRED
         assert line.proxy.cuts == 1
     assert line.app.wrong() == {}
 

@@ -250,8 +250,8 @@ class Counters:
             source=Side(database="app", query="SELECT post, count(*) AS n FROM edges GROUP BY post"),
             target=Side(database="app", table="counter"),
             key="post",
-            limits=WIDE,
-            **{"writers": self.writers, **declared},
+            # Naive writers break the same rows again and again here, and each repair is to be watched.
+            **{"limits": WIDE, "writers": self.writers, "recurring": {"times": 0}, **declared},
         )
         return Trueup(
             databases=databases({"app": self.db.url}, **(settings or {})),
@@ -321,7 +321,7 @@ class Docs:
             target=Side(database="there", table="doc"),
             key="id",
             limits=WIDE,
-            **{"writers": "absolute", "settle": "0s", **declared},
+            **{"writers": "absolute", "settle": "0s", "recurring": {"times": 0}, **declared},
         )
         return Trueup(
             databases=databases({"here": self.source.url, "there": self.target.url}, **(settings or {})),

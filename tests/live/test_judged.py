@@ -9,7 +9,7 @@ import pytest
 import trueup
 from tests.servers import Pair, run_sql
 from trueup import reconcile
-from trueup.reconcile import repair
+from trueup.repair import repair
 
 
 def test_a_source_that_is_emptied_after_the_judgement_deletes_nothing(

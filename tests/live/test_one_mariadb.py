@@ -17,8 +17,8 @@ import pytest
 from tests.live import stress
 from tests.live.harness import Background, around, instead
 from tests.live.mariadb import MariaCounters, Session, blocked
-from trueup import reconcile
-from trueup.adapters._units import UnitTransaction
+from trueup import work
+from trueup.adapters._steps import UnitTransaction
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.states import Outcome, Verdict
 
@@ -97,7 +97,7 @@ def test_control_counting_under_locks_kills_the_application(
 def test_control_an_unversioned_row_proves_nothing_by_being_unchanged(app: MariaCounters, tmp_path: Path) -> None:
     """Take the guard out that asks for a version, and the snapshot's value is written over the writer's."""
     app.fill({1: (5, 7)})
-    vouched = instead(reconcile.Work, "vouched", lambda work, suspect: work.fresh and work.proven(suspect))
+    vouched = instead(work.Work, "vouched", lambda work, suspect: work.fresh and work.proven(suspect))
     with app.engine(tmp_path) as engine, vouched, around(UnitTransaction, "lock", before=lambda: app.write(1)):
         engine.run("counter")
         assert app.db.one("SELECT n FROM counter") == 6, "verified, found wrong, and repaired under the lock after all"

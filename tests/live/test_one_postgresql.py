@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.live.harness import Background, Counters, around, blocked
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters._steps import UnitTransaction
 from trueup.core.states import Outcome, Verdict
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import Background, Counters, around
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters._steps import UnitTransaction
 from trueup.core.states import Outcome, Verdict
 
 

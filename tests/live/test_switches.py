@@ -25,8 +25,9 @@ from tests.live.harness import (
     keys_per_segment,
     until,
 )
+from tests.live.mariadb import MariaCounters
 from trueup import Refused, Trueup
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters._steps import UnitTransaction
 from trueup.core.states import Verdict
 from trueup.observe import Silent
 
@@ -36,7 +37,8 @@ POSTS = 12
 @pytest.fixture(params=["postgres", "sqlite_url"])
 def app(request: pytest.FixtureRequest) -> Iterator[Counters]:
     """Twelve wrong counters, in units of three."""
-    counters = Counters(request.getfixturevalue(request.param))
+    make = MariaCounters if request.param == "mariadb" else Counters
+    counters = make(request.getfixturevalue(request.param))
     counters.fill(dict.fromkeys(range(POSTS), (2, 9)))
     with keys_per_segment(3):
         yield counters
@@ -61,7 +63,8 @@ class Gate:
 def engines(app: Counters, tmp_path: Path) -> Iterator[Any]:
     """Engines as of two processes: own connections, one ledger."""
     with ExitStack() as stack:
-        yield lambda **how: stack.enter_context(app.engine(tmp_path, **how))
+        often = {"times": 0}  # the same rows are repaired again and again here
+        yield lambda **how: stack.enter_context(app.engine(tmp_path, recurring=often, **how))
 
 
 def written(app: Counters) -> list[tuple[int]]:
@@ -111,6 +114,7 @@ def test_stop_between_the_runs_look_at_the_switch_and_its_fence(app: Counters, e
     assert written(app) == []
 
 
+@pytest.mark.parametrize("app", ["postgres", "mariadb", "sqlite_url"], indirect=True)
 def test_control_without_the_fence_a_stopped_run_writes_on(app: Counters, engines) -> None:
     """What looking at the switch alone is worth: the run passed its border before it was set."""
     working, stopping = engines(), engines()
@@ -129,6 +133,7 @@ def test_control_without_the_fence_a_stopped_run_writes_on(app: Counters, engine
     assert len(written(app)) > after[0]
 
 
+@pytest.mark.parametrize("app", ["postgres", "mariadb", "sqlite_url"], indirect=True)
 def test_stop_after_the_border_is_held_by_the_fence(app: Counters, engines) -> None:
     working, stopping = engines(), engines()
     after: list[int] = []

@@ -13,9 +13,10 @@ import pytest
 
 from tests.live.harness import Background, Docs, QuickClock, around, blocked
 from tests.servers import Pair
-from trueup.adapters import _units
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters import _way
+from trueup.adapters._steps import UnitTransaction
 from trueup.core.states import Outcome, Verdict
+from trueup.store.ledger import Ledger
 
 
 def build(kind: str, request: pytest.FixtureRequest) -> Docs:
@@ -102,7 +103,7 @@ def between(request: pytest.FixtureRequest) -> object:
     """Where the application writes: both times the version that was read is no longer that of the row."""
     if request.param == "after the version":
         return lambda act: around(UnitTransaction, "read_target", after=act)
-    return lambda act: around(_units, "read_source", after=act)
+    return lambda act: around(_way, "read_source", after=act)
 
 
 def test_a_write_in_between_wins(by_version: Docs, tmp_path: Path, between) -> None:
@@ -170,7 +171,7 @@ def test_an_insert_whose_source_row_went_away_is_withdrawn(by_version: Docs, tmp
     docs = by_version
     docs.put(docs.source, 1, 5)
     docs.put(docs.source, 2, 5)
-    with around(_units, "read_source", after=lambda: docs.write(1, None)), docs.engine(tmp_path) as engine:
+    with around(_way, "read_source", after=lambda: docs.write(1, None)), docs.engine(tmp_path) as engine:
         report = engine.run("doc")
         actions = [(o.key[0], str(o.action), str(o.outcome)) for o in engine.outcomes(report.run)]
     assert docs.state(1) == (None, None)
@@ -184,7 +185,7 @@ def test_an_insert_of_ours_that_somebody_wrote_on_is_not_withdrawn(by_version: D
     docs.put(docs.source, 1, 5)
 
     with (
-        around(_units, "read_source", after=lambda: docs.write(1, None)),
+        around(_way, "read_source", after=lambda: docs.write(1, None)),
         around(UnitTransaction, "hold_fence", before=lambda: docs.put(docs.target, 1, 9), nth=2),
     ):
         verdict, _ = run(docs, tmp_path)
@@ -228,8 +229,8 @@ def under_lock(request: pytest.FixtureRequest) -> object:
     if request.param == "after the lock":
         return lambda act: around(UnitTransaction, "lock", after=act)
     if request.param == "before the source":
-        return lambda act: around(_units, "read_source", before=act)
-    return lambda act: around(_units, "read_source", after=act)
+        return lambda act: around(_way, "read_source", before=act)
+    return lambda act: around(_way, "read_source", after=act)
 
 
 @pytest.fixture
@@ -252,9 +253,12 @@ def test_a_delivery_waits_for_the_unit_and_wins(
         docs.put(docs.source, 1, 7)
         late.append(Background(lambda: docs.put(docs.target, 1, 7)))
 
-    with under_lock(write):
+    def delivered() -> None:
+        late[0].join()
+
+    # It is there before the row is verified: how long it waits for a lock that is free is not what is asked here.
+    with under_lock(write), around(Ledger, "close_unit", before=delivered):
         verdict, _ = run(docs, tmp_path)
-    late[0].join()
     assert docs.state() == (7, 7)
     assert verdict is Verdict.REPAIRED
 

@@ -13,10 +13,12 @@ import pytest
 
 from tests.live.harness import Background, Docs, around, instead
 from tests.live.mariadb import MariaDocs, blocked
-from trueup.adapters import _units
-from trueup.adapters._units import UnitTransaction
+from trueup.adapters import _way
+from trueup.adapters._outcomes import HeldRow
+from trueup.adapters._steps import UnitTransaction
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.states import Outcome, Verdict
+from trueup.errors import BrokenRead
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
@@ -45,9 +47,9 @@ def run(docs: Docs, folder: Path, **declared: object) -> tuple[Verdict | None, d
 
 def test_control_a_value_read_before_the_lock_overwrites_a_newer_one(wrong: Docs, tmp_path: Path) -> None:
     """The same unit with its reading moved before its lock: what the application delivered in between is gone."""
-    early = _units.read_source
+    early = _way.read_source
 
-    def read_early(steps: UnitTransaction, keys: list[tuple[int]]) -> dict[tuple[int], _units.HeldRow]:
+    def read_early(steps: UnitTransaction, keys: list[tuple[int]]) -> dict[tuple[int], HeldRow]:
         early_rows.update(early(reader, steps.binding, keys))
         wrong.write(1, 7)
         return lock(steps, keys)
@@ -58,7 +60,7 @@ def test_control_a_value_read_before_the_lock_overwrites_a_newer_one(wrong: Docs
         reader = engine._adapter("here")
         with (
             instead(UnitTransaction, "lock", read_early),
-            instead(_units, "read_source", lambda *_: early_rows),
+            instead(_way, "read_source", lambda *_: early_rows),
         ):
             engine.run("doc")
         outcome = engine.outcomes(engine.runs("doc")[0].id)[0]
@@ -118,7 +120,7 @@ def test_a_delivery_under_our_lock_waits_and_then_wins(wrong: Docs, tmp_path: Pa
         blocked(wrong.target)
 
     before = when == "before the source is read"
-    step = around(_units, "read_source", **{"before" if before else "after": deliver})
+    step = around(_way, "read_source", **{"before" if before else "after": deliver})
     with step:
         _, outcomes = run(wrong, tmp_path)
     deliveries[0].join()
@@ -160,12 +162,12 @@ def test_an_extra_row_that_gets_a_source_meanwhile_is_not_deleted(docs: Docs, tm
 
 def test_a_source_that_breaks_under_the_lock_writes_nothing_and_lets_go(wrong: Docs, tmp_path: Path) -> None:
     def break_off(*_: object) -> object:
-        raise _units.BrokenRead("the source stopped before its end")
+        raise BrokenRead("the source stopped before its end")
 
     with (
         wrong.engine(tmp_path) as engine,
-        instead(_units, "read_source", break_off),
-        pytest.raises(_units.BrokenRead),
+        instead(_way, "read_source", break_off),
+        pytest.raises(BrokenRead),
     ):
         engine.run("doc")
     assert wrong.state() == (5, 1)

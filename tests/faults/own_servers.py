@@ -1,0 +1,124 @@
+"""Servers of our own, to be killed: PostgreSQL and MariaDB from the machine's programs, with their data in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.live.harness import until
+from tests.servers import ServerMissingError, run_mariadb, run_sql
+
+START_S = 30.0
+
+
+class OwnServer:
+    """A server that runs until it is killed, and can be started again on what it left."""
+
+    def __init__(self, program: Sequence[str], user: str, url: str, log: Path) -> None:
+        self.program = program
+        self.user = user if os.getuid() == 0 else None
+        #: Of a database that is always there.
+        self.url = url
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.program, user=self.user, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        until(self._answers, f"{self.program[0]} to answer: {self.log}", timeout_s=START_S, pause_s=0.05)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(Exception):
+            (run_sql if self.url.startswith("postgres") else run_mariadb)(self.url, "SELECT 1")
+            return True
+        return False
+
+    def kill(self) -> None:
+        """As a machine that loses its processes: the server and all that it started, at once."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def own_postgresql() -> Iterator[OwnServer]:
+    """Raises ServerMissingError."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise ServerMissingError("no program `postgres` of its own to start")
+    bin_ = found[-1].parent
+    with _folder("postgres") as folder:
+        data, port = folder / "data", _free_port()
+        _run([bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"], "postgres")
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+        program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port)]
+        program += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        server = OwnServer(program, "postgres", f"postgresql://postgres@127.0.0.1:{port}/postgres", folder / "log")
+        yield from _running(server)
+
+
+@contextmanager
+def own_mariadb() -> Iterator[OwnServer]:
+    """Raises ServerMissingError."""
+    install, program = shutil.which("mariadb-install-db"), shutil.which("mariadbd", path="/usr/sbin:/usr/bin")
+    if not install or not program:
+        raise ServerMissingError("no program `mariadbd` of its own to start")
+    with _folder("mysql") as folder:
+        data, port = folder / "data", _free_port()
+        user = ["--user=mysql"] if os.getuid() == 0 else []
+        _run([install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user], None)
+        arguments = [
+            program,
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--port={port}",
+            f"--socket={folder / 'socket'}",
+            "--bind-address=127.0.0.1",
+            "--skip-grant-tables",
+            "--skip-networking=0",
+            "--innodb-flush-log-at-trx-commit=1",
+        ]
+        url = f"mariadb://root@127.0.0.1:{port}/?ssl_disabled=true"
+        yield from _running(OwnServer(arguments, "mysql", url, folder / "log"))
+
+
+def _running(server: OwnServer) -> Iterator[OwnServer]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def _folder(user: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f"trueup-own-{user}-"))
+    try:
+        if os.getuid() == 0:
+            shutil.chown(folder, user)
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: Sequence[str | Path], user: str | None) -> None:
+    as_user = user if os.getuid() == 0 else None
+    done = subprocess.run([str(word) for word in command], user=as_user, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerMissingError(f"{command[0]}: {done.stderr or done.stdout}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
