@@ -1,4 +1,4 @@
-"""The import contracts name every adapter: one that is not named would be bound by none of them."""
+"""The import contracts name every adapter and every kind of trigger: one that is not named would be bound by none."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_adapter_is_under_contract() -> None:
-    folder = ROOT / "src/trueup/adapters"
-    adapters = {f"trueup.adapters.{p.stem}" for p in folder.glob("*.py") if not p.stem.startswith("_")}
+def modules(package: str) -> set[str]:
+    folder = ROOT / "src/trueup" / package
+    return {f"trueup.{package}.{p.stem}" for p in folder.glob("*.py") if not p.stem.startswith("_")}
+
+
+def test_every_adapter_and_every_kind_of_trigger_is_under_contract() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    contracts = {c["type"]: c for c in config["tool"]["importlinter"]["contracts"]}
-    assert set(contracts["independence"]["modules"]) == adapters
-    assert set(contracts["protected"]["protected_modules"]) == adapters
+    contracts = config["tool"]["importlinter"]["contracts"]
+    independent = [set(contract["modules"]) for contract in contracts if contract["type"] == "independence"]
+    (protected,) = (set(contract["protected_modules"]) for contract in contracts if contract["type"] == "protected")
+    assert independent == [modules("adapters"), modules("triggers")]
+    assert protected == modules("adapters")

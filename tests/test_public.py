@@ -14,6 +14,7 @@ import pytest
 import trueup
 from trueup.cli.commands import app
 from trueup.config import Settings
+from trueup.core.pace.settings import Pace, Window
 from trueup.core.projection import Database, Limits, Projection, Side
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -79,7 +80,7 @@ def test_the_help_is_cheap() -> None:
 # --- documented ------------------------------------------------------------------------------------------------------
 
 COMMANDS = sorted(name for name in app if not name.startswith("-"))
-MODELS = (Settings, Database, Projection, Side, Limits)
+MODELS = (Settings, Database, Projection, Side, Limits, Pace, Window)
 KEYS = sorted({(model.__name__, key) for model in MODELS for key in model.model_fields} - {("Projection", "name")})
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from trueup.cli.save import _without_secrets
 from trueup.errors import UsageError
-from trueup.sides import is_secret, parse_side, relative_to, without_password
+from trueup.sides import declared, is_secret, parse_side, relative_to, without_password
 
 MEANT = {
     "sqlite:///a.db#orders": ("sqlite:///a.db", "table", "orders"),
@@ -30,6 +30,8 @@ MEANT = {
         "query",
         "SELECT j #> '{a}' AS id FROM t",
     ),
+    "opensearch://h:9200#posts id={post_id}": ("opensearch://h:9200", "index", "posts"),
+    "groonga://h#Posts": ("groonga://h", "table", "Posts"),
     # A table may be called like the beginning of a query.
     "sqlite:///a.db#selection": ("sqlite:///a.db", "table", "selection"),
     "sqlite:///a.db#values": ("sqlite:///a.db", "table", "values"),
@@ -47,6 +49,25 @@ def test_what_a_side_means(text: str) -> None:
     url, place, what = MEANT[text]
     side = parse_side(text, "source", {})
     assert (side.url, dict(side.place)) == (url, {place: what})
+
+
+def test_keys_of_a_pattern_and_the_settings_behind_it() -> None:
+    side = parse_side("redis://:pw@h/0#top:{day} type=sorted_set member=user types.day=date", "target", {})
+    assert (side.url, side.label) == ("redis://:pw@h/0", "redis://:***@h/0#top:{day}")
+    assert declared(side, "cache", {"n": "score"}) == {
+        "database": "cache",
+        "pattern": "top:{day}",
+        "type": "sorted_set",
+        "member": "user",
+        "types": {"day": "date"},
+        "columns": {"n": "score"},
+    }
+
+
+@pytest.mark.parametrize("words", ["hash", "=hash", "type="])
+def test_what_is_no_setting_is_said_to_be_none(words: str) -> None:
+    with pytest.raises(UsageError, match="behind a pattern or an index is no setting"):
+        parse_side(f"redis://h/0#top:{{day}} {words}", "target", {})
 
 
 @pytest.mark.parametrize(

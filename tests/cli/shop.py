@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +59,8 @@ class Shop:
     server: Server
     projections: dict[str, dict[str, Any]] = field(default_factory=dict)
     databases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: The `[trueup]` table.
+    settings: dict[str, Any] = field(default_factory=dict)
 
     # --- what is declared ----------------------------------------------------------------------------------------
 
@@ -66,7 +70,7 @@ class Shop:
 
     def write(self) -> None:
         """Write trueup.toml from what is declared."""
-        lines = []
+        lines = ["[trueup]", *(f"{key} = {toml(value)}" for key, value in self.settings.items())]
         for section, tables in (("databases", self.databases), ("projections", self.projections)):
             for name, values in tables.items():
                 lines.append(f"[{section}.{name}]")
@@ -132,14 +136,12 @@ class Shop:
     @contextmanager
     def running(self, *arguments: str, **variables: str) -> Iterator[Running]:
         """A command that is still going on; it is ended with the block."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trueup", *arguments],
-            cwd=self.folder,
-            env=self.environment() | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        out, err = self.folder / ".out-pipe", self.folder / ".err-pipe"
+        for pipe in (out, err):
+            pipe.unlink(missing_ok=True)
+            os.mkfifo(pipe)
+        asked = {"arguments": arguments, "folder": str(self.folder), "out": str(out), "err": str(err)}
+        process = Forked(self.server, asked | {"environment": self.environment() | variables})
         try:
             yield Running(process)
         finally:
@@ -160,25 +162,64 @@ class Server:
             encoding="utf-8",
         )
 
-    def ask(self, asked: dict[str, Any]) -> int:
+    def ask(self, asked: dict[str, Any]) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
-        return int(json.loads(self.process.stdout.readline()))
+        return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
         self.process.communicate(timeout=PATIENCE_S)
 
 
+class Forked:
+    """A command that the server has begun, with as much of `subprocess.Popen` as these tests need."""
+
+    def __init__(self, server: Server, asked: dict[str, Any]) -> None:
+        self.server = server
+        self.returncode: int | None = None
+        self.pid: int = server.ask(asked | {"begin": True})
+        self.stdout = Path(asked["out"]).open(encoding="utf-8")  # noqa: SIM115 - `communicate` closes both
+        self.stderr = Path(asked["err"]).open(encoding="utf-8")  # noqa: SIM115
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self.server.ask({"ended": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        end, between = time.monotonic() + timeout, threading.Event()
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("trueup", timeout)
+            between.wait(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = PATIENCE_S) -> tuple[str, str]:
+        """What is left of both; then it has ended."""
+        if self.stdout.closed:
+            return "", ""
+        with self.stdout, self.stderr, ThreadPoolExecutor(1) as aside:
+            out, err = aside.submit(self.stdout.read), self.stderr.read()
+            told = out.result(timeout), err
+        self.wait(timeout)
+        return told
+
+
 class Running:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Forked) -> None:
         self.process = process
         self.told = ""
 
     def until(self, words: str) -> None:
         """Read progress until it says `words`: no clock, no guess."""
-        assert self.process.stderr is not None
         while words not in self.told:
             line = self.process.stderr.readline()
             assert line, f"ended without saying {words!r}: {self.told}"
@@ -202,10 +243,12 @@ class Running:
     def end(self) -> Ran:
         out, err = self.process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in err, err
-        return Ran(code=self.process.returncode, out=out, err=self.told + err)
+        return Ran(code=self.process.wait(PATIENCE_S), out=out, err=self.told + err)
 
 
 def toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value)

@@ -37,6 +37,33 @@ def test_status_from_never_to_repaired(shop: Shop) -> None:
     assert (seen["verdict"], seen["known_drift"]) == ("repaired", 0)
 
 
+def test_status_tells_how_old_the_oldest_data_are(shop: Shop) -> None:
+    def age() -> tuple[Any, Any]:
+        (row,) = shop.run("status", "--json").json["projections"]
+        return row["verified"], row["late_seconds"]
+
+    shop.declare(fresh="6h")
+    shop.fill(SOURCE, SOURCE)
+    assert age() == (None, None)
+    assert "never verified" in shop.run("status").out
+    shop.run("check", "p", "--key", "id=1")
+    assert age() == (None, None), "a look at keys verifies no part"
+    shop.run("check")
+    verified, late = age()
+    assert verified is not None
+    assert late == 0
+    assert "within 6 h" in shop.run("status").out
+    shop.declare(fresh="1ms")
+    assert age()[0] == verified, "the objective decides no result"
+    assert "missed by" in shop.run("status").out
+    shop.fill([], SOURCE)
+    assert shop.run("check").code == 4, "the source has collapsed"
+    assert age()[0] == verified
+    shop.fill(SOURCE, SOURCE)
+    shop.run("check")
+    assert age()[0] > verified
+
+
 def test_status_of_a_name(shop: Shop) -> None:
     shop.declare("q")
     assert [row["projection"] for row in shop.run("status", "q", "--json").json["projections"]] == ["q"]
@@ -344,6 +371,6 @@ def test_help_and_version(shop: Shop) -> None:
 def test_as_a_module(shop: Shop) -> None:
     """Every other test forks from one process that has imported everything; this one does not."""
     shop.fill([(1, 1)], [(1, 2)])
-    for arguments, code in ((["check"], 1), (["run"], 0), (["check", "--bogus"], 2)):
-        with shop.running(*arguments) as started:
-            assert started.end().code == code
+    for arguments, code in ((["run"], 0), (["check", "--bogus"], 2)):
+        command = [sys.executable, "-m", "trueup", *arguments]
+        assert subprocess.run(command, cwd=shop.folder, env=shop.environment(), check=False).returncode == code

@@ -384,7 +384,7 @@ def test_a_plan_is_shown_and_carried_out(drifted: Shop) -> None:
     plan = planned(drifted)
     assert drifted.target == before
     shown = drifted.run("show", plan, "--json").json
-    assert (shown["plan"], shown["plan_state"], shown["rows"]) == (plan, "open", 3)
+    assert (shown["plan"], shown["plan_state"], shown["rows"]) == (plan, "ready", 3)
     changes = {row["action"]: row for row in shown["changes"]}
     assert set(changes) == {"insert", "update", "delete"}
     assert changes["update"]["before"] == {"n": 99, "email": None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -10,8 +9,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,8 @@ from trueup.demo.faults import KINDS
 from trueup.demo.promises import Promise, exit_code
 from trueup.demo.stage import CONFIG, SETTLE_S, DemoFailed, Pace, Stage, Standstill
 
+#: One worker plays the demo, once, and nobody waits for it: two at a time slow each other's projector down.
+pytestmark = pytest.mark.xdist_group("demo")
 COMMAND = [sys.executable, "-m", "trueup", "demo"]
 
 
@@ -53,30 +52,11 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def turn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Path]]:
-    """One demo at a time, whichever worker asks: two of them slow each other's projector down."""
-    # All workers of one session share the folder above their own; without workers it is the session's own.
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    @contextmanager
-    def take() -> Iterator[Path]:
-        with (shared / "demo.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield shared
-
-    return take
-
-
-@pytest.fixture(scope="module")
-def played(turn: Callable[[], AbstractContextManager[Path]]) -> Played:
-    with turn() as shared:
-        folder, record = shared / "demo-kept", shared / "demo-played.json"
-        if not record.exists():
-            words = ["--json", "--naive", "--seed", "7", "--keep", str(folder)]
-            done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=200, check=False)
-            record.write_text(json.dumps({"code": done.returncode, "out": done.stdout, "err": done.stderr}))
-        return Played(folder=folder, **json.loads(record.read_text()))
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("demo") / "kept"
+    words = ["--json", "--naive", "--seed", "7", "--keep", str(folder)]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=200, check=False)
+    return Played(folder=folder, code=done.returncode, out=done.stdout, err=done.stderr)
 
 
 @pytest.fixture
@@ -146,11 +126,8 @@ def test_figures_can_be_drawn_without_escapes(told: dict[str, Any], capsys: pyte
     assert all(command in out for command, _ in NEXT)
 
 
-def test_ctrl_c_leaves_no_process_and_no_folder(
-    tmp_path: Path, turn: Callable[[], AbstractContextManager[Path]]
-) -> None:
-    with turn():
-        _interrupt(tmp_path)
+def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    _interrupt(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert _processes_naming(str(tmp_path)) == []
 
@@ -160,10 +137,10 @@ def _interrupt(tmp_path: Path) -> None:
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
     )
     try:
-        until(lambda: [*tmp_path.glob("trueup-demo-*/faults.jsonl")], "the list of faults", timeout_s=30)
-        until(lambda: _processes_naming(str(tmp_path)), "the demo's own processes", timeout_s=30)
+        until(lambda: [*tmp_path.glob("trueup-demo-*/faults.jsonl")], "the list of faults", timeout_s=120)
+        until(lambda: _processes_naming(str(tmp_path)), "the demo's own processes", timeout_s=120)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode != 0

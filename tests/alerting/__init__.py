@@ -1,0 +1,1 @@
+"""Alerts, with real receivers on this machine."""

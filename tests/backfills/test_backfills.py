@@ -1,0 +1,277 @@
+"""Backfills in SQLite, PostgreSQL and MariaDB: what is written, what is left alone, what is put back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from tests.backfills.shop import Shop
+from trueup import Trueup, Verdict
+from trueup.adapters._as_seen import AsSeen
+from trueup.core import lot
+from trueup.core.projection import Database
+from trueup.errors import ConfigError, DesignProblem, Refused, UsageError
+from trueup.fixing import Fixed
+
+
+@pytest.fixture(params=["sqlite_url", "postgres", "mariadb"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(request.getfixturevalue(request.param), tmp_path)
+    yield made
+    made.db.dispose()
+
+
+@pytest.fixture
+def small(sqlite_url: str, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(sqlite_url, tmp_path)
+    yield made
+    made.db.dispose()
+
+
+def test_from_a_dry_run_to_a_rollback(shop: Shop) -> None:
+    poison = "if row['id'] == 3: raise ValueError('no name')\n    if row['id'] == 4: return None"
+    with shop.engine() as engine:
+        name = engine.backfill(shop.names(body=poison))
+        seen = engine.check(name)
+        assert (seen.different, seen.passed_over) == (9, {"failed: ValueError": 1, "unchanged": 1})
+        assert shop.one("SELECT count(full_name) FROM customers") == 0
+        done = engine.run(name)
+        assert (done.verdict, done.repaired, done.left) == (Verdict.DRIFT, 8, 1)
+        assert [row["reason"] for row in done.quarantined_rows] == ["ValueError: no name"]
+        expected = [(n, None if n in (3, 4) else f"f{n} l{n}") for n in range(1, 11)]
+        assert shop.all("SELECT id, full_name FROM customers ORDER BY id") == expected
+        again = engine.run(name)
+        assert (again.repaired, again.passed_over) == (0, {"done before": 1, "failed: ValueError": 1})
+        back = engine.rollback(done.run)
+        assert (back.verdict, back.repaired) == (Verdict.REPAIRED, 8)
+        assert shop.one("SELECT count(full_name) FROM customers") == 0
+
+
+def test_an_update_is_done_once_and_again_under_another_version(shop: Shop) -> None:
+    def total() -> int:
+        return int(shop.one("SELECT sum(cents) FROM customers"))
+
+    with shop.engine() as engine:
+        before = total()
+        first = engine.run(engine.backfill(shop.money()))
+        assert (first.verdict, first.repaired, total()) == (Verdict.REPAIRED, 5, before + 500)
+        second = engine.run("money")
+        assert (second.verdict, second.passed_over, total()) == (Verdict.IN_SYNC, {"done before": 5}, before + 500)
+        shop.sql("UPDATE customers SET cents = 7 WHERE id = 1")  # another input than the one that was dealt with
+        assert engine.run("money").repaired == 1
+        assert shop.one("SELECT cents FROM customers WHERE id = 1") == 107
+        engine.backfill(shop.money(version="2"))
+        assert engine.run("money").repaired == 5
+
+
+def test_many_rows_go_in_lots(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary first, then lots; a row that moved on meanwhile keeps what was written, and the next run does it."""
+    monkeypatch.setattr("trueup.fixing.FIRST", 2)
+    monkeypatch.setattr("trueup.fixing.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.narrow.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.adapters._lots.RowPacker.lot_rows", 3)
+    with shop.engine() as engine:
+        name = engine.backfill(shop.names())
+        plan = engine.plan(name)
+        assert plan.verdict is Verdict.DRIFT
+        shop.sql("UPDATE customers SET last = 'new' WHERE id = 9")
+        done = engine.apply(plan, canary=2)
+        assert (done.repaired, done.left) == (9, 1)
+        assert len(engine.ledger.lots.of(plan.run)) == 3
+        assert shop.one("SELECT full_name FROM customers WHERE id = 9") is None
+        assert engine.run(name).repaired == 1
+        assert shop.one("SELECT full_name FROM customers WHERE id = 9") == "f9 new"
+        back = engine.rollback(done.run)
+        assert (back.repaired, back.left) == (9, 0)
+        assert engine.audit.verify().problems == []
+
+
+def test_a_paced_database_gets_small_lots(small: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trueup.fixing.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.narrow.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.fixing.FIRST", 0)
+    monkeypatch.setattr("trueup.pace.paced.PacedPacker.lot_rows", 4)
+    paced = Database(url=SecretStr(small.url), protect=0.5)
+    ledger = f"sqlite:///{small.folder}/ledger.db"
+    with Trueup(databases={"app": paced}, projections=[], ledger=ledger) as engine:
+        done = engine.run(engine.backfill(small.names()))
+        assert (done.verdict, done.repaired) == (Verdict.REPAIRED, 10)
+        assert [lot.count for lot in engine.ledger.lots.of(done.run)] == [4, 4, 2]
+
+
+def test_what_the_application_writes_meanwhile_is_kept(shop: Shop) -> None:
+    """Between reading and writing: a naive loop would overwrite it."""
+    with shop.engine() as engine:
+        name = engine.backfill(shop.names(more='"select": "full_name IS NULL"'))
+        _meanwhile(engine, lambda: shop.sql("UPDATE customers SET full_name = 'theirs' WHERE id = 5"))
+        done = engine.run(name)
+        assert (done.repaired, done.left) == (9, 1)
+        assert shop.one("SELECT full_name FROM customers WHERE id = 5") == "theirs"
+
+
+def test_without_the_guard_it_is_overwritten(small: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The positive control: a row is taken for what it was."""
+
+    def blind(self: AsSeen, suspect: Any, now: Any, *, made: bool) -> Any:
+        from dataclasses import replace
+
+        return real(self, replace(suspect, observed=now.values, token=now.token), now, made=made)
+
+    real = AsSeen.outcome
+    monkeypatch.setattr(AsSeen, "outcome", blind)
+    with small.engine() as engine:
+        name = engine.backfill(small.names())
+        _meanwhile(engine, lambda: small.sql("UPDATE customers SET full_name = 'theirs' WHERE id = 5"))
+        engine.run(name)
+        assert small.one("SELECT full_name FROM customers WHERE id = 5") == "f5 l5"
+
+
+def _meanwhile(engine: Trueup, act: Callable[[], None]) -> None:
+    """Something that happens once, when all was read and before anything is written."""
+    done: list[bool] = []
+
+    def first(_self: Any, *args: Any) -> Any:
+        if not done:
+            done.append(True)
+            act()
+        return real(_self, *args)
+
+    real = Fixed.repair
+    Fixed.repair = first  # type: ignore[method-assign]
+    engine.__dict__["_restore"] = None
+    _RESTORE.append(lambda: setattr(Fixed, "repair", real))
+
+
+_RESTORE: list[Callable[[], None]] = []
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    yield
+    while _RESTORE:
+        _RESTORE.pop()()
+
+
+def test_one_row_that_the_database_refuses_holds_up_no_other(shop: Shop) -> None:
+    shop.sql("UPDATE customers SET cents = 999950 WHERE id = 1")
+    with shop.engine() as engine:
+        done = engine.run(engine.backfill(shop.money()))
+        assert (done.repaired, done.left) == (4, 1)
+        assert [row["trouble"] for row in done.quarantined_rows] == ["refused"]
+
+
+def test_a_sandbox_leaves_nothing_behind(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = f"trueup_sandbox_{uuid.uuid4().hex[:6]}_"
+    monkeypatch.setattr("trueup.adapters._sandbox.PREFIX", mine)
+    rows = shop.all("SELECT * FROM customers ORDER BY id")
+    shop.sql("UPDATE customers SET cents = 999950 WHERE id = 1")
+    with shop.engine() as engine:
+        tried = engine.rehearse(engine.backfill(shop.money()))
+        assert (tried.report.repaired, tried.report.left, tried.again) == (4, 1, 4)
+        assert [row["trouble"] for row in tried.report.quarantined_rows] == ["refused"]
+    assert not [name for name in sa.inspect(shop.db).get_schema_names() if name.startswith(mine)]
+    assert [row for row in shop.all("SELECT * FROM customers ORDER BY id") if row[0] != 1] == rows[1:]
+
+
+def test_beyond_the_limits_somebody_has_to_approve_and_a_changed_file_is_another_plan(small: Shop) -> None:
+    limited = '"select": "full_name IS NULL", "limits": {"rows": 5}'
+    file = small.names(more=limited)
+    with small.engine() as engine:
+        refused = engine.run(engine.backfill(file))
+        assert (refused.verdict, refused.approvals_needed) == (Verdict.REFUSED, 1)
+        engine.approve(refused.plan, reason="looked at it")
+    with small.engine() as engine:  # another process knows it by its name
+        file.write_text(file.read_text() + "\n# another one\n")
+        with pytest.raises(Refused, match="declaration of names changed"):
+            engine.apply(refused.plan)
+    file.write_text(file.read_text().replace("\n# another one\n", ""))
+    with small.engine() as engine:
+        assert engine.apply(refused.plan).repaired == 10
+
+
+def test_rows_on_a_skip_list_are_left_with_the_reason(small: Shop) -> None:
+    more = '"select": "full_name IS NULL", "skip": [{"key": {"id": 2}, "reason": "disputed"}]'
+    with small.engine() as engine:
+        done = engine.run(engine.backfill(small.names(more=more)))
+        assert (done.repaired, done.passed_over) == (9, {"skipped: disputed": 1})
+
+
+def test_a_function_that_fails_on_all_ends_the_run(small: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trueup.fixing.FAILED_MAX", 3)
+    with small.engine() as engine:
+        name = engine.backfill(small.names(body="raise KeyError('x')"))
+        with pytest.raises(DesignProblem, match=r"not about single rows\. The last: KeyError"):
+            engine.run(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("row['last'] = 'x'", "changes 'last', which is not in `writes`"),
+        ("row['odd'] = 1", "'odd', which it was not given"),
+    ],
+)
+def test_what_a_function_may_not_do(small: Shop, body: str, words: str) -> None:
+    with small.engine() as engine:
+        name = engine.backfill(small.names(body=body))
+        with pytest.raises(DesignProblem, match=words):
+            engine.check(name)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('"selects": "x"', "unknown key 'selects'; did you mean 'select'"),
+        ('"database": "other"', "name a declared database; known: app"),
+        ('"select": "1=1); DELETE FROM customers; --"', "select"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(small: Shop, more: str, words: str) -> None:
+    with small.engine() as engine, pytest.raises(ConfigError, match=words):
+        engine.backfill(small.names(more=more))
+
+
+def test_definitions_are_kept_and_can_be_had_again(small: Shop) -> None:
+    with small.engine() as engine:
+        first = engine.run(engine.backfill(small.money())).run
+        engine.backfill(small.money(version="2"))
+        second = engine.run("money").run
+        old, new = engine.definitions("money")
+        assert (old.runs, new.runs) == ((first,), (second,))
+        assert old.content["declared"]["code"] != new.content["declared"]["code"]
+        with pytest.raises(Refused, match="is not what it was then"):
+            engine.as_defined(first)
+        small.money()
+    with small.engine() as engine:
+        assert engine.as_defined(first) == "money"
+        assert engine.run("money").passed_over == {}  # made under version 1, and changed since under 2
+        (small.folder / "money.sql").unlink()
+    with small.engine() as engine:  # a lost file is no reason not to put rows back
+        assert engine.rollback(second).left == 5
+        with pytest.raises(UsageError, match="its file is lost"):
+            engine.check("money")
+
+
+def test_lots_hold_what_they_were_given() -> None:
+    from decimal import Decimal
+
+    from trueup.core.kinds import Kind
+
+    made = lot.packed(
+        keys=[[1, 2]],
+        observed=[["a", "b"], [Decimal("1.10"), None]],
+        expected=[[Decimal("2.20"), Decimal("3")]],
+        tokens=["7", "8"],
+        written=(1,),
+        key_kinds=[Kind.INTEGER],
+        value_kinds=[Kind.TEXT, Kind.DECIMAL],
+    )
+    first, second = made.rows()
+    assert (first.key, first.observed, first.expected) == ((1,), ("a", Decimal("1.1")), ("a", Decimal("2.2")))
+    assert (second.observed, second.expected, second.token) == (("b", None), ("b", Decimal(3)), "8")

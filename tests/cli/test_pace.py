@@ -1,0 +1,95 @@
+"""`trueup pace`: what is shown, what can be set, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.shop import Shop
+from trueup.cli.pace import drawn
+from trueup.core.pace.settings import Override
+from trueup.store.paces import PaceRow
+
+
+@pytest.fixture
+def paced(shop: Shop) -> Shop:
+    shop.databases["app"]["pace"] = {"adaptive": False, "fixed": 1000, "most": 1000}
+    shop.write()
+    shop.fill([(1, 1)], [(1, 1)])
+    return shop
+
+
+def test_shown_set_and_cleared(paced: Shop) -> None:
+    assert "nobody has worked on it yet" in paced.run("pace").out
+    assert paced.run("check", "p").code == 0
+    shown = paced.run("pace", "app").out
+    assert "adaptive pacing is off" in shown
+    assert "1000.00 statements in flight" in shown
+    done = paced.run("pace", "app", "set", "most=2", "protect=5%", "--for", "30m", "--reason", "release")
+    assert (done.code, "most=2" in done.out) == (0, True)
+    (found,) = paced.run("pace", "--json").json["databases"]
+    assert found["override"] == {"most": 2.0, "protect": 0.05}
+    assert found["override_why"] == "release"
+    assert 0 < found["override_left_s"] <= 1800
+    assert "release" in paced.run("pace").out
+    assert paced.run("pace", "app", "clear").code == 0
+    (found,) = paced.run("pace", "--json").json["databases"]
+    assert found["override"] == {}
+    assert paced.run("audit", "sequence").code == 0
+    assert paced.run("audit", "list", "--json").out.count("pace.set") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["app", "set"], "name a database and settings"),
+        (["app", "clear", "most=1"], "name a database and settings"),
+        (["app", "set", "most"], "NAME=VALUE"),
+        (["app", "set", "most=much"], "most"),
+        (["app", "set", "least=-1"], "least"),
+        (["app", "set", "speed=1"], "unknown key 'speed'"),
+        (["app", "set", "most=1", "--for", "soon"], "--for"),
+        (["elsewhere"], "no database 'elsewhere'"),
+        (["app", "trial"], "begin a run first"),
+    ],
+)
+def test_what_is_refused(paced: Shop, arguments: list[str], words: str) -> None:
+    ran = paced.run("pace", *arguments)
+    assert (ran.code, words in ran.err) == (2, True), ran.err
+
+
+def test_a_database_that_is_not_paced(shop: Shop) -> None:
+    for arguments in ((), ("app",), ("app", "set", "most=1")):
+        ran = shop.run("pace", *arguments)
+        assert (ran.code, "protect" in ran.err) == (2, True)
+
+
+def test_every_figure_has_its_reason() -> None:
+    told = {
+        **{"mode": "degraded", "since_s": 130, "reason": "lag 3", "ours": False, "floor": 0.05, "ceiling": 0.8},
+        **{"most": 4, "next_s": 3.4, "slowed": 0.33, "budget": 0.4, "readings": [412, 530], "pressure": 1.2},
+        **{"signal": "lag", "signals": {"lag": {"value": 3.0, "soft": 2.0, "hard": 4.0}}, "credit_s": 0.012},
+        "lacking": {"active": "not granted"},
+    }
+    row = PaceRow(
+        database="app",
+        u=0.05,
+        statement_s=0.02,
+        told=told,
+        override=Override(most=1),
+        override_by="ann",
+        override_why="",
+        override_left_s=None,
+        age_s=0.5,
+        nodes=2,
+    )
+    assert drawn("app", row) == [
+        "app: degraded for 2 min: lag 3 (not ours)",
+        "  load      0.05 statements in flight (minimum 0.05, ceiling 0.80, most 4), of 20 ms; next change not before "
+        "3 s",
+        "  effect    the slowest tenth of others is slowed by 33% (budget 40%); 412 readings with ours in flight, 530 "
+        "without",
+        "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
+        "  credit    12 ms; 2 nodes at work",
+        "  set       most = 1.0 by ann",
+        "  not available: active: not granted",
+    ]

@@ -1,0 +1,1 @@
+"""Pacing carried out: admission, the paced adapter, governors and their ledger; time moves only when waited."""

@@ -1,0 +1,135 @@
+"""Who may begin when: credit, concurrency, turns, several databases at once, and waits that end at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.live.harness import Background, until
+from tests.pace.stepped import SteppedClock
+from trueup.clock import SystemClock
+from trueup.errors import Busy, Interrupted, Refused
+from trueup.pace.admission import LOOK_S, Admission, Gate, Worker
+
+ANN = Worker(name="ann")
+
+
+def gate_of(clock: SteppedClock | SystemClock, u: float = 0.1, name: str = "app") -> Gate:
+    gate = Gate(name, u, 0.02, clock.monotonic())
+    gate.bucket = gate.bucket.__class__(credit=0.02, at=clock.monotonic())
+    return gate
+
+
+def test_rests_follow_from_what_statements_took() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.1)
+    begun = clock.at_s
+    for _ in range(100):
+        with admission.admitted([gate], ANN):
+            clock.pass_(0.02)
+    assert clock.at_s - begun == pytest.approx(20, rel=0.03)  # two busy seconds at a tenth
+    assert gate.bucket.spent_s == pytest.approx(2.0)
+    assert gate.busy_s(clock.at_s) == pytest.approx(2.0)
+    assert len(clock.waits) <= 101  # one wait a statement: no polling
+
+
+def test_a_load_of_nothing_admits_nothing_until_more_is_permitted() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+    clock.meanwhile = [lambda: None, lambda: None, lambda: admission.permit(gate, 1.0, 0.02)]
+    with admission.admitted([gate], ANN):
+        assert clock.waits[:3] == [LOOK_S] * 3
+
+
+def test_a_unit_needs_all_its_databases_and_is_charged_to_each() -> None:
+    clock = SteppedClock()
+    admission, one, other = Admission(clock), gate_of(clock, 1.0, "a"), gate_of(clock, 0.1, "b")
+    other.bucket = other.bucket.__class__(credit=-0.1, at=clock.at_s)
+    begun = clock.at_s
+    with admission.admitted([one, other], ANN):
+        assert clock.at_s - begun == pytest.approx(1.0, rel=1e-3)
+        assert (one.inflight, other.inflight) == (1, 1)
+        clock.pass_(0.5)
+    assert (one.inflight, other.inflight) == (0, 0)
+    assert one.bucket.spent_s == other.bucket.spent_s == pytest.approx(0.5)
+
+
+def test_what_frees_others_is_charged_and_does_not_wait() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+    with admission.at_once([gate], ANN):
+        clock.pass_(0.3)
+    assert clock.waits == []
+    assert gate.bucket.spent_s == pytest.approx(0.3)
+
+
+def test_statements_that_run_into_limits_are_counted() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=1.0)
+    with pytest.raises(Busy), admission.admitted([gate], ANN):
+        raise Busy("locked")
+    assert (gate.errors, gate.inflight) == (1, 0)
+
+
+def test_an_interrupt_ends_a_wait_and_a_switch_is_seen_in_it() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+    clock.meanwhile = [clock.interrupt]
+    with pytest.raises(Interrupted, match="ann"), admission.admitted([gate], ANN):
+        pass
+    assert len(clock.waits) == 1
+    clock.interrupted = False
+
+    def stopped() -> None:
+        raise Refused("stopped by bob")
+
+    with pytest.raises(Refused, match="bob"), admission.admitted([gate], Worker(name="ann", look=stopped)):
+        pass
+    assert len(clock.waits) <= 3
+    assert not admission.waits(gate)
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_at_a_time_than_permitted_and_the_more_important_first() -> None:
+    clock = SystemClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.999)
+    gate.offset_s = 5.0 - clock.monotonic() % 10  # no common rest soon
+    order: list[str] = []
+    most = [0]
+    held = threading.Event()
+
+    def work(worker: Worker) -> None:
+        with admission.admitted([gate], worker):
+            most[0] = max(most[0], gate.inflight)
+            order.append(worker.name)
+            if worker.name == "first":
+                assert held.wait(20)
+
+    first = Background(lambda: work(Worker(name="first")))
+    until(lambda: order == ["first"], "the first to be in flight")
+    rest = []
+    for at, (name, priority) in enumerate([("b", "bulk"), ("n", "normal"), ("c", "critical")], 1):
+        rest.append(Background(lambda name=name, priority=priority: work(Worker(name=name, priority=priority))))
+        until(lambda at=at: len(admission._waiting) == at, "the others to wait")
+    held.set()
+    for one in [first, *rest]:
+        one.join()
+    assert order == ["first", "c", "n", "b"]
+    assert most == [1]
+
+
+def test_who_waits_is_woken_at_once_and_does_nothing_meanwhile() -> None:
+    clock = SystemClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+    waiting = Background(lambda: admission.admitted([gate], ANN).__enter__())
+    until(lambda: admission.waits(gate), "somebody to wait")
+    spent = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - spent < 0.1
+    clock.interrupt()
+    with pytest.raises(Interrupted):
+        waiting.join(LOOK_S)

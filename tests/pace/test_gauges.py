@@ -1,0 +1,124 @@
+"""Declared health signals, asked for real: of databases, over HTTP, of programs and of functions."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.live.harness import until
+from trueup.adapters import Adapter, connect
+from trueup.core.pace.gauges import Gauge
+from trueup.core.projection import Database
+from trueup.pace.gauges import Gauges
+
+PROMETHEUS = '{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"0.25"]}]}}'
+
+
+class Answers(BaseHTTPRequestHandler):
+    said: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.said.append(self.path)
+        status, body = 200, PROMETHEUS if "/api/v1/query" in self.path else '{"value": 7}'
+        if self.path == "/denied":
+            status = 417
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "/value")
+            self.end_headers()
+            return
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_address[1]}"
+        http.shutdown()
+
+
+def one(adapter: Adapter, **declared: Any) -> Gauges:
+    """One gauge, asked until it has said something."""
+    gauges = Gauges([Gauge(name="g", every=0.1, **declared)], adapter, lambda: 100.0)
+    gauges.begin()
+    until(lambda: gauges.look(100.0)["g"] is not None or gauges.lacking, "an answer")
+    gauges.end()
+    return gauges
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Adapter:
+    Path(sqlite_url.removeprefix("sqlite:///")).touch()
+    return connect("app", Database(url=sqlite_url))
+
+
+def load() -> float:
+    return 1.5
+
+
+def broken() -> float:
+    raise RuntimeError("no idea")
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ({"sql": "SELECT 3"}, 3),
+        ({"command": (sys.executable, "-c", "print(4)")}, 4),
+        ({"command": (sys.executable, "-c", "raise SystemExit(2)")}, 2),
+        ({"python": "tests.pace.test_gauges:load"}, 1.5),
+        ({"http": "/value"}, 7),
+        ({"http": "/denied"}, 2),
+        ({"prometheus": "", "query": "up == 1"}, 0.25),
+    ],
+)
+def test_a_number_is_had(sqlite: Adapter, server: str, declared: dict[str, Any], value: float) -> None:
+    declared = {name: server + given if name in ("http", "prometheus") else given for name, given in declared.items()}
+    gauges = one(sqlite, **declared, timeout=10)
+    assert (gauges.look(100.0), gauges.lacking) == ({"g": value}, {})
+    assert gauges.look(200.0) == {"g": None}  # too long ago: not available, and not what it was
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ({"sql": "SELECT NULL"}, "no number"),
+        ({"sql": "SELECT 1, 2"}, "one value"),
+        ({"sql": "SELECT * FROM nowhere"}, "nowhere"),
+        ({"command": ("/nowhere/at/all",)}, "No such file"),
+        ({"command": (sys.executable, "-c", "import time; time.sleep(60)"), "timeout": 0.1}, "timed out"),
+        ({"python": "tests.pace.test_gauges:broken"}, "RuntimeError: no idea"),
+        ({"python": "tests.nowhere:load"}, "No module"),
+        ({"http": "/elsewhere"}, "answered 302"),
+    ],
+)
+def test_what_is_not_had_is_not_available(sqlite: Adapter, server: str, declared: dict[str, Any], words: str) -> None:
+    declared = {name: server + given if name == "http" else given for name, given in declared.items()}
+    gauges = one(sqlite, **declared)
+    assert words in gauges.lacking["g"]
+    assert gauges.look(100.0) == {"g": None}
+
+
+def test_a_password_in_an_address_is_never_told(sqlite: Adapter) -> None:
+    gauges = one(sqlite, http="http://ann:s3cret@127.0.0.1:1/", timeout=2)
+    assert "s3cret" not in str(gauges.lacking)
+    assert "s3cret" not in repr(Gauge(name="g", http="http://ann:s3cret@127.0.0.1:1/"))
+
+
+def test_a_number_of_postgresql(postgres: str) -> None:
+    assert one(connect("app", Database(url=postgres)), sql="SELECT count(*) FROM pg_class").look(100.0)["g"] > 0  # type: ignore[operator]
+
+
+def test_a_command_of_redis(redis: str) -> None:
+    assert one(connect("cache", Database(url=redis)), sql="DBSIZE").look(100.0) == {"g": 0}

@@ -1,0 +1,285 @@
+"""Governors at work, step by step: who looks, what is shared, what survives, what somebody has set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.pace.stepped import SteppedClock
+from trueup.adapters import Looked
+from trueup.core.pace.gauges import Gauge
+from trueup.core.pace.governor import Mode, State
+from trueup.core.pace.pressure import BLIND_AFTER_S, Mark
+from trueup.core.pace.settings import Override, Pace
+from trueup.errors import LedgerFailed, Transient
+from trueup.pace import governor as module
+from trueup.pace.admission import Admission, Worker
+from trueup.pace.governor import Governor
+from trueup.store import paces as store
+from trueup.store.ledger import Ledger
+from trueup.store.paces import Paces
+from trueup.who import Actor
+
+ANN = Actor(name="ann", by="os", host="here")
+
+
+class Probe:
+    """A database whose readings are what a test says."""
+
+    marks: ClassVar = {"lag": Mark(idle=1, soft=2, hard=4)}
+    here = False
+
+    def __init__(self, clock: SteppedClock, governor: Callable[[], Governor]) -> None:
+        self.clock, self.governor = clock, governor
+        self.slower_s = 0.0
+        self.lag = 0.0
+        self.broken = False
+
+    def canary(self) -> None:
+        if self.broken:
+            raise Transient("no connection")
+        self.clock.pass_(0.001 + (self.slower_s if self.governor().gate.inflight else 0.0))
+
+    def look(self) -> Looked:
+        if self.broken:
+            raise Transient("no connection")
+        return Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
+
+    def number(self, statement: str) -> object:
+        return len(statement)
+
+    def close(self) -> None: ...
+
+
+class Node:
+    """One process that works on the database, with its own engine."""
+
+    def __init__(self, name: str, clock: SteppedClock, paces: Paces, **pace: Any) -> None:
+        self.clock = clock
+        self.modes: list[str] = []
+        self.seen = Probe(clock, lambda: self.governor)
+        self.admission = Admission(clock)
+        self.governor = Governor(
+            "app",
+            pace=Pace(**{"most": 4.0, **pace}),
+            protect=0.1,
+            adapter=self,  # type: ignore[arg-type]  # asked for nothing but a probe
+            admission=self.admission,
+            paces=paces,
+            node=name,
+            now=clock.now,
+            tells=self.tells,
+        )
+        self.governor._run = lambda: None  # type: ignore[method-assign]  # it is stepped here
+
+    def probe(self, _canary: str) -> Probe:
+        return self.seen
+
+    def tells(self, _name: str, state: State) -> None:
+        self.modes.append(state.mode)
+
+    def step(self, seconds: float, *, works: bool = True) -> None:
+        """Let time pass, with statements of 20 ms whenever they are permitted."""
+        gate, end = self.governor.gate, self.clock.at_s + seconds
+        until_s = 0.0
+        charged = None
+        while self.clock.at_s < end:
+            if charged is not None and self.clock.at_s >= until_s:
+                charged.__exit__(None, None, None)
+                charged = None
+            if works:
+                gate.wanted_at = self.clock.at_s
+                if charged is None and gate.wait_s(self.clock.at_s) == 0.0:
+                    charged = self.admission.at_once([gate], Worker(name="w"))
+                    charged.__enter__()
+                    until_s = self.clock.at_s + 0.02
+                self.admission._waiting = [type("W", (), {"gates": [gate]})()]
+            self.governor.step()
+            self.clock.pass_(0.005)
+        if charged is not None:
+            charged.__exit__(None, None, None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
+    clock = SteppedClock()
+    monkeypatch.setattr(store.time, "time", clock.monotonic)
+    return clock
+
+
+@pytest.fixture
+def paces(tmp_path: Path) -> Iterator[Paces]:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    yield Paces(ledger)
+    ledger.close()
+
+
+def test_it_looks_and_permits_more_as_it_sees_that_it_may(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    assert 0 < node.governor.gate.u <= 0.05
+    node.step(40)
+    assert node.governor.gate.u > 1
+    assert node.modes == [Mode.NORMAL]
+    row = paces.find("app")
+    assert row is not None
+    assert row.told["lacking"] == {"else": "not granted"}  # not available: neither 0 nor a reason to stop
+    assert row.told["signals"]["lag"]["soft"] == 2
+
+
+def test_it_holds_back_where_it_hurts_and_says_by_how_much(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.seen.slower_s = 0.004  # five times as long
+    node.governor.begin()
+    node.step(40)
+    assert node.governor.gate.u <= 0.2
+    assert node.governor.impact.slowed is not None
+    row = paces.find("app")
+    assert row is not None
+    assert row.told["reason"]
+
+
+def test_pressure_is_told_and_kept_in_the_ledger(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    node.seen.lag = 3.0
+    node.step(8)
+    assert node.modes[-1] == Mode.DEGRADED
+    row = paces.find("app")
+    assert row is not None
+    assert (row.told["mode"], row.told["signal"]) == ("degraded", "lag")
+    assert row.told["next_s"] >= 0
+
+
+def test_the_guaranteed_minimum_grows_with_the_age_of_what_is_worked_on(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.workers += [Worker(name="p"), Worker(name="q", age=lambda: 3.0)]
+    node.governor.begin()
+    node.step(20)
+    node.seen.lag = 3.0
+    node.step(30)
+    assert node.modes[-1] == Mode.DEGRADED
+    assert node.governor.state.u == pytest.approx(3 * 0.05)
+    node.governor.workers.clear()
+    node.step(10)
+    assert node.governor.state.u < 0.06
+
+
+def test_a_declared_gauge_slows_down_like_any_signal(clock: SteppedClock, paces: Paces) -> None:
+    load = Gauge(name="load", python="tests.pace.test_governor:never", idle=1, soft=2, hard=4)
+    node = Node("one", clock, paces, gauges=(load,))
+    node.governor._gauges.begin = lambda: None  # type: ignore[method-assign]  # it is asked here
+    node.governor.begin()
+    node.step(20)
+    assert node.modes == [Mode.NORMAL]
+    for _ in range(8):
+        node.governor._gauges.ask(load, lambda: 3.0)
+        node.step(1)
+    assert node.modes[-1] == Mode.DEGRADED
+    row = paces.find("app")
+    assert row is not None
+    assert (row.told["signal"], row.told["signals"]["load"]["value"]) == ("load", 3.0)
+
+
+def test_a_database_that_cannot_be_seen_gets_the_minimum(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    node.seen.broken = True
+    node.step(BLIND_AFTER_S + 5)
+    assert (node.governor.state.mode, node.governor.gate.u) == (Mode.PAUSED, 0.05)
+    assert "no signal" in node.governor.state.reason
+    node.seen.broken = False
+    node.step(3)
+    assert node.governor.state.mode is Mode.RECOVERY
+
+
+def test_a_restart_resumes_in_recovery_with_what_was_learnt(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(45)
+    before = node.governor.state
+    assert before.mode is Mode.NORMAL
+    again = Node("two", clock, paces)  # the first was killed: it has given nothing back
+    clock.pass_(7)
+    again.governor.begin()
+    state = again.governor.state
+    assert (state.mode, state.u, state.good) == (Mode.RECOVERY, 0.05, pytest.approx(before.good))
+    again.step(12)
+    assert again.governor.gate.u >= 0.5 * before.good  # and it is back soon
+
+
+def test_two_nodes_share_one_looks_and_the_other_takes_over(clock: SteppedClock, paces: Paces) -> None:
+    one, two = Node("one", clock, paces), Node("two", clock, paces)
+    one.governor.begin()
+    one.step(30)
+    two.governor.begin()
+    most = 0.0
+    for _ in range(80):
+        one.step(0.1)
+        two.step(0.1)
+        most = max(most, one.governor.gate.u + two.governor.gate.u - one.governor.state.u)
+    assert most <= 1e-6
+    assert one.governor.gate.u == pytest.approx(two.governor.gate.u, rel=0.35)
+    assert (one.governor._leads, two.governor._leads) == (True, False)
+    one.governor.end()
+    two.step(3)
+    assert two.governor._leads
+    assert two.governor.state.mode is Mode.RECOVERY
+
+
+def test_what_somebody_sets_holds_within_seconds_for_as_long_as_they_said(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    paces.set("app", Override(most=0.1), by=ANN, why="release", for_s=30)
+    node.step(3)
+    assert node.governor.gate.u <= 0.1
+    row = paces.find("app")
+    assert row is not None
+    assert (row.override_by, row.override_why, row.override.most) == ("ann", "release", 0.1)
+    node.step(30)
+    assert node.governor.settings.limits.most == 4.0
+    paces.set("app", Override(adaptive=False, fixed=0.3), by=ANN, why="", for_s=None)
+    node.step(3)
+    assert node.governor.gate.u == pytest.approx(0.3)
+
+
+def test_without_the_ledger_what_was_granted_is_used_to_its_end(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(10)
+
+    def fails(*_: object) -> None:
+        raise LedgerFailed("disk full")
+
+    monkeypatch.setattr(paces, "renew", fails)
+    node.step(2)
+    assert node.governor.gate.u > 0
+    node.step(6)
+    assert node.governor.gate.u == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(store.time, "time", clock.monotonic)
+    node.step(3)
+    assert node.governor.gate.u > 0
+
+
+def test_after_a_long_rest_it_begins_anew(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(40)
+    node.governor.end()
+    clock.pass_(1)
+    node.governor.begin()
+    assert node.governor.state.mode is Mode.NORMAL  # the next run of the same minute goes on
+    node.governor.end()
+    clock.pass_(module.GAP_S + 1)
+    node.governor.begin()
+    assert (node.governor.state.mode, node.governor.state.u) == (Mode.RECOVERY, 0.05)
+    node.governor.end()

@@ -1,0 +1,111 @@
+"""Two settings in turn: what the others feel under each is told apart, and what was set before holds again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pace.stepped import SteppedClock
+from trueup import Projection, Side, Trueup
+from trueup.adapters import Looked
+from trueup.core.pace.settings import Override
+from trueup.core.pace.sharing import Demand
+from trueup.core.projection import Database
+from trueup.errors import Interrupted, Transient, UsageError
+from trueup.pace.trial import FOLLOW_S, Trial, alternate
+from trueup.store.paces import Report
+
+SIDE = Side(database="app", table="t")
+PROJECTION = Projection(name="p", source=SIDE, target=SIDE, key=["id"])
+
+
+class Probe:
+    """A database in which ours double what a reading takes, and which gets slower all the time by itself."""
+
+    def __init__(self, clock: SteppedClock) -> None:
+        self.clock, self.ours, self.broken = clock, True, False
+
+    def canary(self) -> None:
+        if self.broken:
+            raise Transient("no connection")
+        self.clock.pass_((0.001 + self.clock.at_s * 1e-6) * (2 if self.ours else 1))
+
+    def look(self) -> Looked:
+        rate = 80 if self.ours else 100
+        return Looked(values={}, clock_s=0.0, own=0.5 if self.ours else 0.0, commits=self.clock.at_s * rate)
+
+    def close(self) -> None: ...
+
+
+def test_what_the_others_feel_is_told_apart_from_what_changes_meanwhile() -> None:
+    clock = SteppedClock()
+    probe = Probe(clock)
+    order: list[bool] = []
+
+    def switch(other: bool) -> None:
+        order.append(other)
+        probe.ours = not other
+
+    begun = clock.at_s
+    here, there = alternate(probe, clock, switch, rounds=4, part_s=10)  # type: ignore[arg-type]
+    assert order == [False, True, True, False, False, True, True, False]
+    assert clock.at_s - begun == pytest.approx(8 * (10 + FOLLOW_S), rel=0.02)
+    told = Trial(database="app", instead="pause=true", part_s=10, as_it_is=here, other=there).to_dict()
+    assert told["slowed"]["p95"] == pytest.approx(2, rel=0.02)
+    assert told["as_it_is"]["in_flight"] == 0.5
+    assert told["instead"]["in_flight"] == 0
+    assert told["instead"]["commits_per_s"] == pytest.approx(100, rel=0.01)
+    assert len(told["slowed_by_round"]["p95"]) == 4
+
+
+def test_it_ends_when_it_is_interrupted() -> None:
+    clock = SteppedClock()
+    clock.meanwhile = [lambda: None] * 20 + [clock.interrupt]
+    with pytest.raises(Interrupted):
+        alternate(Probe(clock), clock, lambda _: None, rounds=1, part_s=10)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Trueup]:
+    app = Database.model_validate({"url": f"sqlite:///{tmp_path / 'app.db'}", "protect": "10%"})
+    (tmp_path / "app.db").touch()
+    ledger, clock = f"sqlite:///{tmp_path / 'ledger.db'}", SteppedClock()
+    with Trueup(databases={"app": app}, projections=[PROJECTION], ledger=ledger, clock=clock) as made:
+        yield made
+
+
+def at_work(engine: Trueup) -> None:
+    engine.paces.renew("app", Demand(who="node", wants=1.0), Report(u=0.5, statement_s=0.02, state={}, told={}))
+
+
+def test_nobody_at_work_is_nothing_to_try(engine: Trueup) -> None:
+    with pytest.raises(UsageError, match="begin a run first"):
+        engine.try_pace("app")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_was_set_before_holds_again(engine: Trueup, monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    at_work(engine)
+    engine.set_pace("app", reason="sale", most=0.5)
+    probe = Probe(engine.clock)  # type: ignore[arg-type]
+    held: list[Override] = []
+    monkeypatch.setattr(engine._adapter("app"), "probe", lambda _canary: probe)
+    canary, probe.broken = probe.canary, broken
+
+    def read() -> None:
+        row = engine.paces.find("app")
+        assert row is not None
+        held.append(row.override)
+        canary()
+
+    probe.canary = read  # type: ignore[method-assign]
+    with pytest.raises(Transient) if broken else contextlib.nullcontext():
+        engine.try_pace("app", rounds=1, part_s=0.2, adaptive=False)
+    assert Override(most=0.5) in held
+    assert (Override(adaptive=False) in held) is not broken
+    row = engine.paces.find("app")
+    assert row is not None
+    assert (row.override, row.override_why) == (Override(most=0.5), "sale")

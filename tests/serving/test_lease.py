@@ -1,0 +1,200 @@
+"""Leases on PostgreSQL: taken over when they run out, by the server's clock; their old holder writes no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+
+from tests.live.harness import Db, around, until
+from tests.serving.worlds import World
+from trueup.clock import SystemClock
+from trueup.core.states import Verdict
+from trueup.errors import Refused, TakenOver
+from trueup.serve import Node
+from trueup.store import lease, lock
+from trueup.store.ledger import Ledger
+
+#: Takes a lease, says so, and waits to be killed.
+HOLDER = """
+import sys
+from trueup.store.lease import acquire
+from trueup.store.ledger import Ledger
+print(bool(acquire(Ledger(sys.argv[1]).engine, ["p"], 600).tokens), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def ledger(postgres: str) -> Iterator[Ledger]:
+    with closing(Ledger(postgres)) as opened:
+        yield opened
+
+
+def take(ledger: Ledger, *names: str, ttl_s: float = 30) -> lease.Lease:
+    taken = lease.acquire(ledger.engine, names or ("p",), ttl_s)
+    assert isinstance(taken, lease.Lease), taken
+    return taken
+
+
+def run_out(ledger: Ledger) -> None:
+    """Nothing was heard of the holders for longer than their leases last."""
+    with ledger.engine.begin() as c:
+        c.execute(sa.text("UPDATE trueup_leases SET expires_at = clock_timestamp() - interval '1 second'"))
+
+
+def test_it_is_taken_over_when_it_ran_out_and_not_before(ledger: Ledger) -> None:
+    old = take(ledger)
+    refused = lease.acquire(ledger.engine, ["p"])
+    assert isinstance(refused, lease.Taken)
+    assert 25 < refused.left_s <= 30
+    run_out(ledger)
+    assert not old.renew(), "who slept past the end does not get it back by waking up"
+    new = take(ledger)
+    assert new.inherited
+    assert new.tokens["p"] == old.tokens["p"] + 1
+    assert new.renew()
+    old.release()
+    assert isinstance(lease.acquire(ledger.engine, ["p"]), lease.Taken), "the old holder gave back what is not its own"
+    new.release()
+    assert not take(ledger).inherited
+
+
+def test_it_is_renewed_while_a_transaction_holds_its_token(ledger: Ledger) -> None:
+    held = take(ledger)
+    with ledger.engine.begin() as c:
+        held.check(c)
+        assert held.renew()
+
+
+def test_a_takeover_waits_for_a_transaction_of_the_old_holder(ledger: Ledger, postgres: str) -> None:
+    """What the old holder has begun to write is complete before the new one reads; what it begins then is refused."""
+    old = take(ledger)
+    run_out(ledger)
+    with ThreadPoolExecutor(1) as other:
+        with ledger.engine.begin() as c:
+            old.check(c)
+            new = other.submit(take, ledger)
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%fences%'"
+            until(lambda: Db(postgres).sql(waits) == [(1,)], "the takeover waits")
+            assert not new.done()
+        new.result()
+    with ledger.engine.begin() as c, pytest.raises(TakenOver):
+        old.check(c)
+
+
+def test_a_holder_that_died_on_this_machine_is_not_waited_for(ledger: Ledger, postgres: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, postgres], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        assert isinstance(lease.acquire(ledger.engine, ["p"]), lease.Taken)
+        process.kill()
+        process.wait(30)
+    assert lease.free(ledger.engine, "p")
+    assert take(ledger).inherited
+
+
+def test_processes_of_other_machines_and_containers_are_never_thought_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = lease._this_process()
+    assert not lease._died_here(me)
+    space, pid, began = me.split(" ")
+    assert lease._died_here(f"{space} {pid} {int(began) + 1}"), "the number was given to another process"
+    assert not lease._died_here(f"elsewhere {pid} {int(began) + 1}")
+    assert not lease._died_here("")
+    monkeypatch.setattr(lease, "_space", lambda: "")
+    assert not lease._died_here(f" {pid} {int(began) + 1}")
+
+
+def test_what_is_held_is_renewed_until_it_is_let_go(ledger: Ledger) -> None:
+    with lock.hold(ledger.engine, "p", lease_s=0.3), ledger.engine.connect() as c:
+        ends = sa.text("SELECT expires_at FROM trueup_leases WHERE name = 'p'")
+        first = c.execute(ends).scalar_one()
+        until(lambda: c.execute(ends).scalar_one() > first, "it is renewed")
+    assert lock.is_free(ledger.engine, "p")
+
+
+def test_who_lost_its_lease_is_told(ledger: Ledger) -> None:
+    told: list[bool] = []
+    with lock.hold(ledger.engine, "p", lease_s=0.3, lost=lambda: told.append(True)):
+        with ledger.engine.begin() as c:
+            c.execute(sa.text("UPDATE trueup_leases SET incarnation = 'another'"))
+        until(lambda: told, "the holder is told")
+
+
+@pytest.mark.parametrize("step", ["commit_narrowed", "open_unit", "close_unit"])
+def test_a_run_that_slept_past_its_lease(postgres_pair: object, step: str) -> None:
+    """Another takes over and finishes; the sleeper's next word to the ledger, or to the target, is refused."""
+    world = World(postgres_pair.source, postgres_pair.target)  # type: ignore[attr-defined]
+    world.declare()
+    world.drift(1, 2, 3)
+    answers = []
+
+    def meanwhile() -> None:
+        with world.engine() as other:
+            run_out(other.ledger)
+            with ThreadPoolExecutor(1) as elsewhere:
+                answers.append(elsewhere.submit(other.run, "p").result())
+
+    with world.engine() as sleeper, around(Ledger, step, before=meanwhile), pytest.raises(TakenOver):
+        sleeper.run("p")
+    assert [answer.verdict for answer in answers] == [Verdict.REPAIRED]
+    assert answers[0].resumed
+    assert world.right()
+    with world.engine() as engine:
+        (run,) = engine.runs("p")
+        assert str(run.state) == "done"
+        applied = [o.key for o in engine.outcomes(run.id) if str(o.outcome) == "applied"]
+        assert sorted(applied) == [(1,), (2,), (3,)], "each row once"
+        assert engine.ledger.open_units("p") == []
+
+
+def test_without_the_guard_the_sleeper_goes_on(postgres_pair: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: it is the token in the ledger's own transactions that stops it, and not luck."""
+    world = World(postgres_pair.source, postgres_pair.target)  # type: ignore[attr-defined]
+    world.declare()
+    world.drift(1)
+    monkeypatch.setattr(lock, "guard", lambda *_: None)
+
+    def meanwhile() -> None:
+        with world.engine() as other:
+            run_out(other.ledger)
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(other.check, "p").result()
+
+    twice = pytest.raises(ValueError, match="is done; it cannot become done")
+    with world.engine() as sleeper, around(Ledger, "commit_narrowed", before=meanwhile), twice:
+        sleeper.check("p")
+
+
+def test_a_refusal_names_the_holder(ledger: Ledger) -> None:
+    take(ledger)
+    said = r"'p' is being run by another process \(process \d+ on .*, for another \d+ s"
+    with pytest.raises(Refused, match=said), lock.hold(ledger.engine, "p"):
+        pass
+
+
+def test_who_lost_its_lease_does_not_wait_on(postgres_pair: object) -> None:
+    """It was about to look again in an hour; the node would keep a worker, and not run the same again, until then."""
+    world = World(postgres_pair.source, postgres_pair.target)  # type: ignore[attr-defined]
+    world.declare(settle="1h")
+    world.drift(1)
+    node = Node(partial(world.engine, clock=SystemClock(), lease_s=0.3), workers=1)
+    try:
+        node.ask("p", reason="why", asked_by="api")
+        node.step()
+        stage = "SELECT stage FROM trueup_runs"
+        until(lambda: Db(world.ledger_url).sql(stage) == [("confirm",)], "it waits for its second look")
+        Db(world.ledger_url).sql("UPDATE trueup_leases SET incarnation = 'another'")
+        until(lambda: not node.busy, "it let go")
+    finally:
+        node.stop()
+        node.executor.shutdown()
+        node.close()
