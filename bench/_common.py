@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 
 #: Where PostgreSQL is, unless `--url` says otherwise.
 LOCAL = "postgresql://postgres@127.0.0.1:5432/postgres"
+#: The same of MariaDB, and `--mariadb`.
+LOCAL_MARIADB = "mariadb://root@127.0.0.1:3306/"
 #: What counts as this machine.
 _HERE = ("127.0.0.1", "::1", "localhost")
 

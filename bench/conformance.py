@@ -1,6 +1,6 @@
 """Writes docs/CONFORMANCE.md: what Trueup, reladiff and data-diff say of each case of the conformance matrix.
 
-    python bench/conformance.py                    # needs PostgreSQL and MariaDB on this machine; about five minutes
+    python bench/conformance.py                    # needs PostgreSQL and MariaDB on this machine; about ten minutes
 
 The cases are data (tests/conformance/matrix_cases.py), each two small tables. What is right is in the list and found
 again by plain Python over fetched values; the two have to agree, or nothing is written. The committed document is held
@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from _common import say  # noqa: E402
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of  # noqa: E402
+
 from tests import servers  # noqa: E402
 from tests.conformance import matrix  # noqa: E402
 from tests.conformance.matrix import REFUSED, RIGHT, Cell  # noqa: E402
@@ -49,7 +50,8 @@ _HEAD = """\
 
 What a comparison gets wrong, it gets wrong on values like these. Each case is two small tables; what differs is known,
 and found again by plain Python over the fetched values. `python bench/conformance.py` writes this page, and a test
-holds Trueup's columns against a run on every change. Do not edit it by hand.
+holds Trueup's columns against a run on every change (of DuckDB and files, each case on one of the pairs). Do not edit
+it by hand.
 
 | word | means |
 |---|---|
@@ -84,6 +86,8 @@ def scratch(engine: str, label: str) -> Iterator[str]:
             yield after.enter_context(servers.scratch_database(server, label))
         elif engine == "mysql":
             yield after.enter_context(servers.scratch_mariadb(servers.mariadb_server(os.environ), label))
+        elif engine in ("duckdb", "file"):
+            yield f"duckdb:///{after.enter_context(tempfile.TemporaryDirectory())}/{label}.duckdb"
         else:
             yield f"sqlite:///{after.enter_context(tempfile.TemporaryDirectory())}/{label}.db"
 
@@ -93,13 +97,13 @@ def run(pairing: Pairing, peers: Mapping[str, Path]) -> Answers:
     say(matrix.title(pairing))
     with scratch(pairing.source, "mxs") as source_url, scratch(pairing.target, "mxt") as target_url:
         source, target = matrix.places_of(pairing, source_url, target_url)
-        matrix.prepared(pairing, source, target)
         wanted = matrix.cases(pairing)
+        matrix.prepared(source, target, wanted)
         for case in wanted:
             right = matrix.oracle(case, source, target)
             if right != dict(case.differ):
                 raise SystemExit(f"{case.name}: the list says {dict(case.differ)}, the values say {right}")
-        answers: Answers = {"trueup": matrix.trueup(pairing, source, target)}
+        answers: Answers = {"trueup": matrix.trueup(pairing, source, target, wanted)}
         if (pairing.source, pairing.target) in _PEERS_ON and not pairing.together:
             for name, python in peers.items():
                 say(f"{matrix.title(pairing)}: {name}")

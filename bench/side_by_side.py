@@ -24,14 +24,24 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from _common import at_least, finish, machine, parser, say, scratch_database, table, time_limit, to_exit_code
+from _common import (
+    LOCAL_MARIADB,
+    at_least,
+    finish,
+    machine,
+    parser,
+    say,
+    scratch_database,
+    table,
+    time_limit,
+    to_exit_code,
+)
 from _common import with_database as on_server
 from peers import servers
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of
 from peers.tables import CASES, COLUMNS, KEY, Planted, Target, make_source, mariadb, planted
 
 HERE = Path(__file__).parent / "peers"
-LOCAL_MARIADB = "mariadb://root@127.0.0.1:3306/"
 #: Seconds that one process may take.
 PROCESS_S = 900
 #: Rounds of a tool in one case end before `--repeat` when they have taken this long, seconds.

@@ -15,7 +15,6 @@ recount): whatever a repair leaves or makes can be told from what was planted. T
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import sys
 import tempfile
@@ -41,8 +40,10 @@ from _common import (
     time_limit,
     to_exit_code,
 )
+from _writers import FORK, JOIN_S, Drift, Repairs, crew
 
 from trueup import Limits, Outcome, Projection, Report, Side, Trueup, Writers
+from trueup.core.projection import Recurring
 
 #: Likes on the hottest post before anybody writes; the others have Zipf's share of it.
 HOTTEST = 2000
@@ -52,8 +53,6 @@ ADDING = 0.55
 ROUNDS_MAX = 10_000
 #: Runs that the engine gets at the end, with the writers still on, to settle what was too busy before.
 LAST_RUNS_MAX = 10
-#: Longest that writers may need to start, or to end their last transaction, seconds.
-JOIN_S = 30.0
 
 SCHEMA = """
     CREATE TABLE post_likes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, post_id int NOT NULL);
@@ -74,14 +73,11 @@ BUMP = """
     INSERT INTO post_like_counts AS c VALUES (%(post)s, %(by)s)
     ON CONFLICT (post_id) DO UPDATE SET likes = c.likes + %(by)s"""
 
-#: Counter minus recount, by post.
-Drift = dict[int, int]
-
 
 # --- writers ---------------------------------------------------------------------------------------------------------
 
 
-def write(number: int, url: str, posts: int, seed: int, ready: Barrier, stop: Event, answers: Any) -> None:
+def write(number: int, ready: Barrier, stop: Event, url: str, posts: int, seed: int, answers: Any) -> None:
     """One writer, in a process of its own, until told to stop; answers with how long each transaction took, seconds."""
     chance = random.Random(seed * 1000 + number)
     weights = [1 / rank for rank in range(1, posts + 1)]
@@ -127,29 +123,15 @@ class Load:
 @contextmanager
 def writing(url: str, *, writers: int, posts: int, seed: int) -> Iterator[Load]:
     """Writers are at work inside the block; the figures are complete after it."""
-    context = multiprocessing.get_context("fork")  # no connection and no thread is there to be inherited
-    ready, stop, answers = context.Barrier(writers + 1), context.Event(), context.Queue()
-    crew = [
-        context.Process(target=write, args=(n, url, posts, seed, ready, stop, answers), daemon=True)
-        for n in range(writers)
-    ]
+    answers = FORK.Queue()
     load = Load()
-    for process in crew:
-        process.start()
-    try:
-        ready.wait(JOIN_S)
+    with crew(write, writers, url, posts, seed, answers) as stop:
         began = time.perf_counter()
         yield load
         load.seconds = time.perf_counter() - began
         stop.set()
-        for _ in crew:
+        for _ in range(writers):
             load.took_s += answers.get(timeout=JOIN_S)
-    finally:
-        stop.set()
-        for process in crew:
-            process.join(JOIN_S)
-            if process.is_alive():
-                process.kill()
 
 
 # --- drift -----------------------------------------------------------------------------------------------------------
@@ -169,52 +151,6 @@ def plant(db: psycopg.Connection[Any], chance: random.Random, posts: int) -> Non
     db.execute(BUMP, {"post": posts + chance.randint(1, posts), "by": chance.randint(1, 9)})
 
 
-@dataclass(kw_only=True, slots=True)
-class Repairs:
-    """What the repairs of one phase did."""
-
-    rounds: int = 0
-    #: Rounds after which some row had a drift that nobody planted.
-    rounds_wrong: int = 0
-    #: Rows that drifted before a repair.
-    rows: int = 0
-    #: Rows that a repair made wrong, or put wrong.
-    rows_wrong: int = 0
-    #: Rows whose planted drift was still there, untouched, after a repair: left for the next one. Not wrong.
-    rows_left: int = 0
-    #: Rows that the report does not own up to: they drift, and it says neither "left" nor "in flight".
-    rows_unreported: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    took_s: list[float] = field(default_factory=list)
-    #: Rows that drift after everything.
-    left_at_end: int = 0
-
-    def note(self, before: Drift, after: Drift, took_s: float, reported: int) -> None:
-        """Judge one repair by the drift around it."""
-        wrong = sum(1 for post, by in after.items() if before.get(post) != by)
-        self.rounds += 1
-        self.rounds_wrong += bool(wrong)
-        self.rows += len(before)
-        self.rows_wrong += wrong
-        self.rows_left += len(after) - wrong
-        self.rows_unreported += max(len(after) - reported, 0)
-        self.took_s.append(took_s)
-
-    def figures(self) -> dict[str, Any]:
-        return {
-            "rounds": self.rounds,
-            "rounds_wrong": self.rounds_wrong,
-            "rows": self.rows,
-            "rows_wrong": self.rows_wrong,
-            "rows_wrong_share": self.rows_wrong / max(self.rows, 1),
-            "rows_left": self.rows_left,
-            "rows_unreported": self.rows_unreported,
-            "outcomes": dict(self.outcomes),
-            "median_s": percentile(self.took_s, 0.5),
-            "left_at_end": self.left_at_end,
-        }
-
-
 # --- the two repairs -------------------------------------------------------------------------------------------------
 
 #: Repairs whatever drifts; answers how many rows it says it left alone, and what it says it did.
@@ -231,6 +167,7 @@ def by_trueup(url: str) -> Iterator[Repair]:
         absent={"likes": 0},
         writers=Writers.SAME_TRANSACTION,
         limits=Limits(share=1.0, collapse=0.0),
+        recurring=Recurring(times=0),  # the same hot rows are broken again and again here, on purpose
     )
     with tempfile.TemporaryDirectory(prefix="trueup-bench-") as folder:
         app = Trueup(databases={"app": url}, projections=[projection], ledger=f"sqlite:///{folder}/ledger.db")

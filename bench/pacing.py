@@ -1,0 +1,310 @@
+"""How much background work slows the foreground, and what each way of holding back gets done meanwhile.
+
+    python bench/pacing.py --json pacing.json                 # all of it, about 20 minutes
+    python bench/pacing.py --part frontier --json pacing.json # one part; the file keeps the others
+    python bench/pacing.py --show pacing.json                 # the tables, and the plane if matplotlib is there
+
+The foreground is pgbench with an open loop (`-R`: latency counts from when a transaction was due), eight parts
+select-only and two parts simple-update, at shares of what it can do alone on this machine. The background compares two
+tables of three million rows in the same server, in a process of its own.
+
+    frontier    fixed loads U x statement times T: what is possible at each load of the foreground
+    governor    the product as it is by default (protect 10 %)
+    baselines   what other tools do
+    burst       a second pgbench joins for a while
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from _common import LOCAL, percentile, scratch_database
+from _pacing_loads import RULES
+
+ROWS = 3_000_000
+SHARES = (0.1, 0.2, 0.5, 0.8)
+LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
+#: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
+CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 45, 25
+CLIENTS = 8
+#: What is kept of a governor's trace.
+TRACED = ("u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling", "base_ms", "readings", "latency_ms")
+
+
+def fill(url: str) -> None:
+    """The foreground's tables, and the background's."""
+    subprocess.run(["pgbench", "-i", "-q", "-s", "10", url], check=True, capture_output=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE TABLE trueup_one AS SELECT i::bigint AS id, (i::bigint * 7919 % 1000003)::int AS n "
+            f"FROM generate_series(1, {ROWS}) i"
+        )
+        connection.execute("ALTER TABLE trueup_one ADD PRIMARY KEY (id)")
+        connection.execute("CREATE TABLE trueup_two AS TABLE trueup_one")
+        connection.execute("ALTER TABLE trueup_two ADD PRIMARY KEY (id)")
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
+
+
+def pgbench(url: str, seconds: float, folder: Path, name: str, rate: float | None) -> subprocess.Popen[str]:
+    """A foreground; its transactions are logged to files that begin with `name`."""
+    command = ["pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1", "-T", str(int(seconds)), "-l"]
+    command += ["--log-prefix", str(folder / name), "-b", "select-only@8", "-b", "simple-update@2"]
+    command += [] if rate is None else ["-R", f"{rate:.0f}"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen([*command, url], env={**os.environ, "PGAPPNAME": "shop"}, **quiet)
+
+
+def latencies(folder: Path, name: str) -> list[tuple[float, float]]:
+    """When a transaction ended, seconds since 1970, and milliseconds since it was due."""
+    found = []
+    for path in folder.glob(f"{name}.*"):
+        for line in path.read_text().splitlines():
+            cells = line.split()
+            if len(cells) >= 6 and cells[2].isdigit():
+                found.append((float(cells[4]) + float(cells[5]) / 1e6, float(cells[2]) / 1000))
+        path.unlink()
+    return sorted(found)
+
+
+def quantiles(of: list[tuple[float, float]], begin: float, end: float) -> dict[str, float]:
+    ms = sorted(ms for at, ms in of if begin <= at < end)
+    return {f"p{q}": percentile(ms, q / 100) for q in (50, 95, 99)} | {"count": len(ms)}
+
+
+class Bench:
+    """One server with a foreground and a background."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.max_tps = 0.0
+        self.workers = 0
+
+    def calibrate(self) -> None:
+        began = time.time()
+        pgbench(self.url, 10, self.folder, "max", None).wait()
+        done = [at for at, _ in latencies(self.folder, "max") if began + 3 <= at < began + 9]
+        self.max_tps = len(done) / 6
+
+    def cell(
+        self,
+        share: float,
+        seconds: float,
+        kind: str = "",
+        pace: dict[str, Any] | None = None,
+        burst: tuple[float, float] | None = None,
+    ) -> dict[str, Any]:
+        """Foreground at a share of what it can do, beside a kind of background (none: alone)."""
+        trace: list[dict[str, Any]] = []
+        worker = self.background(kind, pace, trace) if kind else None
+        began = time.time()
+        joining = None if burst is None else self._joins(began, *burst)
+        pgbench(self.url, seconds, self.folder, "fg", self.max_tps * share).wait()
+        if joining is not None:
+            joining.join()
+        if worker is not None:
+            worker.terminate()
+            worker.wait()
+        logged = sorted(latencies(self.folder, "fg") + latencies(self.folder, "more"))
+        return {"share": share, "kind": kind, "pace": pace, "began": began, "logged": logged, "trace": list(trace)}
+
+    def background(self, kind: str, pace: dict[str, Any] | None, trace: list[dict[str, Any]]) -> subprocess.Popen[str]:
+        """A worker that is about to begin, or has begun; what it says comes into `trace`."""
+        self.workers += 1
+        folder = self.folder / f"worker{self.workers}"
+        folder.mkdir()
+        asked = {"url": self.url, "kind": kind, "pace": pace, "keys": ROWS, "folder": str(folder)}
+        command = [sys.executable, str(Path(__file__).with_name("_pacing_loads.py")), json.dumps(asked)]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        begun = threading.Event()
+
+        def read() -> None:
+            for line in worker.stdout or ():
+                trace.append(json.loads(line))
+                if trace[-1]["rows"] or "mode" in trace[-1]:
+                    begun.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        begun.wait(20)
+        return worker
+
+    def _joins(self, began: float, at_s: float, lasts_s: float) -> threading.Thread:
+        """A second foreground, which comes later."""
+
+        def join() -> None:
+            time.sleep(max(began + at_s - time.time(), 0))
+            pgbench(self.url, lasts_s, self.folder, "more", self.max_tps * 0.4).wait()
+
+        thread = threading.Thread(target=join)
+        thread.start()
+        return thread
+
+
+def rate(trace: list[dict[str, Any]], begin: float, end: float) -> float:
+    """Rows a second between two moments."""
+    points = [(line["at"], line["rows"]) for line in trace]
+    inside = [point for point in points if begin <= point[0] <= end]
+    if len(inside) < 2:
+        return 0.0
+    (at, rows), (until, more) = inside[0], inside[-1]
+    return (more - rows) / (until - at)
+
+
+def summary(cell: dict[str, Any], begin_s: float, end_s: float) -> dict[str, Any]:
+    """What a part of a cell amounts to."""
+    begin, end = cell["began"] + begin_s, cell["began"] + end_s
+    lines = [line for line in cell["trace"] if begin <= line["at"] <= end]
+    found: dict[str, Any] = {"share": cell["share"], "kind": cell["kind"], **quantiles(cell["logged"], begin, end)}
+    found["rows_per_s"] = rate(cell["trace"], begin, end)
+    us = [line["u"] for line in lines if "u" in line]
+    slowed = [line["slowed"] for line in lines if line.get("slowed") is not None]
+    found |= {"u": sum(us) / len(us) if us else None, "believed": sum(slowed) / len(slowed) if slowed else None}
+    found["modes"] = sorted({line["mode"] for line in lines if "mode" in line})
+    return found
+
+
+def fixed(u: float, statement_s: float) -> dict[str, Any]:
+    return {"pace": {"adaptive": False, "fixed": u, "most": max(u, 0.05), "statement": statement_s}}
+
+
+def frontier(bench: Bench) -> list[dict[str, Any]]:
+    found = []
+    for share in SHARES:
+        found.append(summary(bench.cell(share, CELL_S), WARM_S, CELL_S))
+        for u in LOADS_U:
+            cell = bench.cell(share, CELL_S, "fixed", fixed(u, 0.02))
+            found.append(summary(cell, WARM_S, CELL_S - 1) | {"kind": f"U={u} T=20", "u": u})
+        if share == 0.5:
+            for u, t in ((0.35, 0.005), (0.35, 0.1)):
+                cell = bench.cell(share, CELL_S, "fixed", fixed(u, t))
+                found.append(summary(cell, WARM_S, CELL_S - 1) | {"kind": f"U={u} T={t * 1000:g}", "u": u})
+    return found
+
+
+def governor(bench: Bench) -> list[dict[str, Any]]:
+    found = []
+    for share in SHARES:
+        found.append(summary(bench.cell(share, CELL_S), WARM_S, CELL_S))
+        cell = bench.cell(share, GOVERNOR_S, "governor", {"protect": 0.1})
+        row = summary(cell, STEADY_FROM_S, GOVERNOR_S - 1)
+        windows = [
+            quantiles(cell["logged"], cell["began"] + at, cell["began"] + at + 5)["p95"]
+            for at in range(1, STEADY_FROM_S - 4)
+        ]
+        row["ramp_p95"] = max(windows)
+        row["reversals_per_min"] = reversals(cell, STEADY_FROM_S, GOVERNOR_S - 1)
+        cpu = [line["cpu_s"] for line in cell["trace"]]
+        row["cpu_share"] = (cpu[-1] - cpu[0]) / GOVERNOR_S
+        row["trace"] = [
+            {
+                name: line.get(name)
+                for name in ("at", "u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling")
+            }
+            | {"at": round(line["at"] - cell["began"], 1)}
+            for line in cell["trace"]
+        ]
+        found.append(row)
+    return found
+
+
+def reversals(cell: dict[str, Any], begin_s: float, end_s: float) -> float:
+    """Turns of the load by a quarter of its mean or more, a minute."""
+    us = [line["u"] for line in cell["trace"] if "u" in line and begin_s <= line["at"] - cell["began"] <= end_s]
+    if len(us) < 4:
+        return 0.0
+    step, turns, way, mark = 0.25 * sum(us) / len(us), 0, 0, us[0]
+    for u in us[1:]:
+        if u > mark + step:
+            turns, way, mark = turns + (way < 0), 1, u
+        elif u < mark - step:
+            turns, way, mark = turns + (way > 0), -1, u
+        elif way > 0:
+            mark = max(mark, u)
+        elif way < 0:
+            mark = min(mark, u)
+    return turns * 60 / (end_s - begin_s)
+
+
+def baselines(bench: Bench) -> list[dict[str, Any]]:
+    found = []
+    for share in SHARES:
+        found.append(summary(bench.cell(share, CELL_S), WARM_S, CELL_S))
+        found += [summary(bench.cell(share, CELL_S, kind), WARM_S, CELL_S - 1) for kind in RULES]
+    return found
+
+
+def burst(bench: Bench) -> list[dict[str, Any]]:
+    """40 %, and 40 % more from 40 s to 65 s."""
+    found = []
+    for kind, pace in (("", None), ("governor", {"protect": 0.1})):
+        cell = bench.cell(0.4, 90, kind, pace, (40, 25))
+        for name, begin, end in (("before", 25, 39), ("burst, first 10 s", 40, 50), ("burst, then", 50, 64)):
+            found.append(summary(cell, begin, end) | {"part": name})
+        later = (66, 71, 76, 81)
+        found += [summary(cell, begin, begin + 5) | {"part": f"{begin - 65} s after"} for begin in later]
+        found[-1]["trace"] = [
+            {name: line.get(name) for name in TRACED} | {"at": round(line["at"] - cell["began"], 1)}
+            for line in cell["trace"]
+        ]
+    return found
+
+
+PARTS = {"frontier": frontier, "governor": governor, "baselines": baselines, "burst": burst}
+
+
+def show(told: dict[str, Any]) -> None:
+    for part in PARTS:
+        rows = told.get(part, [])
+        base: dict[Any, dict[str, Any]] = {}
+        print(f"\n## {part} (at most {told.get('max_tps', {}).get(part, 0):,.0f} transactions a second)\n")
+        print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
+        for row in rows:
+            about = (row["share"], row.get("part"))
+            if not row["kind"]:
+                base[about] = row
+            alone = base.get(about, row)
+            times = " / ".join(f"{row[q] / alone[q]:.2f}" if alone[q] else "-" for q in ("p50", "p95", "p99"))
+            u = "" if row.get("u") is None else f"{row['u']:.2f}"
+            believed = "" if row.get("believed") is None else f"{1 + row['believed']:.2f}"
+            name = " ".join(filter(None, [row["kind"] or "none", row.get("part")]))
+            print(
+                f"| {row['share']:.0%} | {name} | {u} | {row['rows_per_s']:,.0f} | {row['p50']:.2f} | {row['p95']:.2f} "
+                f"| {row['p99']:.2f} | {times} | {believed} | {', '.join(row.get('modes', []))} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default=LOCAL, help="a PostgreSQL server on this machine")
+    parser.add_argument("--part", choices=[*PARTS], help="only this part")
+    parser.add_argument("--json", type=Path, default=Path("pacing.json"), help="figures; other parts in it are kept")
+    parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
+    asked = parser.parse_args()
+    if asked.show:
+        show(json.loads(asked.show.read_text()))
+        return
+    told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
+    with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
+        fill(url)
+        bench = Bench(url, Path(folder))
+        bench.calibrate()
+        for part in [asked.part] if asked.part else PARTS:
+            told[part] = PARTS[part](bench)
+            told.setdefault("max_tps", {})[part] = bench.max_tps
+            asked.json.write_text(json.dumps(told, indent=1))
+    show(told)
+
+
+if __name__ == "__main__":
+    main()
