@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +15,14 @@ _RELATIVE = re.compile(r"((?:sqlite|duckdb)(?:\+\w+)?:///)(?!:memory:)([^/].*)")
 #: Product -> dialect and driver, as SQLAlchemy names them.
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 _DRIVERS |= {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql"}
+#: libpq's settings by which the kernel finds out within half a minute that the other machine is gone without a word.
+_ALIVE: Mapping[str, int] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -40,6 +48,13 @@ def with_driver(url: str) -> str:
     """A URL as SQLAlchemy wants it, with the driver that is used here; of other products as it is."""
     scheme, separator, rest = url.partition("://")
     return f"{_DRIVERS.get(scheme.partition('+')[0], scheme)}{separator}{rest}"
+
+
+def kept_alive(said: Collection[str]) -> dict[str, int]:
+    """Settings of a connection to PostgreSQL that does not wait for ever for a machine that is gone; without those that
+    its URL has `said` itself.
+    """
+    return {name: value for name, value in _ALIVE.items() if name not in said}
 
 
 def here(url: str) -> bool:

@@ -240,6 +240,11 @@ def campaign(*, ticks: int, count: int, seed: int, module: str = "trueup") -> Fo
                 if node.until:
                     mend(node)
             _settle(targets, ledger, found)
+            for node in made:
+                assert node.process is not None
+                if node.process.poll() is not None:
+                    said = (node.folder / "log").read_text(encoding="utf-8", errors="replace")
+                    found.problems.append(f"{node.name} ended by itself ({node.process.returncode}): {said[-1500:]}")
         _judge(targets, ledger, found, row)
         _show_the_judges(targets, found)
     return found
@@ -271,8 +276,22 @@ def _settle(targets: dict[str, str], ledger: str, found: Found) -> None:
             return
         time.sleep(0.5)
     found.problems.append(f"a minute after the last fault {wrong} are still wrong, or units are open")
+    found.problems += [
+        f"{what}: {' '.join(map(str, row))}" for what, asked in _LEFT.items() for row in run_sql(ledger, asked)
+    ]
 
 
+#: What is told of a campaign that did not come to rest.
+_LEFT = {
+    "open unit": "SELECT u.id, u.run, u.opened_at, r.projection, r.state, r.reason FROM trueup_units u "
+    "JOIN trueup_runs r ON r.id = u.run WHERE u.closed_at IS NULL",
+    "request": "SELECT projection, state, node, attempts, requested_at, begun_at, ended_at, answer FROM trueup_requests "
+    "WHERE state <> 'skipped' ORDER BY requested_at DESC LIMIT 20",
+    "lease": "SELECT name, holder, expires_at, expires_at > clock_timestamp() FROM trueup_leases",
+    "control": "SELECT * FROM trueup_controls",
+    "session": "SELECT application_name, state, wait_event, now() - state_change, query FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND application_name <> ''",
+}
 _OPEN = "SELECT count(*) FROM trueup_units WHERE closed_at IS NULL"
 _WRONG = "SELECT count(*) FROM s FULL JOIN t USING (id) WHERE s.n IS DISTINCT FROM t.n"
 

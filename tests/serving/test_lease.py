@@ -12,11 +12,12 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
+from tests.faults.proxy import proxied
 from tests.live.harness import Db, around, until
 from tests.serving.worlds import World
 from trueup.clock import SystemClock
 from trueup.core.states import Verdict
-from trueup.errors import Refused, TakenOver
+from trueup.errors import LedgerFailed, Refused, TakenOver
 from trueup.serve import Node
 from trueup.store import lease, lock
 from trueup.store.ledger import Ledger
@@ -198,3 +199,63 @@ def test_who_lost_its_lease_does_not_wait_on(postgres_pair: object) -> None:
         node.stop()
         node.executor.shutdown()
         node.close()
+
+
+# --- a ledger that goes away -----------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_away_is_a_failure_of_the_ledger(postgres: str) -> None:
+    with proxied(postgres) as (proxy, url), closing(Ledger(url)) as ledger:
+        held = take(ledger)
+        proxy.down = True
+        proxy.drop()
+        for ask in (
+            held.renew,
+            partial(lock.is_free, ledger.engine, "p"),
+            partial(lease.acquire, ledger.engine, ["q"]),
+        ):
+            with pytest.raises(LedgerFailed, match="mend it"):
+                ask()
+        held.release()  # its end is as good
+
+
+def test_who_sleeps_in_a_transaction_of_the_ledger_holds_its_lease(ledger: Ledger) -> None:
+    old = take(ledger)
+    run_out(ledger)
+    with ledger.engine.begin() as c:
+        old.check(c)
+        said = "another's transaction in the ledger"
+        with ThreadPoolExecutor(1) as elsewhere, pytest.raises(Refused, match=said):
+            elsewhere.submit(_hold, ledger).result()
+    _hold(ledger)
+
+
+def _hold(ledger: Ledger) -> None:
+    with lock.hold(ledger.engine, "p"):
+        pass
+
+
+def test_a_node_outlives_a_ledger_that_goes_away_at_any_statement(postgres_pair: object) -> None:
+    """Its loop looks again after LedgerFailed, and ends at anything else; so nothing else may come of it."""
+    cuts = 0
+    with proxied(postgres_pair.target) as (proxy, url):  # type: ignore[attr-defined]
+        proxy.word = b"SELECT"
+        world = World(postgres_pair.source, url)  # type: ignore[attr-defined]
+        world.declare(schedule={"every": "1h"})
+        node, lost = world.node(at_once=False), world.node(at_once=False)
+        try:
+            node.step()
+            for passing in range(100):
+                request = lost.ask("p", reason="asked", asked_by="api")
+                lost.engine.queue.begin(request, lost.id, lost.now())  # and then it died
+                proxy.passing, proxy.armed = passing, "before"
+                try:
+                    node.step()
+                except LedgerFailed:
+                    cuts += 1
+                if proxy.armed:
+                    break
+        finally:
+            proxy.armed = ""
+            world.close()
+    assert cuts > 5, "the proxy cut nothing"

@@ -48,6 +48,7 @@ from trueup.errors import (
     Transient,
     TrueupError,
 )
+from trueup.urls import kept_alive
 
 #: Oldest server that the repair protocols were shown to be right on.
 VERSION_MIN = 130000
@@ -148,7 +149,7 @@ class PostgresqlAdapter(SqlAdapter):
             # A plan made for one key range is wrong for the next: never prepare.
             connect_args={
                 "prepare_threshold": None,
-                "connect_timeout": 10,
+                **kept_alive(url.query),
                 "application_name": "trueup",
                 "client_encoding": "UTF8",  # a server of SQL_ASCII then checks what it sends
             },

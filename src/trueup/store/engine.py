@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from trueup.errors import ConfigError, ConnectionFailed
+from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
 from trueup.files import wal_is_safe
 from trueup.store import fresh
+from trueup.urls import kept_alive
 
 #: Newest migration; older ledgers are brought up to it when opened.
 HEAD = "0017"
@@ -39,13 +42,13 @@ def connect(url: str) -> sa.Engine:
         raise ConfigError("trueup.ledger: it is not of the form scheme://user@host/database") from None
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    sqlite = parsed.get_backend_name() == "sqlite"
-    if not sqlite and parsed.get_backend_name() != "postgresql":
+    sqlite, postgresql = (parsed.get_backend_name() == name for name in ("sqlite", "postgresql"))
+    if not sqlite and not postgresql:
         raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
     if sqlite and parsed.database in (None, "", ":memory:"):
         raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
     try:
-        engine = sa.create_engine(parsed)
+        engine = sa.create_engine(parsed, connect_args=kept_alive(parsed.query) if postgresql else {})
     except ModuleNotFoundError as missing:
         raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
     if sqlite:
@@ -60,6 +63,18 @@ def connect(url: str) -> sa.Engine:
     except SQLAlchemyError as error:
         raise ConnectionFailed(f"trueup.ledger ({shown(engine)}) cannot be used: {words(error)}") from error
     return engine
+
+
+@contextmanager
+def translating(engine: sa.Engine) -> Iterator[None]:
+    """Around whatever asks the ledger: errors of its database become LedgerFailed."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise LedgerFailed(
+            f"the ledger ({shown(engine)}) failed: {words(error)}. Nothing was done that it does not know of; "
+            f"mend it (space, permissions, connection) and run again"
+        ) from error
 
 
 def shown(engine: sa.Engine) -> str:

@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from trueup.core.findings import Finding, State
 from trueup.files import file_system, on_network
+from trueup.store.engine import translating
 
 PLACE = "trueup.ledger"
 
 
 def examine_ledger(engine: sa.Engine) -> list[Finding]:
     """Findings about the ledger's database."""
-    with engine.connect() as connection:
+    with translating(engine), engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             return _postgresql(connection)
         journal = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar()).upper()

@@ -13,22 +13,26 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from trueup.clock import SystemClock
-from trueup.errors import TakenOver
+from trueup.errors import LedgerFailed, TakenOver
+from trueup.store.engine import translating
 from trueup.store.schema_serving import lease_fences, leases
 
 #: How long a lease lasts without being renewed, seconds.
 LEASE_S = 30.0
 #: Longest wait for another's short transaction, milliseconds.
 WAIT_MS = 2000
+#: What PostgreSQL says after it.
+_LOCKED = "55P03"
 #: Before every moment of a server's clock.
 _NEVER: sa.ColumnElement[Any] = sa.literal_column("timestamptz 'epoch'")
 _NOW = sa.func.clock_timestamp()
@@ -58,10 +62,10 @@ class Lease:
             )
 
     def renew(self) -> bool:
-        """Keep the lease for another while; False if it is over."""
+        """Keep the lease for another while; False if it is over. Raises LedgerFailed."""
         mine = leases.c.name.in_(list(self.tokens)) & (leases.c.incarnation == self.incarnation)
         later = leases.update().where(mine, leases.c.expires_at > _NOW).values(expires_at=_after(self.ttl_s))
-        with self.engine.begin() as connection:
+        with translating(self.engine), self.engine.begin() as connection:
             return connection.execute(later).rowcount == len(self.tokens)
 
     def keep(self, lost: Callable[[], None]) -> threading.Thread:
@@ -72,7 +76,7 @@ class Lease:
             while not self._pulse.wait(self.ttl_s / 3):
                 try:
                     ours, failed = self.renew(), 0
-                except SQLAlchemyError:  # the server is away: it may come back while the lease lasts
+                except LedgerFailed:  # the server is away: it may come back while the lease lasts
                     failed += 1
                     ours = failed < 3
                 if not ours:
@@ -87,11 +91,8 @@ class Lease:
         """Give it back, so that nobody has to wait for its end. Errors are as good as a lease that runs out."""
         self._pulse.interrupt()
         mine = leases.c.name.in_(list(self.tokens)) & (leases.c.incarnation == self.incarnation)
-        try:
-            with self.engine.begin() as connection:
-                connection.execute(leases.update().where(mine).values(incarnation="", process="", expires_at=_NEVER))
-        except SQLAlchemyError:
-            return
+        with suppress(LedgerFailed), translating(self.engine), self.engine.begin() as connection:
+            connection.execute(leases.update().where(mine).values(incarnation="", process="", expires_at=_NEVER))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +106,18 @@ class Taken:
 
 
 def acquire(engine: sa.Engine, names: Sequence[str], ttl_s: float = LEASE_S) -> Lease | Taken:
-    """All of the names, or none."""
-    wanted, incarnation = sorted(names), uuid.uuid4().hex
+    """All of the names, or none. Raises LedgerFailed."""
+    with translating(engine):
+        try:
+            return _acquire(engine, sorted(names), ttl_s)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", "") != _LOCKED:
+                raise
+            return Taken(name=names[0], holder="another's transaction in the ledger", left_s=0)
+
+
+def _acquire(engine: sa.Engine, wanted: Sequence[str], ttl_s: float) -> Lease | Taken:
+    incarnation = uuid.uuid4().hex
     with engine.begin() as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {WAIT_MS}")
         _known(connection, wanted)
@@ -132,8 +143,8 @@ def acquire(engine: sa.Engine, names: Sequence[str], ttl_s: float = LEASE_S) -> 
 
 
 def free(engine: sa.Engine, name: str) -> bool:
-    """Could it be had now? It may be gone again when this returns."""
-    with engine.connect() as connection:
+    """Could it be had now? It may be gone again when this returns. Raises LedgerFailed."""
+    with translating(engine), engine.connect() as connection:
         asked = sa.select(leases.c.process, leases.c.expires_at > _NOW).where(leases.c.name == name)
         row = connection.execute(asked).one_or_none()
     return row is None or not row[1] or _died_here(row[0])

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.clock import Clock, SystemClock
 from trueup.core import plan
@@ -24,11 +23,10 @@ from trueup.core.lot import Lot
 from trueup.core.partition import slice_to_json
 from trueup.core.row import Key, decode_row, decode_rows, encode, encode_rows
 from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
-from trueup.errors import LedgerFailed
 from trueup.store import lock
 from trueup.store import schema as t
 from trueup.store.audit import AuditLog
-from trueup.store.engine import connect, shown, words
+from trueup.store.engine import connect, translating
 from trueup.store.inputs import put_unchanged
 from trueup.store.lots import Lots
 from trueup.store.records import (
@@ -75,25 +73,15 @@ class Ledger:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction that commits at the end. Raises LedgerFailed, TakenOver where what is held was lost."""
-        with self._told(), self.engine.begin() as connection:
+        with translating(self.engine), self.engine.begin() as connection:
             lock.guard(self.engine, connection)
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read with. Raises LedgerFailed."""
-        with self._told(), self.engine.connect() as connection:
+        with translating(self.engine), self.engine.connect() as connection:
             yield connection
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise LedgerFailed(
-                f"the ledger ({shown(self.engine)}) failed: {words(error)}. Nothing was done that it does not know of; "
-                f"mend it (space, permissions, connection) and run again"
-            ) from error
 
     def upsert(self, table: sa.Table) -> Any:
         """An INSERT that knows `on_conflict_do_update`, in the ledger's dialect."""

@@ -42,7 +42,7 @@ def hold(
     """Hold `names` for as long as the block lasts. Those that this thread holds already it may hold once more.
 
     `lost`: called from another thread if the lease is lost; what the block then writes to the ledger raises TakenOver.
-    Raises Refused if another holds one of them, and holds none then.
+    Raises Refused if another holds one of them, and holds none then; LedgerFailed.
     """
     before = _HELD.get()
     mine = frozenset().union(*(held.names for held in before if held.url == engine.url))
@@ -67,7 +67,7 @@ def guard(engine: sa.Engine, connection: sa.Connection) -> None:
 
 
 def is_free(engine: sa.Engine, name: str) -> bool:
-    """Does nobody hold it just now?"""
+    """Does nobody hold it just now? Raises LedgerFailed."""
     if engine.dialect.name != "sqlite":
         return free(engine, name)
     try:

@@ -17,17 +17,10 @@ from psycopg import sql
 from trueup.core.triggers import Listen
 from trueup.errors import Unheard
 from trueup.triggers import Delivery, Place
+from trueup.urls import kept_alive
 
 #: Silence after which the server is asked whether it is there, seconds.
 SILENCE_S = 10.0
-#: The kernel finds out within half a minute that the other machine is gone.
-_ALIVE: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 
 
 class Listening:
@@ -37,9 +30,11 @@ class Listening:
 
     def __init__(self, trigger: Listen, place: Place) -> None:
         self.where, self.silent_s = place.where, 0.0
-        url = sa.make_url(place.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        url = sa.make_url(place.url).set(drivername="postgresql")
+        alive: dict[str, Any] = kept_alive(url.query)
+        address = url.render_as_string(hide_password=False)
         with _translated(self.where):
-            self.connection = psycopg.connect(url, autocommit=True, application_name="trueup listen", **_ALIVE)
+            self.connection = psycopg.connect(address, autocommit=True, application_name="trueup listen", **alive)
             self.connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(trigger.channel)))
         began = f"listening to {trigger.channel} began, and what was told before was not heard"
         self.gap = began if trigger.gap == "all" else ""
