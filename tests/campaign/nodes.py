@@ -285,8 +285,8 @@ def _settle(targets: dict[str, str], ledger: str, found: Found) -> None:
 _LEFT = {
     "open unit": "SELECT u.id, u.run, u.opened_at, r.projection, r.state, r.reason FROM trueup_units u "
     "JOIN trueup_runs r ON r.id = u.run WHERE u.closed_at IS NULL",
-    "request": "SELECT projection, state, node, attempts, requested_at, begun_at, ended_at, answer FROM trueup_requests "
-    "WHERE state <> 'skipped' ORDER BY requested_at DESC LIMIT 20",
+    "request": "SELECT projection, state, node, attempts, requested_at, begun_at, ended_at, answer "
+    "FROM trueup_requests WHERE state <> 'skipped' ORDER BY requested_at DESC LIMIT 20",
     "lease": "SELECT name, holder, expires_at, expires_at > clock_timestamp() FROM trueup_leases",
     "control": "SELECT * FROM trueup_controls",
     "session": "SELECT application_name, state, wait_event, now() - state_change, query FROM pg_stat_activity "
