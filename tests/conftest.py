@@ -28,12 +28,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import compiling, searching, servers
 from tests.clock import FakeClock
 from tests.servers import Mariadb, Pair, Postgres
 
 _HOME = pytest.StashKey[Path]()
+
+# Property tests: the same examples each time, however long one takes on a busy machine. Here, since a module's own
+# settings are completed by the profile loaded when it is imported. `--hypothesis-profile search` looks for more.
+settings.register_profile("trueup", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", settings.get_profile("trueup"), derandomize=False, max_examples=2_000)
+settings.load_profile("trueup")
 
 
 def _is_worker(config: pytest.Config) -> bool:

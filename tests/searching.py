@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import STARTED, ServerMissingError, free_port, not_installed
+from tests.servers import START_S, STARTED, ServerMissingError, free_port, not_installed
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def groonga_do(url: str, command: str, rows: list[dict[str, Any]] | None = None,
 def _running(command: list[str], port: int, path: str) -> Iterator[None]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + START_S
         while True:
             try:
                 _answer(f"http://127.0.0.1:{port}{path}")
@@ -92,5 +92,5 @@ def _running(command: list[str], port: int, path: str) -> Iterator[None]:
 def _answer(url: str, *, method: str | None = None, body: str | None = None) -> Any:
     data = None if body is None else body.encode()
     request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.loads(answer.read())

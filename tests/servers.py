@@ -16,6 +16,7 @@ there: then its absence fails the run, since a suite that skips everything is gr
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import secrets
 import shutil
@@ -33,6 +34,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 REQUIRE = "TRUEUP_TEST_REQUIRE"
+
+#: Seconds within which a server that tests start has to answer, and a connection to one that is there has to be made.
+START_S, CONNECT_S = 60.0, 30
 
 #: Why a test was skipped starts with this, so that the summary can gather the reasons.
 MISSING = "no server: "
@@ -99,8 +103,10 @@ class ServerMissingError(Exception):
 # --- is a server there? ------------------------------------------------------------------------
 
 
-def why_not(server: Server, environ: Mapping[str, str], *, timeout_s: float = 1.0) -> str | None:
+def why_not(server: Server, environ: Mapping[str, str], *, timeout_s: float = 20.0) -> str | None:
     """None if the server can be had, else the reason.
+
+    Where nobody listens that is known at once; `timeout_s` is for a server that is there and busy.
 
     An address given in TRUEUP_TEST_<NAME> is the only one tried: falling back from it to another
     server would test something the caller did not ask for.
@@ -232,7 +238,7 @@ def _postgres_unusable(url: str) -> str | None:
     import psycopg  # on demand: the script part of this file runs before anything is installed
 
     try:
-        with psycopg.connect(url, connect_timeout=2, autocommit=True) as c:
+        with psycopg.connect(url, connect_timeout=CONNECT_S, autocommit=True) as c:
             # pg_terminate_backend(pid, timeout), used between tests, came with 14.
             if c.info.server_version < 140000:
                 return f"version {c.info.server_version // 10000}, 14 or newer is needed"
@@ -316,12 +322,12 @@ def _empty(url: str) -> None:
 
     c = _emptying.get(url)
     if c is None:
-        c = _emptying[url] = psycopg.connect(url, autocommit=True, connect_timeout=5, prepare_threshold=None)
+        c = _emptying[url] = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None)
     for statement in (
         # A connection left open by the test before could hold a lock that DROP SCHEMA waits for.
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-        "SET lock_timeout = '10s'",
+        "SET lock_timeout = '60s'",
         "SET client_min_messages = warning",
         "DO $$ DECLARE s text; BEGIN FOR s IN"
         " SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
@@ -341,7 +347,7 @@ def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
     import psycopg
 
     rows: list[tuple[Any, ...]] = []
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as c:
+    with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S) as c:
         for statement in statements:
             cursor = c.execute(statement.encode())
             rows = cursor.fetchall() if cursor.description else []
@@ -423,7 +429,7 @@ def reset_mariadb(url: str) -> None:
         _end_others(cursor, name)
         cursor.execute("SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (name,))
         found = cursor.fetchall()
-        cursor.execute("SET foreign_key_checks = 0, lock_wait_timeout = 10")
+        cursor.execute("SET foreign_key_checks = 0, lock_wait_timeout = 60")
         for kind, wanted in (("VIEW", True), ("TABLE", False)):
             names = [f"`{table.replace('`', '``')}`" for table, type_ in found if (type_ == "VIEW") is wanted]
             if names:
@@ -481,7 +487,7 @@ def started_redis(home: Path, *settings: str, port: int | None = None) -> Iterat
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = {SERVERS["redis"].variable: f"redis://127.0.0.1:{port}"}
     try:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + START_S
         while why_not(SERVERS["redis"], address):
             if process.poll() is not None or time.monotonic() > deadline_s:
                 raise ServerMissingError(f"redis: {program} did not start")
@@ -500,10 +506,20 @@ def _wheel_server() -> str | None:
     return str(get_binary_path())
 
 
+#: Where `free_port` looks: below the ports that Linux gives to outgoing connections, one of which could take a port
+#: between the moment it was found free and the one its server listens, or while a server that was killed is down.
+_PORTS = range(12_000, 32_000)
+_tried = itertools.count(secrets.randbelow(len(_PORTS)))  # two processes that look at once find different ones
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port of this machine that nobody listens on, and that stays free until who asked listens on it."""
+    for at in itertools.islice(_tried, len(_PORTS)):
+        port = _PORTS[at % len(_PORTS)]
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise ServerMissingError("no port of this machine is free")
 
 
 def reset_redis(url: str) -> None:

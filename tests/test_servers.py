@@ -37,12 +37,12 @@ def a_server(reply: bytes, *, answer: bool = True) -> Iterator[int]:
     done = threading.Event()
 
     def serve() -> None:
-        listener.settimeout(5)  # if nobody comes, the test fails, and must not hang besides
+        listener.settimeout(60)  # if nobody comes, the test fails, and must not hang besides
         client, _ = listener.accept()
         with client:
             if answer:
                 client.sendall(reply)
-            done.wait(5)
+            done.wait(60)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
@@ -128,7 +128,7 @@ def run_pytest(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TRUEUP_", "PYTEST_"))}
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *args]
     return subprocess.run(
-        command, cwd=ROOT, env=clean | environ, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=clean | environ, capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -184,7 +184,7 @@ def test_as_a_script_it_names_what_does_not_answer() -> None:
             env=closed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -274,7 +274,7 @@ def test_the_embedded_server_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def open_sqlite() -> Callable[[str], sqlite3.Connection]:
-    return lambda url: sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10, isolation_level=None)
+    return lambda url: sqlite3.connect(url.removeprefix("sqlite:///"), timeout=180, isolation_level=None)
 
 
 def test_sqlite_urls_are_absolute_and_name_no_file_yet(sqlite_url: str, sqlite_pair: Pair) -> None:

@@ -23,7 +23,7 @@ def test_all_threads_run_at_once() -> None:
 
     @contextmanager
     def each(_worker: int) -> Iterator[None]:
-        meet.wait(10)  # broken, and so an error, if one thread began only after another ended
+        meet.wait(60)  # broken, and so an error, if one thread began only after another ended
         yield
 
     with hammer(lambda _worker, _: None, threads=8, each=each) as h:

@@ -20,7 +20,7 @@ def function(lines: int, above: str = "", on_def: str = "") -> str:
 def trip(folder: Path, text: str, name: str = "some.py") -> str:
     path = folder / name
     path.write_text(text)
-    run = subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True, timeout=180, check=False)
     assert run.stderr == ""
     assert run.returncode == (1 if run.stdout else 0)
     return run.stdout.replace(f"{folder}/", "")

@@ -40,7 +40,7 @@ class Hammer:
         with self._changed:
             self._changed.notify_all()
 
-    def wait(self, count: int, *, timeout_s: float = 30.0) -> None:
+    def wait(self, count: int, *, timeout_s: float = 60.0) -> None:
         """Until `count` calls have returned; raises a writer's error at once, and TimeoutError."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: self._count >= count or self.stopped, timeout_s)
@@ -73,7 +73,7 @@ def hammer(
     threads: int = 8,
     *,
     each: Callable[[int], AbstractContextManager[Any]] | None = None,
-    join_s: float = 30.0,
+    join_s: float = 60.0,
 ) -> Iterator[Hammer]:
     """Call `fn(worker)` over and over in every thread, `worker` being 0 to threads-1.
 

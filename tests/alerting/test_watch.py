@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.alerting.receivers import Web, web
-from tests.live.harness import around
+from tests.live.harness import PATIENCE_S, around, until
 from tests.serving.worlds import World, sqlite_world
 from trueup import views_alerts
 from trueup.alerting import watch as watching
@@ -235,7 +235,7 @@ def test_a_node_looks_by_itself_and_never_waits_for_a_receiver(world: World, got
 
     def slow(_path: str) -> tuple[int, str]:
         on_its_way.set()
-        answered.wait(20)
+        answered.wait(PATIENCE_S)
         return 200, ""
 
     got.answer = slow
@@ -245,15 +245,14 @@ def test_a_node_looks_by_itself_and_never_waits_for_a_receiver(world: World, got
     serving = threading.Thread(target=node.serve, args=(0.05,))
     serving.start()
     try:
-        assert on_its_way.wait(20)
+        assert on_its_way.wait(PATIENCE_S)
         with world.engine() as asking:
             before = len(asking.runs())
             asking.request("p", reason="now")
             node.woken.set()
-            while len(asking.runs()) == before:
-                node.woken.wait(0.05)
+            until(lambda: len(asking.runs()) > before, "a run begins")
     finally:
         answered.set()
         node.stop()
-        serving.join(30)
+        serving.join(PATIENCE_S)
     assert not serving.is_alive()

@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from tests.api.worlds import Api
 from tests.cli.shop import SCHEMA, Server, Shop
+from tests.live.harness import PATIENCE_S, until
 from trueup import views
 from trueup.api.server import served
 from trueup.core.api_settings import ApiSettings
@@ -43,7 +43,7 @@ def ask(address: str, path: str, token: str = "", **body: Any) -> tuple[int, Any
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(address + path, data=data, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -58,15 +58,12 @@ def address_in(text: str) -> str:
 def test_it_serves_until_it_is_told_to_end(shop: Shop) -> None:
     """SIGTERM while a run waits for rows to settle: not ready any more, still answering, then gone."""
     shop.fill([(1, 10), (2, 20)], [])
-    shop.declare(settle="2s")
+    shop.declare(settle="600s")
     operator = shop.run("token", "create", "deploy", "--role", "operator", "--expires", "1d").out.strip()
     with shop.running("serve", "--log", "json") as going:
         going.until("requests are taken")
         address = address_in(going.told)
-        for _ in range(200):
-            if ask(address, "/health/ready")[0] == 200:
-                break
-            time.sleep(0.05)
+        until(lambda: ask(address, "/health/ready")[0] == 200, "it is ready")
         assert ask(address, "/health/live") == (200, {"status": "ok"})
         assert ask(address, "/v1/me")[0] == 401
         assert ask(address, "/v1/me", operator) == (200, {"name": "deploy", "role": "operator"})
@@ -118,7 +115,7 @@ def test_a_request_in_progress_is_answered(small: Api, monkeypatch: pytest.Monke
 
     def slow(_engine: object) -> list[dict[str, Any]]:
         entered.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         return []
 
     monkeypatch.setattr(views, "nodes", slow)
@@ -127,9 +124,9 @@ def test_a_request_in_progress_is_answered(small: Api, monkeypatch: pytest.Monke
         with served(small.engine, settings, looping=lambda: False, caused=dict) as address:
             assert ask(address, "/health/ready")[0] == 503  # it is about to end
             answer = executor.submit(ask, address, "/v1/nodes", small.tokens["viewer"])
-            assert entered.wait(30)
+            assert entered.wait(PATIENCE_S)
             threading.Timer(0.3, go_on.set).start()
-        assert answer.result(30) == (200, [])
+        assert answer.result(PATIENCE_S) == (200, [])
 
 
 def test_it_is_not_ready_without_its_ledger(small: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_it_is_short_and_stands_alone(exported: tuple[Path, Path], tmp_path: Pat
     (tmp_path / "v.py").write_text(script(), encoding="utf-8")
     assert len(script().splitlines()) < 60
     command = [sys.executable, "-I", "-S", str(tmp_path / "v.py"), *map(str, exported), ORIGIN]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stdout) == (0, "lines 0 to 2, 2 of 2 heads agree\n\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.backfills.shop import Shop
+from tests.faults.children import children
+from tests.live.harness import PATIENCE_S
 from trueup import Verdict
 from trueup.adapters._lots import RowPacker
 from trueup.adapters._postgresql_lots import PostgresqlPacker
@@ -47,10 +48,11 @@ def small_units(patch: Callable[..., None], *, lots: bool) -> None:
         patch(f"trueup.{module}.LOT_MIN", 2 if lots else 1_000)
 
 
-def dies(shop_url: str, folder: Path, owner: type, method: str, after: bool, file: Path) -> None:
+def dies(shop_url: str, folder: Path, owner: type, method: str, after: bool, lots: bool, file: Path) -> None:
     """In a process of its own: the second unit is its last."""
     from trueup import Trueup
 
+    small_units(pytest.MonkeyPatch().setattr, lots=lots)
     calls: list[int] = []
     real = getattr(owner, method)
 
@@ -84,11 +86,9 @@ def test_no_committed_unit_is_done_again(
     shop.db.dispose()
     small_units(monkeypatch.setattr, lots=lots)
     file = shop.money()
-    child = multiprocessing.get_context("fork").Process(
-        target=dies, args=(shop.url, tmp_path, owner, method, after, file)
-    )
+    child = children.Process(target=dies, args=(shop.url, tmp_path, owner, method, after, lots, file))
     child.start()
-    child.join(60)
+    child.join(2 * PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     part = shop.one("SELECT sum(cents) FROM customers") - before
     assert 0 < part < 800, "it was to die in the middle"

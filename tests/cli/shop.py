@@ -81,7 +81,7 @@ class Shop:
 
     def sql(self, *statements: str, database: str = "app") -> list[tuple[Any, ...]]:
         """Run statements in one transaction; the rows of the last one."""
-        connection = sqlite3.connect(self.folder / f"{database}.db")
+        connection = sqlite3.connect(self.folder / f"{database}.db", timeout=PATIENCE_S)
         try:
             with connection:
                 rows: list[tuple[Any, ...]] = []
@@ -104,7 +104,7 @@ class Shop:
 
     def fill(self, source: Iterable[Sequence[Any]], target: Iterable[Sequence[Any]]) -> None:
         """(id, n) or (id, n, email) rows of both tables."""
-        connection = sqlite3.connect(self.folder / "app.db")
+        connection = sqlite3.connect(self.folder / "app.db", timeout=PATIENCE_S)
         try:
             with connection:
                 for table, rows in (("src", source), ("tgt", target)):
@@ -227,6 +227,15 @@ class Running:
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """It is where it is for as long as the block takes, and no wait of it ends meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def until_reading(self, shop: Shop) -> None:
         """Wait until it has been reading the database for half a second on end: it is in one long statement."""

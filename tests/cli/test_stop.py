@@ -182,7 +182,8 @@ def test_a_run_that_is_going_on_can_be_paused(shop: Shop) -> None:
     shop.declare(settle="2s")
     with shop.running("run", "p", "--json") as going:
         going.until(LOOKING)
-        shop.run("pause", "p", "--reason", "just now")
+        with going.standing_still():
+            shop.run("pause", "p", "--reason", "just now")
         going.until("just now")
         assert shop.target == [(*row, None) for row in TARGET]
         shop.run("resume", "p")
@@ -220,7 +221,8 @@ def test_stop_ends_a_run_that_is_going_on(shop: Shop) -> None:
     shop.declare(settle="2s")
     with shop.running("run", "p", "--json") as going:
         going.until(LOOKING)
-        assert shop.run("stop", "p").code == 0
+        with going.standing_still():
+            assert shop.run("stop", "p").code == 0
         ended = going.end()
     assert ended.code == 4
     assert shop.target == [(*row, None) for row in TARGET]

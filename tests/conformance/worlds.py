@@ -23,7 +23,7 @@ import psycopg
 import pytest
 
 from tests.clock import FakeClock
-from tests.servers import Pair, mariadb_connection
+from tests.servers import CONNECT_S, Pair, mariadb_connection
 from trueup import Database, Limits, Projection, Side, Trueup
 from trueup.adapters import connect, known
 
@@ -106,7 +106,7 @@ class Postgresql(Place):
     )
 
     def connect(self) -> Any:
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=5, prepare_threshold=None)
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None)
 
     def sql(self, *statements: str) -> list[Row]:
         rows: list[Row] = []
@@ -203,7 +203,7 @@ class Sqlite(Place):
         return self.url.removeprefix("sqlite:///")
 
     def connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, isolation_level=None, timeout=10)
+        return sqlite3.connect(self.path, isolation_level=None, timeout=60)
 
     def keep_open(self) -> None:
         """Opening it takes no time."""

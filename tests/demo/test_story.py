@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import until
+from tests.live.harness import PATIENCE_S, until
 from trueup.demo import story
 from trueup.demo.acts import Scene
 from trueup.demo.drawing import MISTAKES, NEXT, Drawing
@@ -55,7 +55,7 @@ class Played:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("demo") / "kept"
     words = ["--json", "--naive", "--seed", "7", "--keep", str(folder)]
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=280, check=False)
     return Played(folder=folder, code=done.returncode, out=done.stdout, err=done.stderr)
 
 
@@ -108,7 +108,7 @@ def test_refusal_and_control(told: dict[str, Any]) -> None:
 
 def test_what_is_kept_can_be_looked_at(played: Played) -> None:
     words = [sys.executable, "-m", "trueup", "check", "--json", "-c", str(played.folder / "trueup.toml")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0
     assert json.loads(done.stdout)["verdict"] == "in_sync"
 
@@ -211,7 +211,7 @@ def test_traffic_that_dies_is_told(tmp_path: Path) -> None:
     stage.prepare()
     stage.start_traffic()
     with pytest.raises(DemoFailed, match="ended early"):
-        stage.wait_until(lambda: False, seconds=20)
+        stage.wait_until(lambda: False, seconds=PATIENCE_S)
     stage.close()
 
 

@@ -10,20 +10,21 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.live.harness import PATIENCE_S, until
 from trueup.demo import schema
 from trueup.demo.faults import KINDS, Fault, PlannedFault, load_faults, plan_faults
 from trueup.demo.judge import destroyed
 from trueup.demo.naive import recount_plainly
 from trueup.demo.projector import Lag, Projector, position_of
 from trueup.demo.schema import AIRCRAFT, AIRPORT_HOURS, PROJECTIONS, Projection, RowId, load_flights
-from trueup.demo.traffic import Totals, prepare, replay, still_wrong
+from trueup.demo.traffic import Totals, _Replay, prepare, replay, still_wrong
 
 
 class Demo:
@@ -82,7 +83,7 @@ def traffic(demo: Demo, **options: Any) -> Iterator[list[Totals]]:
     """A replay in a thread, stopped and waited for at the end; the list then holds its totals."""
     stop, totals = threading.Event(), list[Totals]()
     thread = threading.Thread(
-        target=lambda: totals.append(replay(demo.db, demo.list, seconds=15, stop=stop, **options))
+        target=lambda: totals.append(replay(demo.db, demo.list, seconds=3600, stop=stop, **options))
     )
     thread.start()
     try:
@@ -90,15 +91,6 @@ def traffic(demo: Demo, **options: Any) -> Iterator[list[Totals]]:
     finally:
         stop.set()
         thread.join()
-
-
-def wait_until(condition: Callable[[], object], limit_s: float = 10) -> None:
-    pause = threading.Event()
-    for _ in range(round(limit_s / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    pytest.fail(f"not within {limit_s} s")
 
 
 # The set-up
@@ -109,7 +101,6 @@ def test_without_faults_nothing_is_wrong(tmp_path: Path) -> None:
     assert demo.wrong() == frozenset()
     assert demo.faults == []
     assert demo.prepared.departures + demo.prepared.remaining == len(load_flights())
-    assert demo.prepared.seconds < 10  # about 0.3 on a small machine
 
 
 def test_history_faults_are_wrong_and_nothing_else(tmp_path: Path) -> None:
@@ -275,7 +266,7 @@ def test_faults_under_traffic_are_exactly_what_is_wrong(tmp_path: Path) -> None:
             before = demo.fault_rows
             wrong = demo.wrong()
             assert before <= wrong  # exact while the traffic runs; a live fault may come between the two
-        wait_until(lambda: len(demo.faults) == 24)
+        until(lambda: len(demo.faults) == 24)
     assert demo.wrong() == demo.fault_rows
     assert (totals[0].faults, totals[0].pending) == (12, 0)
 
@@ -283,24 +274,43 @@ def test_faults_under_traffic_are_exactly_what_is_wrong(tmp_path: Path) -> None:
 def test_replay_ends_with_the_month_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     demo = Demo(tmp_path, share=0.995, history_faults=0)
     left = demo.prepared.remaining
-    first = replay(demo.db, demo.list, rate_per_s=400, lag_s=5.0, seconds=0.2)
-    assert first.ended == "seconds"
+    assert replay(demo.db, demo.list, rate_per_s=400, lag_s=3600.0, seconds=0).ended == "seconds"
+    with traffic(demo, rate_per_s=400, lag_s=3600.0) as totals:
+        until(lambda: demo.run("SELECT max(id) FROM departures")[0][0] > demo.prepared.departures)
+    (first,) = totals
+    assert first.ended == "asked"
     assert first.pending == 2 * first.written > 0
-    rest = replay(demo.db, demo.list, rate_per_s=800, lag_s=0.01, seconds=10)
+    rest = replay(demo.db, demo.list, rate_per_s=800, lag_s=0.01, seconds=3600)
     assert rest.ended == "month_over"
     assert (first.written + rest.written, rest.applied, rest.pending) == (left, 2 * left, 0)
     assert demo.wrong() == frozenset()
+
+
+def test_a_month_that_runs_out_does_so_ever_more_slowly(tmp_path: Path) -> None:
+    """However long the acts of the demo take: there is traffic until their end."""
+    demo = Demo(tmp_path, share=0.995, history_faults=0)
+    left = demo.prepared.remaining
+    with closing(schema.connect(demo.db)) as conn:
+        projector = Projector(conn, demo.list, seed=1, plan=(), phase="live")
+        run = _Replay(conn, projector, Lag(0.0, 1), load_flights()[-left:], 100.0, 20.0)
+        written = []
+        for second in range(1, 41):
+            run.write_due(run.started + second)
+            written.append(run.written)
+    assert written[0] <= left / 20, "the rate that was asked for would have ended the month in two seconds"
+    assert 0.8 * left < written[-1] < left
 
 
 def test_naive_recount_destroys_rows_that_were_right(tmp_path: Path) -> None:
     demo = Demo(tmp_path, history_faults=0)
     with traffic(demo, rate_per_s=500, lag_s=0.02, drain=True) as totals:
         newest = demo.prepared.departures + 20
-        wait_until(lambda: demo.run("SELECT max(id) FROM departures")[0][0] > newest)
-        written = recount_plainly(demo.db, "aircraft", pause_s=0.4)
-        damage = destroyed(frozenset(), demo.wrong(), demo.faults)
-    assert written > 2900
-    assert len(damage) > 10
+        until(lambda: demo.run("SELECT max(id) FROM departures")[0][0] > newest)
+        damage: frozenset[RowId] = frozenset()
+        while len(damage) <= 10:  # how much is written over in one pause depends on the machine
+            assert recount_plainly(demo.db, "aircraft", pause_s=0.4) > 2900
+            damage = destroyed(frozenset(), demo.wrong(), demo.faults)
+            assert totals == [], "the traffic goes on"
     assert demo.wrong() >= damage  # and nothing that comes later makes them right again
     assert totals[0].ended == "asked"
 
@@ -316,12 +326,12 @@ def test_naive_recount_without_traffic_is_right(tmp_path: Path) -> None:
 def test_process_stops_on_sigterm_and_drains(tmp_path: Path) -> None:
     demo = Demo(tmp_path, history_faults=0)
     command = [sys.executable, "-m", "trueup.demo.traffic", demo.db, "--faults", demo.list]
-    options = ["--seed=1", "--rate=300", "--lag=0.5", "--seconds=20", "--drain"]
+    options = ["--seed=1", "--rate=300", "--lag=0.5", "--seconds=3600", "--drain"]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         newest = demo.prepared.departures + 30
-        wait_until(lambda: demo.run("SELECT max(id) FROM departures")[0][0] > newest)
+        until(lambda: demo.run("SELECT max(id) FROM departures")[0][0] > newest)
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     totals = json.loads(out)
     assert (totals["ended"], totals["pending"], totals["faults"]) == ("asked", 0, 0)
@@ -331,7 +341,7 @@ def test_process_stops_on_sigterm_and_drains(tmp_path: Path) -> None:
 
 def test_command_says_what_to_do_without_a_database(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trueup.demo.traffic", str(tmp_path / "none.db"), "--faults", "f"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert run.returncode == 2
     assert "make it with trueup.demo.traffic.prepare()" in run.stderr
 

@@ -29,7 +29,7 @@ def trueup(folder: Path, *arguments: str) -> tuple[str, int]:
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONUTF8": "1"},
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ran.returncode in (0, 1), ran.stderr

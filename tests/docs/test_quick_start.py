@@ -64,7 +64,7 @@ def test_the_quick_start_does_what_it_shows(quick_start: str, postgres: str, tmp
             text=True,
             cwd=tmp_path,
             env={**os.environ, "PYTHONUTF8": "1"},
-            timeout=60,
+            timeout=180,
             check=False,
         )
         printed = ran.stdout + (f"{ran.returncode}\n" if "echo $?" in status else "")
@@ -84,5 +84,5 @@ def test_the_quick_start_leaves_no_drift(quick_start: str, postgres: str, tmp_pa
             f'[databases.app]\nurl = "{postgres}"\n' + heredoc(quick_start, "TOML"), encoding="utf-8"
         )
         ran = [sys.executable, "-m", "trueup", "run", "post_like_counts"]
-        subprocess.run(ran, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        subprocess.run(ran, cwd=tmp_path, check=True, capture_output=True, timeout=180)
         assert connection.execute(wrong).fetchone() == (0,)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.doctor.worlds import World
+from trueup.adapters import _race
 
 KINDS = ("postgresql", "mariadb", "sqlite", "duckdb")
 
@@ -20,6 +21,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
             return str(request.getfixturevalue("mariadb"))
         case kind:
             return f"{kind}:///{tmp_path / 'app.db'}"
+
+
+@pytest.fixture(autouse=True)
+def race_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe on a database that is served gives up in time; here its answer is waited for."""
+    monkeypatch.setattr(_race, "GIVES_UP_S", 240.0)
 
 
 @pytest.fixture

@@ -37,5 +37,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         silence_logs=True,
     )
     with local:
-        local.wait_for_workers(2, timeout=60)
+        local.wait_for_workers(2, timeout=120)
         yield Cluster(url=url_of(local), config=config, local=local)

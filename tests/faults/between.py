@@ -38,7 +38,7 @@ class Between:
         headers = {"Content-Type": type_} if type_ else {}
         request = urllib.request.Request(self.upstream + path, data=sent or None, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return self.after(path, response.status, response.read())
         except urllib.error.HTTPError as refused:
             return self.after(path, refused.code, refused.read())

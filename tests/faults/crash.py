@@ -26,7 +26,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from tests.faults.children import children
 from tests.faults.proxy import Proxy, proxied
-from tests.live.harness import WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
+from tests.live.harness import PATIENCE_S, WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
 from tests.live.mariadb import MariaDb
 from trueup import Projection, Refused, Report, Side, Trueup, by_lot, narrow, schema_guard
 from trueup.adapters import _sql, _steps, mysql, postgresql, sqlite
@@ -286,10 +286,10 @@ def attempt(case: Case, die_at: int, prepare: Callable[[], None] | None = None) 
     theirs.close()
     with closing(mine):
         try:
-            names = mine.recv() if mine.poll(60) else None
+            names = mine.recv() if mine.poll(2 * PATIENCE_S) else None
         except EOFError:
             names = None
-        child.join(60)
+        child.join(2 * PATIENCE_S)
         assert child.exitcode in (0, -signal.SIGKILL), f"{case.name}, point {die_at}: the child ended {child.exitcode}"
         assert (names is None) == (child.exitcode != 0)
     for url in {case.source, case.target}:
@@ -322,12 +322,12 @@ def survive(case: Case, at: int, disaster: Callable[[], object]) -> str:
     child.start()
     theirs.close()
     with closing(mine):
-        said = mine.recv() if mine.poll(60) else None
+        said = mine.recv() if mine.poll(2 * PATIENCE_S) else None
         assert said == "now", f"{case.name}: the child never came to point {at}: {said}"
         disaster()
         mine.send("go on")
-        said = mine.recv() if mine.poll(120) else None
-        child.join(60)
+        said = mine.recv() if mine.poll(2 * PATIENCE_S) else None
+        child.join(2 * PATIENCE_S)
     assert child.exitcode == 0, f"{case.name}, disaster at {at}: the child ended {child.exitcode}"
     assert isinstance(said, str)
     for url in {case.source, case.target}:
@@ -568,8 +568,8 @@ def _cut(case: Case, proxy: Proxy, at: int, mode: str) -> str:
     child.start()
     theirs.close()
     with closing(mine):
-        said = mine.recv() if mine.poll(120) else None
-        child.join(60)
+        said = mine.recv() if mine.poll(2 * PATIENCE_S) else None
+        child.join(2 * PATIENCE_S)
     assert isinstance(said, str), f"{case.name}, cut {mode} COMMIT {at + 1}: the child ended {child.exitcode}"
     for url in {case.source, case.target}:
         gone(database_at(url))

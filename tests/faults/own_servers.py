@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.live.harness import until
-from tests.servers import ServerMissingError, run_mariadb, run_sql
-
-START_S = 30.0
+from tests.servers import START_S, ServerMissingError, free_port, run_mariadb, run_sql
 
 
 class OwnServer:
@@ -58,7 +55,7 @@ def own_postgresql() -> Iterator[OwnServer]:
         raise ServerMissingError("no program `postgres` of its own to start")
     bin_ = found[-1].parent
     with _folder("postgres") as folder:
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         _run([bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"], "postgres")
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
         program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port)]
@@ -74,7 +71,7 @@ def own_mariadb() -> Iterator[OwnServer]:
     if not install or not program:
         raise ServerMissingError("no program `mariadbd` of its own to start")
     with _folder("mysql") as folder:
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         user = ["--user=mysql"] if os.getuid() == 0 else []
         _run([install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user], None)
         arguments = [
@@ -117,8 +114,3 @@ def _run(command: Sequence[str | Path], user: str | None) -> None:
     done = subprocess.run([str(word) for word in command], user=as_user, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServerMissingError(f"{command[0]}: {done.stderr or done.stdout}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

@@ -65,12 +65,15 @@ class Proxy:
     def _pass(self, client: socket.socket) -> None:
         self._open.add(client)
         try:
+            if self.down:  # accepted a moment before, and not among those that `drop` cut
+                client.close()
+                return
             self._carry(client)
         finally:
             self._open.discard(client)
 
     def _carry(self, client: socket.socket) -> None:
-        with closing(client), closing(self._server()) as server, contextlib.suppress(OSError):
+        with closing(client), contextlib.suppress(OSError), closing(self._server()) as server:
             while True:
                 for ready in select.select([client, server], [], [])[0]:
                     data = ready.recv(65536)

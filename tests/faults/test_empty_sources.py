@@ -185,7 +185,7 @@ def cut_after(words: bytes) -> Callable[[Stage], None]:
 
 def slow_rows(stage: Stage) -> None:
     """The first rows come at once, and the others take longer than a statement may."""
-    stage.settings["statement_timeout"] = "0.3s"
+    stage.settings["statement_timeout"] = "1s"
     stage.sql(
         "CREATE TABLE slow_from(at bigint)",
         "INSERT INTO slow_from VALUES (100000)",
@@ -382,7 +382,7 @@ WAYS: dict[str, Way] = {
     ),
     "a transaction that emptied it and is still open": Way(
         on="postgres",
-        prepare=lambda stage: stage.settings.update(statement_timeout="0.3s"),
+        prepare=lambda stage: stage.settings.update(statement_timeout="1s"),
         breaks=locked_by_truncate,
         says=("timeout",),
     ),
@@ -460,7 +460,7 @@ WAYS: dict[str, Way] = {
     "the time limit of MariaDB": Way(
         on="mariadb",
         prepare=lambda stage: (
-            stage.settings.update(statement_timeout="0.4s"),
+            stage.settings.update(statement_timeout="1s"),
             query(
                 "SELECT id, tenant, v FROM src JOIN wait WHERE SLEEP(IF(id > wait.after, 0.05, 0)) = 0",
                 "CREATE TABLE wait AS SELECT 100000 AS after",

@@ -86,7 +86,7 @@ MUTEX = "SELECT 1 FROM counter WHERE post = 1 FOR UPDATE"
 @guarded
 def test_the_row_lock(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     no_lock = (PostgresqlAdapter, "locking", lambda _self, statement, *, wait: statement)
-    settings = {"lock_timeout": "20s"}
+    settings = {"lock_timeout": "60s"}
     engine = app.engine(tmp_path, writers="mutex", settings=settings)
     with engine, mutant(guard, no_lock), writing(app, EDGE, INCREMENT):
         engine.run("counter")
@@ -96,7 +96,7 @@ def test_the_row_lock(app: Counters, tmp_path: Path, *, guard: bool) -> None:
 @guarded
 def test_a_new_snapshot_after_the_lock(app: Counters, tmp_path: Path, *, guard: bool) -> None:
     old = (PostgresqlAdapter, "writing_options", {"isolation_level": "REPEATABLE READ"})
-    settings = {"lock_timeout": "20s"}
+    settings = {"lock_timeout": "60s"}
     with app.engine(tmp_path, writers="mutex", settings=settings) as engine, mutant(guard, old):
         with writing(app, MUTEX, EDGE):
             engine.run("counter")
@@ -130,7 +130,7 @@ def test_locked_rows_are_passed_over(app: Counters, tmp_path: Path, *, guard: bo
             writer.execute("COMMIT")
 
         looking = Background(look)
-        with app.engine(tmp_path, settings={"lock_timeout": "20s"}) as engine, mutant(guard, patient):
+        with app.engine(tmp_path, settings={"lock_timeout": "60s"}) as engine, mutant(guard, patient):
             engine.run("counter")
         looking.join()
     judged(guard, held)

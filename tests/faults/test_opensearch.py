@@ -19,7 +19,7 @@ from opensearchpy import OpenSearch
 
 from tests.faults.between import Answer, Between, between
 from tests.faults.children import children
-from tests.live.harness import WIDE, Db, QuickClock, around
+from tests.live.harness import PATIENCE_S, WIDE, Db, QuickClock, around
 from tests.live.test_opensearch import Search
 from trueup import Projection, Side, Trueup
 from trueup.adapters import opensearch as adapter
@@ -332,7 +332,7 @@ def _die(point: str, folder: Path, url: str) -> None:
 def test_a_client_that_is_killed_never_has_its_work_called_applied_without_proof(search: Search, point: str) -> None:
     child = children.Process(target=_die, args=(point, search.folder, search.url))
     child.start()
-    child.join(60)
+    child.join(2 * PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     with closing(search.engine()) as engine:
         verdict = engine.run("posts").verdict
@@ -345,7 +345,7 @@ def test_a_client_that_is_killed_never_has_its_work_called_applied_without_proof
 def test_a_newer_delivery_after_the_crash_is_not_taken_back(search: Search) -> None:
     child = children.Process(target=_die, args=("after the request", search.folder, search.url))
     child.start()
-    child.join(60)
+    child.join(2 * PATIENCE_S)
     search.write(1, 8)
     search.run()
     assert search.state() == (8, 8)

@@ -16,7 +16,7 @@ import redis as driver
 
 from tests.faults.children import children
 from tests.faults.proxy import Proxy
-from tests.live.harness import around
+from tests.live.harness import PATIENCE_S, around
 from tests.live.test_redis import Cache
 from tests.servers import started_redis
 from trueup.adapters import _documents
@@ -57,7 +57,7 @@ def _die(point: str, folder: Path, url: str, settings: dict[str, Any]) -> None:
 def killed(cache: Cache, point: str, **settings: Any) -> None:
     child = children.Process(target=_die, args=(point, cache.folder, cache.url, settings))
     child.start()
-    child.join(60)
+    child.join(2 * PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
 
 

@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.live.harness import WIDE, Background, Counters, Docs, around, blocked, instead, keys_per_segment, until
+from tests.live.harness import (
+    PATIENCE_S,
+    WIDE,
+    Background,
+    Counters,
+    Docs,
+    around,
+    blocked,
+    instead,
+    keys_per_segment,
+    until,
+)
 from tests.servers import Pair
 from tests.tools import hammer
 from trueup import Limits
@@ -180,7 +191,7 @@ def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path
 
     def stand_still() -> None:
         reached.set()
-        assert go.wait(20), "nobody woke the zombie"
+        assert go.wait(PATIENCE_S), "nobody woke the zombie"
 
     def run(name: str) -> tuple[str, Any]:
         with app.engine(tmp_path) as engine:
@@ -195,7 +206,7 @@ def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path
     overtaken = around(Ledger, "close_unit", before=lambda: until(lambda: _tokens(app)[0][0] > 1, "the second's fence"))
     with keys_per_segment(2), unlocked, still, overtaken:
         first = Background(lambda: run("first"))
-        assert reached.wait(20), "the first run did not get to its unit"
+        assert reached.wait(PATIENCE_S), "the first run did not get to its unit"
         second = Background(lambda: run("second"))
         if app.db.sqlite:
             until(lambda: len(_tokens(app)) == 1, "the fence")
@@ -262,7 +273,7 @@ def test_the_command_killed_under_live_writes_is_resumed(
         with (tmp_path / "first.err").open("w") as err:
             first = subprocess.Popen(command, cwd=tmp_path, stdout=err, stderr=err)
         try:
-            until(lambda: first.poll() is not None or _marked(app) >= 1, "a unit to commit", timeout_s=60)
+            until(lambda: first.poll() is not None or _marked(app) >= 1, "a unit to commit")
             assert first.poll() is None, f"it was over too soon: {(tmp_path / 'first.err').read_text()}"
         finally:
             first.kill()

@@ -23,15 +23,21 @@ from trueup import Database, Limits, Projection, Side, Trueup
 from trueup.core import plan
 from trueup.observe import Progress
 
-#: Seconds after which something that should have happened is called missing.
-PATIENCE_S = 20.0
+#: Seconds after which something that should have happened is called missing: far more than a busy machine needs.
+PATIENCE_S = 60.0
 WIDE = Limits(rows=100_000, share=1, deletes=100_000, collapse=0)
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
 
-def until(found: Callable[[], object], what: str, *, timeout_s: float = PATIENCE_S, pause_s: float = 0.005) -> None:
+def until(
+    found: Callable[[], object],
+    what: str = "what the test waits for",
+    *,
+    timeout_s: float = PATIENCE_S,
+    pause_s: float = 0.005,
+) -> None:
     """Look again and again until `found()` is true; a TimeoutError names `what`."""
     pause = threading.Event()
     end = time.monotonic() + timeout_s

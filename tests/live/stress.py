@@ -19,6 +19,8 @@ from tests.live.harness import Counters, Docs
 from tests.tools import hammer
 
 POSTS = 20
+#: Rounds after which what has not happened will not.
+ROUNDS_MAX = 500
 
 
 @dataclass(kw_only=True)
@@ -47,10 +49,14 @@ def one_database(
     name: str,
     writers: int,
     rounds: int,
+    enough: Callable[[Figures], bool] = lambda _: True,
     writes_a_round: int = 30,
     seed: int = 1,
 ) -> Figures:
-    """`repair` puts the counters right and returns the posts it wrote; a wrong one still drifts right after."""
+    """`repair` puts the counters right and returns the posts it wrote; a wrong one still drifts right after.
+
+    There are `rounds`, and then more until what was seen is `enough`: how much happens in one depends on the machine.
+    """
     rng = random.Random(seed)
     app.fill(dict.fromkeys(range(1, POSTS + 1), (5, 5)))
     figures = Figures(name=name)
@@ -62,7 +68,9 @@ def one_database(
             threading.Event().wait(0.001)  # SQLite has no queue for its lock: let others have it too
 
     with hammer(write, writers, each=lambda _: closing(app.db.connect())) as writing:
-        for _ in range(rounds):
+        for turn in range(ROUNDS_MAX):
+            if turn >= rounds and enough(figures):
+                break
             writing.wait(writing.count + writes_a_round)
             _inject(app, rng)
             repaired = repair()
@@ -133,9 +141,16 @@ WATCH = {
 
 
 def two_databases(
-    docs: Docs, repair: Callable[[], int], *, name: str, rounds: int, writes_a_round: int = 30, seed: int = 1
+    docs: Docs,
+    repair: Callable[[], int],
+    *,
+    name: str,
+    rounds: int,
+    enough: Callable[[Figures], bool] = lambda _: True,
+    writes_a_round: int = 30,
+    seed: int = 1,
 ) -> Figures:
-    """`repair` puts the copy right and returns how many rows it wrote."""
+    """`repair` puts the copy right and returns how many rows it wrote; `rounds` and `enough` as above."""
     rng = random.Random(seed)
     docs.target.sql(*WATCH[docs.target.sqlite])
     keys = range(1, WORKERS * KEYS_EACH + 1)
@@ -156,10 +171,13 @@ def two_databases(
         threading.Event().wait(0.001)
 
     with hammer(write, WORKERS, each=lambda _: _both(docs)) as writing:
-        for _ in range(rounds):
+        for turn in range(ROUNDS_MAX):
+            if turn >= rounds and enough(figures):
+                break
             writing.wait(writing.count + writes_a_round)
             docs.target.sql(*(f"UPDATE doc SET val = -1 WHERE id = {rng.choice(keys)}" for _ in range(8)))
             figures.repairs += repair()
+            figures.wrong = docs.target.one("SELECT count(*) FROM regress")
     figures.writes = writing.count
     figures.wrong = docs.target.one("SELECT count(*) FROM regress")
     return figures

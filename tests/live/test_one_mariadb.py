@@ -23,7 +23,7 @@ from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.states import Outcome, Verdict
 
 #: Longer than any test: what waits, waits until it is let go on.
-PATIENT = {"lock_timeout": "20s"}
+PATIENT = {"lock_timeout": "60s"}
 #: Both kinds of writers are repaired the same way here, as no row has a version.
 both = pytest.mark.parametrize("declared", ["same_transaction", "mutex"])
 
@@ -337,7 +337,9 @@ def test_hot_rows(app: MariaCounters, tmp_path: Path) -> None:
         return {o.key[0] for o in engine.outcomes(report.run) if o.outcome is Outcome.APPLIED}
 
     with app.engine(tmp_path, on_extra="delete") as engine:
-        figures = stress.one_database(app, repaired, name="mariadb", writers=4, rounds=8)
+        figures = stress.one_database(
+            app, repaired, name="mariadb", writers=4, rounds=8, enough=lambda so_far: so_far.repairs >= 8
+        )
         assert figures.wrong == 0, figures
         assert figures.repairs >= 8, figures
         assert engine.run("counter").verdict in (Verdict.REPAIRED, Verdict.IN_SYNC)
@@ -345,5 +347,12 @@ def test_hot_rows(app: MariaCounters, tmp_path: Path) -> None:
 
 
 def test_control_hot_rows(app: MariaCounters) -> None:
-    figures = stress.one_database(app, lambda: stress.read_then_set(app), name="mariadb", writers=4, rounds=8)
+    figures = stress.one_database(
+        app,
+        lambda: stress.read_then_set(app),
+        name="mariadb",
+        writers=4,
+        rounds=1,
+        enough=lambda so_far: so_far.wrong > 0,
+    )
     assert figures.wrong > 0, figures

@@ -184,7 +184,7 @@ def test_a_busy_row_is_passed_over_and_then_waited_for_alone(
         other.execute("INSERT INTO counter VALUES (99, 0)")
         writer.execute("COMMIT")
 
-    with app.engine(tmp_path, settings={"lock_timeout": "20s"}) as engine:
+    with app.engine(tmp_path, settings={"lock_timeout": "60s"}) as engine:
         committing = Background(commit_when_waited_for)
         report = engine.run("counter")
         committing.join()
@@ -258,7 +258,7 @@ def test_an_upsert_that_came_before_the_placeholder_is_waited_for_and_counted(
         committing.append(Background(commit_when_waited_for))
 
     committing: list[Background] = []
-    with app.engine(tmp_path, settings={"lock_timeout": "20s"}) as engine:
+    with app.engine(tmp_path, settings={"lock_timeout": "60s"}) as engine:
         with around(UnitTransaction, "insert_placeholders", before=write):
             report = engine.run("counter")
         committing[0].join()
@@ -287,7 +287,7 @@ def test_a_row_that_appeared_and_is_locked_is_busy_not_missing(
         app.increment(writer, 1)
         writer.execute("COMMIT")
 
-    with app.engine(tmp_path, settings={"lock_timeout": "20s"}) as engine:
+    with app.engine(tmp_path, settings={"lock_timeout": "60s"}) as engine:
         committing = Background(commit_when_waited_for)
         with around(UnitTransaction, "insert_placeholders", before=write):
             report = engine.run("counter")

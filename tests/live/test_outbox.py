@@ -86,7 +86,7 @@ def test_a_worker_that_holds_the_row_is_waited_for(app: Counters, tmp_path: Path
     write(app, 1)
     with (
         closing(app.db.connect()) as worker,
-        app.engine(tmp_path, settings={"lock_timeout": "10s"}, **OUTBOX) as engine,
+        app.engine(tmp_path, settings={"lock_timeout": "60s"}, **OUTBOX) as engine,
     ):
         worker.execute(app.db.begin)
         app.upsert(worker, 1)

@@ -37,7 +37,7 @@ def wrong(docs: Docs) -> Docs:
 
 
 def run(docs: Docs, folder: Path, **declared: object) -> tuple[Verdict | None, dict[int, Outcome]]:
-    with docs.engine(folder, settings={"lock_timeout": "20s"}, **declared) as engine:
+    with docs.engine(folder, settings={"lock_timeout": "60s"}, **declared) as engine:
         report = engine.run("doc")
         return report.verdict, {outcome.key[0]: outcome.outcome for outcome in engine.outcomes(report.run)}
 

@@ -122,7 +122,7 @@ def test_the_command_sends_them_to_a_receiver(small: World, tmp_path: Path) -> N
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "PATH": ""}
         command = [sys.executable, "-m", "trueup", "check"]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=180, check=False
         )
         server.shutdown()
     assert done.returncode == 1, done.stderr

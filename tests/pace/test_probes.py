@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -11,13 +12,27 @@ import psycopg
 import pytest
 
 from tests.live.harness import Background, until
-from trueup.adapters import connect
+from trueup.adapters import Probe, _mysql_probe, connect
+from trueup.adapters._postgresql_probe import PostgresqlProbe
+from trueup.adapters._probing import READING_MS
+from trueup.adapters._sqlite_probe import SqliteProbe
 from trueup.core.projection import Database
 from trueup.errors import Transient
 from trueup.pace.host import Host
 from trueup.urls import here
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading may take as long as it takes: what it says is looked at, not how soon a busy machine says it."""
+    for probe in (PostgresqlProbe, SqliteProbe):
+        patient = [setting.replace(str(READING_MS), "60000") for setting in probe.settings]
+        assert patient != list(probe.settings)
+        monkeypatch.setattr(probe, "settings", patient)
+    monkeypatch.setattr(_mysql_probe, "READING_MS", 60_000)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_postgresql_tells_others_from_us(postgres: str) -> None:
     probe = connect("app", Database(url=postgres)).probe("")
     assert probe is not None
@@ -31,6 +46,7 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
         sleeping = [Background(partial(one.execute, "SELECT pg_sleep(30)")) for one in (other, ours)]
         running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)' AND state = 'active'"
         until(lambda: judge.execute(running).fetchone() == (2,), "both to run")
+        until(lambda: probe.look().own == 1, "nobody else of ours to be at work on this server")
         looked = probe.look()
         for one, asleep in zip((other, ours), sleeping, strict=True):
             one.cancel_safe()
@@ -38,7 +54,8 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
                 asleep.join()
         named = "SELECT application_name FROM pg_stat_activity WHERE query LIKE '%%xact_commit%%' AND pid <> %s"
         assert judge.execute(named, (judge.info.backend_pid,)).fetchone() == ("trueup:probe",)
-    assert looked.own == 1
+    assert looked.own is not None
+    assert looked.own >= 1
     assert looked.active is not None
     assert looked.active >= 1
     assert looked.lacking == {}
@@ -49,6 +66,7 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
     probe.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
     probe = connect("app", Database(url=postgres)).probe("")
     assert probe is not None
@@ -57,7 +75,8 @@ def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
         other.execute("SET vacuum_cost_limit = 1")
         other.execute("SET vacuum_cost_delay = 100")
         slow = Background(partial(other.execute, 'VACUUM "Ours"'))
-        until(lambda: judge.execute("SELECT 1 FROM pg_stat_progress_vacuum").fetchone() is not None, "a vacuum")
+        vacuum = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = to_regclass('\"Ours\"')"
+        until(lambda: judge.execute(vacuum).fetchone() is not None, "our vacuum")
         seen = {}
         for tables in (["elsewhere", "pg_class"], ["public.Ours"], ["Ours"]):
             probe.tables = tables
@@ -69,6 +88,7 @@ def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
     probe.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_checkpoints_that_were_asked_for_are_counted(postgres: str) -> None:
     probe = connect("app", Database(url=postgres)).probe("")
     assert probe is not None
@@ -80,6 +100,7 @@ def test_checkpoints_that_were_asked_for_are_counted(postgres: str) -> None:
     probe.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_without_the_privilege_others_are_not_available(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as admin, psycopg.connect(postgres):
         admin.execute("DROP ROLE IF EXISTS trueup_test_plain")
@@ -101,7 +122,7 @@ def test_a_probe_that_cannot_look_says_so_and_comes_back(postgres: str) -> None:
     assert probe is not None
     with pytest.raises(Transient, match="cannot be looked at"):
         probe.canary()  # limited to half a second
-    probe.look()
+    until(lambda: looks(probe), "it to look again")
     probe.close()
     gone = connect("app", Database(url=postgres + "_not_there")).probe("")
     assert gone is not None
@@ -109,6 +130,15 @@ def test_a_probe_that_cannot_look_says_so_and_comes_back(postgres: str) -> None:
         gone.canary()
 
 
+def looks(probe: Probe) -> bool:
+    """Whether a reading came within its limit."""
+    with contextlib.suppress(Transient):
+        probe.look()
+        return True
+    return False
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_sqlite(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     adapter = connect("app", Database(url=f"sqlite:///{path}"))
@@ -153,6 +183,7 @@ def test_is_it_here(url: str, local: bool) -> None:
     assert here(url) is local
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_mariadb(mariadb: str) -> None:
     probe = connect("app", Database(url=mariadb)).probe("")
     assert probe is not None
@@ -167,6 +198,9 @@ def test_mariadb(mariadb: str) -> None:
     assert 0 <= (looked.values["checkpoint age"] or 0) <= 1
     assert set(looked.values) == set(probe.marks)
     probe.close()
+
+
+def test_a_reading_of_mariadb_is_limited(mariadb: str) -> None:
     slow = connect("app", Database(url=mariadb)).probe("SELECT sleep(5) FROM information_schema.schemata")
     assert slow is not None
     with pytest.raises(Transient):

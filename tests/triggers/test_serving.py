@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from tests.cli.shop import SCHEMA, Server, Shop
+from tests.live.harness import PATIENCE_S, until
 from tests.serving.worlds import World
 from tests.triggers.buses import RedisBus, opened_bus
-from tests.triggers.test_sources import until
 from trueup import Trueup
 from trueup.clock import SystemClock
 from trueup.errors import ConfigError
@@ -60,7 +60,7 @@ def test_a_row_is_right_again_soon_after_an_event(postgres: str, tmp_path: Path)
         for node in nodes:
             node.stop()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -77,7 +77,7 @@ def test_a_storm_on_one_key_is_one_run(bus: RedisBus, tmp_path: Path) -> None:
     (listener,) = node.listeners.listeners
     until(lambda: listener.told.events >= 5_000)
     node.listeners.stop()
-    node.listeners.join(10)
+    node.listeners.join(PATIENCE_S)
     waiting = node.engine.queue.open()
     assert {str(request.keys) for request in waiting} <= {"[{'id': 1}]", "None"}, "all keys, since the group is new"
     assert sum(request.merged for request in waiting) >= 5_000

@@ -13,7 +13,8 @@ from trueup.core.pace.pressure import Mark
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
 
-#: Sessions that do not show their state: we lack pg_read_all_stats, and counting the others would be a false 0.
+#: Sessions that do not show what they do: we lack pg_read_all_stats, and counting the others would be a false 0. (One
+#: that is about to connect has no state yet either, and hides nothing.)
 _LOOK = """
     SELECT extract(epoch FROM clock_timestamp()), a.*,
            (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()),
@@ -27,7 +28,7 @@ _LOOK = """
     FROM (SELECT count(*) FILTER (WHERE state = 'active' AND application_name NOT LIKE 'trueup%%') AS active,
                  count(*) FILTER (WHERE state = 'active' AND application_name = 'trueup') AS own,
                  count(*) FILTER (WHERE wait_event_type = 'Lock' AND application_name NOT LIKE 'trueup%%') AS waits,
-                 count(*) FILTER (WHERE state IS NULL OR query = '<insufficient privilege>') AS hidden
+                 count(*) FILTER (WHERE query = '<insufficient privilege>') AS hidden
           FROM pg_stat_activity WHERE pid <> pg_backend_pid()
             AND (backend_type IS NULL OR backend_type = 'client backend')) a"""
 #: Checkpoints that were asked for, because the log grew or by hand, before PostgreSQL 17 and since.

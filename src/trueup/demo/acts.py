@@ -30,7 +30,7 @@ from trueup.report import Report
 T = TypeVar("T")
 
 #: Seconds the acts wait for the traffic to bring about what they are to show, at most.
-PATIENCE_S = 12.0
+PATIENCE_S = 60.0
 #: A plan is carried out when so many departures have passed and so many of its rows have moved on, at least.
 PASSED_MIN = 100
 MOVED_MIN = 3

@@ -62,7 +62,7 @@ limits   = { rows = 300, share = "10%", deletes = 30 }
 #: `settle` of both projections, seconds.
 SETTLE_S = 2.0
 #: How long a process may take to end after it was asked to, seconds.
-END_S = 15.0
+END_S = 60.0
 #: How long one command may take, seconds; far above what it needs.
 COMMAND_S = 120.0
 #: Time between two looks at something that is waited for, seconds.
@@ -87,7 +87,10 @@ class Pace:
     live_faults: int = 24
     fault_window_s: float = 3.0
     #: Upper limit of the replay, seconds: it ends by itself should nobody stop it.
-    traffic_s: float = 90.0
+    traffic_s: float = 600.0
+    #: As the month runs out departures become rarer: what is left lasts so long, seconds. A machine on which the acts
+    #: take long has traffic until their end.
+    last_s: float = 20.0
 
 
 @dataclass(kw_only=True)
@@ -177,6 +180,7 @@ class Stage:
             "--seed": self.seed,
             "--rate": pace.rate_per_s,
             "--seconds": pace.traffic_s,
+            "--last": pace.last_s,
             "--live-faults": pace.live_faults,
             "--fault-window": pace.fault_window_s,
         }

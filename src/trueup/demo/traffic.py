@@ -130,11 +130,13 @@ def replay(
     seconds: float = 60.0,
     live_faults: int = 0,
     fault_window_s: float = 4.0,
+    last_s: float = 0.0,
     drain: bool = False,
     stop: threading.Event | None = None,
 ) -> Totals:
     """Write the rest of the month at `rate_per_s`, for at most `seconds` or until `stop` is set.
 
+    Where what is left of the month would not last for `last_s` seconds, it is written at the rate at which it would.
     The `live_faults` mistakes fall on events written in the first `fault_window_s` seconds. With `drain`
     everything written is also applied before this returns.
     """
@@ -144,7 +146,7 @@ def replay(
         window = round(rate_per_s * min(fault_window_s, seconds / 2))
         plan = plan_faults(seed=seed, count=live_faults, first_id=first, last_id=first + window)
         projector = Projector(conn, faults_path, seed=seed, plan=plan, phase="live")
-        run = _Replay(conn, projector, Lag(lag_s, seed), flights[first - 1 :], rate_per_s)
+        run = _Replay(conn, projector, Lag(lag_s, seed), flights[first - 1 :], rate_per_s, last_s)
         ended = run.loop(seconds, stop or threading.Event())
         if drain:
             run.apply_due(float("inf"))
@@ -166,13 +168,17 @@ class _Replay:
         lag: Lag,
         flights: Sequence[Departure],
         rate_per_s: float,
+        last_s: float,
     ) -> None:
         self.conn = conn
         self.projector = projector
         self.lag = lag
         self.flights = flights
         self.rate_per_s = rate_per_s
-        self.started = time.monotonic()
+        self.last_s = last_s
+        self.started = self.looked = time.monotonic()
+        #: Departures whose moment has come.
+        self.come = 0.0
         self.written = self.applied = self.skipped = self.faults = 0
         self.write_ms: list[float] = []
         # Events an earlier replay wrote and did not apply have waited long enough.
@@ -193,8 +199,11 @@ class _Replay:
 
     def write_due(self, now: float) -> None:
         """Write the departures whose moment has come, at most BATCH_MAX of them."""
-        due = min(int((now - self.started) * self.rate_per_s), self.written + BATCH_MAX)
-        batch = self.flights[self.written : due]
+        left = len(self.flights) - self.come
+        rate_per_s = min(self.rate_per_s, left / self.last_s) if self.last_s else self.rate_per_s
+        self.come += (now - self.looked) * rate_per_s
+        self.looked = now
+        batch = self.flights[self.written : min(int(self.come), self.written + BATCH_MAX)]
         if not batch:
             return
         began = time.monotonic()
@@ -246,6 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="departures a second")
     parser.add_argument("--lag", type=float, default=0.25, help="least age of an event that is applied, seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="upper limit")
+    parser.add_argument("--last", type=float, default=0.0, help="what is left of the month lasts so long, seconds")
     parser.add_argument("--live-faults", type=int, default=0, help="mistakes to make during the replay")
     parser.add_argument("--fault-window", type=float, default=4.0, help="they fall in the first so many seconds")
     parser.add_argument("--drain", action="store_true", help="apply everything written before the end")
@@ -264,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds=args.seconds,
             live_faults=args.live_faults,
             fault_window_s=args.fault_window,
+            last_s=args.last,
             drain=args.drain,
             stop=stop,
         )
