@@ -128,8 +128,8 @@ class _Run:
             raise
 
     def _break_off(self, state: RunState, why: str) -> None:
-        """Say in the ledger why the run ended early. Where even that fails, the next run finds it unfinished."""
-        with contextlib.suppress(LedgerFailed):
+        """Say in the ledger why the run ended early. Where even that fails, another finds it unfinished, or has."""
+        with contextlib.suppress(LedgerFailed, TakenOver):
             self._end(state, reason=why)
 
     def _guarded(self) -> Report:

@@ -181,8 +181,14 @@ def test_what_was_written_to_another_target_is_not_called_not_applied(sqlite_url
 
 
 @pytest.mark.parametrize("kind", ["sqlite_url", "postgres"])
-def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
-    """The first run stands still with an open unit and has lost its lock; the second takes over and waits for it."""
+@pytest.mark.parametrize("late", [False, True], ids=["while the second works", "after the second has ended it"])
+def test_a_zombie_run_and_its_successor(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, *, late: bool
+) -> None:
+    """The first run stands still with an open unit and has lost its lock; the second takes over and waits for it.
+
+    Then the first goes on: while the second works, or when nothing is left that it could be refused.
+    """
     from contextlib import nullcontext
 
     app = Counters(request.getfixturevalue(kind))
@@ -203,11 +209,25 @@ def test_a_zombie_run_and_its_successor(request: pytest.FixtureRequest, tmp_path
     nothing = lock.Held(url=sa.make_url("sqlite://"), names=frozenset())
     unlocked = instead(running.lock, "hold", lambda *_, **__: nullcontext(nothing))
     still = around(UnitTransaction, "sign_marker", after=stand_still)
-    overtaken = around(Ledger, "close_unit", before=lambda: until(lambda: _tokens(app)[0][0] > 1, "the second's fence"))
-    with keys_per_segment(2), unlocked, still, overtaken:
-        first = Background(lambda: run("first"))
+    zombies: list[int] = []
+    successors: list[Background] = []
+    close_unit = Ledger.close_unit
+
+    def overtaken(*args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() in zombies:
+            until(lambda: _tokens(app)[0][0] > 1, "the second's fence")
+            until(lambda: not late or successors[0].done, "the second's end")
+        close_unit(*args, **kwargs)
+
+    def zombie() -> tuple[str, Any]:
+        zombies.append(threading.get_ident())
+        return run("first")
+
+    with keys_per_segment(2), unlocked, still, instead(Ledger, "close_unit", overtaken):
+        first = Background(zombie)
         assert reached.wait(PATIENCE_S), "the first run did not get to its unit"
         second = Background(lambda: run("second"))
+        successors.append(second)
         if app.db.sqlite:
             until(lambda: len(_tokens(app)) == 1, "the fence")
         else:

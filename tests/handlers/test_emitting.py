@@ -7,15 +7,16 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import nats
 import pytest
 import redis as redispy
 
-from tests.faults.proxy import Proxy
 from tests.handlers import billing
 from tests.handlers.shop import Shop
+from tests.servers import free_port
 from trueup import Outcome, Verdict
 from trueup.core.handlers import Handler
 from trueup.emitting import emitter
@@ -215,10 +216,7 @@ def test_after_its_time_a_message_is_sent_again_with_its_id(shop: Shop, bus: Bus
 
 
 def test_a_broker_that_is_not_there_pauses_and_the_next_run_goes_on(shop: Shop, bus: Bus) -> None:
-    host, _, port = bus.url.rpartition("@")[2].removeprefix(f"{bus.url.partition('://')[0]}://").partition(":")
-    with_proxy = Proxy({"host": host or "127.0.0.1", "port": int(port.partition("/")[0])})
-    through = bus.url.replace(f":{port.partition('/')[0]}", f":{with_proxy.port}")
-    with_proxy.close()
+    through = bus.url.replace(f":{urlsplit(bus.url).port}", f":{free_port()}")
     with pytest.raises(Transient, match=r"brokers.bus.*Paused"):
         emitting(shop, bus, through).run("invoices", keys=[{"id": 1}])
     app = emitting(shop, bus)

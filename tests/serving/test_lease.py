@@ -173,7 +173,7 @@ def test_without_the_guard_the_sleeper_goes_on(postgres_pair: object, monkeypatc
             with ThreadPoolExecutor(1) as elsewhere:
                 elsewhere.submit(other.check, "p").result()
 
-    twice = pytest.raises(ValueError, match="is done; it cannot become done")
+    twice = pytest.raises(TakenOver, match="is done; it cannot become done")
     with world.engine() as sleeper, around(Ledger, "commit_narrowed", before=meanwhile), twice:
         sleeper.check("p")
 

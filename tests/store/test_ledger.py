@@ -16,7 +16,7 @@ from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
 from trueup.core.plan import Everything, Keys, NullKeys, Range
 from trueup.core.states import TRANSITIONS, Outcome, RunState, Stage, Verdict
-from trueup.errors import ConfigError, ConnectionFailed
+from trueup.errors import ConfigError, ConnectionFailed, TakenOver
 from trueup.store import schema
 from trueup.store.coverage import Coverage
 from trueup.store.ledger import Ledger
@@ -202,7 +202,8 @@ def test_only_transitions_of_the_table(sqlite_ledger: Ledger, before: RunState, 
         sqlite_ledger.set_state(run, after)
         assert sqlite_ledger.run(run.id).state is after
     else:
-        with pytest.raises(ValueError, match=f"is {before}; it cannot become {after}"):
+        wrong = ValueError if TRANSITIONS[before] else TakenOver
+        with pytest.raises(wrong, match=f"is {before}; it cannot become {after}"):
             sqlite_ledger.set_state(run, after)
         assert sqlite_ledger.run(run.id).state is before
 
@@ -216,7 +217,7 @@ def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_an_ended_run_stays_ended(ledger: Ledger) -> None:
     run = begin(ledger)
     ledger.set_state(run, RunState.DONE)
-    with pytest.raises(ValueError, match="it cannot become running"):
+    with pytest.raises(TakenOver, match="it cannot become running"):
         ledger.set_state(run, RunState.RUNNING)
 
 

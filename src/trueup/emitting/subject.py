@@ -35,7 +35,14 @@ class Subject:
 
     async def _send(self, call: Call) -> str:
         if not self.client.is_connected:
-            await self.client.connect(self.url, allow_reconnect=False, connect_timeout=5, error_cb=_ignored)
+            await self.client.connect(
+                self.url,
+                allow_reconnect=False,
+                connect_timeout=5,
+                max_reconnect_attempts=1,  # or it goes on for two minutes where nobody listens
+                reconnect_time_wait=0,
+                error_cb=_ignored,
+            )
         headers = {"Nats-Msg-Id": call.idempotency_key}
         kept = await self.client.jetstream().publish(self.name, body(call).encode(), headers=headers, timeout=ANSWER_S)
         return f"{'was' if kept.duplicate else 'is'} number {kept.seq} of {kept.stream}"

@@ -22,7 +22,8 @@ from trueup.core.decide import Action, Decision
 from trueup.core.lot import Lot
 from trueup.core.partition import slice_to_json
 from trueup.core.row import Key, decode_row, decode_rows, encode, encode_rows
-from trueup.core.states import RESUMABLE, RunState, Stage, may_follow
+from trueup.core.states import RESUMABLE, TRANSITIONS, RunState, Stage, may_follow
+from trueup.errors import TakenOver
 from trueup.store import lock
 from trueup.store import schema as t
 from trueup.store.audit import AuditLog
@@ -178,11 +179,17 @@ class Ledger:
             self._add_work(c, run.id, stage, work)
 
     def set_state(self, run: RunRow, state: RunState, **values: Any) -> None:
-        """Move a run to another state. The transition table says which may follow."""
+        """Move a run to another state. The transition table says which may follow.
+
+        Raises TakenOver if the run has ended meanwhile: another process has gone on with it.
+        """
         with self.begin() as c:
             before = RunState(c.execute(sa.select(t.runs.c.state).where(t.runs.c.id == run.id)).scalar_one())
             if not may_follow(before, state):
-                raise ValueError(f"run {run.id} is {before}; it cannot become {state}")
+                why = f"run {run.id} is {before}; it cannot become {state}"
+                if TRANSITIONS[before]:
+                    raise ValueError(why)
+                raise TakenOver(f"{run.projection}: another process has taken over and ended it: {why}")
             facts = {name: values[name] for name in ("verdict", "reason") if values.get(name)}
             facts |= {"plan": run.plan} if run.plan else {}
             self.audit.stage(c, "run.resumed" if state is RunState.RUNNING else f"run.{state}", facts, run=run.id)

@@ -52,6 +52,8 @@ class Consumer:
             name=f"trueup {self.place.node} {self.place.projection}",
             allow_reconnect=False,
             connect_timeout=5,
+            max_reconnect_attempts=1,  # or it goes on for two minutes where nobody listens
+            reconnect_time_wait=0,
             ping_interval=10,
             error_cb=_ignored,
         )
