@@ -19,6 +19,11 @@ HOTTEST = 400
 ADDING = 0.55
 #: What increments with a bound are declared to keep, seconds.
 BOUND_S = 2.0
+#: Events that all processes together add in a second, at most, where increments have a bound. As fast as they can, 16
+#: writers of a SQLite file keep one of themselves out for 5 to 10 s with nobody repairing, for its busy timeout is not
+#: fair: no such application could promise a bound. And no key would ever be without a young event, so that nothing but
+#: extra rows was repaired.
+EVENTS_PER_S = 1_000
 
 
 class Counted(Application):
@@ -172,7 +177,12 @@ class Increments(Counted):
         "settle": 0,
     }
 
+    def open(self, number: int, writers: int, seed: int) -> None:
+        super().open(number, writers, seed)
+        self.pause_s = writers / EVENTS_PER_S
+
     def write(self) -> None:
+        time.sleep(self.chance.uniform(0, 2 * self.pause_s))
         key, by = self.key(), 1 if self.chance.random() < ADDING else -1
         began = time.monotonic()
         self.db.together(lambda: self._event(key, by))

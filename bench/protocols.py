@@ -4,10 +4,11 @@
     python bench/protocols.py --commits 1000000 --repairs 20        # the campaign
     python bench/protocols.py --only postgresql,lock --writers 4    # one cell, and its controls
 
-Each cell has databases of its own and an application that changes 200 keys, hot and cold, as fast as it can, with adds
-and deletes. Meanwhile rows are made wrong, repaired, and all drift is measured again: in one snapshot where writers
-change both sides in one transaction; else they are stopped for it, with nothing on its way. A row whose drift is then
-another one than before the repair was put wrong by it. Promised: there is none, and after the writers nothing drifts.
+Each cell has databases of its own and an application that changes 200 keys, hot and cold, with adds and deletes, as
+fast as it can; increments that promise a bound, 1,000 times a second at most. Meanwhile rows are made wrong, repaired,
+and all drift is measured again: in one snapshot where writers change both sides in one transaction; else they are
+stopped for it, with nothing on its way. A row whose drift is then another one than before the repair was put wrong by
+it. Promised: there is none, and after the writers nothing drifts.
 
 The naive repairs of each database run under the same load and have to be wrong, or the run proves nothing (exit 1).
 Commits are those of the application's source; deliveries, workers and repairs are not counted.
