@@ -19,10 +19,9 @@ HOTTEST = 400
 ADDING = 0.55
 #: What increments with a bound are declared to keep, seconds.
 BOUND_S = 2.0
-#: Events that all processes together add in a second, at most, where increments have a bound. As fast as they can, 16
-#: writers of a SQLite file keep one of themselves out for 5 to 10 s with nobody repairing, for its busy timeout is not
-#: fair: no such application could promise a bound. And no key would ever be without a young event, so that nothing but
-#: extra rows was repaired.
+#: Events that all processes together add in a second, at most, where increments have a bound. At full speed 16 writers
+#: of one SQLite file keep one of themselves out for 5 to 10 s, whether anybody repairs or not: its busy timeout is not
+#: fair, and no such application could promise a bound. Nor would a key that is written ever be without a young event.
 EVENTS_PER_S = 1_000
 
 
