@@ -275,12 +275,16 @@ class Auditing:
                 file.write(json.dumps(salt, separators=(",", ":")) + "\n")
         return count
 
-    def lines(self, *, limit: int = 20, projection: str = "") -> list[dict[str, Any]]:
-        """The newest lines, newest first, without those that are not numbered yet."""
+    def lines(self, *, limit: int = 20, projection: str = "", among: int = 0) -> list[dict[str, Any]]:
+        """The newest lines, newest first, without those that are not numbered yet.
+
+        `among`: only so many of the newest are looked at; 0: all.
+        """
         found: list[dict[str, Any]] = []
         end = self.standing().size
-        while end > 0 and (not limit or len(found) < limit):
-            begin = max(0, end - 1_000)
+        last = max(0, end - among) if among else 0
+        while end > last and (not limit or len(found) < limit):
+            begin = max(last, end - 1_000)
             some = [json.loads(line) for _, line in self.sequencer.lines(begin, end)]
             found += [told for told in reversed(some) if not projection or told.get("projection") == projection]
             end = begin

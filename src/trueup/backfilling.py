@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from trueup import backfills, described, sandbox
 from trueup.asking import Asking
 from trueup.bindings import without_password
@@ -29,11 +31,13 @@ class Backfilling(Asking):
 
     #: Files that were read, by the name of their backfill.
     _loaded: dict[str, backfills.Loaded]
-    #: Backfills of earlier calls whose file cannot be read any more, and why.
+    #: Backfills of earlier calls, which the ledger knows of.
+    _recalled: set[str]
+    #: Those of them whose file cannot be read any more, and why.
     _lost: dict[str, str]
 
     def __init__(self, **declared: Any) -> None:
-        self._loaded, self._lost = {}, {}
+        self._loaded, self._recalled, self._lost = {}, set(), {}
         super().__init__(**declared)
 
     # --- files -------------------------------------------------------------------------------------------------------
@@ -80,17 +84,37 @@ class Backfilling(Asking):
 
     def _recall(self, name: str) -> None:
         """A backfill of an earlier call: the ledger knows where its file is, and the file what it is."""
-        if not exists(self.ledger_url):
+        known = self._known(name)
+        if known is None:
             return
-        known = self.definitions_kept.newest(name)
-        if known is None or known.content["kind"] != "backfill":
-            return
-        file = Path(known.content["code"]["file"])
         try:
-            self.backfill(file)
+            self._recalled.add(self.backfill(Path(known.content["code"].get("file", ""))))
         except ConfigError as error:  # what it wrote can be put back without it
+            self._recalled.add(name)
             self._lost[name] = str(error)
-            self.projections[name] = Backfill.model_validate({**known.content["declared"], "name": name})
+            self.projections[name] = _declared(known)
+
+    def _known(self, name: str) -> Defined | None:
+        known = self.definitions_kept.newest(name) if exists(self.ledger_url) else None
+        return known if known is not None and known.content["kind"] == "backfill" else None
+
+    def remembered(self, name: str) -> Backfill | None:
+        """A backfill as it was declared when it last ran, without a look at its file; None: the ledger knows of none on
+        a database that is declared here.
+        """
+        known = self._known(name)
+        try:
+            declared = None if known is None else _declared(known)
+        except ValidationError:  # of another version
+            return None
+        return declared if declared is not None and declared.target.database in self.databases else None
+
+    def forget(self) -> None:
+        """Backfills of earlier calls are read anew when they are asked for next: their files may have changed."""
+        for name in self._recalled:
+            for kept in (self.projections, self._loaded, self._lost):
+                kept.pop(name, None)
+        self._recalled.clear()
 
     def computed(self, pair: Pair, first: Canary | None) -> Pair:
         declared = pair.binding.projection
@@ -177,8 +201,15 @@ class Backfilling(Asking):
 
     def described(self, name: str) -> str:
         projection = self.projection(name)
+        if name in self._lost and (known := self._known(name)) is not None:
+            return known.sha256  # without its file it is what it was
         sides = {side.database for side in (projection.source, projection.target)}
         at = {side: without_password(self.databases[side].url.get_secret_value()) for side in sorted(sides)}
         file = self._loaded[name].path if name in self._loaded else self.file
         content = described.content_of(projection, at, file)
         return self.definitions_kept.keep(name, content, self.clock.now())
+
+
+def _declared(known: Defined) -> Backfill:
+    """A backfill as the ledger has it."""
+    return Backfill.model_validate({**known.content["declared"], "name": known.projection})

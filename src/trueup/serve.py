@@ -91,6 +91,8 @@ class Node:
         #: The loop has failed if it does not look again before that, by a clock that only goes forward.
         self._goes_on_until = 0.0
         self._changing = threading.RLock()
+        #: What is declared, and the backfills that are asked for: those are in files, and the ledger knows them.
+        self.known: dict[str, Projection] = dict(self.engine.projections)
         #: Requests that another held when they were tried -> when to try again.
         self._later: dict[str, datetime] = {}
         self._pruned = self._seen = datetime.min.replace(tzinfo=self.now().tzinfo)
@@ -141,6 +143,7 @@ class Node:
             if self.asks and projection.schedule is not None and projection.schedule.repeats:
                 self._ticks(projection, opened, now)
         opened = self.engine.queue.open()
+        self._recall({request.projection for request in opened})
         if self._in_turn(opened, now):
             opened = self.engine.queue.open()
         self._stop_cancelled(opened)
@@ -198,9 +201,17 @@ class Node:
         start = {tick: begins(schedule, projection.name, tick) for tick in found.run}
         queue.settle(base, found, since, projection.overlap, start)
 
+    def _recall(self, asked_for: set[str]) -> None:
+        """Learn of backfills: nothing of them is here before one is asked for."""
+        found = {name: self.engine.remembered(name) for name in asked_for - self.engine.projections.keys()}
+        known = self.engine.projections | {name: each for name, each in found.items() if each is not None}
+        if known != self.known:
+            self.known = known
+            self.__dict__.pop("apart", None)
+
     def _in_turn(self, opened: Sequence[Request], now: datetime) -> bool:
         """Where nothing waits, ask for what has been unverified for longest; else what was asked for so gives way."""
-        known = [request for request in opened if request.projection in self.engine.projections]
+        known = [request for request in opened if request.projection in self.known]
         waiting = [request for request in urgent(known, now) if self._allowed(request, now)]
         if not waiting:
             asked_for = sum(request.in_turn and request.state == "waiting" for request in opened)
@@ -208,7 +219,7 @@ class Node:
             return self.asks and self.turns.ask(opened, now, at_most=len(self.idle) - kept_free - asked_for)
         for turn, engine in list(self.busy.values()):
             apart = self.apart[turn.projection]
-            if turn.in_turn and gives_way(turn, waiting, self.engine.projections, apart, crowded=not self.idle):
+            if turn.in_turn and gives_way(turn, waiting, self.known, apart, crowded=not self.idle):
                 engine.stop_after_segment.asked, engine.stop_after_segment.reason = True, GIVES_WAY
         return False
 
@@ -222,13 +233,9 @@ class Node:
     def _look_after_lost(self, opened: Sequence[Request], now: datetime) -> None:
         """What is said to be running, by a node that holds it no more, waits again."""
         for request in opened:
-            if (
-                request.state != "running"
-                or request.id in self.busy
-                or request.projection not in self.engine.projections
-            ):
+            if request.state != "running" or request.id in self.busy or request.projection not in self.known:
                 continue
-            mine = lane(self.engine.projection(request.projection), keys=not request.over_all)
+            mine = lane(self.known[request.projection], keys=not request.over_all)
             ledger = self.engine.ledger
             if not lock.is_free(ledger.engine, mine):
                 continue
@@ -250,7 +257,7 @@ class Node:
                 and self._later.get(request.id, now) <= now
                 and self._allowed(request, now)
             ]
-            chosen = choose(waiting, running, self.engine.projections, lambda name: self.apart[name], now)
+            chosen = choose(waiting, running, self.known, lambda name: self.apart[name], now)
             if not chosen:
                 return
             handed.add(chosen[0].id)
@@ -282,8 +289,8 @@ class Node:
         return self.engine.standing.control(request.projection).allows(request.command, now)
 
     def _names(self, request: Request) -> tuple[str, ...]:
-        projection = self.engine.projection(request.projection)
-        apart = {name: self.engine.projections[name] for name in self.apart[request.projection]}
+        projection = self.known[request.projection]
+        apart = {name: self.known[name] for name in self.apart[request.projection]}
         heavy = projection.heavy
         if heavy is None:
             last = self.engine.standing.last_run(projection.name)
@@ -294,8 +301,7 @@ class Node:
     def apart(self) -> dict[str, dict[str, str]]:
         """Projections that never run at the same time, and why."""
         dialects = {name: self.engine.dialect(name) for name in self.engine.databases}
-        known = self.engine.projections
-        return {name: partners(projection, known, dialects) for name, projection in known.items()}
+        return {name: partners(projection, self.known, dialects) for name, projection in self.known.items()}
 
     @cached_property
     def nodes(self) -> Nodes:

@@ -160,13 +160,24 @@ def drift(engine: Trueup, name: str, limit: int = 100) -> list[View]:
     ]
 
 
-def quarantine(engine: Trueup, name: str) -> list[View]:
-    """Rows that are left out of repairs, longest standing first."""
+def quarantine(engine: Trueup, name: str, limit: int = 0) -> list[View]:
+    """Rows that are left out of repairs, longest standing first. `limit`: at most so many; 0: all."""
     projection = engine.projection(name)
     return [
         quarantined_row(projection, row) | {"repairs": _repairs(engine, projection, row)}
-        for row in engine.quarantine(name)
+        for row in engine.quarantine(name)[: limit or None]
     ]
+
+
+def quarantined(engine: Trueup, name: str | None = None, limit: int = 0) -> list[View]:
+    """The same of one projection or all of them, each row with the name of its projection."""
+    rows: list[View] = []
+    for each in [name] if name else list(engine.projections):
+        left = limit - len(rows)
+        if limit and left <= 0:
+            break
+        rows += [{"projection": each, **row} for row in quarantine(engine, each, max(left, 0))]
+    return rows
 
 
 def _repairs(engine: Trueup, projection: Projection, row: Quarantined) -> list[View]:
@@ -282,9 +293,10 @@ def plan_view(standing: PlanStanding) -> View:
     }
 
 
-def accepted(engine: Trueup, name: str | None = None) -> list[View]:
-    """Accepted differences, newest first."""
-    return [accepted_view(engine, row) for row in engine.accepted(name) if row.projection in engine.projections]
+def accepted(engine: Trueup, name: str | None = None, limit: int = 0) -> list[View]:
+    """Accepted differences, newest first. `limit`: at most so many; 0: all."""
+    rows = [row for row in engine.accepted(name) if row.projection in engine.projections]
+    return [accepted_view(engine, row) for row in rows[: limit or None]]
 
 
 def accepted_view(engine: Trueup, row: Accepted) -> View:
@@ -345,6 +357,9 @@ def _diagnosis(each: Diagnosis) -> View:
     return view
 
 
-def definitions(engine: Trueup, name: str, runs: Sequence[str] = ()) -> list[View]:
-    """What it was declared as, and what changed; `runs`: from the one to the other. Raises UsageError."""
-    return history(engine.definitions(name), runs)
+def definitions(engine: Trueup, name: str, runs: Sequence[str] = (), limit: int = 0) -> list[View]:
+    """What it was declared as, oldest first, and what changed; `runs`: from the one to the other.
+
+    `limit`: the newest so many; 0: all. Raises UsageError.
+    """
+    return history(engine.definitions(name), runs)[-limit:]

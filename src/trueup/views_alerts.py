@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from trueup.alerting.send import destinations, send
+from trueup.alerting.send import Destination, destinations, send
 from trueup.core.alerts import Message
 from trueup.job import new_id
 from trueup.store.alerts import AlertLedger
 
 if TYPE_CHECKING:
     from trueup.app import Trueup
+
+#: Destinations that are tried at a time, each in a process of its own.
+AT_ONCE = 8
 
 
 def alerts(engine: Trueup) -> dict[str, list[dict[str, Any]]]:
@@ -47,13 +51,15 @@ def alerts(engine: Trueup) -> dict[str, list[dict[str, Any]]]:
 
 
 def tried(engine: Trueup) -> list[dict[str, Any]]:
-    """A message sent to each destination, and what came of it."""
-    found = []
-    for to in destinations(engine.alerts.to).values():
+    """A message sent to each destination, to several at a time, and what came of it."""
+
+    def sent(to: Destination) -> dict[str, Any]:
         id_ = new_id("a")
         message = Message(
             id=id_, subject="test", title="Trueup: a test", body=f"Alerts arrive here. Nothing is wrong.\nmessage {id_}"
         )
         why = send(message, to, allow_private=engine.alerts.allow_private)
-        found.append({"destination": to.name, "sent": not why, "why": why})
-    return found
+        return {"destination": to.name, "sent": not why, "why": why}
+
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        return list(executor.map(sent, destinations(engine.alerts.to).values()))

@@ -91,6 +91,7 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
 
 def _run(engine: Trueup, request: Request) -> Report:
     engine.actor = _who(engine, request)
+    engine.forget()
     if request.in_turn:
         return engine.in_turn(request.command, request.projection)
     if request.command == "apply":

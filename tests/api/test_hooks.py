@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.worlds import Api
+from tests.api.worlds import Api, keys_of
 from tests.serving.worlds import sqlite_world
+from trueup import views
 from trueup.core.webhook import signed
 
 SECRET = "a secret that is long enough"
@@ -57,6 +58,15 @@ def test_who_cannot_sign_learns_nothing(hooked: Api, forged: dict[str, Any]) -> 
     assert len({answer.text for answer in answers}) == 1
     assert hooked.get("/v1/requests") == []
     assert [hooked.client.post(PATH).status_code for _ in range(12)][-1] == 429
+
+
+def test_triggers_are_told_of(hooked: Api) -> None:
+    with hooked.engine() as engine:
+        view = views.triggers(engine)
+    (told,) = hooked.get("/v1/triggers")
+    assert (keys_of([told]), told["projection"], told["state"]) == (keys_of(view), "orders", "api")
+    assert hooked.get("/v1/triggers?projection=p") == []
+    assert SECRET not in str(told)
 
 
 def test_what_cannot_be_read_is_said_to_who_can_sign(hooked: Api) -> None:

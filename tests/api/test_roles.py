@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +27,13 @@ LEAST: dict[tuple[str, str], Role | None] = {
             ("GET", "/metrics"),
             ("GET", "/openapi.json"),
             ("GET", "/v1/accepted"),
+            ("GET", "/v1/alerts"),
             ("GET", "/v1/audit"),
             ("GET", "/v1/audit/heads"),
             ("GET", "/v1/audit/lines"),
             ("GET", "/v1/audit/lines/{seq}"),
+            ("GET", "/v1/backfills"),
+            ("GET", "/v1/backfills/{backfill}"),
             ("GET", "/v1/me"),
             ("GET", "/v1/nodes"),
             ("GET", "/v1/pace"),
@@ -38,20 +42,25 @@ LEAST: dict[tuple[str, str], Role | None] = {
             ("GET", "/v1/plans/{plan}"),
             ("GET", "/v1/projections"),
             ("GET", "/v1/projections/{name}"),
+            ("GET", "/v1/projections/{name}/definitions"),
             ("GET", "/v1/projections/{name}/drift"),
             ("GET", "/v1/projections/{name}/explain"),
             ("GET", "/v1/projections/{name}/quarantine"),
+            ("GET", "/v1/quarantine"),
             ("GET", "/v1/requests"),
             ("GET", "/v1/requests/{request}"),
             ("GET", "/v1/runs"),
             ("GET", "/v1/runs/{run}"),
+            ("GET", "/v1/triggers"),
         ],
         Role.VIEWER,
     ),
     **dict.fromkeys(
         [
             ("POST", "/v1/audit/export"),
+            ("POST", "/v1/audit/sequence"),
             ("POST", "/v1/audit/verify"),
+            ("POST", "/v1/databases/{database}/discover"),
             ("POST", "/v1/plans/{plan}/apply"),
             ("POST", "/v1/projections/{name}/check"),
             ("POST", "/v1/projections/{name}/doctor"),
@@ -59,6 +68,7 @@ LEAST: dict[tuple[str, str], Role | None] = {
             ("POST", "/v1/projections/{name}/plan"),
             ("POST", "/v1/projections/{name}/quarantine/drop"),
             ("POST", "/v1/projections/{name}/quarantine/retry"),
+            ("POST", "/v1/projections/{name}/request"),
             ("POST", "/v1/projections/{name}/resume"),
             ("POST", "/v1/projections/{name}/run"),
             ("POST", "/v1/projections/{name}/stop"),
@@ -81,6 +91,7 @@ LEAST: dict[tuple[str, str], Role | None] = {
             ("DELETE", "/v1/pace/{database}"),
             ("DELETE", "/v1/tokens/{person}"),
             ("GET", "/v1/tokens"),
+            ("POST", "/v1/alerts/test"),
             ("POST", "/v1/projections/{name}/erase"),
             ("POST", "/v1/tokens"),
             ("PUT", "/v1/pace/{database}"),
@@ -128,12 +139,13 @@ def test_every_route_with_every_role(small: Api, monkeypatch: pytest.MonkeyPatch
     assert small.get("/v1/projections")[0]["state"] == "new"  # nobody stopped anything
 
 
-def test_reading_changes_nothing(small: Api) -> None:
+def test_reading_changes_nothing(small: Api, tmp_path: Path) -> None:
     """Not a row of the ledger."""
     small.world.drift(1)
     run = small.done("/v1/projections/p/plan")["run"]
     names = {"name": "p", "run": run, "plan": small.get(f"/v1/runs/{run}")["left_plan"], "database": "held", "seq": "0"}
     names["request"] = small.get("/v1/requests")[0]["request"]
+    names["backfill"] = small.backfill(tmp_path)
     before = dump(small)
     for method, template in routes(small):
         if method == "GET":

@@ -5,6 +5,7 @@ and input that does not.
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -25,12 +26,13 @@ NOT_HERE = [ignored_auth, positive_data_acceptance, negative_data_rejection]
 
 
 @pytest.fixture
-def names(small: Api, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def names(small: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """What is there to be named in a path: a projection with drift, a run, a plan, a request."""
     monkeypatch.setattr(auth, "FAILED_MAX", 10**6)
     small.world.drift(1, 2)
     planned = small.done("/v1/projections/p/plan")
     found = {"name": "p", "run": planned["run"], "request": planned["request"], "database": "held", "seq": "0"}
+    found |= {"backfill": small.backfill(tmp_path)}
     return {**found, "plan": small.get(f"/v1/runs/{planned['run']}")["left_plan"], "person": "nobody"}
 
 

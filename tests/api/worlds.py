@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +25,8 @@ class Api:
 
     def __init__(self, world: World, **settings: Any) -> None:
         self.world = world
+        #: What else engines are opened with.
+        self.declared: dict[str, Any] = {}
         self.settings = ApiSettings.model_validate(settings)
         self.app: FastAPI = application(self.engine, self.settings, clock=world.clock)
         self.client = TestClient(guarded(self.app, self.settings), base_url="http://localhost")
@@ -43,7 +46,7 @@ class Api:
         return {"app": Database.model_validate({"url": self.world.url}), "held": Database.model_validate(held)}
 
     def engine(self) -> Any:
-        return self.world.engine(databases=self.databases)
+        return self.world.engine(databases=self.databases, **self.declared)
 
     def _token(self, engine: Any, name: str, role: Role, expires: str = "") -> str:
         return str(engine.tokens.create(name, role, now=self.world.clock.now(), expires=expires, by=SETUP))
@@ -77,6 +80,15 @@ class Api:
         assert answer.status_code == 202, answer.text
         self.node.step()
         return self.get(answer.headers["location"])
+
+    def backfill(self, folder: Path, *, adds: int = 1, version: int = 1, known: bool = True) -> str:
+        """A file about `t_p`, at which somebody on a node looks (`known`); the backfill's name."""
+        path = folder / "more.sql"
+        path.write_text(f"-- key = 'id'\n-- database = 'app'\n-- version = '{version}'\nUPDATE t_p SET n = n + {adds}")
+        if known:
+            with self.engine() as engine:
+                engine.check(engine.backfill(path))
+        return "more"
 
     def close(self) -> None:
         self.client.close()

@@ -139,7 +139,7 @@ READING = {
         "drift",
         "explain",
     ),
-    *("as_defined", "backfill", "computed", "declares", "definitions", "described", "take"),
+    *("as_defined", "backfill", "computed", "declares", "definitions", "described", "forget", "remembered", "take"),
     *("find_plan", "find_run", "last_outcomes", "listed_plans", "outcomes", "pair", "plan_standing", "projection"),
     *(
         "quarantine",

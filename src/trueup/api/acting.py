@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 
 from trueup import views, views_serving
-from trueup.api import shapes
+from trueup.api import shapes, shapes_serving
 from trueup.api.asked import Accepting, Database, Id, Name, Pacing, Rows, Why, Withdrawing, Work
 from trueup.api.auth import Admin, Approver, Caller, Operator
 from trueup.api.routes import routes
@@ -50,6 +50,12 @@ def plan(by: Operator, answer: Response, name: Name, work: Work) -> Any:
 def run(by: Operator, answer: Response, name: Name, work: Work) -> Any:
     """Ask for a run: what is wrong is found, confirmed, and repaired within the limits."""
     return _asked(by, answer, name, "run", work)
+
+
+@router.post("/v1/projections/{name}/request", status_code=202, response_model=shapes.Request)
+def request(by: Operator, answer: Response, name: Name, work: Work) -> Any:
+    """Ask for what a projection does by itself, on its schedule or by events: a run, or as its `unattended` says."""
+    return _asked(by, answer, name, "", work)
 
 
 @router.post("/v1/plans/{plan}/apply", status_code=202, response_model=shapes.Request)
@@ -164,7 +170,7 @@ def withdraw(by: Approver, name: Name, asked: Withdrawing) -> Any:
 # --- how Trueup works ------------------------------------------------------------------------------------------------
 
 
-@router.put("/v1/pace/{database}", response_model=shapes.Pace, response_model_exclude_unset=True)
+@router.put("/v1/pace/{database}", response_model=shapes_serving.Pace, response_model_exclude_unset=True)
 def set_pace(by: Admin, database: Database, asked: Pacing) -> Any:
     """Let other settings hold on a paced database, on all nodes within seconds."""
     settings = asked.model_dump(exclude={"reason", "for_s"}, exclude_none=True, exclude_defaults=True)
@@ -173,7 +179,7 @@ def set_pace(by: Admin, database: Database, asked: Pacing) -> Any:
         return views_serving.pace(engine, database)
 
 
-@router.delete("/v1/pace/{database}", response_model=shapes.Pace, response_model_exclude_unset=True)
+@router.delete("/v1/pace/{database}", response_model=shapes_serving.Pace, response_model_exclude_unset=True)
 def clear_pace(by: Admin, database: Database) -> Any:
     """As declared again."""
     with by.engine() as engine:

@@ -25,6 +25,10 @@ Seq = Annotated[int, Path(ge=0, le=BIG)]
 Person = Annotated[str, Path(min_length=1, max_length=200, pattern=_PRINTABLE)]
 Only = Annotated[str | None, Query(pattern=_NAME, description="Only of this projection.")]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Listed at most.")]
+RunIds = Annotated[
+    list[Annotated[str, StringConstraints(pattern=_ID)]],
+    Query(max_length=2, description="Two runs: what changed from the one to the other."),
+]
 Above = Annotated[int, Query(ge=0, le=BIG, description="Only heads of more lines than this.")]
 
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=_PRINTABLE)]
@@ -38,6 +42,7 @@ Value = (
 )
 Key = Annotated[dict[Annotated[str, StringConstraints(max_length=200)], Value], Field(min_length=1, max_length=32)]
 Keys = Annotated[list[Key], Field(min_length=1, max_length=KEYS_MAX)]
+Tables = Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)]], Field(max_length=100)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -101,6 +106,15 @@ class Pacing(Body):
     most: Positive | None = None
     #: How long one statement aims to take, seconds.
     statement: Positive | None = None
+
+
+class Discovering(Body):
+    """Where to look for what is derived from what."""
+
+    #: Only columns of these tables; empty: of all.
+    only: Tables = []
+    #: Time for all of it, seconds; at most half of what a request may take.
+    seconds: Positive = 15.0
 
 
 class TokenFor(Body):

@@ -62,6 +62,7 @@ def _kept(engine: Trueup, idle: list[Trueup]) -> Iterator[None]:
     finally:
         if sound and not engine.stop_after_segment.asked:
             engine.__dict__.pop("actor", None)
+            engine.forget()
             idle.append(engine)
         else:
             engine.close()

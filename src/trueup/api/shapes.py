@@ -130,6 +130,12 @@ class Quarantined(Shape):
     repairs: list[Repaired]
 
 
+class KeptOut(Quarantined):
+    """The same, of several projections."""
+
+    projection: str
+
+
 class Accepted(Shape):
     """A difference that somebody accepted."""
 
@@ -233,101 +239,47 @@ class Explanation(Shape):
     limits: dict[str, Any]
 
 
-class Node(Shape):
-    """A process that serves."""
+class Changed(Shape):
+    """A field in which two definitions differ; null: it is not there."""
 
-    node: str
-    host: str
-    pid: int
-    version: str
-    started: datetime
-    seen: datetime
+    field: str
+    before: Any
+    after: Any
 
 
-class Pace(Shape):
-    """How Trueup holds back on a database; only its name while nobody has worked on it."""
+class Definition(Shape):
+    """What exactly a projection was declared as, and by which code that was carried out."""
 
+    definition: str
+    since: datetime
+    runs: int
+    last_run: str | None
+    code: dict[str, Any]
+    declared: dict[str, Any]
+    #: Since the definition before.
+    changed: list[Changed]
+
+
+class Backfill(Shape):
+    """What is to be made of the rows of a table, by a file that lies on the nodes."""
+
+    backfill: str
+    description: str
+    owner: str
     database: str
-    u: float | None = None
-    statement_s: float | None = None
-    told: dict[str, Any] | None = None
-    override: dict[str, Any] | None = None
-    override_by: str | None = None
-    override_why: str | None = None
-    override_left_s: float | None = None
-    age_s: float | None = None
-    nodes: int | None = None
-    #: Runs that read on it, and in how many seconds they will have: from, to.
-    runs: list[dict[str, Any]] | None = None
-
-
-class Audit(Shape):
-    """How the audit log stands."""
-
-    origin: str
-    lines: int
-    first: int
-    head: int | None
-    head_at: datetime | None
-    signed: bool
-    unsequenced: int
-    unsequenced_age_seconds: float | None
-
-
-class Head(Shape):
-    """What the audit log was at a size, as it is exported: a signed note."""
-
-    size: int
-    at: datetime
-    note: str
-
-
-class AuditCheck(Shape):
-    """What a check of the audit log found."""
-
-    origin: str
-    first: int
-    lines: int
-    heads: int
-    signed: int
-    unsequenced: int
-    problems: list[str]
-    summary: str
-
-
-class Token(Shape):
-    """Who may ask for what; never the secret."""
-
-    name: str
-    role: str
+    table: str
+    writes: list[str]
+    #: SQL that holds for the rows that are looked at; empty: all of them.
+    select: str
+    version: str
+    file: str
+    #: SHA-256 of the file when it was last looked at, and of all that was defined then.
+    code: str
+    definition: str
+    since: datetime
     state: str
-    created: datetime
-    created_by: str
-    expires: datetime | None
-    revoked: datetime | None
-    revoked_by: str
-
-
-class NewToken(Shape):
-    """A token, this once with its secret."""
-
-    name: str
-    role: str
-    token: str
-
-
-class Me(Shape):
-    """Who asks, as this server knows them."""
-
-    name: str
-    role: str
-
-
-class Examination(Shape):
-    """What the doctor found out."""
-
-    checks: list[dict[str, Any]]
-    projections: list[dict[str, Any]]
+    verdict: str
+    last_run: str
 
 
 class Count(Shape):

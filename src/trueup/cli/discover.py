@@ -10,6 +10,7 @@ from trueup.cli import save_found
 from trueup.cli.tables import console, print_json
 from trueup.core.discover.judge import Verdict
 from trueup.sides import parse_side
+from trueup.views_discover import discovered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from trueup.core.discover.judge import Proposal
     from trueup.discover import Found
 
-_VERDICTS = {0: "in_sync", 1: "drift", 3: "inconclusive"}
 #: Wrong guesses and gaps that are listed.
 LISTED = 10
 
@@ -30,7 +30,7 @@ def run(url: str, *, seconds: float, only: tuple[str, ...], save: bool, as_json:
         save_found.readable(config)
     found = discover(named.url, seconds=seconds, only=only, progress=_telling())
     if as_json:
-        print_json(document(found))
+        print_json({"url": found.url, **discovered(found)})
     else:
         draw(found)
     if save:
@@ -43,41 +43,6 @@ def _telling() -> Any:
     if not sys.stderr.isatty():
         return lambda _: None
     return lambda text: print(f"\x1b[2K\r{text[:100]}", end="", file=sys.stderr, flush=True)
-
-
-def document(found: Found) -> dict[str, Any]:
-    """The answer for programs."""
-    return {
-        "verdict": _VERDICTS[found.exit_code],
-        "url": found.url,
-        "tables": found.tables,
-        "seconds": round(found.seconds, 1),
-        "proposals": [{**_proposal(p), "query": found.queries[p.column]} for p in found.proposals],
-        "wrong_guesses": [_proposal(p) for p in found.wrong_guesses],
-        "views": [
-            {"view": kept.view.name, "rows": kept.figures.rows, "wrong": kept.figures.wrong} for kept in found.kept
-        ],
-        "invariants": [
-            {"invariant": broken.invariant.words, "rows": broken.rows, "wrong": broken.wrong} for broken in found.broken
-        ],
-        "missed": found.missed,
-    }
-
-
-def _proposal(proposal: Proposal) -> dict[str, Any]:
-    figures, other = proposal.figures, proposal.runner_up
-    return {
-        "column": proposal.column,
-        "derived_from": proposal.idea.formula,
-        "verdict": str(proposal.verdict).replace(" ", "_"),
-        "confidence": proposal.confidence,
-        "rows": figures.rows,
-        "wrong": figures.wrong,
-        "telling": figures.telling,
-        "sample": proposal.sample,
-        "reasons": list(proposal.reasons),
-        "runner_up": None if other is None else {"derived_from": other.idea.formula, "wrong": other.figures.wrong},
-    }
 
 
 def draw(found: Found) -> None:

@@ -28,8 +28,7 @@ def list_rows(name: str | None = None, /, *, as_json: AsJson = False, config: Co
     from trueup.cli import tables
 
     with opened(config, as_json=as_json) as engine:
-        chosen = [name] if name else list(engine.projections)
-        rows = [{"projection": each, **row} for each in chosen for row in views.quarantine(engine, each)]
+        rows = views.quarantined(engine, name)
     hide = () if as_json else ("repairs",)
     tables.put(rows, as_json=as_json, title="quarantine", empty="nothing is in quarantine", hide=hide)
     return 1 if rows else 0

@@ -67,6 +67,13 @@ class Definitions:
             row = c.execute(statement.where(t.runs.c.id == run)).one_or_none()
         return None if row is None else _defined(row, (run,))
 
+    def names(self) -> list[str]:
+        """What was ever defined, the newest first."""
+        rows = t.definitions.c
+        newest = sa.select(rows.projection).group_by(rows.projection)
+        with self.ledger.reading() as c:
+            return list(c.execute(newest.order_by(sa.func.max(rows.first_at).desc(), rows.projection)).scalars())
+
     def newest(self, projection: str) -> Defined | None:
         """What its last run had."""
         mine = (t.runs.c.projection == projection) & t.runs.c.described.is_not(None)
