@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.conformance.worlds import UNLIMITED, EngineClock
@@ -44,7 +45,14 @@ class Shop:
     def invoices(self) -> list[tuple[Any, ...]]:
         return self.sql("SELECT order_id, total FROM invoices ORDER BY 1")
 
-    def app(self, does: Callable[[Call], object] | None = None, *, bus: str = "", **declared: Any) -> Trueup:
+    def app(
+        self,
+        does: Callable[[Call], object] | None = None,
+        *,
+        bus: str = "",
+        databases: Mapping[str, str] = MappingProxyType({}),
+        **declared: Any,
+    ) -> Trueup:
         if does is not None:
             billing.DOES[:] = [does]
         target = Side(database="shop", query="SELECT order_id AS id, total FROM invoices")
@@ -58,7 +66,10 @@ class Shop:
         )
         self.opened.append(
             Trueup(
-                databases={"shop": Database(url=f"sqlite:///{self.folder / 'shop.db'}")},
+                databases={
+                    name: Database(url=url)
+                    for name, url in {"shop": f"sqlite:///{self.folder / 'shop.db'}", **databases}.items()
+                },
                 projections=[projection],
                 brokers={"bus": bus} if bus else {},
                 ledger=f"sqlite:///{self.folder / 'ledger.db'}",

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, NoSuchTableError, OperationalError
 
+from trueup import adapters
+from trueup.adapters._sql import SqlAdapter
 from trueup.core.handlers import Handler
+from trueup.core.side import Database
 from trueup.emitting import parts
-from trueup.errors import DataProblem, DesignProblem, Transient
+from trueup.errors import ConnectionFailed, DataProblem, DesignProblem, Transient
 from trueup.python.handlers import Call
-from trueup.urls import with_driver
 
 #: Columns where none are declared.
 DEFAULT = {name: name for name in ("id", "projection", "kind", "body")}
@@ -27,19 +28,21 @@ class Table:
         self.place, self.name = place, handler.to
         self.values = handler.values or DEFAULT
         self.id = next(column for column, part in self.values.items() if part == "id")
-        self.engine = sa.create_engine(with_driver(url), poolclass=sa.NullPool)
+        adapter = adapters.connect(place.removeprefix("databases."), Database.model_validate({"url": url}))
+        assert isinstance(adapter, SqlAdapter)
+        self.adapter = adapter
 
     @cached_property
     def table(self) -> sa.TableClause:
         """The table, once it is known that it keeps one entry for each key."""
         schema, _, name = self.name.rpartition(".")
-        inspector = sa.inspect(self.engine)
-        try:
+        with self.adapter.reading() as c:
+            inspector = sa.inspect(c)
+            if not inspector.has_table(name, schema or None):
+                raise DesignProblem(f"{self.place}: there is no table {self.name!r}")
             found: list[Any] = [inspector.get_pk_constraint(name, schema or None)["constrained_columns"]]
             found += [one["column_names"] for one in inspector.get_unique_constraints(name, schema or None)]
             found += [one["column_names"] for one in inspector.get_indexes(name, schema or None) if one["unique"]]
-        except NoSuchTableError:
-            raise DesignProblem(f"{self.place}: there is no table {self.name!r}") from None
         if [self.id] not in found:
             raise DesignProblem(
                 f"{self.place}: {self.name}.{self.id} is not unique, so an entry could be made twice: CREATE UNIQUE "
@@ -51,25 +54,25 @@ class Table:
         told = parts(call)
         row = {column: told.get(part) for column, part in self.values.items()}
         try:
-            with self.engine.begin() as c:
-                c.execute(self.table.insert().values(**row))
-        except IntegrityError as error:
-            if self._is_there(call.idempotency_key):
-                return f"the entry {call.idempotency_key} was there already"
-            raise DataProblem(f"{self.place}: {error.orig}") from error
-        except DataError as error:
-            raise DataProblem(f"{self.place}: {error.orig}") from error
-        except (OperationalError, InterfaceError) as error:
-            raise Transient(f"{self.place}: {error.orig}") from error
+            table = self.table
+            try:
+                with self.adapter.writing() as c:
+                    c.execute(table.insert().values(**row))
+            except DataProblem:
+                if self._is_there(call.idempotency_key):
+                    return f"the entry {call.idempotency_key} was there already"
+                raise
+        except ConnectionFailed as error:  # whether it ever could be reached matters to who reads, not to who sends
+            raise Transient(str(error)) from error
         return f"the entry {call.idempotency_key} was made"
 
     def _is_there(self, key: str) -> bool:
-        with self.engine.connect() as c:
+        with self.adapter.reading() as c:
             statement = sa.select(sa.literal(1)).select_from(self.table).where(self.table.c[self.id] == key)
             return c.execute(statement).first() is not None
 
     def close(self) -> None:
-        self.engine.dispose()
+        self.adapter.close()
 
 
 connect = Table
