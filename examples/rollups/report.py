@@ -21,9 +21,8 @@ FIRST, TODAY = 1, 6
 MORNING, EVENING = 100, "2013-11-07 00:00:00"
 #: Closed days whose records are still being corrected.
 CORRECTED = (4, 5)
-#: Report -> the column of its key that is a time, and its source: that of the declaration is what the job counts too.
+#: Report -> the column of its key that is a time.
 TIMES = {"by_hour": "hour", "by_day": "day"}
-DECLARED = tomllib.loads((HERE / "trueup.toml").read_text(encoding="utf-8"))["projections"]
 
 #: A row of `landings`.
 Landing = tuple[int, str, str, int]
@@ -61,6 +60,9 @@ class Report:
 
     def __init__(self, url: str) -> None:
         self.db = Database(url)
+        declared = (HERE / ("trueup.toml" if self.db.is_sqlite else "trueup.postgresql.toml")).read_text("utf-8")
+        #: Report -> what it is to show: the job counts as the declaration says.
+        self.queries = {name: told["source"]["query"] for name, told in tomllib.loads(declared)["projections"].items()}
         #: Rows whose events came in and were not counted yet.
         self.dirty: set[Cell] = set()
         today = [event for event in feed(TODAY, TODAY) if event[2] < EVENING]
@@ -73,7 +75,7 @@ class Report:
         before = [event for event in feed(FIRST, TODAY - 1) if event not in held_back]
         self.load(before + feed(TODAY, TODAY)[:MORNING])
         for report in TIMES:
-            self.db.run(f"INSERT INTO {report} {DECLARED[report]['source']['query']}")
+            self.db.run(f"INSERT INTO {report} {self.queries[report]}")
 
     def load(self, events: list[Landing]) -> None:
         self.db.many("INSERT INTO landings VALUES (?, ?, ?, ?)", events)
@@ -100,7 +102,7 @@ class Report:
     def count(self, rows: set[Cell]) -> None:
         """Set these rows of the reports to what their events say."""
         for report, airport, time in rows:
-            column, query = TIMES[report], DECLARED[report]["source"]["query"]
+            column, query = TIMES[report], self.queries[report]
             self.db.run(
                 f"INSERT INTO {report} SELECT * FROM ({query}) s WHERE airport = ? AND {column} = ?"
                 f" ON CONFLICT (airport, {column}) DO UPDATE"
@@ -112,12 +114,16 @@ class Report:
         """The judge: rows of both reports that are not what the events say, by a clock that knows New York."""
         counts: Counter[Cell] = Counter()
         late: Counter[Cell] = Counter()
-        for event in self.db.run("SELECT id, airport, landed_at, minutes_late FROM landings"):
+        for event in self.db.run("SELECT id, airport, CAST(landed_at AS text), minutes_late FROM landings"):
             for cell in cells(event):
                 counts[cell] += 1
                 late[cell] += event[3]
         right: set[Any] = {(*cell, counts[cell], late[cell]) for cell in counts}
-        held = {(report, *row) for report in TIMES for row in self.db.run(f"SELECT * FROM {report}")}
+        held = {
+            (report, airport, str(time), *sums)
+            for report in TIMES
+            for airport, time, *sums in self.db.run(f"SELECT * FROM {report}")
+        }
         return len({row[:3] for row in right ^ held})
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from trueup.core.again import (
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
-from trueup.core.freshness import within
+from trueup.core.freshness import due_by_age, looked_at
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes, Limits
 from trueup.core.row import Key, Kind, Value, canonical
@@ -152,23 +152,31 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
 
 
 def in_turn(job: Job) -> Again | None:
-    """Parts that have been unverified for longest, and rows known to be wrong; None: no run was complete."""
+    """Parts whose turn it is, and rows known to be wrong; None: no run was complete.
+
+    Those that have been unverified for longest, as many as a turn has time for; where buckets have periods by age,
+    those that are due, and in continuous mode no more of them than that.
+    """
     coverage, now = Coverage(job.ledger), job.clock.now()
     base = coverage.complete(job.name, job.definition)
     if base is None:
         return None
-    last, verified = coverage.listed(base.id), coverage.verified(base.id)
-    parts = [one for one in verified if within(job.pair.binding.projection.partition, one.span, now)]
-    turn = longest_unread(parts, _at_a_time(last))
+    last, declared = coverage.listed(base.id), job.pair.binding.projection.partition
+    verified = coverage.verified(base.id)
+    parts, many = looked_at(verified, declared, now), _at_a_time(last) if job.in_turn else None
+    turn = due_by_age(verified, declared, now)[:many] if declared.verify else longest_unread(parts, many)
     known = [*_known(job), *coverage.unsettled(last.id), *job.acceptances.keys_since(job.name, last.started_at)]
     named = dict.fromkeys(known)
+    new = _new_partitions(job, verified)
     since = min((one.looked_at for one in parts), default=base.started_at)
-    rows = f", and {len(named):,} rows that were wrong or moving before" if named else ""
+    which = "whose turn it is by their age" if declared.verify else "that were verified longest ago"
+    strategy = f"in turn: the {len(turn):,} of {len(parts):,} parts {which}"
+    strategy += f", {len(new):,} that are new" if new else ""
+    strategy += f", and {len(named):,} rows that were wrong or moving before" if named else ""
     return Again(
         base=base.id,
-        segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
-        strategy=f"in turn: the {len(turn)} of {len(parts)} parts that were verified longest ago, at "
-        f"{since:%Y-%m-%d %H:%M} UTC or later{rows}",
+        segments=[*_looked_up(named, turn), *turn, *new],
+        strategy=f"{strategy}; the rest was verified at {since:%Y-%m-%d %H:%M} UTC or later",
     )
 
 
@@ -241,7 +249,7 @@ def outrun(job: Job, run: RunRow) -> str:
     """Why an unfinished run is of no use: everything is asked for, or a later one has ended; empty if it can go on."""
     if run.base is None:
         return ""
-    if job.full or (run.marks is None and not job.in_turn):
+    if job.full or (run.marks is None and not job.by_turns):
         return "replaced by a run that reads everything"
     coverage = Coverage(job.ledger)
     last = coverage.last(job.name, job.definition) if run.marks else coverage.complete(job.name, job.definition)

@@ -76,7 +76,7 @@ class Trueup(Steering):
         """Find drift; write nothing to the target.
 
         `keys`, `partitions` (by value, or a bucket as `2013-11-03`): only these; `rows`: listed at most (0: all);
-        `full`: everything, though `changes` are declared.
+        `full`: everything, though `changes` or `verify` leave something out.
         """
         return self._execute("check", name, keys=keys, partitions=partitions, rows=rows, full=full)
 

@@ -147,6 +147,7 @@ class Bindings:
         """Fingerprint of what decides a projection's results; limits, approvals and descriptions do not."""
         projection = self.projection(name)
         told = projection.model_dump(mode="json", exclude=UNDECIDING)
+        told["partition"].pop("verify")  # how often it is read
         for role in ("source", "target"):
             database = self.databases[told[role]["database"]]
             told[role]["at"] = without_password(database.url.get_secret_value())

@@ -153,6 +153,12 @@ class Job:
         return lanes(self.pair.binding.projection) if alone else (self.lane,)
 
     @property
+    def by_turns(self) -> bool:
+        """Does it read only parts whose turn it is, once a run has read everything?"""
+        by_age = bool(self.pair.binding.projection.partition.verify) and self.partitions is None and not self.full
+        return self.in_turn or by_age
+
+    @property
     def one_look(self) -> bool:
         """One look at a row is proof, so what was counted is drift. Not of a row that may be in two partitions."""
         binding = self.pair.binding

@@ -242,7 +242,8 @@ class Engine(Bindings):
 
     def _age(self, projection: Projection) -> Callable[[], float]:
         """Age of its oldest unverified data, as a multiple of its objective, whenever a governor asks."""
-        begun = None if projection.fresh is None else self.freshness(projection.name)
+        aims = projection.fresh is not None or projection.partition.verify
+        begun = self.freshness(projection.name) if aims else None
         return lambda: 0.0 if begun is None else begun.ratio(self.clock.now())
 
     def _common(self, command: str, pair: Pair, canary: CanaryLike) -> dict[str, Any]:

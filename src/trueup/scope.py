@@ -58,8 +58,8 @@ def scope_of(job: Job) -> Scope:
 
 
 def _by_turns(job: Job) -> Scope | None:
-    """What has been unverified for longest, where that is asked for; None: everything is to be read."""
-    turn = in_turn(job) if job.in_turn else None
+    """What has been unverified for longest, where that is asked for or declared; None: everything is to be read."""
+    turn = in_turn(job) if job.by_turns else None
     return None if turn is None else Scope(strategy=turn.strategy, segments=turn.segments, base=turn.base)
 
 

@@ -77,6 +77,10 @@ def _why(fresh: Freshness, now: datetime) -> str:
     age = fresh.age_s(now)
     if age is None:
         return "no run was complete yet"
+    if fresh.every is not None:
+        return (
+            f"{fresh.oldest or 'what may be new'} was verified {spoken(age)} ago, its period is {spoken(fresh.every)}"
+        )
     aim = "" if fresh.fresh is None else f", the objective is {spoken(fresh.fresh)}"
     return f"the oldest part was verified {spoken(age)} ago{aim}"
 

@@ -311,6 +311,10 @@ def test_a_segment_keeps_its_partition_in_the_ledger(part: Holding | Between | N
 # --- what is declared ------------------------------------------------------------------------------------------------
 
 
+def _by_age(*periods: dict[str, str]) -> dict[str, Any]:
+    return {"by": "time", "column": "day", "bucket": "1d", "verify": periods}
+
+
 def test_by_key_is_the_default() -> None:
     assert (Partition().by, Partition().column) == ("key", "")
 
@@ -330,6 +334,15 @@ def test_by_key_is_the_default() -> None:
         ({"by": "time", "column": "day", "bucket": "1d", "zone": "../etc/passwd"}, "there is no time zone"),
         ({"by": "time", "column": "day", "bucket": "1d", "window": "a month"}, "is not a duration"),
         ({"by": "time", "column": "day", "bucket": "1d", "windw": "1d"}, "windw"),
+        ({"by": "column", "column": "tenant", "verify": [{"every": "1d"}]}, "`verify` is about by"),
+        (_by_age({"younger": "7d"}), "verify.0.every"),
+        (_by_age({"younger": "7d", "every": "1h"}), "`verify` 1 is the last: leave out `younger`"),
+        (_by_age({"every": "1h"}, {"every": "1d"}), "`verify` 1 has no `younger`"),
+        (
+            _by_age({"younger": "7d", "every": "1h"}, {"younger": "7d", "every": "1d"}, {"every": "9d"}),
+            "`verify` 2: `y",
+        ),
+        (_by_age({"younger": "7d", "evry": "1h"}), "evry"),
     ],
 )
 def test_what_is_declared_wrongly_is_said(declared: dict[str, Any], words: str) -> None:

@@ -66,7 +66,12 @@ First = Annotated[
 Force = Annotated[bool, Parameter(name="--force", negative="", show_default=False)]
 Full = Annotated[
     bool,
-    Parameter(name="--full", negative="", show_default=False, help="Read everything, though `changes` are declared."),
+    Parameter(
+        name="--full",
+        negative="",
+        show_default=False,
+        help="Read everything, whatever is taken as unchanged.",
+    ),
 ]
 Reason = Annotated[str, Parameter(help="Why; kept in the record.")]
 FILE = Path("trueup.toml")

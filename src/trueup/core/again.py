@@ -60,8 +60,8 @@ def due(verified: Sequence[Verified], now: datetime, within_s: float) -> list[Se
     return longest_first[:turns]
 
 
-def longest_unread(verified: Sequence[Verified], many: int) -> list[Segment]:
-    """The parts that nobody has read for longest, the oldest first."""
+def longest_unread(verified: Sequence[Verified], many: int | None) -> list[Segment]:
+    """The parts that nobody has read for longest, the oldest first; `many` of them, or all."""
     return [one.span for one in sorted(verified, key=lambda one: one.looked_at)[:many]]
 
 

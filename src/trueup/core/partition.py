@@ -20,8 +20,9 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from trueup.core.cut import Partition
 from trueup.core.kinds import Kind
-from trueup.core.projection import Partition, Projection
+from trueup.core.projection import Projection
 from trueup.core.row import Value, canonical, decode, encode, parse_value, present
 
 #: Most partitions of one run: each costs a statement on both sides.

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from trueup.core.cut import Partition
 from trueup.core.declared import Declared, Duration, Engine, Share, parse_duration, parse_share
 from trueup.core.handlers import Handler, OnDifferent, OnExtra, OnMissing
 from trueup.core.rules import Nulls, Tolerance
@@ -19,7 +20,6 @@ from trueup.core.schedule import Unattended
 from trueup.core.side import FILES, PYTHON, Database, Side
 from trueup.core.triggers import Listen
 from trueup.core.writers import Events, Pending, Tombstone, Writers
-from trueup.core.zones import zone_problem
 
 __all__ = [
     "FILES",
@@ -184,39 +184,6 @@ class Changes(Declared):
         return {role: mark for role, mark in sides if mark is not None}
 
 
-class Partition(Declared):
-    """The declared cut of the rows into partitions, which are compared one by one and can be asked for by name."""
-
-    by: Literal["key", "column", "time"] = "key"
-    #: Column that both sides have: a tenant, a region; for `time` a date or timestamp.
-    column: str = ""
-    #: How long a partition of time is: an hour, or a calendar day, week (from Monday) or month of the zone.
-    bucket: Literal["1h", "1d", "1w", "1mo"] | None = None
-    #: Zone in which buckets begin, by its name in the time zone database.
-    zone: str = "UTC"
-    #: Only buckets that ended within this long are looked at, seconds. Default: all.
-    window: Duration | None = None
-    #: A bucket is compared only this long after its end, seconds: until then rows may still arrive.
-    lateness: Duration = 0.0
-    #: By which clock a bucket ends: ours, or the source's, whose time is that of its latest row.
-    watermark: Literal["clock", "source"] = "clock"
-
-    @model_validator(mode="after")
-    def _fitting(self) -> Partition:
-        if self.by == "key" and self.column:
-            raise ValueError('by = "key" has no `column`; write by = "column", or by = "time"')
-        if self.by != "key" and not self.column:
-            raise ValueError(f'by = "{self.by}" needs `column`: the column that says where a row belongs')
-        if self.by == "time" and self.bucket is None:
-            raise ValueError('by = "time" needs `bucket`: "1h", "1d", "1w" or "1mo"')
-        of_time = {"bucket", "zone", "window", "lateness", "watermark"} & self.model_fields_set
-        if self.by != "time" and of_time:
-            raise ValueError(f'`{min(of_time)}` is about by = "time"')
-        if problem := zone_problem(self.zone):
-            raise ValueError(f"`zone`: {problem}")
-        return self
-
-
 class Projection(Unattended):
     """The declared derived state: what the target should hold, computed from the source."""
 
@@ -302,6 +269,11 @@ class Projection(Unattended):
             raise ValueError('on_extra = "reset" needs `absent`: the values to reset to')
         if self.absent is not None and set(self.absent) & set(self.key):
             raise ValueError("`absent` gives values for compared columns, not for the key")
+        if self.partition.verify and self.fresh is not None:
+            raise ValueError(
+                "`fresh` and `verify` of `partition` exclude each other: by age, a bucket is late when it was not read "
+                "for two of its periods"
+            )
         self._writers_consistent()
         self._triggers_consistent()
         return self
