@@ -8,18 +8,21 @@ import io
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples._kit.faults import Faults, Key
 from tests.servers import ServerMissingError
 
-#: An example that takes longer has failed, seconds.
+#: What an example may take, seconds: of a machine that does nothing else, so its own processor time is what is counted.
 LIMIT_S = 60
+#: One that takes longer, on however busy a machine, hangs, seconds.
+HANGS_S = 240
 #: Exit code of an example whose server is not installed.
 NO_SERVER = 77
 
@@ -71,6 +74,25 @@ class Stage:
         if ended != code:
             raise PromiseBroken(f"`trueup {' '.join(words)}` ended with {ended}, not {code}: {err.getvalue().strip()}")
 
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """`trueup serve` beside everything else, until the end of the `with`. It has to end well."""
+        print("\n$ trueup serve &", flush=True)
+        log = self.folder / "serve.log"
+        with log.open("wb") as stderr:
+            node = subprocess.Popen([sys.executable, "-m", "trueup", "serve"], cwd=self.folder, stderr=stderr)
+            try:
+                yield
+            except BaseException:
+                node.kill()
+                print(log.read_text(encoding="utf-8"), file=sys.stderr)
+                raise
+            finally:
+                node.terminate()
+                ended = node.wait()
+        if ended:
+            raise PromiseBroken(f"`trueup serve` ended with {ended}: {log.read_text(encoding='utf-8')}")
+
     def promise(self, text: str, kept: bool) -> None:
         """A line of the result; one that is not so ends the example."""
         print(f"  {'✓' if kept else '✗'} {text}")
@@ -119,7 +141,7 @@ def example(play: Callable[[Stage], None], file: str, *, variants: Sequence[str]
     asked = parser.parse_args()
     if os.environ.get("TRUEUP_CONFIG"):
         parser.error("TRUEUP_CONFIG names another configuration: unset it")
-    faulthandler.dump_traceback_later(LIMIT_S, exit=True)
+    faulthandler.dump_traceback_later(HANGS_S, exit=True)
     os.environ |= {"COLUMNS": "120", "NO_COLOR": "1"}
     with tempfile.TemporaryDirectory(prefix="trueup-example-") as temporary:
         folder = (asked.folder or Path(temporary)).resolve()

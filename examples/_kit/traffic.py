@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-#: How long one write is waited for, seconds.
-PATIENCE_S = 20.0
+#: How long one write, or what follows from some, is waited for on a machine that is busy, seconds.
+PATIENCE_S = 100.0
 
 
 class Application(Protocol):
@@ -51,15 +51,15 @@ class Traffic:
         """Until so many more writes have been made."""
         self.until(lambda wanted=self.writes + writes: self.writes >= wanted)  # type: ignore[misc]
 
-    def until(self, reached: Callable[[], bool]) -> None:
-        """Look until it is so. Raises TimeoutError; and the application's error, if it had one."""
+    def until(self, reached: Callable[[], bool], *, rest_s: float = 0.002) -> None:
+        """Look until it is so, resting in between. Raises TimeoutError; and the application's error, if it had one."""
         end = time.monotonic() + PATIENCE_S
         while not reached():
             if self._error is not None:
                 raise self._error
             if time.monotonic() > end:
                 raise TimeoutError(f"waited {PATIENCE_S:.0f} s for the traffic, at {self.writes} writes")
-            time.sleep(0.002)
+            time.sleep(rest_s)
 
     def __enter__(self) -> Traffic:
         self._thread.start()

@@ -44,7 +44,9 @@ class Shop:
         if chance.random() < 0.5:
             self.rename(chance.randint(1, 50), f"King{chance.randint(1, 999)}")
         else:
-            self.db.run("UPDATE invoices SET paid = 1 WHERE id = ?", chance.randint(1, INVOICES))
+            # PostgreSQL's version of a row counts every change of it: it would be left to the next run, and then again.
+            which = "id = ?" if self.db.is_sqlite else "id = ? AND issued > '2024-11-10'"
+            self.db.run(f"UPDATE invoices SET paid = 1 WHERE {which}", chance.randint(1, INVOICES))
 
     def rename(self, customer: int, last: str) -> None:
         """The full name is kept right where there is one."""

@@ -29,8 +29,9 @@ class Chat:
 
     def __init__(self, app: str, inbox: str) -> None:
         self.db, self.inbox = Database(app), Database(inbox)
-        #: Events that are on their way.
-        self.queue: list[Event] = []
+        #: Writes so far, and events that are on their way: each arrives with one of the next writes.
+        self.writes = 0
+        self.queue: list[tuple[int, Event]] = []
 
     def make(self, chance: random.Random) -> None:
         self.db.script((HERE / "app.sql").read_text())
@@ -41,8 +42,8 @@ class Chat:
                 "INSERT INTO members (conversation_id, user_id) VALUES (?, ?)", [(conversation, u) for u in users]
             )
             for _ in range(chance.randint(1, 6)):
-                self.queue += self.send(chance, conversation)
-        self.deliver_all()
+                for event in self.send(chance, conversation):
+                    self.deliver(event)
 
     # --- what users do ---------------------------------------------------------------------------------------------
 
@@ -50,14 +51,16 @@ class Chat:
         """Somebody does something in a lively conversation; some events arrive."""
         conversation = chance.randint(1, LIVELY)
         if chance.random() < 0.6:
-            self.queue += self.send(chance, conversation)
+            self.sent(chance, self.send(chance, conversation))
         else:
             user = self.somebody(chance, conversation)
             last = self.db.one("SELECT max(id) FROM messages WHERE conversation_id = ?", conversation)
             change = "muted = NOT muted" if chance.random() < 0.2 else f"last_read_id = {last}"
-            self.queue += self.change(change, conversation, user)
-        while len(self.queue) > chance.randrange(8):
-            event = self.queue.pop(chance.randrange(len(self.queue)))
+            self.sent(chance, self.change(change, conversation, user))
+        self.writes += 1
+        arriving = [event for at, event in self.queue if at <= self.writes]
+        self.queue = [(at, event) for at, event in self.queue if at > self.writes]
+        for event in chance.sample(arriving, len(arriving)):
             self.deliver(event)
             if chance.random() < 0.1:
                 self.deliver(event)
@@ -93,6 +96,10 @@ class Chat:
         given = {column: value for column, value in asked.items() if value is not None}
         return self.db.run(query + "".join(f" AND {column} = ?" for column in given), *given.values())
 
+    def sent(self, chance: random.Random, events: Iterable[Event]) -> None:
+        """Each on its way for no more than three writes, however long these take."""
+        self.queue += [(self.writes + chance.randint(1, 3), event) for event in events]
+
     # --- the projector ---------------------------------------------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
@@ -108,7 +115,7 @@ class Chat:
 
     def deliver_all(self) -> None:
         while self.queue:
-            self.deliver(self.queue.pop())
+            self.deliver(self.queue.pop()[1])
 
     # --- the judge -------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,14 @@ Each step asks for the state that it starts from and is nothing if it was made, 
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 
 from examples._kit import Database, transaction
 from trueup.python import Call, DataProblem
 
-#: Seen from the folder in which the commands are typed.
-URL = "sqlite:///app.db"
+#: The application's database; a file is seen from the folder in which the commands are typed.
+URL = os.environ.get("DATABASE_URL", "sqlite:///app.db")
 
 
 def invoice(db: Database, order: int, key: str) -> int:

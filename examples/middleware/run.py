@@ -37,7 +37,11 @@ class Middleware:
 
     def pass_on(self, number: int) -> None:
         row = self.row(number)
-        self.shop.run("INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?)", *row)
+        self.shop.run(
+            "INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+            " SET name = excluded.name, blocked = excluded.blocked, credit = excluded.credit",
+            *row,
+        )
 
     def write(self, chance: random.Random) -> None:
         """Sales change somebody's limit, or win a customer; the middleware delivers it."""

@@ -6,7 +6,8 @@ import random
 from contextlib import closing
 from pathlib import Path
 
-from examples._kit import Database, Faults, Stage, Traffic, example, transaction
+import trueup
+from examples._kit import Database, Faults, Key, Stage, Traffic, example, transaction
 
 HERE = Path(__file__).parent
 CONVERSATIONS, USERS, IN_EACH = 60, 40, 6
@@ -31,6 +32,7 @@ class Chat:
 
     def make(self, chance: random.Random) -> None:
         self.db.script((HERE / "schema.sql").read_text())
+        self.db.script((HERE / f"triggers.{'sqlite' if self.db.is_sqlite else 'postgresql'}.sql").read_text())
         members = [
             (conversation, user)
             for conversation in range(1, CONVERSATIONS + 1)
@@ -98,8 +100,9 @@ class Mistakes:
         self.faults.note(what, user, conversation)
         return user, conversation
 
-    def make(self) -> None:
-        for _ in range(3):  # the badge is gone, the message is not read: the client had not seen it yet
+    def make_with_events(self, times: int) -> None:
+        """Mistakes that come with a change of what a badge counts: somebody can hear of them."""
+        for _ in range(times):  # the badge is gone, the message is not read: the client had not seen it yet
             user, conversation = self.at("message that came while the user was reading")
             with transaction(self.db):
                 last = self.db.run(
@@ -108,9 +111,12 @@ class Mistakes:
                 )
                 behind = next((n for n, (_, sender) in enumerate(last) if sender != user), 0) + 1
                 self.chat.seen(user, conversation, behind)
-        for _ in range(3):  # a badge that never goes away
+        for _ in range(times):  # a badge that never goes away
             user, conversation = self.at("left the conversation, the badge stayed")
             self.db.run("DELETE FROM members WHERE user_id = ? AND conversation_id = ?", user, conversation)
+
+    def make(self) -> None:
+        self.make_with_events(3)
         for _ in range(3):
             user, conversation = self.at("recounted by a job that took NULL for everything read")
             self.db.run("UPDATE unread SET unread = 0 WHERE user_id = ? AND conversation_id = ?", user, conversation)
@@ -130,8 +136,10 @@ def play(stage: Stage) -> None:
             if stage.naive:
                 naive(stage, chat, traffic)
             else:
-                Mistakes(chat, stage.faults).make()
+                mistakes = Mistakes(chat, stage.faults)
+                mistakes.make()
                 repair(stage, traffic)
+                hear(stage, mistakes, traffic)
         stage.end(chat.db.one(WRONG), traffic.writes)
 
 
@@ -148,6 +156,33 @@ def repair(stage: Stage, traffic: Traffic) -> None:
     stage.trueup("run", "unread", code=0)
     traffic.wait(100)
     stage.trueup("check", "unread", code=0)
+
+
+def hear(stage: Stage, mistakes: Mistakes, traffic: Traffic) -> None:
+    """A node that hears of changes: the badge of whoever is concerned is looked at, and right again in a moment."""
+    stage.say("From now on a node listens. The same happens to four others.")
+    heard = mistakes.faults = Faults()
+    with trueup.load("trueup.toml") as app:
+        before = {run.id for run in app.runs("unread")}
+        with stage.serving():
+            # It looks at all badges once: what was told before it listened has gone by.
+            traffic.until(lambda: bool(ended(app, before, by_key=False)), rest_s=0.1)
+            mistakes.make_with_events(2)
+            traffic.until(lambda: heard.happened.keys() <= set(by_event(app, before)), rest_s=0.1)
+        stage.score(by_event(app, before), heard)
+    stage.trueup("check", "unread", code=0)
+
+
+def ended(app: trueup.Trueup, before: set[str], *, by_key: bool) -> list[str]:
+    """Runs that a node has finished: those for the keys of events, or those over all rows."""
+    runs = [run for run in app.runs("unread", limit=10_000) if run.id not in before and run.state == "done"]
+    return [run.id for run in runs if (run.keys is not None) is by_key]
+
+
+def by_event(app: trueup.Trueup, before: set[str]) -> list[Key]:
+    """Badges that were put right by runs that events asked for."""
+    outcomes = (outcome for run in ended(app, before, by_key=True) for outcome in app.outcomes(run))
+    return [outcome.key for outcome in outcomes if outcome.outcome == "applied"]
 
 
 def naive(stage: Stage, chat: Chat, traffic: Traffic) -> None:
