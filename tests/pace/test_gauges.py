@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psycopg
 import pytest
 
 from tests.live.harness import until
@@ -118,6 +120,46 @@ def test_a_password_in_an_address_is_never_told(sqlite: Adapter) -> None:
 
 def test_a_number_of_postgresql(postgres: str) -> None:
     assert one(connect("app", Database(url=postgres)), sql="SELECT count(*) FROM pg_class").look(100.0)["g"] > 0  # type: ignore[operator]
+
+
+def test_a_heartbeat_is_written_and_timed(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as judge:
+        judge.execute("CREATE TABLE heartbeat AS SELECT 1 AS id, 0 AS beats")
+        beat = "UPDATE heartbeat SET beats = beats + 1 WHERE id = 1"
+        took_ms = one(connect("app", Database(url=postgres)), write=beat).look(100.0)["g"]
+        assert took_ms is not None
+        assert (judge.execute("SELECT beats FROM heartbeat").fetchone() or (0,))[0] >= 1
+        read = one(connect("app", Database(url=postgres)), sql=beat + " RETURNING beats")
+        assert "read-only" in read.lacking["g"]  # what reads cannot write
+        wrong = one(connect("app", Database(url=postgres)), write="UPDATE nowhere SET a = 1")
+        assert "nowhere" in wrong.lacking["g"]
+
+
+def test_a_heartbeat_that_is_given_up_for_taking_too_long_is_as_slow_as_that(mariadb: str) -> None:
+    app, taken = connect("app", Database(url=mariadb)), list[float]()
+    made = app.probe("")
+    assert made is not None
+    made.write("CREATE TABLE heartbeat AS SELECT 0 AS beats")
+    made.close()
+    for statement in ("UPDATE heartbeat SET beats = beats + 1", "UPDATE heartbeat SET beats = sleep(5)"):
+        beat = Gauge(name="g", write=statement, every=0.1, timeout=30)
+        gauges = Gauges([beat], app, time.monotonic)
+        gauges.begin()
+        until(lambda: gauges.look(time.monotonic())["g"] is not None or gauges.lacking, "an answer")  # noqa: B023
+        taken.append(gauges.look(time.monotonic())["g"] or 0.0)
+        gauges.end()
+    assert taken[0] > 0
+    assert taken[1] >= 400
+
+
+def test_a_heartbeat_of_sqlite_and_redis(sqlite: Adapter, redis: str) -> None:
+    assert one(sqlite, write="CREATE TABLE IF NOT EXISTS heartbeat (a)").look(100.0)["g"] is not None
+    assert one(connect("cache", Database(url=redis)), write="SET heartbeat 1").look(100.0)["g"] is not None
+
+
+def test_what_the_time_of_a_write_means() -> None:
+    plain, told = Gauge(name="g", write="x"), Gauge(name="g", write="x", idle=1, soft=2, hard=3)
+    assert (plain.mark.soft, plain.mark.hard, told.mark.soft) == (100, 400, 2)
 
 
 def test_a_command_of_redis(redis: str) -> None:

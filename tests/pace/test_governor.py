@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,9 @@ class Probe:
         self.slower_s = 0.0
         self.lag = 0.0
         self.broken = False
+        self.on_core: float | None = None
+        self.idle: bool | None = None
+        self.commits = self.ours = 0.0
 
     def canary(self) -> None:
         if self.broken:
@@ -46,10 +50,18 @@ class Probe:
     def look(self) -> Looked:
         if self.broken:
             raise Transient("no connection")
-        return Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
+        looked = Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
+        if self.idle is not None:  # what it commits is ours
+            governor = self.governor()
+            self.commits += governor._readings + governor.gate.begun - self.ours + (0 if self.idle else 50)
+            self.ours = governor._readings + governor.gate.begun
+            looked = replace(looked, active=0.0 if self.idle else 0.1, commits=self.commits)
+        return replace(looked, on_core=self.on_core)
 
     def number(self, statement: str) -> object:
         return len(statement)
+
+    def write(self, statement: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -247,6 +259,50 @@ def test_what_somebody_sets_holds_within_seconds_for_as_long_as_they_said(clock:
     paces.set("app", Override(adaptive=False, fixed=0.3), by=ANN, why="", for_s=None)
     node.step(3)
     assert node.governor.gate.u == pytest.approx(0.3)
+
+
+def test_a_process_that_works_on_more_gets_more(clock: SteppedClock, paces: Paces) -> None:
+    one, two = Node("one", clock, paces), Node("two", clock, paces)
+    one.governor.workers += [Worker(name="p", weight=2.0), Worker(name="q")]
+    two.governor.workers.append(Worker(name="p"))
+    paces.set("app", Override(adaptive=False, fixed=0.8), by=ANN, why="", for_s=None)
+    for node in (one, two):
+        node.governor.begin()
+    for _ in range(80):
+        one.step(0.1)
+        two.step(0.1)
+    assert one.governor.gate.u == pytest.approx(3 * two.governor.gate.u)
+    assert one.governor.gate.u + two.governor.gate.u == pytest.approx(0.8)
+
+
+def test_cores_that_others_take_bound_the_load_of_a_server_elsewhere(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces, cores=4)
+    node.seen.on_core = 0.2
+    node.governor.begin()
+    node.step(40)
+    assert node.governor.gate.u > 1
+    node.seen.on_core = 3.6
+    node.step(8)
+    assert node.governor.gate.u < 0.3
+    assert node.governor.impact.slowed is not None
+    row = paces.find("app")
+    assert row is not None
+    assert row.told["reason"] == "others take the cores"
+    node.seen.on_core = 0.2
+    node.step(10)
+    assert node.governor.gate.u > 1
+
+
+def test_where_nobody_else_is_at_work_nobody_is_slowed(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces, most=0.9)
+    node.seen.slower_s = 0.004
+    node.seen.idle = True
+    node.governor.begin()
+    node.step(60)
+    assert node.governor.gate.u == pytest.approx(0.9)
+    node.seen.idle = False
+    node.step(60)
+    assert node.governor.gate.u <= 0.2
 
 
 def test_without_the_ledger_what_was_granted_is_used_to_its_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -18,6 +19,7 @@ from trueup.adapters._probing import READING_MS
 from trueup.adapters._sqlite_probe import SqliteProbe
 from trueup.core.projection import Database
 from trueup.errors import Transient
+from trueup.pace import host as host_module
 from trueup.pace.host import Host
 from trueup.urls import here
 
@@ -58,6 +60,8 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
     assert looked.own >= 1
     assert looked.active is not None
     assert looked.active >= 1
+    assert looked.on_core is not None
+    assert looked.on_core < looked.active  # one sleeps, and takes no core
     assert looked.lacking == {}
     assert looked.values["lock waits"] is not None
     assert looked.values["replica lag, s"] is None  # there is none: not 0
@@ -161,12 +165,30 @@ def test_sqlite(tmp_path: Path) -> None:
 def test_host_pressure(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert set(host.look(0.0).values()) == {None}
-    (tmp_path / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1000000\nfull avg10=0 total=5\n")
+    (tmp_path / "pressure").mkdir()
+    (tmp_path / "pressure" / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1000000\nfull avg10=0 total=5\n")
     assert host.look(1.0)["waits for disk"] is None
-    (tmp_path / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1500000\nfull avg10=0 total=5\n")
+    (tmp_path / "pressure" / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1500000\nfull avg10=0 total=5\n")
     looked = host.look(2.0)
     assert looked["waits for disk"] == pytest.approx(0.5)
     assert looked["waits for memory"] is None
+
+
+def test_how_busy_the_cores_are_that_we_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "_mine", lambda: {0, 2})
+    host, second = Host(tmp_path), os.sysconf("SC_CLK_TCK")
+    assert host.processors(0.0) is None  # there is no such file
+    rows = (
+        "cpu {0} 0 0 0 0 0 0 0 0 0\ncpu0 {0} 0 0 0 0 0 0 0 0 0\ncpu1 9{0} 0 0 0 0 0 0 0 0 0\ncpu2 0 0 0 {0} 0 0 0 {1}\n"
+    )
+    for at, used, stolen in ((1.0, 0, 0), (3.0, second, second // 2)):
+        (tmp_path / "stat").write_text(rows.format(used, stolen) + "intr 5\nprocs_running 7\n")
+        seen = host.processors(at)
+        assert (seen is None) is (at == 1.0)
+    assert seen is not None
+    assert (seen.busy, seen.passed_s, seen.runnable) == (pytest.approx(0.75), 2.0, 7.0)  # idle time is none
+    (tmp_path / "stat").write_text("cpu0\n")
+    assert host.processors(4.0) is None
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,8 @@ class Looked:
     #: Statements of others that run at this moment, and ours.
     active: float | None = None
     own: float | None = None
+    #: Of those of others, what is on a core or waits for one, and not for a disk, a lock or a commit.
+    on_core: float | None = None
     #: All that run, where ours cannot be told from others'.
     running: float | None = None
     #: Transactions that were committed so far, by anybody.
@@ -334,6 +336,9 @@ class Probe(Protocol):
 
     def number(self, statement: str) -> object:
         """What a statement gives, one value. Raises ValueError where it gives another, or statements are not known."""
+
+    def write(self, statement: str) -> None:
+        """Run a statement that writes, by itself. All else that a probe does only reads."""
 
     def close(self) -> None:
         """Give the connection back."""

@@ -29,7 +29,8 @@ class MysqlProbe(SqlProbe):
         "checkpoint age": Mark(idle=0.5, soft=0.75, hard=0.9),
         "waits for a free page": Mark(idle=0, soft=0.5, hard=1),
     }
-    settings = ("SET SESSION lock_wait_timeout = 1", "SET SESSION TRANSACTION READ ONLY")
+    settings = ("SET SESSION lock_wait_timeout = 1",)
+    read_only = "SET SESSION TRANSACTION READ ONLY"
 
     def __init__(self, adapter: Any, canary: str) -> None:
         super().__init__(adapter, canary)
@@ -38,8 +39,8 @@ class MysqlProbe(SqlProbe):
     def autocommit(self, connection: Any) -> None:
         connection.autocommit(True)
 
-    def _connected(self) -> Any:
-        connection = super()._connected()
+    def _connected(self, *, writes: bool = False) -> Any:
+        connection = super()._connected(writes=writes)
         mariadb = "mariadb" in connection.get_server_info().lower()
         limit = f"max_statement_time = {READING_MS / 1000}" if mariadb else f"max_execution_time = {READING_MS}"
         with connection.cursor() as cursor:

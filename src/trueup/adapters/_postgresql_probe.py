@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: that is about to connect has no state yet either, and hides nothing.)
 _LOOK = """
     SELECT extract(epoch FROM clock_timestamp()), a.*,
-           (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()),
+           (SELECT sum(xact_commit) FROM pg_stat_database),
            (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn)) / 1048576.0 FROM pg_stat_replication),
            (SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication),
            (SELECT last_archived_wal FROM pg_stat_archiver WHERE current_setting('archive_mode') <> 'off'),
@@ -26,6 +26,8 @@ _LOOK = """
            (SELECT count(*) FROM pg_stat_progress_vacuum
             WHERE relid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name))
     FROM (SELECT count(*) FILTER (WHERE state = 'active' AND application_name NOT LIKE 'trueup%%') AS active,
+                 count(*) FILTER (WHERE state = 'active' AND wait_event IS NULL
+                                    AND application_name NOT LIKE 'trueup%%') AS on_core,
                  count(*) FILTER (WHERE state = 'active' AND application_name = 'trueup') AS own,
                  count(*) FILTER (WHERE wait_event_type = 'Lock' AND application_name NOT LIKE 'trueup%%') AS waits,
                  count(*) FILTER (WHERE query = '<insufficient privilege>') AS hidden
@@ -55,8 +57,8 @@ class PostgresqlProbe(SqlProbe):
         "SET application_name = 'trueup:probe'",
         f"SET statement_timeout = {READING_MS}",
         "SET lock_timeout = 100",
-        "SET default_transaction_read_only = on",
     )
+    read_only = "SET default_transaction_read_only = on"
 
     def __init__(self, adapter: SqlAdapter, canary: str) -> None:
         super().__init__(adapter, canary)
@@ -69,7 +71,9 @@ class PostgresqlProbe(SqlProbe):
             ((version,),) = self._ask("SHOW server_version_num")
             self._statement = _LOOK.replace("{checkpoints}", _CHECKPOINTS[int(version) >= 170000])
         (row,) = self._ask(self._statement, [regclass(name) for name in list(self.tables)])
-        clock, active, own, waits, hidden, commits, lag_mb, lag_s, archived, written, checkpoints, vacuums = row
+        clock, active, on_core, own, waits, hidden, commits, lag_mb, lag_s, archived, written, checkpoints, vacuums = (
+            row
+        )
         lacking = {}
         if hidden:
             lacking = dict.fromkeys(("active", "lock waits"), "grant pg_read_all_stats to see the statements of others")
@@ -85,6 +89,7 @@ class PostgresqlProbe(SqlProbe):
             clock_s=float(clock),
             active=None if hidden else float(active),
             own=float(own),
+            on_core=None if hidden else float(on_core),
             commits=None if commits is None else float(commits),
             lacking=lacking,
         )

@@ -30,15 +30,17 @@ class SqlProbe(ABC):
     marks: Mapping[str, Mark] = {}
     #: What the canary reads, unless something else is declared.
     small: str = "SELECT 1"
-    #: Statements that a new connection begins with.
+    #: Statements that a new connection begins with, and one after which it cannot write.
     settings: Sequence[str] = ()
+    read_only: str = ""
     tables: Collection[str] = ()
 
     def __init__(self, adapter: SqlAdapter, canary: str) -> None:
         self.here = here(adapter.database.url.get_secret_value())
         self._adapter = adapter
         self._canary = canary or self.small
-        self._connection: Any = None
+        #: Those that read, and those that write.
+        self._connections: dict[bool, Any] = {}
 
     def canary(self) -> None:
         self._ask(self._canary)
@@ -52,14 +54,17 @@ class SqlProbe(ABC):
             raise ValueError(f"a SELECT of one value was expected, and {len(rows)} rows came")
         return rows[0][0]
 
-    def _ask(self, statement: str, *values: Any) -> list[Any]:
+    def write(self, statement: str) -> None:
+        self._ask(statement, writes=True)
+
+    def _ask(self, statement: str, *values: Any, writes: bool = False) -> list[Any]:
         """The rows of one statement. Raises Transient, and the next one connects anew."""
         try:
-            if self._connection is None:
-                self._connection = self._connected()
-            cursor = self._connection.cursor()
+            if writes not in self._connections:
+                self._connections[writes] = self._connected(writes=writes)
+            cursor = self._connections[writes].cursor()
             cursor.execute(statement, *([values] if values else []))
-            rows = list(cursor.fetchall())
+            rows = list(cursor.fetchall()) if cursor.description else []
             cursor.close()
         except (SQLAlchemyError, self._adapter.engine.dialect.loaded_dbapi.Error) as error:
             self.close()
@@ -67,13 +72,13 @@ class SqlProbe(ABC):
             raise Transient(f"databases.{self._adapter.name}: it cannot be looked at: {words}") from error
         return rows
 
-    def _connected(self) -> Any:
+    def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()
         connection: Any = pooled.driver_connection
         pooled.detach()  # or it would be given back, and reset, as soon as nobody names it
         self.autocommit(connection)
         cursor = connection.cursor()
-        for statement in self.settings:
+        for statement in (*self.settings, *([] if writes or not self.read_only else [self.read_only])):
             cursor.execute(statement)
         cursor.close()
         return connection
@@ -83,8 +88,7 @@ class SqlProbe(ABC):
         connection.autocommit = True
 
     def close(self) -> None:
-        if self._connection is not None:
+        while self._connections:
             with suppress(Exception):  # it may be what broke
-                self._connection.close()
-        self._connection = None
+                self._connections.popitem()[1].close()
         self._adapter.close()

@@ -52,6 +52,9 @@ class RedisProbe:
             raise Transient(str(error)) from error
         return answer.decode() if isinstance(answer, bytes) else answer
 
+    def write(self, statement: str) -> None:
+        self.number(statement)
+
     def look(self) -> Looked:
         told: dict[str, str] = {}
         try:

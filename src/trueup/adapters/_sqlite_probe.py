@@ -22,7 +22,8 @@ class SqliteProbe(SqlProbe):
         "log, MB": Mark(idle=4, soft=16, hard=64),
     }
     small = "SELECT count(*) FROM (SELECT 1 FROM sqlite_master LIMIT 5)"
-    settings = (f"PRAGMA busy_timeout = {READING_MS}", "PRAGMA query_only = ON")
+    settings = (f"PRAGMA busy_timeout = {READING_MS}",)
+    read_only = "PRAGMA query_only = ON"
 
     def __init__(self, adapter: Any, canary: str) -> None:
         super().__init__(adapter, canary)
@@ -32,10 +33,10 @@ class SqliteProbe(SqlProbe):
     def autocommit(self, connection: Any) -> None:
         connection.isolation_level = None
 
-    def _connected(self) -> Any:
+    def _connected(self, *, writes: bool = False) -> Any:
         if not self._file.exists():  # SQLite would make an empty one
             raise Transient(f"databases.{self._adapter.name}: there is no file {self._file}")
-        return super()._connected()
+        return super()._connected(writes=writes)
 
     def look(self) -> Looked:
         log = self._file.with_name(self._file.name + "-wal")

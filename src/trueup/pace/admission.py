@@ -69,13 +69,23 @@ class Gate:
         #: Seconds in which at least one statement was in flight, up to `_busy_at`.
         self._busy_s = 0.0
         self._busy_at = now
+        #: The same, each of those that were in flight at a time counted.
+        self._flown_s = 0.0
 
     def busy_s(self, now: float) -> float:
         """Seconds so far in which at least one statement was in flight."""
-        if self.inflight:
-            self._busy_s += now - self._busy_at
-        self._busy_at = now
+        self._advance(now)
         return self._busy_s
+
+    def flown_s(self, now: float) -> float:
+        """Seconds so far that statements were in flight, all of them together."""
+        self._advance(now)
+        return self._flown_s
+
+    def _advance(self, now: float) -> None:
+        passed_s, self._busy_at = now - self._busy_at, now
+        self._busy_s += passed_s if self.inflight else 0.0
+        self._flown_s += passed_s * self.inflight
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until a statement may begin; None: not known."""
@@ -83,13 +93,13 @@ class Gate:
         return wait_s(self.bucket, self.u, self.inflight, now + self.offset_s)
 
     def enter(self, now: float) -> None:
-        self.busy_s(now)
+        self._advance(now)
         self.inflight += 1
         self.begun += 1
         self.began.set()
 
     def leave(self, now: float, took_s: float) -> None:
-        self.busy_s(now)
+        self._advance(now)
         self.inflight -= 1
         self.caused += Caused(statements=1, seconds=took_s)
         self.bucket = charged(self.bucket, self.u, now, took_s)

@@ -12,12 +12,14 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from trueup.adapters import Adapter
+from trueup.adapters import Adapter, Probe
 from trueup.core.pace.gauges import Gauge, number, of_command, of_http, of_prometheus
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient
 from trueup.python.found import find
 
+#: A write that fails after so long, seconds, has failed for that.
+GIVEN_UP_S = 0.4
 #: Most of an answer that is read, bytes.
 _ANSWER_MAX = 100_000
 #: What keeps a number from being had. All else is a fault of ours, and ends the thread.
@@ -82,11 +84,13 @@ class Gauges:
 
     def _asking(self, gauge: Gauge, stack: contextlib.ExitStack) -> Callable[[], float]:
         match gauge.kind:
-            case "sql":
+            case "sql" | "write":
                 probe = self._adapter.probe("")
                 if probe is None:
                     return partial(_none, "this database cannot be looked at")
                 stack.callback(probe.close)
+                if gauge.write:
+                    return lambda: _written(probe, gauge, self._monotonic)
                 return lambda: number(probe.number(gauge.sql))
             case "http":
                 return partial(_fetched, gauge)
@@ -99,6 +103,17 @@ class Gauges:
 
 def _none(why: str) -> float:
     raise ValueError(why)
+
+
+def _written(probe: Probe, gauge: Gauge, monotonic: Callable[[], float]) -> float:
+    """Milliseconds that it took. One that was given up for taking too long is as slow as that."""
+    began = monotonic()
+    try:
+        probe.write(gauge.write)
+    except Transient:
+        if monotonic() - began < GIVEN_UP_S:
+            raise
+    return (monotonic() - began) * 1000
 
 
 class _NotFollowed(urllib.request.HTTPRedirectHandler):

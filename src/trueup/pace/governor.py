@@ -20,12 +20,12 @@ from trueup.core.pace.credit import refilled, workers
 from trueup.core.pace.pressure import Mark, Signal, observed, worst
 from trueup.core.pace.settings import Effective, Override, Pace, effective
 from trueup.core.pace.sharing import GRANT_S, USED, Demand
-from trueup.core.pace.tails import TAIL_OF_MEAN, Impact, Tails
+from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace.admission import Admission, Gate, Worker
 from trueup.pace.gauges import Gauges
 from trueup.pace.host import MARKS as HOST_MARKS
-from trueup.pace.host import Host, cores
+from trueup.pace.host import RUNNABLE, Host, cores
 from trueup.pace.means import Means
 from trueup.store.paces import Paces, Renewed, Report
 
@@ -76,6 +76,7 @@ class Governor:
         self._looked: Looked | None = None
         self._lacking: dict[str, str] = {}
         self._means = Means()
+        self._flown: tuple[float, float] | None = None
         self._probe: Probe | None = None
         #: Those that are worked on, as they are declared.
         self.tables: set[str] = set()
@@ -195,15 +196,34 @@ class Governor:
         self._lacking = dict(looked.lacking)
         values = {**looked.values, CANARY: self._slowest_ms}
         self._slowest_ms = None
-        if probe.here:
-            values |= self._host.look(now)
         if looked.active is None and looked.running is not None:
-            looked = replace(looked, active=max(looked.running - self.gate.inflight, 0.0))
-        self._means.add(now, looked, self._readings, self.gate.begun)
+            others = max(looked.running - self.gate.inflight, 0.0)
+            looked = replace(looked, active=others, on_core=others)
+        quiet = not self.gate.inflight and not looked.own
+        self._means.add(now, looked, self._readings, self.gate.begun, quiet=quiet)
         if self._means.active_lately is not None and looked.active is not None and self._cores:
             values[ACTIVE] = self._means.active_lately / self._cores
+        values |= self._at_cores(probe, looked, now)
         self._looked = looked
         self.gate.offset_s = looked.clock_s - now
+        return values
+
+    def _at_cores(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:
+        """What others take of the server's cores: what this machine counts, or else what the database tells."""
+        with self._admission.lock:
+            flown_s = self.gate.flown_s(now)
+        before, self._flown = self._flown, (now, flown_s)
+        if not probe.here:
+            if looked.on_core is not None and before is not None:
+                self._means.add_taken(now - before[0], looked.on_core, None)
+            return {}
+        values, seen = self._host.look(now), self._host.processors(now)
+        if seen is not None and before is not None:
+            elsewhere = max((looked.own or 0.0) - self.gate.inflight, 0.0)
+            ours = (flown_s - before[1]) / seen.passed_s + elsewhere
+            self._means.add_taken(seen.passed_s, seen.busy - ours, seen.runnable - self.gate.inflight - 1)
+            if self._cores and self._means.runnable is not None:
+                values[RUNNABLE] = self._means.runnable / self._cores
         return values
 
     # --- deciding ----------------------------------------------------------------------------------------------------
@@ -215,16 +235,14 @@ class Governor:
         self.settings = self._effective(self._override)
         with self._admission.lock:
             errors, self.gate.errors = self.gate.errors, 0
-            busy_s = self.gate.busy_s(now)
+            busy_s, flown_s = self.gate.busy_s(now), self.gate.flown_s(now)
         waiting = self._admission.waits(self.gate) or self.gate.inflight > 0
         if not self._leads:
             self._permit(now)
             return
-        busy = self._means.share("busy", now, busy_s)
-        scale = (self._means.latency_s or 0.0) * 1000 * TAIL_OF_MEAN
-        self.impact = self._tails.impact(now, busy=busy, budget=self.settings.budget, scale_ms=scale)
-        before = self.state
-        free = None if self._cores is None or self._means.active is None else self._cores - 1 - self._means.active
+        budget, before = self.settings.budget, self.state
+        told = {"cores": self._cores, "budget": budget, "busy_s": busy_s, "flown_s": flown_s}
+        self.impact, room = self._means.effect(self._tails, now, **told)
         self.state = law.tick(
             self.settings.limits,
             before,
@@ -232,7 +250,7 @@ class Governor:
                 health=worst(self._signals, self._marks, now, self._begun),
                 impact=self.impact,
                 fresh=self._tails.count(before.changed_at),
-                room=free,
+                room=room,
                 waiting=waiting,
                 errors=errors,
                 age=max((worker.age() for worker in tuple(self.workers)), default=0.0),
@@ -247,7 +265,7 @@ class Governor:
             self._tells(self.name, self.state)
         if self.state.u > self._granted * 1.01:
             self._due.pop("renew", None)  # more than is granted is not used
-        self._statement_s = self.settings.statement_s * law.statement_share(self.state, self.impact)
+        self._statement_s = self.settings.statement_s * law.statement_share(self.state, self._means.longer(self._cores))
         self._permit(now)
 
     def _permit(self, now: float) -> None:
@@ -260,7 +278,7 @@ class Governor:
         u = self.state.u if self._leads else self.settings.limits.least
         report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
         try:
-            renewed = self._paces.renew(self.name, Demand(who=self.node, wants=wants), report)
+            renewed = self._paces.renew(self.name, Demand(who=self.node, wants=wants, weight=self._weight()), report)
         except LedgerFailed:
             if self._thread is None:
                 raise
@@ -273,6 +291,10 @@ class Governor:
         if not renewed.leads:
             self._statement_s = renewed.statement_s
         self._permit(now)
+
+    def _weight(self) -> float:
+        """What this process may ask for beside others: as much as all that is worked on here."""
+        return sum(worker.weight for worker in tuple(self.workers)) or 1.0
 
     def _takes_the_lead(self, renewed: Renewed, now: float) -> None:
         """What was learnt is gone on with, by this process or another one, and the load begins in recovery."""
@@ -331,4 +353,4 @@ _CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
 
 
 def _active_marks(cores_: int | None) -> dict[str, Mark]:
-    return {} if cores_ is None else {ACTIVE: Mark(idle=0.75, soft=1.5, hard=4.0)}
+    return {} if cores_ is None else {ACTIVE: Mark(idle=1.0, soft=3.0, hard=8.0)}

@@ -1,56 +1,106 @@
-"""What of a database is only known as a mean: statements of others that run, how long they take, how busy we are."""
+"""What of a database is only known as a mean: who runs, what of its cores is taken, how long others take."""
 
 from __future__ import annotations
 
 from trueup.adapters import Looked
+from trueup.core.pace import headroom
+from trueup.core.pace.tails import Impact, Tails
 
 #: Memory of means, and of those that count as a signal, seconds.
 MEAN_S, LATELY_S = 5.0, 1.5
+#: Transactions a second, and statements that run, of others: below both, there is nobody to be slowed.
+IDLE_RATE, IDLE = 1.0, 0.02
+#: Looks that the mean without us goes by.
+QUIET_LOOKS = 20
 
 
 class Means:
-    """What is only known as a mean: statements of others that run, how long they take, how busy we are."""
+    """Means that forget; None: not known."""
 
     def __init__(self) -> None:
-        self.active: float | None = None
-        #: The same of the last seconds; one count alone is a matter of chance.
+        #: Statements of others that run, in the last seconds; one count alone is a matter of chance.
         self.active_lately: float | None = None
-        #: Mean time of a statement of others, by Little's law; None: not known.
+        #: Cores that others take, and what waits for a core besides ours, in the last seconds.
+        self.taken: float | None = None
+        self.runnable: float | None = None
+        #: Mean time of a transaction of others while nothing of ours was in flight, by Little's law.
         self.latency_s: float | None = None
-        self._rate: float | None = None
+        #: Transactions of others a second.
+        self.rate: float | None = None
+        self._active: float | None = None
+        self._quiet: float | None = None
+        self._looks = 0
         self._before: tuple[float, float, int] | None = None
-        self._at = 0.0
-        self._shares: dict[str, tuple[float, float, float]] = {}
+        self._at: float | None = None
+        self._totals: dict[str, tuple[float, float, float]] = {}
 
-    def add(self, now: float, looked: Looked, readings: int, begun: int) -> None:
-        """`readings`, `begun`: statements so far that are the governor's, and the engine's."""
-        if looked.active is not None:
-            self.active = _mean(self.active, looked.active, now - self._at)
-            self.active_lately = _mean(self.active_lately, looked.active, (now - self._at) * MEAN_S / LATELY_S)
+    def add(self, now: float, looked: Looked, readings: int, begun: int, *, quiet: bool = False) -> None:
+        """`readings`, `begun`: statements of the governor and the engine so far; `quiet`: none is in flight."""
+        passed_s = 0.0 if self._at is None else now - self._at
         self._at = now
+        if looked.active is not None:
+            self._active = _mean(self._active, looked.active, passed_s)
+            self.active_lately = _mean(self.active_lately, looked.active, passed_s, LATELY_S)
+            if quiet:
+                self._looks = min(self._looks + 1, QUIET_LOOKS)
+                self._quiet = (self._quiet or 0.0) + (looked.active - (self._quiet or 0.0)) / self._looks
         if looked.commits is None:
             return
         if self._before is not None and now - self._before[0] >= 2.0:
             at, commits, ours = self._before
             rate = max(looked.commits - commits - (readings + begun - ours), 0.0) / (now - at)
-            self._rate = _mean(self._rate, rate, now - at)
+            self.rate = _mean(self.rate, rate, now - at)
         if self._before is None or now - self._before[0] >= 2.0:
             self._before = (now, looked.commits, readings + begun)
-        if self._rate and self.active is not None:
-            self.latency_s = self.active / self._rate if self._rate > 1.0 else None
+        if self.rate is not None and self._quiet is not None:
+            self.latency_s = self._quiet / self.rate if self.rate > IDLE_RATE else None
+
+    @property
+    def idle(self) -> bool:
+        """Is it known that nobody else is at work?"""
+        return self.rate is not None and self.rate < IDLE_RATE and self._active is not None and self._active < IDLE
+
+    def longer(self, cores: int | None) -> float:
+        """How many times as long as usual a statement may be."""
+        return 1.0 if cores is None or self.taken is None else headroom.longer(cores, self.taken)
+
+    def add_taken(self, passed_s: float, cores: float, runnable: float | None) -> None:
+        """Others took so many cores in the time that passed, and so many waited for one or ran at the end of it."""
+        self.taken = _mean(self.taken, max(cores, 0.0), passed_s, LATELY_S)
+        if runnable is not None:
+            self.runnable = _mean(self.runnable, max(runnable, 0.0), passed_s, LATELY_S)
+
+    def effect(
+        self, tails: Tails, now: float, *, cores: int | None, budget: float, busy_s: float, flown_s: float
+    ) -> tuple[Impact, float | None]:
+        """Our effect, and the load that the server's cores have free for us, None: not known.
+
+        `busy_s`, `flown_s`: seconds so far in which a statement of ours was in flight, and of all of them together. The
+        effect is what the readings show or what the queue for the cores makes of it, whichever is more.
+        """
+        busy, flown = min(self.share("busy", now, busy_s), 1.0), self.share("flown", now, flown_s)
+        mean_ms = None if self.latency_s is None else self.latency_s * 1000
+        spread = 1.0 if cores is None or self.taken is None else headroom.spread(cores, self.taken)
+        impact = tails.impact(now, busy=busy, budget=budget, mean_ms=mean_ms, spread=spread)
+        if self.idle:
+            return impact.of_nobody(), None
+        if cores is None or self.taken is None:
+            return impact, None
+        room = headroom.room(cores, self.taken, budget)
+        return impact.at_least(headroom.slowed(cores, self.taken, flown)), room
 
     def share(self, what: str, now: float, total_s: float) -> float:
-        """How much of the time lately, of a total that grows."""
-        at, before, share = self._shares.get(what, (now, total_s, 0.0))
+        """How much a second lately, of a total that grows."""
+        at, before, share = self._totals.get(what, (now, total_s, 0.0))
         if now > at:
-            share = min(max(_mean(share, (total_s - before) / (now - at), now - at) or 0.0, 0.0), 1.0)
-        self._shares[what] = (now, total_s, share)
+            share = max(_mean(share, (total_s - before) / (now - at), now - at), 0.0)
+        self._totals[what] = (now, total_s, share)
         return share
 
 
-def _mean(old: float | None, new: float, passed_s: float) -> float:
+def _mean(old: float | None, new: float, passed_s: float, memory_s: float = MEAN_S) -> float:
     """A mean that forgets."""
     if old is None:
         return new
-    weight = min(max(passed_s, 0.0) / MEAN_S, 1.0)
+    weight = min(max(passed_s, 0.0) / memory_s, 1.0)
     return old + weight * (new - old)

@@ -50,7 +50,7 @@ def after(state: State, what: Seen, seconds: float, *, step: float = 0.5, limits
 
 def steady(u: float = 0.8) -> State:
     """A load that was good for a long time."""
-    return State(mode=Mode.NORMAL, u=u, ceiling=u, good=u, since=-100, changed_at=-100)
+    return State(mode=Mode.NORMAL, u=u, good=u, since=-100, changed_at=-100)
 
 
 healths = st.builds(
@@ -127,11 +127,29 @@ def test_a_load_is_not_raised_before_it_was_looked_at() -> None:
     assert after(State(), seen(), 60).u > 0.5  # the control: readings let it rise
 
 
-def test_it_begins_below_what_the_server_has_free_and_only_evidence_raises_that() -> None:
-    small = after(State(), seen(impact=Impact(), room=-1.0), 600)
-    assert small.u <= 0.5
-    trusted = after(State(), seen(room=-1.0), 600)
-    assert trusted.u == pytest.approx(LIMITS.most)
+def test_others_who_take_the_cores_bound_the_load_at_once_and_it_is_back_as_soon_as_they_go() -> None:
+    state = after(State(), seen(room=1.0), 60)
+    assert state.u == pytest.approx(1.0)
+    busy = after(state, seen(room=0.12), 0.5)  # no tail shows it yet
+    assert (busy.u, busy.reason) == (pytest.approx(0.12), "others take the cores")
+    assert after(busy, seen(room=-1.0), 0.5).u == LIMITS.least
+    back = after(after(busy, seen(room=0.12), 60), seen(room=1.0, fresh=(0, 0)), 5)
+    assert back.u >= 0.8  # known to be good: needs no new readings
+    assert after(State(), seen(room=None), 120).u == pytest.approx(LIMITS.most)  # not known: no bound
+
+
+def test_what_is_free_moves_a_little_and_the_load_does_not_follow() -> None:
+    state = after(State(), seen(room=1.0), 60)
+    assert after(state, seen(room=0.95), 5).u == state.u
+
+
+def test_what_was_too_much_beside_many_is_no_measure_beside_few() -> None:
+    state = after(steady(0.1), seen(BAD, room=0.1), 4)
+    state = after(state, seen(CALM, room=0.1), CLEAR_S + 1)
+    assert state.ours
+    assert state.bad == pytest.approx(0.08, abs=0.02)
+    assert after(state, seen(room=0.1), 60).u <= 0.8 * state.bad + 1e-9
+    assert after(state, seen(room=0.5), 60).u == pytest.approx(5 * 0.8 * state.bad)
 
 
 def test_the_estimate_is_approached_from_both_sides() -> None:
@@ -140,11 +158,10 @@ def test_the_estimate_is_approached_from_both_sides() -> None:
         assert after(steady(u) if u > 0.5 else State(), seen(impact=allowed), 60).u == pytest.approx(0.3, rel=0.3)
 
 
-def test_statements_are_shorter_where_even_little_is_too_much_and_under_pressure() -> None:
-    assert statement_share(steady(), ROOM) == 1
-    assert statement_share(steady(), Impact()) == 1
-    assert statement_share(steady(), Impact(slowed=2.0, share=0.01, on=500, off=500)) == 0.5
-    assert statement_share(after(steady(), seen(HARD), 1), ROOM) == 0.5
+def test_statements_are_longer_where_cores_are_free_and_shorter_under_pressure() -> None:
+    assert statement_share(steady()) == 1
+    assert statement_share(steady(), 4.0) == 4
+    assert statement_share(after(steady(), seen(HARD), 1), 4.0) == 0.5
 
 
 def test_nothing_is_raised_while_nothing_waits() -> None:
@@ -213,7 +230,7 @@ def test_fixed_is_fixed() -> None:
 def test_what_was_learnt_survives_a_restart_but_not_the_load() -> None:
     state = after(after(steady(), seen(HARD), 1), seen(CALM), 1)
     back = resumed(json.loads(json.dumps(to_json(state))), 5.0, 0.05)
-    assert (back.mode, back.u, back.bad, back.ceiling) == (Mode.RECOVERY, 0.05, state.bad, state.ceiling)
+    assert (back.mode, back.u, back.bad, back.good) == (Mode.RECOVERY, 0.05, state.bad, state.good)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trueup.core.pace.tails import FIRST, MEMORY_S, Tails
+from trueup.core.pace.tails import FIRST, MEMORY_S, TAIL_FACTOR, Impact, Tails
 
 
 def filled(slower: float, *, base_ms: float = 1.0, hit: float = 0.5, readings: int = 800, seed: int = 1) -> Tails:
@@ -27,16 +27,16 @@ def test_no_effect_is_no_effect() -> None:
 
 
 def test_the_effect_is_weighed_by_the_share_of_the_time_and_not_by_how_often_it_was_looked_at() -> None:
-    tails = filled(10.0)
+    tails = filled(10.0, hit=0.1)
     little = tails.impact(MEMORY_S, busy=0.05, budget=0.4).slowed
     much = tails.impact(MEMORY_S, busy=0.6, budget=0.4).slowed
     assert little is not None
     assert much is not None
-    assert little < 0.5 < 2.0 < much
+    assert little < 0.5 < 1.5 < much
 
 
 def test_what_it_allows_keeps_the_budget() -> None:
-    tails = filled(10.0)
+    tails = filled(10.0, hit=0.1)
     allowed = tails.impact(MEMORY_S, busy=0.6, budget=0.4).share
     assert allowed is not None
     assert 0.02 < allowed < 0.3
@@ -45,13 +45,36 @@ def test_what_it_allows_keeps_the_budget() -> None:
 
 
 def test_others_who_take_longer_than_the_canary_are_slowed_by_less() -> None:
-    tails = filled(1.0, base_ms=0.1)
+    tails = filled(1.0, base_ms=0.1, hit=0.1)
     plain = tails.impact(MEMORY_S, busy=0.6, budget=0.4)
-    scaled = tails.impact(MEMORY_S, busy=0.6, budget=0.4, scale_ms=5.0)
+    scaled = tails.impact(MEMORY_S, busy=0.6, budget=0.4, mean_ms=20.0)
     assert plain.slowed is not None
     assert scaled.slowed is not None
-    assert scaled.slowed < 0.3 < 2 < plain.slowed
+    assert scaled.slowed < 0.3 < 1.2 < plain.slowed
     assert scaled.share == 1.0
+
+
+def test_a_delay_that_is_seldom_hit_by_a_reading_is_hit_often_by_those_who_read_many_times() -> None:
+    """Three of a hundred readings wait for the end of a slice: nothing of it is in their tail."""
+    chance, tails = random.Random(1), Tails()
+    for at in range(2000):
+        own = at % 2 == 0
+        tails.add(at * MEMORY_S / 2000, 0.1 + (2.0 if own and chance.random() < 0.03 else 0.0), own=own)
+    impact = tails.impact(MEMORY_S, busy=1.0, budget=0.4, mean_ms=0.3)
+    assert impact.slowed == pytest.approx(TAIL_FACTOR * 0.03 * 2.0 / 0.1, rel=0.4)
+    assert impact.share is not None
+    assert 0.1 < impact.share < 0.3
+    long = tails.impact(MEMORY_S, busy=1.0, budget=0.4, mean_ms=50.0)  # which does work, and does not read all the time
+    assert long.share == 1.0
+
+
+def test_what_is_known_from_elsewhere_is_the_least_and_nobody_is_not_slowed() -> None:
+    impact = filled(0.0).impact(MEMORY_S, busy=0.5, budget=0.4)
+    assert impact.at_least(3.0).slowed == 3.0
+    assert impact.at_least(3.0).share == impact.share
+    hurts = filled(10.0).impact(MEMORY_S, busy=0.5, budget=0.4)
+    assert (hurts.of_nobody().slowed, hurts.of_nobody().share) == (0.0, 1.0)
+    assert Impact().of_nobody().share is None  # nothing was read: nothing is known
 
 
 def test_too_few_or_too_old_readings_say_nothing() -> None:

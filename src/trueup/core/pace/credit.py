@@ -20,8 +20,9 @@ REST_FROM = 0.5
 REST_EVERY_S, REST_S = 10.0, 0.6
 #: How much faster or slower one statement may be than the one before it, and how far one measurement is believed.
 GROW, SHRINK, BELIEVED = 1.5, 0.5, 0.4
-#: Least part of what a statement took at its best, and how slowly that is forgotten, a statement.
-LEAST, FORGET = 0.25, 0.999
+#: Least part of what a statement took at its best, and how slowly that is forgotten, a statement. A core is held by
+#: what a statement does, not by how long it waits for it; and what each pays once is more under load.
+LEAST, FORGET = 0.6, 0.999
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,9 @@ from trueup.core.pace.pressure import Mark
 #: Pressures of sources that answer with a word instead of a number.
 FREE, TOO_MUCH, EMERGENCY = 0.0, 1.2, 2.0
 #: The kinds of sources.
-KINDS = ("sql", "http", "prometheus", "command", "python")
+KINDS = ("sql", "write", "http", "prometheus", "command", "python")
+#: What the time of a small write means where nothing is declared, milliseconds.
+_WRITE_MS = {"idle": 20.0, "soft": 100.0, "hard": 400.0}
 #: Statuses of a throttler that is asked over HTTP (freno's), and exit codes of a check (those of monitoring plugins).
 #: What is not here is no answer.
 _STATUSES = {429: TOO_MUCH, 417: EMERGENCY}
@@ -22,11 +24,15 @@ _EXIT_CODES = {0: FREE, 1: TOO_MUCH, 2: EMERGENCY}
 
 
 class Gauge(Declared):
-    """One declared signal. Without `soft` the number is the pressure itself: 1 is too much, 2 an emergency."""
+    """One declared signal. Without `soft` the number is the pressure itself: 1 is too much, 2 an emergency. Of a
+    `write` it is too much from 100 ms, and an emergency from 400.
+    """
 
     name: str = Field(min_length=1)
     #: A SELECT of one number, on the paced database; on Redis a command.
     sql: str = ""
+    #: A statement that writes something small there, a heartbeat; the number is the milliseconds that it takes.
+    write: str = ""
     #: An address that is fetched.
     http: SecretStr | None = None
     #: A Prometheus server, and what it is asked.
@@ -73,6 +79,8 @@ class Gauge(Declared):
     def mark(self) -> Mark:
         """What its values mean."""
         if self.soft is None or self.hard is None:
+            if self.write:
+                return Mark(**_WRITE_MS, required=self.required)
             return Mark(idle=0.0, soft=1.0, hard=2.0, required=self.required)
         return Mark(idle=self.idle, soft=self.soft, hard=self.hard, required=self.required)
 

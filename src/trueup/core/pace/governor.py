@@ -4,9 +4,11 @@ Two loops. Health signals, the worst of them, decide the state; the measured eff
 `normal` and `recovery`. Where the two disagree the lower one holds.
 
 * A load is only raised after the present one was seen: so many readings with ours in flight, however long that takes.
-* It begins small. The first ceiling is what the server seems to have free; only evidence raises it.
+* It begins small, and never goes beyond what the server's cores have free for it, by queueing theory (`headroom`):
+  that holds within a second or two of others coming, before any tail shows it, and ends as soon as they go.
 * Under pressure it is halved, then less and less down to the guaranteed minimum. Then the experiment: if the pressure
-  goes as we go, it was ours, and the load is remembered as a ceiling for a while; if it stays, it was not.
+  goes as we go, it was ours, and the load is remembered as a ceiling for a while; if it stays, it was not. What was too
+  much while little was free is no measure for when more is.
 * Who comes out of pressure or a pause is in `recovery`, never in `normal`: quickly back to a load that was known to be
   good, slowly beyond.
 """
@@ -44,9 +46,11 @@ RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
 RISE_A_SECOND = 2.0
 #: The load is left alone while it is this near to what the estimate allows, as shares of it.
 NEAR_BELOW, NEAR_ABOVE = 0.80, 1.25
+#: The same of the ceiling: what is free is measured, and moves a little all the time.
+NEAR_MOST = 0.9
 #: The guaranteed minimum grows with the age of what is not reconciled, up to this.
 LEAST_MAX = 0.25
-#: The first ceiling is at least this.
+#: Below this load a few readings are enough for a larger step.
 FIRST_U = 0.5
 #: Of the time that a statement aims at, under pressure.
 SHORTER = 0.5
@@ -82,7 +86,7 @@ class Seen:
     impact: Impact
     #: Readings with and without ours in flight since `State.changed_at`.
     fresh: tuple[int, int] = (0, 0)
-    #: What the server seems to have free, in statements; None: not known.
+    #: What the server's cores have free for us within the budget, in statements; None: not known.
     room: float | None = None
     #: Is there work that would begin if it might?
     waiting: bool = True
@@ -101,11 +105,12 @@ class State:
     since: float = 0.0
     at: float = 0.0
     u: float = 0.05
-    #: What evidence allows so far; None: not known yet.
-    ceiling: float | None = None
     #: A load that was ours to blame for pressure, and since when it is remembered.
     bad: float | None = None
     bad_at: float = 0.0
+    #: What was free for us then, and is now; None: not known.
+    bad_room: float | None = None
+    room: float | None = None
     #: The largest load that was good for a while.
     good: float = 0.0
     #: Since when the load is what it is, about.
@@ -117,6 +122,8 @@ class State:
     relapses: int = 0
     #: The load when pressure began; None once it is known whose it was.
     before: float | None = None
+    #: What was free for us then.
+    before_room: float | None = None
     reason: str = "begins"
     #: Was the last pressure ours? None: not known.
     ours: bool | None = None
@@ -133,7 +140,7 @@ def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
     least = min(limits.least, limits.most)
     if not hard:
         least = min(max(LEAST_MAX, least), limits.most, least * max(1.0, seen.age))
-    state = replace(state, at=now, u=min(state.u, limits.most), **_memory(state, limits, now))
+    state = replace(state, at=now, u=min(state.u, limits.most), room=seen.room, **_memory(state, limits, now))
     if limits.paused:
         return _go(state, Mode.PAUSED, now, limits.paused, u=0.0)
     if limits.fixed is not None:
@@ -155,18 +162,22 @@ def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
 
 def ceiling_of(limits: Limits, state: State) -> float:
     """What the load may rise to now."""
-    known = [limits.most, state.ceiling, None if state.bad is None else KEEP_AWAY * state.bad]
+    known = [limits.most, state.room, _kept_away(state)]
     return min(most for most in known if most is not None)
 
 
-def statement_share(state: State, impact: Impact) -> float:
-    """Of the time that a statement aims at, the part that it may take now: half of it where even little is too much.
+def _kept_away(state: State) -> float | None:
+    """What was too much, less a margin. Where more is free now than then, as much more is too much."""
+    if state.bad is None:
+        return None
+    if state.room is None or not state.bad_room:
+        return KEEP_AWAY * state.bad
+    return KEEP_AWAY * state.bad * max(state.room / state.bad_room, 1.0)
 
-    Who waits for a core waits for a statement's end, so shorter ones are the last resort before silence.
-    """
-    wanted = _wanted(state, impact)
-    too_much = wanted is not None and impact.sure and wanted < state.u * NEAR_BELOW
-    return SHORTER if state.mode is Mode.DEGRADED or too_much else 1.0
+
+def statement_share(state: State, longer: float = 1.0) -> float:
+    """What a statement may take now, as a multiple of what it aims at: half of it under pressure, and else `longer`."""
+    return SHORTER if state.mode is Mode.DEGRADED else longer
 
 
 def told(health: Health) -> str:
@@ -200,6 +211,7 @@ def _breach(state: State, least: float, now: float, *, hard: bool, why: str) -> 
         u=least if hard else max(least, state.u / 2),
         relapses=min(state.relapses + 1, 8) if relapse else 0,
         before=state.u,
+        before_room=state.room,
         ours=None,
         cut_at=now,
         changed_at=now,
@@ -218,7 +230,8 @@ def _under_pressure(state: State, health: Health, least: float, now: float, *, h
     state = replace(state, u=max(state.u, least))
     if state.before is not None:
         if health.pressure <= LEAVE:  # it went as we went
-            state = replace(state, bad=state.before, bad_at=now, before=None, ours=True, good=state.good * KEEP_AWAY)
+            bad: dict[str, Any] = {"bad": state.before, "bad_at": now, "bad_room": state.before_room}
+            state = replace(state, **bad, before=None, ours=True, good=state.good * KEEP_AWAY)
         elif state.u <= least * 1.01 and now - state.cut_at >= BLAME_S:
             state = replace(state, before=None, ours=False, relapses=0, reason=f"{why} (not ours)")
     if state.clear_since is not None and now - state.clear_since >= need:
@@ -230,27 +243,24 @@ def _under_pressure(state: State, health: Health, least: float, now: float, *, h
 def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, passed: float) -> State:
     """Towards what the estimate allows, within the ceiling, and no faster than the present load was looked at."""
     pressure, impact = seen.health.pressure, seen.impact
-    ceiling = state.ceiling
-    if ceiling is None and seen.room is not None:
-        ceiling = max(FIRST_U, seen.room)
-    state = replace(state, ceiling=ceiling)
     most = max(least, ceiling_of(limits, state))
     if state.mode is Mode.RECOVERY and now - state.since >= STABLE_S and pressure <= LEAVE:
         state = _go(state, Mode.NORMAL, now, "stable", relapses=max(0, state.relapses - 1))
     wanted = _wanted(state, impact)
-    lower = [(most, "the ceiling is lower")]
+    lower = [(state.u, "")]
+    if most < state.u * NEAR_MOST:
+        lower.append((most, "others take the cores" if most == state.room else "the ceiling is lower"))
     if pressure > HOLD:
         trimmed = state.u * (1 - 0.10 * passed * min(1.0, (pressure - HOLD) / (ENTER - HOLD)))
         lower.append((trimmed, told(seen.health)))
     if wanted is not None and impact.sure and wanted < state.u * NEAR_BELOW and min(seen.fresh) >= FIRST:
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
-        state = replace(state, ceiling=None if ceiling is None else max(wanted, state.u * FALL, FIRST_U))
     u, why = min(lower)
     if u < state.u:
         return _at(state, max(u, least), now, why)
     if pressure > LEAVE:
         return replace(state, u=max(state.u, least), reason=told(seen.health), next_at=now)
-    return _rise(limits, state, seen, wanted, most, now, passed, least)
+    return _rise(state, seen, wanted, most, now, passed, least)
 
 
 def _wanted(state: State, impact: Impact) -> float | None:
@@ -263,7 +273,7 @@ def _wanted(state: State, impact: Impact) -> float | None:
 
 
 def _rise(
-    limits: Limits, state: State, seen: Seen, wanted: float | None, most: float, now: float, passed: float, least: float
+    state: State, seen: Seen, wanted: float | None, most: float, now: float, passed: float, least: float
 ) -> State:
     on, off = seen.fresh
     known = state.u < KEEP_AWAY * state.good and (wanted is None or wanted > state.u)
@@ -271,13 +281,11 @@ def _rise(
     enough = known or (on >= needed and off >= FIRST)
     blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
     if state.u >= most * 0.999:
-        trusted = wanted is not None and seen.impact.sure and wanted > state.u * NEAR_ABOVE and on >= SURE
-        if state.bad is not None and KEEP_AWAY * state.bad <= most:
+        if (kept := _kept_away(state)) is not None and kept <= most:
             return _stays(state, now, least, "kept below what was too much before", seen)
-        if not (trusted and state.ceiling is not None and state.ceiling < limits.most and seen.waiting):
-            return _stays(state, now, least, "at its ceiling", seen)
-        state = replace(state, ceiling=min(state.ceiling * RISE, limits.most))
-        most = max(least, ceiling_of(limits, state))
+        if state.room is not None and state.room <= most:
+            return _stays(state, now, least, "others take the cores", seen)
+        return _stays(state, now, least, "at its ceiling", seen)
     if not seen.waiting:
         return _stays(state, now, least, "nothing waits", seen)
     if wanted is not None and wanted < state.u * NEAR_ABOVE:

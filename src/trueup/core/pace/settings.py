@@ -12,10 +12,8 @@ from pydantic import Field, field_validator
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Limits
+from trueup.core.pace.tails import TAIL_FACTOR
 from trueup.core.pace.windows import parse_hours
-
-#: The tail may be slowed by so many times what is allowed on average: who waits for a core waits for a statement's end.
-TAIL_FACTOR = 4.0
 
 
 class Window(Declared):

@@ -4,6 +4,9 @@ A probe reads something small from the database again and again (the canary). Ea
 ours in flight? The two kinds are compared where it hurts, in their tails. Readings with ours in flight are taken more
 often than their share of the time, and weighed by it; so the estimate says what those who use the database feel, and
 what they would feel at another share. Nothing of ours is in flight in the other kind, so it cannot be inflated by us.
+
+Their means are compared as well. A reading is one round trip, and seldom hit; a transaction of many is hit as many
+times as often, which is in the mean of the readings long before it is in their tail.
 """
 
 from __future__ import annotations
@@ -11,16 +14,25 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean, pvariance
 
 #: Readings older than this say nothing of the present, seconds.
-MEMORY_S = 20.0
-#: The part of all readings that is called the tail: beyond the 90th percentile.
-TAIL = 0.10
-#: The tail of those of whom only the mean is known, as a multiple of it: most are short, and a few wait for a disk.
-TAIL_OF_MEAN = 4.0
+MEMORY_S = 40.0
+#: The part of what others do that is called the tail: beyond the 95th percentile.
+TAIL = 0.05
+#: The tail of those of whom only the mean is known, as a multiple of it: that of an exponential distribution.
+TAIL_OF_MEAN = 3.0
+#: Most round trips that a transaction of others is taken for: one that takes longer than so many readings does work.
+TRIPS_MAX = 10.0
+#: How much more the tail is slowed than the mean: who waits for a core waits for the end of a slice or of a statement.
+TAIL_FACTOR = 4.0
+#: A reading that took longer than so many usual ones counts as that in the mean.
+OUTLIER = 50.0
+_LEAST_MS = 1e-6
 #: Least readings of a kind for an estimate, and for a first one, on which only little may be built.
-SURE, FIRST = 40, 12
+SURE, FIRST = 60, 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +53,14 @@ class Impact:
     def sure(self) -> bool:
         """Are there enough readings to act upon?"""
         return min(self.on, self.off) >= SURE
+
+    def of_nobody(self) -> Impact:
+        """The same readings, where there is nobody to be slowed."""
+        return self if self.share is None else replace(self, slowed=0.0, share=1.0)
+
+    def at_least(self, slowed: float) -> Impact:
+        """The same, where it is known from elsewhere that others are slowed by so much."""
+        return replace(self, slowed=max(self.slowed or 0.0, slowed))
 
 
 class Tails:
@@ -67,19 +87,24 @@ class Tails:
         """Readings of both kinds since a moment."""
         return sum(at >= since for at, _ in self._on), sum(at >= since for at, _ in self._off)
 
-    def impact(self, now: float, *, busy: float, budget: float, scale_ms: float = 0.0) -> Impact:
+    def impact(
+        self, now: float, *, busy: float, budget: float, mean_ms: float | None = None, spread: float = 1.0
+    ) -> Impact:
         """The estimate. `busy`: share of the time that ours is in flight; `budget`: by how much the tail may be slowed;
-        `scale_ms`: the tail of what others do, where that is known to be longer than the canary's.
+        `mean_ms`: mean time of a transaction of others without us, where that is known. Delays are measured against it,
+        and one that takes as long as several readings is taken for as many round trips. `spread`: on how many a delay
+        falls, of those who stand in a queue that the canary does not stand in.
         """
         on = sorted(ms for at, ms in self._on if now - at <= MEMORY_S)
         off = sorted(ms for at, ms in self._off if now - at <= MEMORY_S)
         if len(on) < FIRST or len(off) < FIRST:
             return Impact(on=len(on), off=len(off))
         base = _quantile(off)
-        scale = max(base, scale_ms)
+        scale = max(base, TAIL_OF_MEAN * (mean_ms or 0.0), _LEAST_MS)
+        by_mean = TAIL_FACTOR * spread * _slowed_on_average(on, off, mean_ms)
         return Impact(
-            slowed=max((_of_mixture(on, off, busy) - base) / scale, 0.0),
-            share=_share(on, off, base + budget * scale),
+            slowed=max((_of_mixture(on, off, busy) - base) / scale, by_mean * busy),
+            share=min(_share(on, off, base + budget * scale), budget / by_mean if by_mean > budget else 1.0),
             on=len(on),
             off=len(off),
             base_ms=base,
@@ -89,6 +114,17 @@ class Tails:
 def _beyond(ordered: Sequence[float], limit: float) -> float:
     """Share of the readings that took longer than `limit`."""
     return 1 - bisect_right(ordered, limit) / len(ordered)
+
+
+def _slowed_on_average(on: Sequence[float], off: Sequence[float], mean_ms: float | None) -> float:
+    """Share by which a transaction takes longer while ours are in flight, less what chance makes of so many."""
+    most = OUTLIER * off[len(off) // 2]
+    ours, others = [min(ms, most) for ms in on], [min(ms, most) for ms in off]
+    reading_ms = max(fmean(others), _LEAST_MS)
+    chance_ms = sqrt(pvariance(ours) / len(ours) + pvariance(others) / len(others))
+    whole_ms = max(mean_ms or 0.0, reading_ms)
+    longer_ms = max(fmean(ours) - reading_ms - chance_ms, 0.0)
+    return longer_ms * min(whole_ms / reading_ms, TRIPS_MAX) / whole_ms
 
 
 def _quantile(ordered: Sequence[float]) -> float:

@@ -1,0 +1,226 @@
+"""Statements of ours in the plant: paced by the product's policy, by fixed loads, and by what other tools do."""
+
+from __future__ import annotations
+
+import math
+import random
+from functools import partial
+from typing import Any
+
+from _pacing_rules import Rule
+from _plant import Foreground, Plant
+
+from trueup.adapters import Looked
+from trueup.core.pace import governor as law
+from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s, workers
+from trueup.core.pace.pressure import Mark, observed, worst
+from trueup.core.pace.tails import Impact, Tails
+from trueup.pace.host import MARKS as HOST_MARKS
+from trueup.pace.host import RUNNABLE
+from trueup.pace.means import Means
+
+#: Rows a second of one statement, and what it pays once, seconds.
+ROWS_PER_S, OVERHEAD_S = 1_050_000.0, 0.003
+#: A reading of the canary, seconds; what the process that reads adds by itself, to one of so many readings.
+CANARY_S, NOISE_S, NOISY = 0.00005, 0.0002, 0.05
+MARKS = {
+    "active a core": Mark(idle=1.0, soft=3.0, hard=8.0),
+    "canary, ms": Mark(idle=50, soft=200, hard=450, required=True),
+    RUNNABLE: HOST_MARKS[RUNNABLE],
+}
+#: Seconds between two readings, two looks at the server, two ticks.
+READ_S, READ_CLOSE_S, LOOK_S, TICK_S = 0.02, 0.005, 0.25, 0.5
+
+
+class Background:
+    """Statements one after another, by as many workers: when the next may begin, and how large it is."""
+
+    def __init__(self, plant: Plant, foreground: Foreground, *, count: int = 1) -> None:
+        self.plant, self.foreground = plant, foreground
+        self.rows = 0
+        self.rows_at: list[tuple[float, int]] = []
+        self.size = 1000.0
+        self.inflight = self.begun = 0
+        #: When, the load, the state, and what our effect is taken for.
+        self.trace: list[tuple[float, float, str, float | None]] = []
+        self.chance = random.Random(plant.seed)
+        for at in range(count):
+            plant.after(0.001 * at, self._next)
+
+    def wait_s(self) -> float:
+        """Seconds until the next may begin."""
+        return 0.0
+
+    def took(self, rows: int, seconds: float) -> float:  # noqa: ARG002 - each goes by what it knows
+        """Seconds to rest after a statement."""
+        return 0.0
+
+    def _next(self) -> None:
+        wait = self.wait_s()
+        if wait > 0:
+            self.plant.after(wait, self._next)
+            return
+        rows = max(int(self.size), 1)
+        self.inflight += 1
+        self.begun += 1
+        need = (OVERHEAD_S + rows / ROWS_PER_S) * self.chance.uniform(0.9, 1.1)
+        self.plant.submit(need, "bg", partial(self._done, rows))
+
+    def _done(self, rows: int, seconds: float) -> None:
+        self.inflight -= 1
+        self.rows += rows
+        self.rows_at.append((self.plant.now, self.rows))
+        self.plant.after(max(self.took(rows, seconds), 1e-6), self._next)
+
+    def rate(self, begin: float, end: float) -> float:
+        inside = [rows for at, rows in self.rows_at if begin <= at <= end]
+        return (inside[-1] - inside[0]) / (end - begin) if len(inside) > 1 else 0.0
+
+
+class Ruled(Background):
+    """What another tool does."""
+
+    def __init__(self, plant: Plant, foreground: Foreground, kind: type[Rule]) -> None:
+        self.rule = kind(lambda: plant.now)
+        super().__init__(plant, foreground, count=kind.workers)
+        self._look()
+
+    def _look(self) -> None:
+        """Twice a second, as tools do: one count."""
+        self.rule.running = float(self.foreground.active)
+        self.plant.after(0.5, self._look)
+
+    def wait_s(self) -> float:
+        self.rule.inflight = self.inflight
+        self.size = self.rule.rows
+        return 0.0 if self.rule.may() else 0.02
+
+    def took(self, rows: int, seconds: float) -> float:
+        self.rule.inflight = self.inflight
+        return self.rule.took(rows, seconds)
+
+
+class FixedU(Background):
+    """So many in flight on average, whatever happens."""
+
+    def __init__(self, plant: Plant, foreground: Foreground, u: float, statement_s: float) -> None:
+        self.u, self.count = u, math.ceil(u)
+        super().__init__(plant, foreground, count=self.count)
+        self.size = (statement_s - OVERHEAD_S) * ROWS_PER_S
+
+    def took(self, rows: int, seconds: float) -> float:  # noqa: ARG002
+        return seconds * (self.count / self.u - 1)
+
+
+class Governor(Background):
+    """The product's policy; what it is told is what the product would see."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        foreground: Foreground,
+        *,
+        budget: float = 0.4,
+        frozen: bool = False,
+        jumps: bool = False,
+        canary_alone: bool = False,
+        remote: bool = False,
+    ) -> None:
+        """Faults: health signals that do not move, a clock that jumps, a canary on a table that feels nothing, a server
+        of which only the database's own counts are known.
+        """
+        self.bucket, self.state, self.tails, self.means = Bucket(), law.State(at=0.0, since=0.0), Tails(), Means()
+        self.sizes, self.signals, self.impact = StatementSize(500.0), dict[str, Any](), Impact()
+        self.budget, self.frozen, self.jumps, self.remote = budget, frozen, jumps, remote
+        self.canary_alone = canary_alone
+        self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
+        self.used_s = self.flown_before_s = 0.0
+        self.readings, self.slowest_ms = 0, 0.0
+        super().__init__(plant, foreground, count=4)
+        plant.after(0.01, self._read)
+        plant.after(0.25, self._look)
+        plant.after(0.5, self._tick)
+
+    @property
+    def clock(self) -> float:
+        """The policy's clock."""
+        return self.plant.now + (3600.0 if self.jumps and 60 < self.plant.now < 90 else 0.0)
+
+    def wait_s(self) -> float:
+        self.bucket = refilled(self.bucket, self.state.u, self.plant.now)
+        wait = wait_s(self.bucket, self.state.u, self.inflight, self.plant.now)
+        self.size = self.sizes.amount
+        return 0.005 if wait is None else min(wait, 0.1)
+
+    def _next(self) -> None:
+        self._moved()
+        super()._next()
+
+    def _done(self, rows: int, seconds: float) -> None:
+        self._moved()
+        super()._done(rows, seconds)
+
+    def _moved(self) -> None:
+        passed_s, self.moved_at = self.plant.now - self.moved_at, self.plant.now
+        self.busy_s += passed_s if self.inflight else 0.0
+        self.flown_s += passed_s * self.inflight
+
+    def took(self, rows: int, seconds: float) -> float:
+        self.bucket = charged(self.bucket, self.state.u, self.plant.now, seconds)
+        self.sizes.took(rows, seconds, 0.02 * law.statement_share(self.state, self.means.longer(self.plant.cores)))
+        return 0.0
+
+    def _read(self) -> None:
+        own, begun = self.inflight > 0, self.begun
+
+        def done(seconds: float) -> None:
+            noise = self.chance.expovariate(1 / NOISE_S) if self.chance.random() < NOISY else 0.0
+            felt = (CANARY_S if self.canary_alone else seconds) + noise
+            self.readings += 1
+            self.slowest_ms = max(self.slowest_ms, felt * 1000)
+            self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
+            close = self.inflight and self.state.u < 0.3
+            self.plant.after(READ_CLOSE_S if close else READ_S, self._read)
+
+        self.plant.submit(CANARY_S, "canary", done)
+
+    def _look(self) -> None:
+        self._moved()
+        now, active = self.clock, 0.1 if self.frozen else float(self.foreground.active)
+        on_core = 0.1 if self.frozen else float(self.plant.running["fg"])
+        commits = float(len(self.foreground.taken) + self.readings + self.begun)
+        looked = Looked(values={}, clock_s=now, active=active, own=self.inflight, on_core=on_core, commits=commits)
+        self.means.add(now, looked, self.readings, self.begun, quiet=not self.inflight)
+        used_s = sum(self.plant.used_s.values())
+        ours = (self.flown_s - self.flown_before_s) / LOOK_S
+        if self.remote or self.frozen:
+            self.means.add_taken(LOOK_S, on_core, None)
+        else:
+            self.means.add_taken(LOOK_S, (used_s - self.used_s) / LOOK_S - ours, on_core)
+        self.used_s, self.flown_before_s = used_s, self.flown_s
+        values: dict[str, float | None] = {"canary, ms": self.slowest_ms}
+        values["active a core"] = (self.means.active_lately or 0.0) / self.plant.cores
+        if self.means.runnable is not None:
+            values[RUNNABLE] = self.means.runnable / self.plant.cores
+        self.slowest_ms = 0.0
+        self.signals = observed(self.signals, MARKS, values, now)
+        self.plant.after(LOOK_S, self._look)
+
+    def _tick(self) -> None:
+        self._moved()
+        now, before, cores = self.clock, self.state, self.plant.cores
+        told = {"cores": cores, "budget": self.budget, "busy_s": self.busy_s, "flown_s": self.flown_s}
+        self.impact, room = self.means.effect(self.tails, now, **told)
+        seen = law.Seen(
+            health=worst(self.signals, MARKS, now, 0.0),
+            impact=self.impact,
+            fresh=self.tails.count(before.changed_at),
+            room=room,
+        )
+        self.state = law.tick(law.Limits(most=max(cores - 1, 1)), before, seen, now)
+        if before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode:
+            self.tails.forget()
+        elif workers(self.state.u) != workers(before.u):
+            self.tails.forget_own()
+        self.trace.append((self.plant.now, self.state.u, self.state.mode, self.impact.slowed))
+        self.plant.after(TICK_S, self._tick)
