@@ -1,8 +1,8 @@
 """How much background work slows the foreground, and what each way of holding back gets done meanwhile.
 
-    python bench/pacing.py --json pacing.json                 # all of it, about 20 minutes
+    python bench/pacing.py --json pacing.json                 # all of it, about 23 minutes
     python bench/pacing.py --part frontier --json pacing.json # one part; the file keeps the others
-    python bench/pacing.py --show pacing.json                 # the tables, and the plane if matplotlib is there
+    python bench/pacing.py --show pacing.json                 # the tables, and each aim with whether it is held
 
 The foreground is pgbench with an open loop (`-R`: latency counts from when a transaction was due), eight parts
 select-only and two parts simple-update, at shares of what it can do alone on this machine. The background compares two
@@ -29,13 +29,15 @@ from typing import Any
 
 import psycopg
 from _common import LOCAL, percentile, scratch_database
-from _pacing_loads import RULES
+from _pacing_aims import reversals
+from _pacing_aims import show as show_aims
+from _pacing_rules import RULES
 
 ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
-CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 45, 25
+CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 90, 30
 CLIENTS = 8
 #: What is kept of a governor's trace.
 TRACED = ("u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling", "base_ms", "readings", "latency_ms")
@@ -202,7 +204,8 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
             for at in range(1, STEADY_FROM_S - 4)
         ]
         row["ramp_p95"] = max(windows)
-        row["reversals_per_min"] = reversals(cell, STEADY_FROM_S, GOVERNOR_S - 1)
+        loads = [(line["at"] - cell["began"], line["u"]) for line in cell["trace"] if "u" in line]
+        row["reversals_per_min"] = reversals([point for point in loads if STEADY_FROM_S <= point[0] <= GOVERNOR_S - 1])
         cpu = [line["cpu_s"] for line in cell["trace"]]
         row["cpu_share"] = (cpu[-1] - cpu[0]) / GOVERNOR_S
         row["trace"] = [
@@ -215,24 +218,6 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
         ]
         found.append(row)
     return found
-
-
-def reversals(cell: dict[str, Any], begin_s: float, end_s: float) -> float:
-    """Turns of the load by a quarter of its mean or more, a minute."""
-    us = [line["u"] for line in cell["trace"] if "u" in line and begin_s <= line["at"] - cell["began"] <= end_s]
-    if len(us) < 4:
-        return 0.0
-    step, turns, way, mark = 0.25 * sum(us) / len(us), 0, 0, us[0]
-    for u in us[1:]:
-        if u > mark + step:
-            turns, way, mark = turns + (way < 0), 1, u
-        elif u < mark - step:
-            turns, way, mark = turns + (way > 0), -1, u
-        elif way > 0:
-            mark = max(mark, u)
-        elif way < 0:
-            mark = min(mark, u)
-    return turns * 60 / (end_s - begin_s)
 
 
 def baselines(bench: Bench) -> list[dict[str, Any]]:
@@ -293,6 +278,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.show:
         show(json.loads(asked.show.read_text()))
+        show_aims(json.loads(asked.show.read_text()))
         return
     told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
     with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
@@ -304,6 +290,7 @@ def main() -> None:
             told.setdefault("max_tps", {})[part] = bench.max_tps
             asked.json.write_text(json.dumps(told, indent=1))
     show(told)
+    show_aims(told)
 
 
 if __name__ == "__main__":

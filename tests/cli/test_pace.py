@@ -86,7 +86,7 @@ def test_every_figure_has_its_reason() -> None:
         "app: degraded for 2 min: lag 3 (not ours)",
         "  load      0.05 statements in flight (minimum 0.05, ceiling 0.80, most 4), of 20 ms; next change not before "
         "3 s",
-        "  effect    the slowest tenth of others is slowed by 33% (budget 40%); 412 readings with ours in flight, 530 "
+        "  effect    the slowest twentieth of others is slowed by 33% (budget 40%); 412 readings with ours in flight, 530 "
         "without",
         "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
         "  credit    12 ms; 2 nodes at work",

@@ -324,6 +324,7 @@ class Governor:
             "slowed": self.impact.slowed,
             "readings": [self.impact.on, self.impact.off],
             "base_ms": self.impact.base_ms,
+            "taken": self._means.taken,
             "latency_ms": None if self._means.latency_s is None else self._means.latency_s * 1000,
             "credit_s": refilled(self.gate.bucket, self.gate.u, now).credit,
             "spent_s": self.gate.bucket.spent_s,

@@ -158,6 +158,14 @@ def test_the_estimate_is_approached_from_both_sides() -> None:
         assert after(steady(u) if u > 0.5 else State(), seen(impact=allowed), 60).u == pytest.approx(0.3, rel=0.3)
 
 
+def test_what_turned_out_to_be_too_much_is_not_gone_back_to_as_good() -> None:
+    too_much = Impact(slowed=2.0, share=0.2, on=500, off=500)
+    state = after(steady(0.8), seen(impact=too_much), 30)
+    assert state.u == pytest.approx(0.2, rel=0.3)
+    forgot = after(replace(state, mode=Mode.RECOVERY, u=LIMITS.least), seen(impact=Impact(), fresh=(0, 0)), 10)
+    assert forgot.u <= 0.25
+
+
 def test_statements_are_longer_where_cores_are_free_and_shorter_under_pressure() -> None:
     assert statement_share(steady()) == 1
     assert statement_share(steady(), 4.0) == 4

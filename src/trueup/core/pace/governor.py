@@ -257,6 +257,8 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
     u, why = min(lower)
     if u < state.u:
+        if why == _slows(impact):  # so what was thought to be good is not
+            state = replace(state, good=min(state.good, u))
         return _at(state, max(u, least), now, why)
     if pressure > LEAVE:
         return replace(state, u=max(state.u, least), reason=told(seen.health), next_at=now)
