@@ -1,7 +1,7 @@
 """The pacing policy and what other tools do, on a server that does not exist: minutes of it in seconds.
 
-    python bench/pacing_simulated.py                   # the table of real measurements beside the plant's
-    python bench/pacing_simulated.py --scenario burst  # one of: steady, burst, faults; all of them without it
+    python bench/pacing_simulated.py                   # all of it, some minutes
+    python bench/pacing_simulated.py --scenario burst  # one of: calibration, steady, burst, faults
     python bench/pacing_simulated.py --plot plane.svg  # goodput against p95 at 50 %, governor and baselines on it
 
 The policy is the product's (`trueup.core.pace`); only time, the database and the statements are simulated.
@@ -88,9 +88,9 @@ def calibration() -> None:
 def comparison() -> None:
     print(f"\n{HEAD}")
     for share in SHARES:
-        steady(share, {"governor": Governor}, until=180.0, begin=60.0)
-        steady(share, {"governor, the host not seen": partial(Governor, remote=True)}, until=90.0, begin=45.0)
-        steady(share, BASELINES)
+        steady(share, {"governor": Governor}, until=120.0, begin=45.0)
+        steady(share, {"governor, the host not seen": partial(Governor, remote=True)}, until=60.0, begin=30.0)
+        steady(share, BASELINES, until=20.0, begin=5.0)
 
 
 def burst() -> None:

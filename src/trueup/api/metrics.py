@@ -194,7 +194,9 @@ class _Ledger(Collector):
         load = _gauge("trueup_pace_load", "Statements in flight that are permitted, on average.", "database")
         statement = _gauge("trueup_pace_statement_seconds", "How long a statement aims to take.", "database")
         told = {
-            "slowed": _gauge("trueup_pace_slowed", "By how much the slowest twentieth of others is slowed.", "database"),
+            "slowed": _gauge(
+                "trueup_pace_slowed", "By how much the slowest twentieth of others is slowed.", "database"
+            ),
             "budget": _gauge("trueup_pace_budget", "By how much it may be slowed, as a share.", "database"),
             "pressure": _gauge(
                 "trueup_pace_pressure", "Pressure on the database; from 1 on it is too much.", "database"

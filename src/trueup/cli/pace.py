@@ -188,7 +188,9 @@ def _effect(told: dict[str, Any]) -> str:
     readings = f"{on} readings with ours in flight, {off} without"
     if told["slowed"] is None:
         return f"not known yet: {readings}"
-    return f"the slowest twentieth of others is slowed by {told['slowed']:.0%} (budget {told['budget']:.0%}); {readings}"
+    return (
+        f"the slowest twentieth of others is slowed by {told['slowed']:.0%} (budget {told['budget']:.0%}); {readings}"
+    )
 
 
 def _set(row: PaceRow) -> list[str]:

@@ -241,8 +241,9 @@ class Governor:
             self._permit(now)
             return
         budget, before = self.settings.budget, self.state
-        told = {"cores": self._cores, "budget": budget, "busy_s": busy_s, "flown_s": flown_s}
-        self.impact, room = self._means.effect(self._tails, now, **told)
+        self.impact, room = self._means.effect(
+            self._tails, now, cores=self._cores, budget=budget, busy_s=busy_s, flown_s=flown_s
+        )
         self.state = law.tick(
             self.settings.limits,
             before,
