@@ -50,8 +50,8 @@ NEAR_BELOW, NEAR_ABOVE = 0.80, 1.25
 NEAR_MOST = 0.9
 #: The guaranteed minimum grows with the age of what is not reconciled, up to this.
 LEAST_MAX = 0.25
-#: Below this load a few readings are enough for a larger step.
-FIRST_U = 0.5
+#: Below these loads a step is larger, and needs no sure estimate; and fewer readings of the present load are enough.
+FIRST_U, SOON_U = 0.1, 0.5
 #: Of the time that a statement aims at, under pressure.
 SHORTER = 0.5
 
@@ -279,8 +279,8 @@ def _rise(
 ) -> State:
     on, off = seen.fresh
     known = state.u < KEEP_AWAY * state.good and (wanted is None or wanted > state.u)
-    needed = FIRST if state.u < FIRST_U else SURE
-    enough = known or (on >= needed and off >= FIRST)
+    needed = FIRST if state.u < SOON_U else SURE
+    enough = known or (on >= needed and off >= FIRST and (seen.impact.sure or state.u < FIRST_U))
     blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
     if state.u >= most * 0.999:
         if (kept := _kept_away(state)) is not None and kept <= most:
