@@ -86,8 +86,8 @@ def test_every_figure_has_its_reason() -> None:
         "app: degraded for 2 min: lag 3 (not ours)",
         "  load      0.05 statements in flight (minimum 0.05, ceiling 0.80, most 4), of 20 ms; next change not before "
         "3 s",
-        "  effect    the slowest twentieth of others is slowed by 33% (budget 40%); 412 readings with ours in flight, 530 "
-        "without",
+        "  effect    the slowest twentieth of others is slowed by 33% (budget 40%); 412 readings with ours in flight, "
+        "530 without",
         "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
         "  credit    12 ms; 2 nodes at work",
         "  set       most = 1.0 by ann",

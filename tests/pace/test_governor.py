@@ -282,14 +282,14 @@ def test_cores_that_others_take_bound_the_load_of_a_server_elsewhere(clock: Step
     node.step(40)
     assert node.governor.gate.u > 1
     node.seen.on_core = 3.6
-    node.step(8)
+    node.step(20)
     assert node.governor.gate.u < 0.3
     assert node.governor.impact.slowed is not None
     row = paces.find("app")
     assert row is not None
     assert row.told["reason"] == "others take the cores"
     node.seen.on_core = 0.2
-    node.step(10)
+    node.step(25)
     assert node.governor.gate.u > 1
 
 

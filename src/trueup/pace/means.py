@@ -65,8 +65,12 @@ class Means:
         return 1.0 if cores is None or self.taken is None else headroom.longer(cores, self.taken)
 
     def add_taken(self, passed_s: float, cores: float, runnable: float | None) -> None:
-        """Others took so many cores in the time that passed, and so many waited for one or ran at the end of it."""
-        self.taken = _mean(self.taken, max(cores, 0.0), passed_s, LATELY_S)
+        """Others took so many cores in the time that passed, and so many waited for one or ran at the end of it.
+
+        Where the latter is not known, the former is one count too, and what it says is a matter of chance.
+        """
+        memory_s = MEAN_S if runnable is None else LATELY_S
+        self.taken = _mean(self.taken, max(cores, 0.0), passed_s, memory_s)
         if runnable is not None:
             self.runnable = _mean(self.runnable, max(runnable, 0.0), passed_s, LATELY_S)
 
