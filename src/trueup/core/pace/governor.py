@@ -52,6 +52,8 @@ NEAR_MOST = 0.9
 LEAST_MAX = 0.25
 #: Below these loads a step is larger, and needs no sure estimate; and fewer readings of the present load are enough.
 FIRST_U, SOON_U = 0.1, 0.5
+#: Readings of both kinds for a load beyond that: of fewer, what is seldom hit may not have been hit at all.
+MANY = 150
 #: Of the time that a statement aims at, under pressure.
 SHORTER = 0.5
 
@@ -280,7 +282,8 @@ def _rise(
     on, off = seen.fresh
     known = state.u < KEEP_AWAY * state.good and (wanted is None or wanted > state.u)
     needed = FIRST if state.u < SOON_U else SURE
-    enough = known or (on >= needed and off >= FIRST and (seen.impact.sure or state.u < FIRST_U))
+    many = state.u < FIRST_U or min(seen.impact.on, seen.impact.off) >= MANY
+    enough = known or (on >= needed and off >= FIRST and many)
     blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
     if state.u >= most * 0.999:
         if (kept := _kept_away(state)) is not None and kept <= most:
