@@ -9,9 +9,10 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from trueup.accepting import Accepting
 from trueup.adapters import LotUnit, Marker
@@ -68,6 +69,14 @@ def _apart(projection: Projection) -> bool:
     return bool(projection.handlers or projection.sensitive or projection.changes or projection.pending)
 
 
+class Begun(NamedTuple):
+    """One transaction that the ledger knows of, on its way."""
+
+    lot: LotRow
+    unit: str
+    future: Future[LotOutcome]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LotWork:
     """The lots of one segment, and with what they are carried out."""
@@ -108,36 +117,36 @@ class LotWork:
 
         Where this ends early, the ledger knows which were begun, and their markers what became of them.
         """
-        begun: deque[tuple[LotRow, LotUnit, Future[LotOutcome]]] = deque()
-        width = 1 if self.work.target.capabilities.writing.single_writer else LOTS_AT_ONCE
+        work, begun = self.work, deque[Begun]()
+        width = 1 if work.target.capabilities.writing.single_writer else LOTS_AT_ONCE
         with ThreadPoolExecutor(width, thread_name_prefix="trueup-lot") as threads:
             for lot in lots:
-                if len(begun) == width:
-                    self._ended(*begun.popleft())
-                begun.append((lot, *self._begun(lot, threads)))
+                work.border()
+                unit = LotUnit(
+                    id=uuid.uuid4().hex, fence=work.fence, token=work.token, lot=work.ledger.lots.content(lot)
+                )
+                ended = self._ended(begun.popleft()) if len(begun) == width else None
+                with work.ledger.together():  # a durable commit costs as much as writing some hundred rows
+                    if ended is not None:
+                        close_lot(work, *ended, witness="unit")
+                    work.ledger.open_unit(unit.id, work.run, self.segment.id, [], work.clock.now(), lot=lot.id)
+                begun.append(Begun(lot, unit.id, threads.submit(self._carried_out, unit)))
             while begun:
-                self._ended(*begun.popleft())
+                close_lot(work, *self._ended(begun.popleft()), witness="unit")
 
-    def _begun(self, lot: LotRow, threads: Executor) -> tuple[LotUnit, Future[LotOutcome]]:
-        """One transaction that the ledger knows of, on its way."""
-        work = self.work
-        work.border()
-        assert work.target.packer is not None
-        content = work.ledger.lots.content(lot)
-        unit = LotUnit(id=uuid.uuid4().hex, fence=work.fence, token=work.token, lot=content)
-        work.ledger.open_unit(unit.id, work.run, self.segment.id, [], work.clock.now(), lot=lot.id)
-        return unit, threads.submit(work.target.packer.carry_out, work.pair.binding, unit)
+    def _carried_out(self, unit: LotUnit) -> LotOutcome:
+        assert self.work.target.packer is not None
+        return self.work.target.packer.carry_out(self.work.pair.binding, unit)
 
-    def _ended(self, lot: LotRow, unit: LotUnit, future: Future[LotOutcome]) -> None:
-        """What became of it. Where it failed nothing was written, and nothing is said of its rows yet."""
-        work = self.work
+    def _ended(self, begun: Begun) -> tuple[str, LotRow, LotOutcome | None]:
+        """A unit, its lot, and what became of it; None: nothing was written, and nothing is said of its rows yet."""
         try:
-            done: LotOutcome | None = future.result()
+            return begun.unit, begun.lot, begun.future.result()
         except (DataProblem, DesignProblem):  # it may be about lots: what single rows meet is said by them
-            done = None
+            return begun.unit, begun.lot, None
         except Transient:
-            done = work.patience.read(partial(_claimed, work, unit.id)).lot
-        close_lot(work, unit.id, lot, done, witness="unit")
+            marker = self.work.patience.read(partial(_claimed, self.work, begun.unit))
+            return begun.unit, begun.lot, marker.lot
 
     def _wrong_now(self) -> set[Key] | None:
         """Keys of the segment whose rows are not right, whoever wrote them last; None: too many to be listed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, Protocol, cast
 
 from trueup.adapters import (
@@ -71,9 +72,11 @@ class Fixed:
     def __init__(self, inner: Adapter, fixing: Fixing) -> None:
         self.inner = inner
         self.fixing = fixing
-        # Functions are called by one thread at a time; meanwhile what they made before is written down.
-        self.capabilities: Capabilities = replace(inner.capabilities, readers=1)
+        # Where segments are read ahead, the database reads one while the function is called for another.
+        self.capabilities: Capabilities = replace(inner.capabilities, readers=max(inner.capabilities.readers, 1))
         self.packer: Packer = _Packer(self)
+        #: Functions are called by one thread at a time.
+        self._calling = Lock()
         self._failed = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -94,8 +97,10 @@ class Fixed:
         found = Changes(binding, fixing.declared, fixing.fix)
         known = fixing.known.of(segment)
         for batch in self._read(binding, segment):
-            found.add(batch, known)
-        self._count_failed(binding, found)
+            with self._calling:
+                found.add(batch, known)
+        with self._calling:
+            self._count_failed(binding, found)
         unchanged = b"".join(sorted(found.unchanged))
         if not lots or len(found) < LOT_MIN:
             suspects = found.one_by_one(range(min(len(found), DIFFERENCES_MAX)))

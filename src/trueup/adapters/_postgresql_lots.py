@@ -10,6 +10,7 @@ by others is passed over, as everywhere, and left to a unit of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _TYPES = ("smallint", "integer", "bigint", "numeric", "boolean", "text", "character varying", "uuid", "real", "double")
 #: Kinds that JSON holds as they are; of others it holds the text.
 _PLAIN = (Kind.INTEGER, Kind.BOOLEAN, Kind.TEXT)
-_JSON = postgresql.JSON()
+_TEXTS = sa.ARRAY(sa.Text())
 
 
 class PostgresqlPacker(RowPacker):
@@ -143,7 +144,7 @@ class PostgresqlPacker(RowPacker):
         if action is not Action.INSERT:  # row by row through the index: a lot is a small part of its table
             for name in ("enable_hashjoin", "enable_mergejoin"):
                 connection.execute(sa.select(sa.func.set_config(name, "off", True)))
-        done = connection.execute(statement, {"content": unit.lot.content}).one()
+        done = connection.execute(statement).one()
         if done.lost:
             raise DataProblem(
                 f"{unit.fence}: the target did not keep {done.lost:,} of {unit.lot.count:,} values as they were "
@@ -165,8 +166,6 @@ class _Statement:
         self.lot = lot
         self.action = action
         self.table = adapter.relations.table(binding.target)
-        content = sa.select(sa.cast(sa.bindparam("content", type_=sa.Text()), _JSON).label("lot"))
-        self.content = content.cte("trueup_content").prefix_with("MATERIALIZED")
         self.given = self._given()
 
     def built(self) -> sa.Select[Any]:
@@ -187,23 +186,18 @@ class _Statement:
         )
 
     def _given(self) -> sa.CTE:
-        """The lot's rows, as texts."""
-        told = self.content.c.lot
-
-        def column(*path: str | int) -> Expression:
-            found: Expression = told
-            for step in path:
-                found = found.op("->")(sa.literal_column(f"'{step}'" if isinstance(step, str) else str(step)))
-            return sa.func.json_array_elements_text(sa.type_coerce(found, _JSON))
-
-        chosen = [sa.func.generate_series(0, self.lot.count - 1).label("n")]
-        chosen += [column("key", at).label(f"key{at}") for at in range(len(self.binding.key_kinds))]
+        """The lot's rows, as texts: an array for each column."""
+        told = json.loads(self.lot.content)
+        columns = {f"key{at}": column for at, column in enumerate(told["key"])}
         if self.lot.kind is not DriftKind.MISSING:
-            chosen.append(column("token").label("token"))
+            columns["token"] = told["token"]
         if self.lot.kind is not DriftKind.EXTRA:
-            columns = enumerate(self.binding.written)
-            chosen += [column("expected", place).label(f"expected{at}") for place, at in columns]
-        return sa.select(*chosen).select_from(self.content).cte("trueup_given").prefix_with("MATERIALIZED")
+            expected = told["expected"] if "written" in told else [told["expected"][at] for at in self.binding.written]
+            columns |= {f"expected{at}": column for at, column in zip(self.binding.written, expected, strict=True)}
+        arrays = [sa.cast(sa.literal(_array(column), sa.Text()), _TEXTS) for column in columns.values()]
+        rows = sa.func.unnest(*arrays).table_valued(*columns, with_ordinality="place", name="given").render_derived()
+        chosen = [(rows.c.place - 1).label("n"), *(rows.c[name] for name in columns)]
+        return sa.select(*chosen).cte("trueup_given").prefix_with("MATERIALIZED")
 
     def _same_key(self, rows: sa.FromClause, table: sa.FromClause) -> Expression:
         """Exactly the same key: plainly, so that the index serves, and in binary order, which knows A from a."""
@@ -293,6 +287,18 @@ class _Statement:
 
 
 _XMIN: Expression = sa.literal_column("xmin")
+
+
+def _array(column: Sequence[str | int | bool | None]) -> str:
+    """A column of JSON as PostgreSQL writes an array: it quotes texts alike, but knows no names of characters."""
+    told = json.dumps(column, ensure_ascii=False, separators=(",", ":"))[1:-1]
+    if "\\" in told:
+        told = ",".join(map(_element, column))
+    return "{" + told + "}"
+
+
+def _element(value: str | int | bool | None) -> str:
+    return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"' if type(value) is str else json.dumps(value)
 
 
 def _exact(source: Column, target: Column) -> bool:

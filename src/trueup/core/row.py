@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain
+from operator import itemgetter
 from uuid import UUID
 
 from trueup.core.kinds import KEY_KINDS, TIMES, Kind, Value, canonical, meeting, same_as_they_are
@@ -90,8 +91,7 @@ class Batch:
 
 def batch_of(rows: Sequence[Sequence[Value]], kinds: Sequence[Kind], key_width: int, *, tokens: bool) -> Batch:
     """Rows (key parts, then values, then the token where `tokens`) turned into columns, the keys canonical."""
-    width = len(kinds) + tokens
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+    columns = [list(map(itemgetter(at), rows)) for at in range(len(kinds) + tokens)]  # a driver's rows iterate slowly
     return Batch(
         keys=tuple(canonical(kind, column) for kind, column in zip(kinds[:key_width], columns, strict=False)),
         values=tuple(columns[key_width : len(kinds)]),

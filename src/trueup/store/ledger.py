@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -24,10 +23,8 @@ from trueup.core.partition import slice_to_json
 from trueup.core.row import Key, decode_row, decode_rows, encode, encode_rows
 from trueup.core.states import RESUMABLE, TRANSITIONS, RunState, Stage, may_follow
 from trueup.errors import TakenOver
-from trueup.store import lock
 from trueup.store import schema as t
 from trueup.store.audit import AuditLog
-from trueup.store.engine import connect, translating
 from trueup.store.inputs import put_unchanged
 from trueup.store.lots import Lots
 from trueup.store.records import (
@@ -47,6 +44,7 @@ from trueup.store.records import (
     suspect_to_json,
 )
 from trueup.store.tallies import tally
+from trueup.store.transactions import Transactions
 from trueup.who import Actor, account
 
 #: Outcomes of rows that were written, or cannot be shown not to have been.
@@ -56,13 +54,13 @@ INTENDED = ("key", "kind", "action", "reason", "before", "after", "token")
 HAPPENED = ("key", "outcome", "action", "before", "after", "token", "evidence", "witness")
 
 
-class Ledger:
+class Ledger(Transactions):
     """Opens (and, where it is not there yet, makes) the ledger at `url`."""
 
     def __init__(
         self, url: str, *, actor: Callable[[], Actor] = account, clock: Clock | None = None, origin: str = ""
     ) -> None:
-        self.engine = connect(url)
+        super().__init__(url)
         #: Where every act is told; `actor` says who acts where nobody else is named.
         self.audit = AuditLog(actor=actor, now=(clock or SystemClock()).now)
         #: Many decisions in one row.
@@ -70,19 +68,6 @@ class Ledger:
         if origin:
             with self.begin() as c:
                 self.audit.call(c, origin)
-
-    @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """A transaction that commits at the end. Raises LedgerFailed, TakenOver where what is held was lost."""
-        with translating(self.engine), self.engine.begin() as connection:
-            lock.guard(self.engine, connection)
-            yield connection
-
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A connection to read with. Raises LedgerFailed."""
-        with translating(self.engine), self.engine.connect() as connection:
-            yield connection
 
     def upsert(self, table: sa.Table) -> Any:
         """An INSERT that knows `on_conflict_do_update`, in the ledger's dialect."""
