@@ -8,8 +8,11 @@ keeps nothing. Trueup reads all rows, writes down the before- and after-image of
 lot by lot under locks, each row only if it still is what was read. Both take turns on a table that is filled and
 vacuumed anew.
 
+Wall time on a machine that does other work says little: CPU seconds of the client and of the server's sessions are told
+beside it. WAL writer, checkpointer and disk are in neither.
+
 Then a run is killed (SIGKILL) in the middle of its writing and started again: every row has to have been written
-exactly once, which a trigger counts. At last a run is rolled back.
+exactly once, which a trigger counts. At last a run is rolled back, by a process of its own whose memory is measured.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
 from _common import (
+    ServerCpu,
     Timed,
     at_least,
     finish,
@@ -80,6 +85,9 @@ class Line:
     loop_s: float
     backfill_s: float
     ratio: float
+    loop_cpu_s: float
+    backfill_cpu_s: float
+    cpu_ratio: float
     client_cpu_s: float
     ledger_mb: float
 
@@ -143,12 +151,17 @@ def right(url: str, where: str = "full_name = initcap(first || ' ' || last)") ->
 def measure(url: str, folder: Path, rows: int, repeat: int) -> Line:
     by_hand: list[Timed] = []
     ours: list[Timed] = []
+    cpu: dict[str, list[float]] = {"loop": [], "backfill": []}
     for turn in range(repeat):
         fill(url, rows)
-        by_hand.append(timed(lambda: loop(url, rows))[1])
+        with ServerCpu(url) as spent:
+            by_hand.append(timed(lambda: loop(url, rows))[1])
+        cpu["loop"].append(spent.seconds + by_hand[-1].client_cpu_s)
         right(url)
         fill(url, rows)
-        ours.append(timed(lambda turn=turn: backfill(url, folder, f"{rows}-{turn}"))[1])  # type: ignore[misc]
+        with ServerCpu(url) as spent:
+            ours.append(timed(lambda turn=turn: backfill(url, folder, f"{rows}-{turn}"))[1])  # type: ignore[misc]
+        cpu["backfill"].append(spent.seconds + ours[-1].client_cpu_s)
         right(url)
         say(f"{rows:,} rows: loop {by_hand[-1].wall_s:.1f} s, backfill {ours[-1].wall_s:.1f} s")
     return Line(
@@ -156,6 +169,9 @@ def measure(url: str, folder: Path, rows: int, repeat: int) -> Line:
         loop_s=median_s(by_hand),
         backfill_s=median_s(ours),
         ratio=median_s(ours) / median_s(by_hand),
+        loop_cpu_s=median(cpu["loop"]),
+        backfill_cpu_s=median(cpu["backfill"]),
+        cpu_ratio=median(cpu["backfill"]) / median(cpu["loop"]),
         client_cpu_s=median_cpu_s(ours),
         ledger_mb=(folder / f"{rows}-0.db").stat().st_size / 1e6,
     )
@@ -179,6 +195,39 @@ def killed(url: str, folder: Path, rows: int) -> dict[str, int]:
     return {"killed_after_rows": before, "rows_not_written_once": twice}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Back:
+    """One rollback."""
+
+    rows: int
+    seconds: float
+    cpu_s: float
+    #: Most memory that its process had, and what a process has that puts 2,000 rows back.
+    memory_mb: float
+    memory_of_few_mb: float
+
+
+def rolled_back(url: str, folder: Path, rows: int) -> Back:
+    few = _rolled_back(url, folder, 2_000)
+    many = _rolled_back(url, folder, rows)
+    return Back(rows=rows, seconds=many[0], cpu_s=many[1], memory_mb=many[2], memory_of_few_mb=few[2])
+
+
+def _rolled_back(url: str, folder: Path, rows: int) -> tuple[float, float, float]:
+    """Seconds, CPU seconds of client and server, megabytes of the client."""
+    fill(url, rows)
+    name = f"rollback-{rows}"
+    run = backfill(url, folder, name)
+    with ServerCpu(url) as spent:
+        begun = time.perf_counter()
+        child = subprocess.Popen([sys.executable, __file__, "--back", url, str(folder), name, run])
+        _, ended, used = os.wait4(child.pid, 0)
+        took_s = time.perf_counter() - begun
+    require(ended == 0, "the rollback failed")
+    right(url, "full_name IS NULL")
+    return took_s, spent.seconds + used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
+
+
 def main() -> int:
     made = parser(__doc__, minutes=60)
     made.add_argument("--rows", type=at_least(1_000), nargs="+", default=[5_000_000])
@@ -187,7 +236,11 @@ def main() -> int:
     made.add_argument("--repeat", type=at_least(1), default=3, help="rounds (default: %(default)s)")
     made.add_argument("--strict", action="store_true", help="a missed target is a failure")
     made.add_argument("--one", nargs=2, metavar=("URL", "FOLDER"), help="one run on a filled table")
+    made.add_argument("--back", nargs=4, metavar=("URL", "FOLDER", "NAME", "RUN"), help="one rollback")
     args = made.parse_args()
+    if args.back:
+        put_back(args.back[0], Path(args.back[1]), args.back[2], args.back[3])
+        return 0
     if args.one:
         backfill(args.one[0], Path(args.one[1]), "killed")
         return 0
@@ -199,15 +252,17 @@ def main() -> int:
         lines = [measure(url, folder, rows, args.repeat) for rows in args.rows]
         kill = killed(url, folder, args.kill_rows)
         say(f"killed after {kill['killed_after_rows']:,} rows, and started again: every row was written once")
-        fill(url, args.rollback_rows)
-        run = backfill(url, folder, "rollback")
-        back = timed(lambda: put_back(url, folder, "rollback", run))[1]
-        right(url, "full_name IS NULL")
-        say(f"{args.rollback_rows:,} rows put back in {back.wall_s:.1f} s")
+        back = rolled_back(url, folder, args.rollback_rows)
     print(f"medians of {args.repeat}\n")
-    headers = ["rows", "bare loop, s", "backfill, s", "backfill / loop", "client CPU, s", "ledger, MB"]
-    told = [[x.rows, x.loop_s, x.backfill_s, x.ratio, x.client_cpu_s, x.ledger_mb] for x in lines]
+    headers = ["rows", "bare loop, s", "backfill, s", "backfill / loop"]
+    headers += ["loop, CPU s", "backfill, CPU s", "CPU / CPU", "of it client", "ledger, MB"]
+    names = ("rows", "loop_s", "backfill_s", "ratio", "loop_cpu_s", "backfill_cpu_s", "cpu_ratio", "client_cpu_s")
+    told = [[getattr(line, name) for name in (*names, "ledger_mb")] for line in lines]
     print(table(headers, told))
+    headers = ["rows put back", "s", "rows a second", "CPU s", "memory, MB", "of 2,000 rows, MB"]
+    speed = round(back.rows / back.seconds)
+    print()
+    print(table(headers, [[back.rows, back.seconds, speed, back.cpu_s, back.memory_mb, back.memory_of_few_mb]]))
     missed = [
         f"{x.rows:,} rows: {x.ratio:.2f} x the bare loop, at most {TARGET:g} is the target"
         for x in lines
@@ -216,7 +271,7 @@ def main() -> int:
     for problem in missed:
         say(f"target missed: {problem}")
     figures: dict[str, Any] = {"benchmark": "backfill", "machine": about, "lines": [asdict(line) for line in lines]}
-    figures |= {"kill": kill, "rollback": {"rows": args.rollback_rows, "seconds": back.wall_s}, "missed": missed}
+    figures |= {"kill": kill, "rollback": asdict(back), "missed": missed}
     return finish(args, figures, missed if args.strict else [])
 
 

@@ -10,12 +10,13 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from trueup.accepting import Accepting
 from trueup.adapters import LotUnit, Marker
+from trueup.changes import images
 from trueup.core.guarantee import Protocol
 from trueup.core.lot import LotOutcome
 from trueup.core.plan import NullKeys, by_keys
@@ -90,7 +91,7 @@ class LotWork:
     @property
     def as_seen(self) -> bool:
         """What was written and read back is all there is to know: no source could say otherwise by now."""
-        return self.work.promise.protocol is Protocol.AS_SEEN
+        return self.work.promise.protocol is Protocol.AS_SEEN or self.work.images is not None
 
     def carry_out(self) -> Corrected:
         """Each lot in one transaction; then the segment is compared once more, and what is not right, or was left out,
@@ -123,7 +124,11 @@ class LotWork:
             for lot in lots:
                 work.border()
                 unit = LotUnit(
-                    id=uuid.uuid4().hex, fence=work.fence, token=work.token, lot=work.ledger.lots.content(lot)
+                    id=uuid.uuid4().hex,
+                    fence=work.fence,
+                    token=work.token,
+                    lot=work.ledger.lots.content(lot),
+                    action=lot.action,
                 )
                 ended = self._ended(begun.popleft()) if len(begun) == width else None
                 with work.ledger.together():  # a durable commit costs as much as writing some hundred rows
@@ -165,6 +170,8 @@ class LotWork:
         mine = {item.decision.drift.key for item in decided}
         earlier: list[OutcomeRow] = [o for outcome in done for o in outcome.of_rows(lot, content) if o.key in mine]
         earlier += [o for o in work.ledger.outcome_rows(work.run, self.segment.id) if o.key in mine]
+        if work.images is not None:  # a rollback's rows are what the ledger says
+            work = replace(work, images=images(decided))
         return correct(work, self.segment, self.review(decided), earlier)
 
 

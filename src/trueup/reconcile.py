@@ -14,7 +14,7 @@ Neither knows anything of pacing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -23,6 +23,7 @@ from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import HANDED, WRITES, Action, Decision, decide
 from trueup.core.difference import off_by
 from trueup.core.guarantee import Protocol
+from trueup.core.lot import Lot
 from trueup.core.plan import Keys
 from trueup.core.row import Key
 from trueup.core.states import Outcome
@@ -43,6 +44,10 @@ class Examined:
     resolved: list[Key]
     #: Still moving at the last look.
     in_flight: list[Suspect]
+    #: Decisions of one kind, kept together, and what is to be done.
+    lots: Sequence[tuple[Lot, Action]] = ()
+    #: What else there is to count.
+    tallies: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)

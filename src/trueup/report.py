@@ -17,6 +17,7 @@ from trueup.core.row import present
 from trueup.core.rules import Rules
 from trueup.core.rules import differing as unequal_columns
 from trueup.core.states import EXIT_CODES, Outcome, Verdict
+from trueup.core.undo import DIFFERS
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
@@ -156,6 +157,8 @@ def build(
     kinds, rows = decisions.kinds(), decisions.rows
     # Of lots the database's own counts are taken: one look was proof.
     by_column = Counter(counts.different_by_column) if decisions.lots else _by_column(binding, rows)
+    if run.undoes is not None:
+        by_column = _by_column(binding, rows) + _put_back(binding, tallies)
     accepted = tallies.get("accepted", 0)
     if counts.differing > len(decisions) + accepted and job.one_look:
         # More than were handed out: the database's own counts are complete, and one look was proof.
@@ -216,6 +219,11 @@ def _repaired(job: Job, run: RunRow, decided: Decided, final: Mapping[Key, Outco
             rows = lots.content(lots.find(done.lot)).rows() if odd else ()
             count -= len({row.key for row in rows if row.key in odd} - set(done.done.left))
     return count
+
+
+def _put_back(binding: Binding, tallies: Mapping[str, int]) -> Counter[str]:
+    """The same of a rollback's lots."""
+    return Counter({name: tallies.get(f"{DIFFERS}{name}", 0) for name in binding.columns})
 
 
 def _by_column(binding: Binding, decisions: Sequence[DecisionRow]) -> Counter[str]:

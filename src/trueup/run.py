@@ -27,10 +27,8 @@ from trueup.canary import begins, fails, rest
 from trueup.core.compare import Suspect
 from trueup.core.guarantee import Guarantee
 from trueup.core.plan import UnitSize
-from trueup.core.row import Key
 from trueup.core.shapes import written
 from trueup.core.states import Outcome, RunState, Stage, Verdict
-from trueup.core.undo import Change
 from trueup.errors import (
     BrokenRead,
     DataProblem,
@@ -55,7 +53,7 @@ from trueup.store.decided import Decided, decided_by
 from trueup.store.plans import PlanRow
 from trueup.store.records import Narrowed, OpenWork, RunRow, SegmentRow
 from trueup.sweep import Sweep, sweep
-from trueup.undo import changes_of, examine_back
+from trueup.undo import Undone, examine_back, examine_lot_back, undone_by
 from trueup.withheld import Withheld
 from trueup.work import Work
 from trueup.writing import Writing, shut_out, take_over
@@ -89,7 +87,7 @@ class _Run:
         self.corrected = Corrected()
         self.decided: Decided | None = None
         #: What the run that is undone did.
-        self.changed: dict[Key, Change] | None = None
+        self.undone: Undone | None = None
         #: Still moving when this process looked closer; at most as many as are listed.
         self.moving: list[Suspect] = []
         self.plan: PlanRow | None = job.plan
@@ -229,8 +227,8 @@ class _Run:
 
     def _start(self) -> RunRow:
         scope = self.job.patience.read(partial(scope_of, self.job))
-        stage, segments = Stage.NARROW if self.job.undoing is None else Stage.CONFIRM, scope.segments
-        work: Sequence[OpenWork] = ()
+        stage = Stage.NARROW if self.job.undoing is None else Stage.CONFIRM
+        segments, work = scope.segments, scope.work
         if self.job.plan is not None:
             (stage, work), segments = begins(self.job, self._decided()), []
         return self.ledger.start_run(
@@ -286,11 +284,11 @@ class _Run:
             self.job.progress.confirming(at, len(segments), self.job.settle_s)
             examined = self._examined(work, segment)
             decisions = self.accepting.others(examined.decisions)
-            tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight)}
+            tallies = {"resolved": len(examined.resolved), "in_flight": len(examined.in_flight), **examined.tallies}
             tallies["accepted"] = len(examined.decisions) - len(decisions)
             self.withheld.unreadable(work.unread)
             self.withheld.failed(decisions)
-            self.ledger.commit_confirmed(segment, self.withheld.review(decisions), tallies)
+            self.ledger.commit_confirmed(segment, self.withheld.review(decisions), tallies, examined.lots)
             self.moving = (self.moving + examined.in_flight)[:IN_FLIGHT_ROWS]
 
     def _examined(self, work: Work, segment: SegmentRow) -> Examined:
@@ -298,9 +296,11 @@ class _Run:
         undoing = self.job.undoing
         if undoing is None:
             return examine(work, segment)
-        if self.changed is None:
-            self.changed = changes_of(self.ledger, undoing)
-        return examine_back(work, undoing, self.changed, keys_of(segment))
+        if self.undone is None:
+            self.undone = undone_by(self.job, undoing)
+        if segment.lots_of is not None:
+            return examine_lot_back(work, self.job, self.undone, segment.lots_of)
+        return examine_back(work, undoing, self.undone.rows, keys_of(segment))
 
     def _decided(self) -> Decided:
         """What this run carries out, or would; read once, when all of it is decided."""

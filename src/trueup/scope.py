@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trueup.again import Again, Marks, again, in_turn
@@ -12,8 +13,8 @@ from trueup.core.row import Key, Value
 from trueup.job import Job
 from trueup.narrow import route
 from trueup.store.partitions import partitions_of
-from trueup.store.records import RunRow
-from trueup.undo import changes_of
+from trueup.store.records import OpenWork, RunRow
+from trueup.undo import undone_by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,8 @@ class Scope:
     """What the first stage of a run works through."""
 
     segments: list[Segment]
+    #: What there is beside them: lots that are put back.
+    work: Sequence[OpenWork] = ()
     #: How they came to be, in words.
     strategy: str
     #: The run that read everything, where these are what may have changed since.
@@ -37,8 +40,13 @@ def scope_of(job: Job) -> Scope:
         keys = [item.decision.drift.key for item in job.ledger.decision_rows(job.plan.run)]
         return Scope(strategy=f"the rows of plan {job.plan.id}", segments=[*by_keys(keys)])
     if job.undoing is not None:
-        rows = changes_of(job.ledger, job.undoing)
-        return Scope(strategy=f"the rows that {job.undoing.run} wrote", segments=[*by_keys(list(rows))])
+        done = undone_by(job, job.undoing)
+        lots = [job.ledger.lots.find(lot.lot) for lot in done.lots]
+        return Scope(
+            strategy=f"the rows that {job.undoing.run} wrote",
+            segments=[*by_keys(list(done.rows))],
+            work=[OpenWork(span=job.ledger.span_of(lot.segment), lots_of=lot.id) for lot in lots],
+        )
     if job.keys is not None:
         return Scope(strategy="explicit keys", segments=[*by_keys(job.keys)])
     changes = job.pair.binding.projection.changes

@@ -12,7 +12,7 @@ from trueup.core.compare import Suspect, classify
 from trueup.core.confirm import LOOKS_MAX, confirm
 from trueup.core.difference import in_words, off_by
 from trueup.core.guarantee import Promise, Protocol
-from trueup.core.plan import Keys, Segment, UnitSize, by_keys
+from trueup.core.plan import KEYS_AT_ONCE, Keys, Segment, UnitSize, by_keys
 from trueup.core.row import Batch, Key, Values
 from trueup.core.writers import Writers
 from trueup.errors import BrokenRead, DataProblem, Interrupted
@@ -102,7 +102,7 @@ def look(work: Work, keys: Iterable[Key]) -> dict[Key, Suspect]:
 def rows_now(work: Work, keys: Iterable[Key]) -> dict[Key, tuple[Values, str]]:
     """The target's rows of `keys`: values and version."""
     found: dict[Key, tuple[Values, str]] = {}
-    for segment in by_keys(list(keys)):
+    for segment in by_keys(list(keys), KEYS_AT_ONCE):
         for batch in work.patience.read(partial(_target_rows, work, segment)):
             tokens = batch.tokens or [""] * len(batch)
             for at in range(len(batch)):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 from trueup.accepting import Accepting
 from trueup.by_lot import LotWork, recover_lot, told_apart
 from trueup.calling import recover_call, settle_shown
-from trueup.changes import by_differences
+from trueup.changes import by_differences, images
 from trueup.core.compare import Suspect, classify
 from trueup.core.decide import Action
 from trueup.core.guarantee import Protocol
@@ -22,9 +23,11 @@ from trueup.schema_guard import SchemaGuard
 from trueup.store.calls import Calls
 from trueup.store.decided import Decided
 from trueup.store.records import DecisionRow, OutcomeRow, RunRow, SegmentRow
-from trueup.undo import images
 from trueup.withheld import Withheld
 from trueup.work import Work
+
+#: Rows of lots that are known to be wrong after a rollback.
+PUT_BACK_MAX = 10_000
 
 
 def take_over(job: Job, work: Work, *, tell: bool = False) -> int:
@@ -130,7 +133,7 @@ class Writing:
             if self.job.undoing is None:
                 self._note_left(segment, done)
             else:
-                self._note_put_back([*known, *done.outcomes])
+                self._note_put_back(segment, [*known, *done.outcomes])
             self.corrected.left += done.left
             tallies = {"left": len(done.left), "in_flight": len(done.in_flight)}
             self.job.ledger.close_segment(segment.id, tallies)
@@ -140,7 +143,8 @@ class Writing:
     def _lots_of(self, segment: SegmentRow) -> LotWork:
         work = self.work
         alike = work.fresh and not told_apart(self.accepting, self.withheld)
-        simple = work.token and (alike or work.promise.protocol is Protocol.AS_SEEN)
+        alone = work.promise.protocol is Protocol.AS_SEEN or self.job.undoing is not None  # no source has a say
+        simple = work.token and (alike or alone)
         return LotWork(work=work, segment=segment, review=self._reviewed, one_by_one=not simple)
 
     def _reviewed(self, rows: Sequence[DecisionRow]) -> list[DecisionRow]:
@@ -166,8 +170,18 @@ class Writing:
                 keys = [row.key for row in self.job.ledger.lots.content(lot).rows()]
                 self.job.standing.settled(self.job.name, [key for key in keys if key not in unsettled])
 
-    def _note_put_back(self, outcomes: Sequence[OutcomeRow]) -> None:
-        """Rows that were put back are not what the source said when they were repaired."""
+    def _note_put_back(self, segment: SegmentRow, outcomes: Iterable[OutcomeRow]) -> None:
+        """Rows that were put back are not what the source said when they were repaired.
+
+        Of those in lots only some are kept: the next look at the projection finds them all.
+        """
+        room = PUT_BACK_MAX - self.job.standing.drift_count(self.job.name)[0]
+        if segment.lots_of is not None and room > 0:
+            kept = self.job.ledger.lots
+            for lot in kept.of_segment(segment.lots_of):
+                content = kept.content(lot)
+                done = (row for o in kept.outcomes_of(self.run.id, lot.id) for row in o.of_rows(lot, content))
+                outcomes = [*islice(done, room), *outcomes]
         why = f"put back: {self.run.id} undid {self.run.undoes}"
         wrong = []
         for wrote in outcomes:

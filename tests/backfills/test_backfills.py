@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def test_an_update_is_done_once_and_again_under_another_version(shop: Shop) -> N
 def test_many_rows_go_in_lots(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The canary first, then lots; a row that moved on meanwhile keeps what was written, and the next run does it."""
     monkeypatch.setattr("trueup.fixing.FIRST", 2)
+    monkeypatch.setattr("trueup.undo.FIRST", 0)
     monkeypatch.setattr("trueup.fixing.LOT_MIN", 2)
     monkeypatch.setattr("trueup.narrow.LOT_MIN", 2)
     monkeypatch.setattr("trueup.adapters._lots.RowPacker.lot_rows", 3)
@@ -87,8 +89,11 @@ def test_many_rows_go_in_lots(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
         assert shop.one("SELECT full_name FROM customers WHERE id = 9") is None
         assert engine.run(name).repaired == 1
         assert shop.one("SELECT full_name FROM customers WHERE id = 9") == "f9 new"
-        back = engine.rollback(done.run)
-        assert (back.repaired, back.left) == (9, 0)
+        shop.sql("UPDATE customers SET last = 'newer' WHERE id = 5")
+        back = engine.rollback(done.run)  # what went in lots, but for the row that moved on
+        assert (back.repaired, back.left) == (8, 1)
+        assert shop.all("SELECT id FROM customers WHERE full_name IS NOT NULL ORDER BY id") == [(5,), (9,)]
+        assert sum(lot.count for lot in engine.ledger.lots.of(back.run)) in (6, 7)
         assert engine.audit.verify().problems == []
 
 
@@ -103,6 +108,45 @@ def test_a_paced_database_gets_small_lots(small: Shop, monkeypatch: pytest.Monke
         done = engine.run(engine.backfill(small.names()))
         assert (done.verdict, done.repaired) == (Verdict.REPAIRED, 10)
         assert [lot.count for lot in engine.ledger.lots.of(done.run)] == [4, 4, 2]
+
+
+#: Two calls at the same time meet; one that is alone waits for the other in vain, once.
+_MEETING = """
+import threading
+backfill = {{"table": "customers", "key": "id", "reads": ["first"], "writes": ["full_name"]}}
+door, met = threading.Barrier(2), []
+def fix(row):
+    try:
+        if not met:
+            door.wait({wait_s})
+            met.append(row)
+        row["full_name"] = "together"
+    except threading.BrokenBarrierError:
+        row["full_name"] = "alone"
+    return row
+"""
+
+
+@pytest.mark.parametrize(("locked", "wait_s", "said"), [(True, 0.3, "alone"), (False, 60, "together")])
+def test_a_function_is_called_by_one_thread_at_a_time(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool, wait_s: float, said: str
+) -> None:
+    """Though two segments are read at a time; without the lock two calls meet."""
+    monkeypatch.setattr("trueup.adapters.postgresql.SEGMENT_ROWS", 200)
+    monkeypatch.setattr("trueup.adapters.postgresql.RANGES_PAY_BELOW", 1e6)
+    if not locked:
+        monkeypatch.setattr("trueup.fixing.Lock", nullcontext)
+    shop = Shop(postgres, tmp_path, rows=400)
+    shop.sql("ANALYZE customers")
+    file = tmp_path / "meeting.py"
+    file.write_text(_MEETING.format(wait_s=wait_s))
+    with shop.engine() as engine:
+        done = engine.plan(engine.backfill(file))
+        assert done.segments["done"] > 2
+        assert {d.decision.drift.expected[-1] for d in engine.decisions(done.run) if d.decision.drift.expected} == {
+            said
+        }
+    shop.db.dispose()
 
 
 def test_what_the_application_writes_meanwhile_is_kept(shop: Shop) -> None:

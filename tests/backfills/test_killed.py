@@ -43,6 +43,7 @@ def small_units(patch: Callable[..., None], *, lots: bool) -> None:
     patch("trueup.core.plan.KEYS_PER_SEGMENT", 2)
     patch("trueup.adapters._lots.RowPacker.lot_rows", 2)
     patch("trueup.fixing.FIRST", 0)
+    patch("trueup.undo.FIRST", 0)
     patch("trueup.by_lot.LOTS_AT_ONCE", 1)
     for module in ("fixing", "narrow"):
         patch(f"trueup.{module}.LOT_MIN", 2 if lots else 1_000)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tests.audit.shop import verified
 from tests.live.harness import WIDE, Background, Db, QuickClock, around, blocked, instead, until
-from trueup import Database, Limits, Projection, Side, Trueup, by_lot, narrow
+from trueup import Database, Limits, Projection, Side, Trueup, by_lot, narrow, undo
 from trueup.adapters import postgresql
 from trueup.adapters._postgresql_lots import PostgresqlPacker, _Statement
 from trueup.core import lot
@@ -44,6 +44,7 @@ def lots_of(rows: int, at_once: int = 1) -> Iterator[None]:
             (lot, "LOT_ROWS", rows),
             (narrow, "LOT_MIN", 2),
             (by_lot, "LOTS_AT_ONCE", at_once),
+            (undo, "FIRST", 0),
             (postgresql, "COST_PER_SEGMENT", 60.0),
             (postgresql, "RANGES_PAY_BELOW", 1e6),
         ):

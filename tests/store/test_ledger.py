@@ -278,3 +278,23 @@ def test_the_write_ahead_log_only_where_it_cannot_lose_commits(
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == (mode,)
     ledger.close()
+
+
+def test_what_is_written_together_is_there_whole_or_not_at_all(ledger: Ledger) -> None:
+    begin(ledger, stage=Stage.CONFIRM)
+    (segment,) = ledger.open_segments("r-1", Stage.CONFIRM)
+
+    def both() -> None:
+        with ledger.together():
+            ledger.close_unit("u-1", "r-1", [], AT)
+            ledger.open_unit("u-2", "r-1", segment.id, [KEY], AT)
+            raise InterruptedError
+
+    ledger.open_unit("u-1", "r-1", segment.id, [KEY], AT)
+    with pytest.raises(InterruptedError):
+        both()
+    assert [unit for unit, *_ in ledger.open_units("p")] == ["u-1"]
+    with ledger.together():
+        ledger.close_unit("u-1", "r-1", [], AT)
+        ledger.open_unit("u-2", "r-1", segment.id, [KEY], AT)
+    assert [unit for unit, *_ in ledger.open_units("p")] == ["u-2"]

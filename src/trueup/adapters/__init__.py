@@ -159,6 +159,8 @@ class LotUnit:
     fence: str
     token: int
     lot: Lot
+    #: What is done to each of its rows.
+    action: Action
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

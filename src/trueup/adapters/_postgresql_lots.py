@@ -1,5 +1,5 @@
 """Many differences at once in PostgreSQL: it compares a segment, writes down all that differs as JSON, in lots, and is
-given that text back to carry it out. No row becomes an object on the way.
+given their columns back as arrays to carry them out. No row becomes an object on the way.
 
     begin -> hold the fence -> leave the marker -> lock, check the version, write, read back: one statement -> commit
 
@@ -27,7 +27,7 @@ from trueup.adapters._unequal import unequal
 from trueup.core import lot as lots
 from trueup.core.binding import Binding, Column
 from trueup.core.compare import DriftKind
-from trueup.core.decide import Action, action_for
+from trueup.core.decide import Action
 from trueup.core.kinds import Kind
 from trueup.core.lot import Lot, LotOutcome
 from trueup.core.plan import Segment
@@ -139,9 +139,8 @@ class PostgresqlPacker(RowPacker):
         return outcome
 
     def _write(self, connection: sa.Connection, binding: Binding, unit: LotUnit) -> LotOutcome:
-        action = action_for(unit.lot.kind, binding.projection)
-        statement = _Statement(self.adapter, binding, unit.lot, action).built()
-        if action is not Action.INSERT:  # row by row through the index: a lot is a small part of its table
+        statement = _Statement(self.adapter, binding, unit.lot, unit.action).built()
+        if unit.action is not Action.INSERT:  # row by row through the index: a lot is a small part of its table
             for name in ("enable_hashjoin", "enable_mergejoin"):
                 connection.execute(sa.select(sa.func.set_config(name, "off", True)))
         done = connection.execute(statement).one()

@@ -133,6 +133,30 @@ def packed(
     return lot_of(DriftKind.DIFFERENT, len(tokens), columns, key_kinds=key_kinds, value_kinds=value_kinds, absent=None)
 
 
+def lot_of_rows(
+    rows: Sequence[Suspect], *, written: Sequence[int], key_kinds: Sequence[Kind], value_kinds: Sequence[Kind]
+) -> Lot:
+    """Differences of one kind that were seen one by one, in a lot; `written` as for `packed`."""
+    kind, count = rows[0].kind, len(rows)
+
+    def columns(kinds: Sequence[Kind], of: Sequence[Values | None], places: Sequence[int]) -> list[Sequence[Value]]:
+        parts = list(zip(*of, strict=True))
+        return [spelt(kinds[at], parts[at]) for at in places]
+
+    everything = range(len(value_kinds))
+    told: dict[str, Value] = {"key": columns(key_kinds, [row.key for row in rows], range(len(key_kinds)))}
+    if kind is DriftKind.DIFFERENT:
+        told["written"] = list(written)
+    if kind is not DriftKind.EXTRA:
+        places = everything if kind is DriftKind.MISSING else written
+        told["expected"] = columns(value_kinds, [row.expected for row in rows], places)
+    if kind is not DriftKind.MISSING:
+        told["observed"] = columns(value_kinds, [row.observed for row in rows], everything)
+        told["token"] = [row.token for row in rows]
+    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return lot_of(kind, count, text, key_kinds=key_kinds, value_kinds=value_kinds, absent=None)
+
+
 def spelt(kind: Kind, column: Sequence[Value]) -> Sequence[Value]:
     """A column as a lot has it: numbers as their text, so that a database reads them exactly."""
     if kind in _AS_TEXT:

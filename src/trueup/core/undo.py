@@ -13,6 +13,9 @@ from trueup.core.decide import Action, Decision
 from trueup.core.difference import Off, corrected, opposite, together
 from trueup.core.row import Key, Values
 
+#: What a look at a lot tallies, before the name of a column: rows in which it differs.
+DIFFERS = "different: "
+
 _ACTIONS = {DriftKind.MISSING: Action.INSERT, DriftKind.EXTRA: Action.DELETE, DriftKind.DIFFERENT: Action.UPDATE}
 
 

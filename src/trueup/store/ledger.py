@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -280,9 +280,16 @@ class Ledger(Transactions):
         found.in_lots = sum(lot.count for lot in self.lots.of(run))
         return found
 
-    def commit_confirmed(self, segment: SegmentRow, decisions: Sequence[Decision], tallies: dict[str, int]) -> None:
+    def commit_confirmed(
+        self,
+        segment: SegmentRow,
+        decisions: Sequence[Decision],
+        tallies: dict[str, int],
+        lots: Sequence[tuple[Lot, Action]] = (),
+    ) -> None:
         """Checkpoint, and *intend*: what is to be done, with before-images, before anything is done."""
         with self.begin() as c:
+            self.lots.put(c, segment.run, segment.id, lots)
             mine = t.segments.update().where(t.segments.c.id == segment.id)
             c.execute(mine.values(state="done", counts=json.dumps(tallies)))
             if not decisions:
@@ -356,10 +363,10 @@ class Ledger(Transactions):
             done = {(row.run, decode_row(json.loads(row.key)) or ()) for row in c.execute(wrote)}
         return done | {(run, key) for _, run, _, keys in self.open_units(projection) for key in keys}
 
-    def outcomes(self, run: str) -> Iterator[OutcomeRow]:
-        """All that a run's units did, row by row; the last word on a row comes last."""
-        yield from self.lots.outcomes(run)
-        yield from self.outcome_rows(run)
+    def outcomes(self, run: str, keys: Collection[Key] | None = None) -> Iterator[OutcomeRow]:
+        """All that a run's units did (to these rows), row by row; the last word on a row comes last."""
+        yield from self.lots.outcomes(run, keys)
+        yield from (row for row in self.outcome_rows(run) if keys is None or row.key in keys)
 
     def outcome_rows(self, run: str, segment: int | None = None) -> list[OutcomeRow]:
         """What a run's units (of one segment) did, but for what they did to lots."""

@@ -189,11 +189,15 @@ class Lots:
         with self._reading() as c:
             return [_outcome(row) for row in c.execute(statement)]
 
-    def outcomes(self, run: str) -> Iterator[OutcomeRow]:
-        """What became of the rows of lots, one by one."""
+    def outcomes(self, run: str, keys: Collection[Key] | None = None) -> Iterator[OutcomeRow]:
+        """What became of the rows of lots (of these alone), one by one."""
         for done in self.outcomes_of(run):
             lot = self.find(done.lot)
-            yield from done.of_rows(lot, self.content(lot))
+            content = self.content(lot)
+            if keys is None:
+                yield from done.of_rows(lot, content)
+            elif not set(keys).isdisjoint(content.row_keys()):
+                yield from (row for row in done.of_rows(lot, content) if row.key in keys)
 
     def repairs(self, projection: str, commands: Sequence[str], since: datetime) -> list[LotRepair]:
         """Lots that runs of these commands have written since then, oldest first."""

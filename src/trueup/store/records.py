@@ -74,7 +74,8 @@ class SegmentRow:
     span: plan.Segment
     suspects: list[Suspect]
     looked_at: datetime | None
-    #: The segment whose lots are to be carried out; None: it has keys of its own.
+    #: The segment whose lots are to be carried out; of a rollback's look, the lot that is to be put back. None: it has
+    #: keys of its own.
     lots_of: int | None = None
 
 
@@ -101,12 +102,12 @@ class Narrowed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenWork:
-    """What a stage has to deal with together: keys, or the lots of a segment."""
+    """What a stage has to deal with together: keys, the lots of a segment, or a lot that is to be put back."""
 
     span: plan.Segment
     suspects: Sequence[Suspect] = ()
     looked_at: datetime | None = None
-    #: The segment whose lots these are.
+    #: The segment whose lots these are, or the lot.
     lots_of: int | None = None
 
 

@@ -111,7 +111,8 @@ segments = sa.Table(
     sa.Column("reason", sa.Text),
     #: SHA-256 of the audit lines that tell of its decisions; NULL where there are none.
     sa.Column("audit", sa.String(64)),
-    #: The segment whose lots are to be carried out; NULL: it has keys of its own.
+    #: The segment whose lots are to be carried out; where a rollback looks at rows, the lot that is to be put back.
+    #: NULL: it has keys of its own.
     sa.Column("lots_of", sa.Integer),
     sa.Index(None, "run", "stage", "state"),
 )
