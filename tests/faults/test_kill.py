@@ -58,8 +58,10 @@ def test_one_postgresql_database(postgres: str, folder: Path) -> None:
     verify("one postgresql database", folder, Pair(postgres, postgres), every=12, on_extra="report")
 
 
-def test_lots_in_one_postgresql_database(postgres: str, folder: Path) -> None:
-    verify("lots in one postgresql database", folder, Pair(postgres, postgres), every=9, lots=True)
+@pytest.mark.parametrize(("command", "every"), [("run", 13), ("rollback", 23)])
+def test_lots_in_one_postgresql_database(postgres: str, folder: Path, command: str, every: int) -> None:
+    one = Pair(postgres, postgres)
+    verify(f"lots in one postgresql database, {command}", folder, one, every=every, lots=True, command=command)
 
 
 @pytest.mark.parametrize("first", [0, 6])
