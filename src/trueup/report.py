@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.causes import causes
-from trueup.core.compare import Suspect, covered
+from trueup.core.compare import Counts, Suspect, covered
 from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.row import present
@@ -155,10 +155,7 @@ def build(
     binding, counts = job.pair.binding, seen.counts
     tallies, final = Coverage(job.ledger).tallies(run.id), final_outcomes(job.ledger.outcome_rows(run.id))
     kinds, rows = decisions.kinds(), decisions.rows
-    # Of lots the database's own counts are taken: one look was proof.
-    by_column = Counter(counts.different_by_column) if decisions.lots else _by_column(binding, rows)
-    if run.undoes is not None:
-        by_column = _by_column(binding, rows) + _put_back(binding, tallies)
+    by_column = _counted(binding, run, counts, tallies) if decisions.lots else _by_column(binding, rows)
     accepted = tallies.get("accepted", 0)
     if counts.differing > len(decisions) + accepted and job.one_look:
         # More than were handed out: the database's own counts are complete, and one look was proof.
@@ -221,8 +218,10 @@ def _repaired(job: Job, run: RunRow, decided: Decided, final: Mapping[Key, Outco
     return count
 
 
-def _put_back(binding: Binding, tallies: Mapping[str, int]) -> Counter[str]:
-    """The same of a rollback's lots."""
+def _counted(binding: Binding, run: RunRow, counts: Counts, tallies: Mapping[str, int]) -> Counter[str]:
+    """In how many rows each column differs, as was counted when they were looked at: one look was proof."""
+    if run.undoes is None:
+        return Counter(counts.different_by_column)
     return Counter({name: tallies.get(f"{DIFFERS}{name}", 0) for name in binding.columns})
 
 

@@ -9,7 +9,7 @@ What a run wrote in lots is put back in lots, one of its lots at a time, so that
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from trueup.changes import changes, given_back
@@ -97,7 +97,8 @@ def examine_back(work: Work, undoing: Undoing, changes: Mapping[Key, Change], ke
             back.append(key)
         else:
             decisions.append(decision)
-    return Examined(decisions=decisions, resolved=back, in_flight=[])
+    tallies = _differing(decisions, work.pair.binding.columns)
+    return Examined(decisions=decisions, resolved=back, in_flight=[], tallies=tallies)
 
 
 def examine_lot_back(work: Work, job: Job, undone: Undone, lot: int) -> Examined:
@@ -122,13 +123,7 @@ def examine_lot_back(work: Work, job: Job, undone: Undone, lot: int) -> Examined
         )
         for at in range(0, len(together), size)
     ]
-    return Examined(
-        decisions=decisions,
-        resolved=seen.resolved,
-        in_flight=[],
-        lots=[(part, together[0].action) for part in lots],
-        tallies=_differing(together, binding.columns),
-    )
+    return replace(seen, decisions=decisions, lots=[(part, together[0].action) for part in lots])
 
 
 def _changes_in_lot(ledger: Ledger, undoing: Undoing, apart: Collection[Key], lot: int) -> dict[Key, Change]:
@@ -139,7 +134,7 @@ def _changes_in_lot(ledger: Ledger, undoing: Undoing, apart: Collection[Key], lo
 
 
 def _differing(decisions: Sequence[Decision], columns: Sequence[str]) -> dict[str, int]:
-    """In how many of these rows each column is put back."""
+    """In how many of these rows each column is to be put back."""
     drift = [item.drift for item in decisions if item.drift.kind is DriftKind.DIFFERENT]
     pairs = [(row.expected or (), row.observed or ()) for row in drift]
     counts = {name: sum(new[at] != now[at] for new, now in pairs) for at, name in enumerate(columns)}
