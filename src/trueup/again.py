@@ -139,7 +139,7 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
         return f"more than {CHANGED_MAX:,} keys may have changed since {last.id}"
     known = _known(job) + coverage.unsettled(last.id) + job.acceptances.keys_since(job.name, last.started_at)
     base = last.base or last.id
-    verified = coverage.verified(base)
+    verified = coverage.gathered(base)
     turn = due(verified, job.clock.now(), marks.changes.verify_within)
     if job.in_turn:  # nothing else is to be done
         turn = list(dict.fromkeys([*turn, *longest_unread(verified, _at_a_time(last))]))
@@ -162,7 +162,7 @@ def in_turn(job: Job) -> Again | None:
     if base is None:
         return None
     last, declared = coverage.listed(base.id), job.pair.binding.projection.partition
-    verified = coverage.verified(base.id)
+    verified = coverage.gathered(base.id)
     parts, many = looked_at(verified, declared, now), _at_a_time(last) if job.in_turn else None
     turn = due_by_age(verified, declared, now)[:many] if declared.verify else longest_unread(parts, many)
     known = [*_known(job), *coverage.unsettled(last.id), *job.acceptances.keys_since(job.name, last.started_at)]

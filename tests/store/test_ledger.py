@@ -78,13 +78,13 @@ def test_runs(ledger: Ledger) -> None:
     assert (run.id, run.state, run.stage, run.keys, run.started_at) == (
         *("r-1", RunState.RUNNING, Stage.NARROW, (KEY, (None,)), AT),
     )
-    ledger.set_state(
-        run, RunState.DONE, ended_at=AT, verdict=Verdict.DRIFT, reason="why", source_rows=2**40, report='{"a": 1}'
-    )
+    ledger.set_state(run, RunState.DONE, ended_at=AT, verdict=Verdict.DRIFT, reason="why", report='{"a": 1}')
     ended = ledger.run("r-1")
     assert (ended.state, ended.verdict, ended.ended_at, ended.reason, ended.report) == (
         *(RunState.DONE, Verdict.DRIFT, AT, "why", {"a": 1}),
     )
+    assert Coverage(ledger).last_source_rows("p", "d" * 64) is None
+    ledger.set_state(begin(ledger, "r-2"), RunState.DONE, ended_at=AT, verdict=Verdict.DRIFT, source_rows=2**40)
     assert Coverage(ledger).last_source_rows("p", "d" * 64) == 2**40
     assert Coverage(ledger).last_source_rows("p", "other") is None
     assert Coverage(ledger).last_source_rows("q", "d" * 64) is None

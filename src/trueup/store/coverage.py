@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +21,9 @@ from trueup.core.states import RunState, Stage, Verdict
 from trueup.store import schema as t
 from trueup.store.ledger import Ledger
 from trueup.store.records import RunRow, certainly_utc, run_row
+
+#: Runs named in one statement.
+AT_ONCE = 500
 
 
 class Coverage:
@@ -87,6 +92,7 @@ class Coverage:
                 t.runs.c.definition == definition,
                 t.runs.c.source_rows.is_not(None),
                 t.runs.c.state == RunState.DONE,
+                *(t.runs.c[name].is_(None) for name in t.WHOLE),
             )
             .order_by(t.runs.c.ended_at.desc())
             .limit(1)
@@ -154,7 +160,7 @@ class Coverage:
         statement = (
             sa.select(t.runs)
             .where(c_.projection == projection, c_.definition == definition, _ANSWERED, ~aside)
-            .where(*(column.is_(None) for column in (c_["keys"], c_.base, c_.plan, c_.undoes)))
+            .where(*(c_[name].is_(None) for name in t.WHOLE))
             .where(c_.partitions.is_(None) | (c_.partitions == "[]"))
             .order_by(c_.started_at.desc())
             .limit(1)
@@ -165,39 +171,106 @@ class Coverage:
 
     def listed(self, base: str) -> RunRow:
         """The last run, `base` or one after it, that looked up which parts there are."""
-        mine = (t.runs.c.id == base) | ((t.runs.c.base == base) & _ANSWERED)
-        statement = sa.select(t.runs).where(mine).order_by(t.runs.c.started_at.desc()).limit(1)
+        after = sa.select(t.runs).where(t.runs.c.base == base, _ANSWERED).order_by(t.runs.c.started_at.desc()).limit(1)
         with self.ledger.reading() as c:
-            return run_row(c.execute(statement).one())
+            row = c.execute(after).one_or_none() or c.execute(sa.select(t.runs).where(t.runs.c.id == base)).one()
+        return run_row(row)
 
     def verified(self, base: str) -> list[Verified]:
         """The segments of the run `base`, which read everything, and when each was last compared completely.
 
         A partition that appeared since is verified from the run that first read it.
         """
-        first, c_ = sa.alias(t.runs), t.runs.c
-        same = (c_.projection == first.c.projection) & (c_.definition == first.c.definition)
-        named = same & (c_.started_at >= first.c.started_at) & c_.partitions.is_not(None) & (c_.partitions != "[]")
-        statement = (
-            sa.select(t.segments.c.run, t.segments.c.span, t.segments.c.looked_at)
-            .join(t.runs, c_.id == t.segments.c.run)
-            .join(first, first.c.id == base)
-            .where((c_.id == base) | (((c_.base == base) | named) & _ANSWERED))
-            .where(t.segments.c.stage == Stage.NARROW, t.segments.c.state == "done")
-            .where(t.segments.c.span.not_like('{"keys"%'))
-            .order_by(t.segments.c.id)
-        )
-        read: dict[str, dict[plan.Segment, datetime]] = {base: {}}
-        spans: dict[str, plan.Segment] = {}
         with self.ledger.reading() as c:
+            return self._known(c, base).verified()
+
+    def gathered(self, base: str) -> list[Verified]:
+        """The same; and what runs have read since is written down with `base`, so that it is not put together again.
+
+        Only for who holds the projection: no such run goes on meanwhile.
+        """
+        with self.ledger.begin() as c:
+            known = self._known(c, base)
+            if known.later:
+                self._keep(c, base, known)
+        return known.verified()
+
+    def _known(self, c: sa.Connection, base: str) -> _Known:
+        statement = sa.select(t.covered).where(t.covered.c.base == base).order_by(t.covered.c.id)
+        kept = {_span(row.span): (int(row.id), certainly_utc(row.looked_at)) for row in c.execute(statement)}
+        read_at = {span: at for span, (_, at) in kept.items()}
+        known = _Known(kept=kept, read_at=read_at or self._read(c, [base]).get(base, {}), later=self._later(c, base))
+        read = self._read(c, known.later)
+        for run in known.later:
+            renew(known.read_at, read.get(run, {}))
+        return known
+
+    def _later(self, c: sa.Connection, base: str) -> list[str]:
+        """Runs that read a part after `base`, in order, but for those of which that is kept with it."""
+        first, c_ = sa.alias(t.runs), t.runs.c
+        same = (c_.adds_to == first.c.projection) & (c_.definition == first.c.definition) & _ANSWERED
+        named = (c_.started_at >= first.c.started_at) & c_.partitions.is_not(None) & (c_.partitions != "[]")
+        statement = sa.select(c_.id).join(first, first.c.id == base).where(same, (c_.base == base) | named)
+        return list(c.execute(statement.order_by(c_.started_at, c_.id)).scalars())
+
+    def _read(self, c: sa.Connection, runs: Sequence[str]) -> dict[str, dict[plan.Segment, datetime]]:
+        """What each of these runs has compared completely, and when; not what it looked up key by key."""
+        read: dict[str, dict[plan.Segment, datetime]] = {}
+        for some in batched(runs, AT_ONCE):
+            statement = (
+                sa.select(t.segments.c.run, t.segments.c.span, t.segments.c.looked_at)
+                .where(t.segments.c.run.in_(some), t.segments.c.stage == Stage.NARROW, t.segments.c.state == "done")
+                .where(t.segments.c.span.not_like('{"keys"%'))
+                .order_by(t.segments.c.id)
+            )
             for run, text, at in c.execute(statement):
-                if text not in spans:
-                    spans[text] = plan.from_json(json.loads(text))
-                read.setdefault(run, {})[spans[text]] = certainly_utc(at)
-        known = read.pop(base)
-        for later in read.values():
-            renew(known, later)
-        return [Verified(span=span, looked_at=at) for span, at in known.items()]
+                read.setdefault(run, {})[_span(text)] = certainly_utc(at)
+        return read
+
+    def _keep(self, c: sa.Connection, base: str, known: _Known) -> None:
+        if not known.kept:  # what was read before this run is of no use any more
+            self._forget_before(c, base)
+        new = [(span, at) for span, at in known.read_at.items() if span not in known.kept]
+        if new:
+            rows = [{"base": base, "span": json.dumps(plan.to_json(span)), "looked_at": at} for span, at in new]
+            c.execute(t.covered.insert(), rows)
+        moved = [{"kept": id_, "at": known.read_at[s]} for s, (id_, at) in known.kept.items() if at != known.read_at[s]]
+        if moved:
+            mine = t.covered.c.id == sa.bindparam("kept")
+            c.execute(t.covered.update().where(mine).values(looked_at=sa.bindparam("at")), moved)
+        for some in batched(known.later, AT_ONCE):
+            c.execute(t.runs.update().where(t.runs.c.id.in_(some)).values(adds_to=None))
+
+    def _forget_before(self, c: sa.Connection, base: str) -> None:
+        run = run_row(c.execute(sa.select(t.runs).where(t.runs.c.id == base)).one())
+        bases = sa.select(t.runs.c.id).where(t.runs.c.projection == run.projection, t.runs.c.id != base)
+        c.execute(t.covered.delete().where(t.covered.c.base.in_(bases)))
+        old = (t.runs.c.adds_to == run.projection) & (t.runs.c.started_at < run.started_at)
+        c.execute(t.runs.update().where(old).values(adds_to=None))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What is known of the parts of a projection since a run that read all of them."""
+
+    #: Part -> the row that keeps it, and when it was last read as of then; empty: none is kept yet.
+    kept: dict[plan.Segment, tuple[int, datetime]]
+    #: Part -> when it was last read.
+    read_at: dict[plan.Segment, datetime]
+    #: Runs that are in `read_at` and not in `kept`.
+    later: list[str]
+
+    def verified(self) -> list[Verified]:
+        return [Verified(span=span, looked_at=at) for span, at in self.read_at.items()]
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+def _span(text: str) -> plan.Segment:
+    return plan.from_json(json.loads(text))
 
 
 #: Runs whose answer holds for what they read.

@@ -93,6 +93,7 @@ class Ledger(Transactions):
                     audit=told,
                     state=RunState.RUNNING,
                     stage=stage,
+                    adds_to=values["projection"] if values.get("base") or parts else None,
                     keys=None if keys is None else json.dumps(encode_rows(keys)),
                     partitions=None if parts is None else json.dumps([slice_to_json(part) for part in parts]),
                     marks=None if marks is None else json.dumps({role: encode(mark) for role, mark in marks.items()}),
@@ -144,10 +145,9 @@ class Ledger(Transactions):
             sa.select(t.runs)
             .where(t.runs.c.projection == projection, t.runs.c.state.in_([str(state) for state in RESUMABLE]))
             .where(in_lanes(lanes))
-            .order_by(t.runs.c.started_at.desc())
         )
-        with self.reading() as c:
-            return [run_row(row) for row in c.execute(statement)]
+        with self.reading() as c:  # put in order here: in the database that would mean a look at all runs
+            return sorted(map(run_row, c.execute(statement)), key=lambda run: run.started_at, reverse=True)
 
     def keys_of(self, run: str, stage: Stage) -> list[Key]:
         """Keys of all segments of a stage, done or not, in order."""

@@ -34,6 +34,9 @@ def _moment(name: str, *, nullable: bool = False) -> sa.Column[object]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
+#: What is NULL of a run over everything, or over all that was closed.
+WHOLE = ("keys", "base", "plan", "undoes")
+
 #: One execution of `check`, `plan`, `apply` or `run` for one projection.
 runs = sa.Table(
     "trueup_runs",
@@ -55,6 +58,8 @@ runs = sa.Table(
     sa.Column("plan", sa.String(40)),
     #: The run that read everything, if this one read what changed since; NULL otherwise.
     sa.Column("base", sa.String(40)),
+    #: The projection, of a run that read a part of it and is not yet in `trueup_covered`; NULL otherwise.
+    sa.Column("adds_to", sa.String(64)),
     #: The run that this one undoes; NULL otherwise.
     sa.Column("undoes", sa.String(40)),
     #: Fingerprint of where rows are written: a run is only undone where it wrote. NULL: before that was kept.
@@ -91,6 +96,18 @@ runs = sa.Table(
     #: Of a backfill: under which what was done once is not done again.
     sa.Column("revision", sa.String(60)),
     sa.Index(None, "projection", "started_at"),
+    sa.Index(None, "projection", "state"),
+    sa.Index(None, "base", "started_at"),
+    sa.Index(None, "adds_to"),
+)
+#: There are few of those where thousands read in turn or by key.
+sa.Index(
+    "ix_trueup_runs_whole",
+    runs.c.projection,
+    runs.c.state,
+    runs.c.started_at,
+    sqlite_where=sa.and_(*(runs.c[name].is_(None) for name in WHOLE)),
+    postgresql_where=sa.and_(*(runs.c[name].is_(None) for name in WHOLE)),
 )
 
 #: The work of a run. `narrow` segments cover the keys; `keys` segments hold suspects. Committed with their results.
@@ -115,6 +132,18 @@ segments = sa.Table(
     #: NULL: it has keys of its own.
     sa.Column("lots_of", sa.Integer),
     sa.Index(None, "run", "stage", "state"),
+)
+
+#: The parts that a run over everything read, and when each was last read, by it or by runs after it: by those that do
+#: not say any more in `adds_to` that they are still to be looked through.
+covered = sa.Table(
+    "trueup_covered",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("base", sa.String(40), nullable=False),
+    sa.Column("span", sa.Text, nullable=False),
+    _moment("looked_at"),
+    sa.Index(None, "base"),
 )
 
 #: What was decided about each drifting row, with its before-image: durable before the first write.
