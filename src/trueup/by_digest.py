@@ -91,8 +91,9 @@ def _row_by_row(
         lambda: pair.target.prints(binding.target, part, hashing),
     )
     rows = max(len(source), len(target))
+    whole = max(rows, counts.source_rows, counts.target_rows)
     hashes = [] if rows > PRINTS_MAX else keys_that_differ(source, target)
-    if rows > PRINTS_MAX or len(hashes) > ROWS_SHARE * rows + KEYS_AT_ONCE:
+    if rows > PRINTS_MAX or len(hashes) > ROWS_SHARE * whole + KEYS_AT_ONCE:
         yield from side_by_side(pair, segment)
         return
     if part == segment:

@@ -272,8 +272,8 @@ def test_a_collation_that_takes_two_texts_for_one(native: HashedWorld) -> None:
     assert_differ(native, {("different", 1)})
 
 
-def test_the_first_lane_alone_falls_for_values_that_moved(native: HashedWorld) -> None:
-    """A record's hash is linear in those of its columns: only the second sum sees that two values changed places."""
+def test_a_sum_of_record_hashes_falls_for_values_that_moved(native: HashedWorld) -> None:
+    """A record's hash is linear in those of its columns, so that their sum does not see two values change places."""
     source, target = [(1, "x"), (2, "y")], [(1, "y"), (2, "x")]
     native.tables("id {integer} PRIMARY KEY NOT NULL, v {text}", source, target)
     lane = 'SELECT sum(hash_record_extended(ROW(int8send(id), v COLLATE "C"), 0)) % 18446744073709551616 FROM '
@@ -331,8 +331,7 @@ FLOATS = [
 ]
 
 
-def test_floats_are_hashed_as_they_are_stored(native: HashedWorld) -> None:
-    """-0.0 is 0.0: bits that differ cost a closer look, and values decide."""
+def test_floats_are_hashed_as_they_are_compared(native: HashedWorld) -> None:
     rows = list(enumerate(FLOATS))
     columns = "id {integer} PRIMARY KEY NOT NULL, v {float}"
     native.tables(columns, [(n, a) for n, (a, _, _) in rows], [(n, b) for n, (_, b, _) in rows])

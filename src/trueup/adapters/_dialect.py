@@ -28,6 +28,8 @@ class Dialect(Protocol):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join: bool
+    #: May a sub-select in FROM speak of what stands before it, and are arrays taken apart into rows?
+    lateral: bool
 
     @property
     def hashed(self) -> Hashed:

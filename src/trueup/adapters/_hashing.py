@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -27,7 +26,7 @@ from trueup.errors import BrokenRead
 
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
 _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError, UnicodeEncodeError)
-_COLON, _COMMA, _NULL = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", "~,"))
+_NULL = sa.literal_column("'~'", sa.Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,11 @@ class Spelling(Protocol):
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         """`expression` as the text of its value, the same in every product; NULL for NULL."""
 
-    def octets(self, text: Expression) -> Expression:
-        """Length of a text in bytes of UTF-8."""
+    def measured(self, text: Expression) -> Expression:
+        """A text behind its length in bytes of UTF-8 and a colon; NULL for NULL."""
+
+    def listed(self, fields: Sequence[Expression]) -> Expression:
+        """One text of all fields, none of which is NULL, with a comma behind each."""
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
@@ -169,13 +171,16 @@ class Hasher:
     def _of_ranges(
         self, connection: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
     ) -> Digests:
-        """Each range by an aggregate of its own: what the index gives in order needs no grouping.
-
-        The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
-        """
-        ends = [value for span in part.ranges for (value,) in (span.lower or (None,), span.upper or (None,))]
+        """Each range by an aggregate of its own: what the index gives in order needs no grouping."""
+        if self._are_rows(side, part):
+            spans, span = self._as_rows(side, part)
+            content = self._content(way, side, span, hashing, beside=spans).lateral("d")
+            each = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
+            return _digests(connection.execute(each), connection, way)
+        ends = [value for span in part.ranges for (value,) in _ends(span)]
         if not all(self.relations.dialect.can_hold(side.key[0], value) for value in ends):
             return _digests(connection.execute(self._union(way, side, part.ranges, hashing)), connection, way)
+        # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
         about = (id(side), hashing, len(part.ranges), part.within.partition)
         if about not in self._built:
             names = [
@@ -188,21 +193,52 @@ class Hasher:
         values = dict(zip(slots, ends, strict=True))
         return _digests(connection.exec_driver_sql(compiled.string, given(compiled, values)), connection, way)
 
+    def _are_rows(self, side: BoundSide, part: Part) -> bool:
+        """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
+        dialect = self.relations.dialect
+        return (
+            dialect.lateral
+            and isinstance(part, Ranges)
+            and all(dialect.can_hold(side.key[0], value) for span in part.ranges for (value,) in _ends(span))
+        )
+
+    def _as_rows(self, side: BoundSide, part: Ranges) -> tuple[sa.FromClause, Range]:
+        """The ends of the ranges as rows, and a range between the ends of any of these."""
+        type_ = sa.ARRAY(self.relations.type_of(side.key[0]))
+        low, high = ([end for (end,) in ends] for ends in zip(*map(_ends, part.ranges), strict=True))
+        arrays = (sa.bindparam(None, values, type_=type_) for values in (low, high))
+        spans = sa.func.unnest(*arrays).table_valued("low", "high", with_ordinality="at", name="s").render_derived()
+        return spans, replace(part.ranges[0], lower=(spans.c.low,), upper=(spans.c.high,))
+
     def _union(self, way: Way, side: BoundSide, spans: Sequence[Range], hashing: Hashing) -> sa.CompoundSelect[Any]:
+        statements = (
+            self._content(way, side, span, hashing, sa.literal_column(str(at))) for at, span in enumerate(spans)
+        )
+        return sa.union_all(*statements)
+
+    def _content(
+        self,
+        way: Way,
+        side: BoundSide,
+        span: Range,
+        hashing: Hashing,
+        *first: Expression,
+        beside: sa.FromClause | None = None,
+    ) -> sa.Select[Any]:
+        """Number and content of the rows of a range, whose ends may be columns of `beside`."""
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
-        order = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
-        row = way.row(_cells(side, columns, hashing))
-        statements = []
-        for at, span in enumerate(spans):
-            number: Expression = sa.literal_column(str(at))
-            within = self.relations.within(side, keys, span)
-            if way.in_order:
-                statements.append(sa.select(number, sa.func.count(), *way.content(row, [])).where(*within))
-            else:
-                rows = sa.select(row.label("r")).where(*within).order_by(*order).subquery("o").c
-                statements.append(sa.select(number, sa.func.count(), *way.content(rows.r, [])))
-        return sa.union_all(*statements)
+        row, within = way.row(_cells(side, columns, hashing)), self.relations.within(side, keys, span)
+        if way.in_order:
+            return sa.select(*first, sa.func.count(), *way.content(row, [])).where(*within)
+        rows = sa.select(row.label("r")).where(*within)
+        if beside is not None:
+            rows = rows.correlate(beside)
+        if way.portable:
+            rows = rows.order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
+        else:
+            rows = rows.offset(0)  # a fence, or the hash of each row would be computed once for each sum
+        return sa.select(*first, sa.func.count().label("n"), *way.content(rows.subquery("o").c.r, []))
 
     def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
@@ -210,7 +246,13 @@ class Hasher:
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
-        hashed = sa.select(key.label("k"), row.label("r")).where(*self.relations.within(side, keys, part))
+        hashed = sa.select(key.label("k"), row.label("r"))
+        if isinstance(part, Ranges) and self._are_rows(side, part):
+            spans, span = self._as_rows(side, part)
+            rows = hashed.where(*self.relations.within(side, keys, span)).correlate(spans).lateral("d")
+            hashed = sa.select(rows.c.k, rows.c.r).join_from(spans, rows, sa.true())
+        else:
+            hashed = hashed.where(*self.relations.within(side, keys, part))
         of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
         count, found = connection.execute(sa.select(sa.func.count(), way.packed(of.k, of.r))).one()
         blob = b"" if found is None else found.encode("ascii") if isinstance(found, str) else bytes(found)
@@ -226,6 +268,13 @@ class Hasher:
         if hashing.key == (Kind.INTEGER,):
             return sa.cast(keys[0], sa.BigInteger) % sa.literal_column(str(hashing.leaves))
         return way.bucket(way.key(_cells(side, keys, hashing)), hashing.leaves)
+
+
+def _ends(span: Range) -> tuple[Key, Key]:
+    """Both ends of a range that is cut out of one between two keys."""
+    assert span.lower is not None
+    assert span.upper is not None
+    return span.lower, span.upper
 
 
 def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:
@@ -282,13 +331,13 @@ class Portable(Way):
 
     def row(self, cells: Sequence[Cell]) -> Expression:
         """All values in one text, none of whose spellings can be another's."""
-        return reduce(lambda a, b: a + b, map(self._field, cells))
+        return self.spelling.listed([self._field(cell) for cell in cells])
 
     def _field(self, cell: Cell) -> Expression:
         text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
         if cell.kind is Kind.TEXT:
-            text = sa.cast(self.spelling.octets(text), sa.String) + _COLON + text
-        return sa.func.coalesce(text + _COMMA, _NULL, type_=sa.Text) if cell.column.nullable else text + _COMMA
+            text = self.spelling.measured(text)
+        return sa.func.coalesce(text, _NULL, type_=sa.Text) if cell.column.nullable else text
 
     def of(self, cells: Sequence[Cell]) -> Expression:
         hashed = sa.func.md5(self.row(cells))

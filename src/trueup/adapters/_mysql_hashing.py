@@ -47,6 +47,8 @@ class MysqlSpelling:
 
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         expression = self.relations.read_as(column, expression)
+        if (kind is Kind.INTEGER or as_it_is) and _PLAIN.fullmatch(column.type_name):
+            return expression  # put into a text it is spelt as by a CAST, and cheaper
         if kind in (Kind.INTEGER, Kind.DECIMAL) and column.kind in (Kind.INTEGER, Kind.DECIMAL):
             expression = expression.op("+")(_NOTHING)  # a column that is declared ZEROFILL spells 42 as 00042
         text: Expression = sa.cast(expression, sa.String)
@@ -74,8 +76,12 @@ class MysqlSpelling:
         number = self.relations.read_as(column, number).op("+")(_NOTHING)
         return sa.func.lower(sa.func.lpad(sa.func.hex(number), _SIXTEEN, _ZERO), type_=sa.Text)
 
-    def octets(self, text: Expression) -> Expression:
-        return sa.func.octet_length(text)
+    def measured(self, text: Expression) -> Expression:
+        return sa.func.concat(sa.func.octet_length(text), _COLON, text, type_=sa.Text)
+
+    def listed(self, fields: Sequence[Expression]) -> Expression:
+        """In one call: each CONCAT within another copies the text once more."""
+        return sa.func.concat_ws(_COMMA, *fields, _EMPTY, type_=sa.Text)
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         return _Joined(text, *order)
@@ -93,6 +99,9 @@ class MysqlSpelling:
         return len(listed) == warnings and not any(code in CUT_OFF for _, code, _ in listed)
 
 
+#: Numbers that are not declared ZEROFILL.
+_PLAIN = re.compile(r"(?:tiny|small|medium|big)?int(?:\(\d+\))?(?: unsigned)?|decimal\(\d+,\s*\d+\)(?: unsigned)?")
+_COLON, _COMMA, _EMPTY = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", ""))
 _MICROSECOND: Expression = sa.literal_column("MICROSECOND")
 _EPOCH: Expression = sa.literal_column("TIMESTAMP'2000-01-01 00:00:00'")
 _SIXTEEN: Expression = sa.literal_column("16")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,24 +16,41 @@ from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind, Value
 
-#: Type -> the function that gives its bytes.
-_SEND = {
-    "real": "float4send",
-    "double precision": "float8send",
-    "time": "time_send",
-    "time without time zone": "time_send",
-    "timestamp": "timestamp_send",
-    "timestamp without time zone": "timestamp_send",
-    "timestamp with time zone": "timestamptz_send",
-}
 _NOTHING: Expression = sa.literal_column("''::bytea")
+_COLON, _COMMA = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ":,")
+#: Where PostgreSQL's timestamps begin to count, and the first of them.
+_EPOCH: Expression = sa.literal_column("TIMESTAMP '2000-01-01 00:00:00'")
+_FIRST: Expression = sa.literal_column("TIMESTAMP '4714-11-24 00:00:00 BC'")
+#: 2**32 and 2**31 microseconds.
+_HIGH_HALF: Expression = sa.literal_column("INTERVAL '4294.967296 s'")
+_LESS_THAN_HALF: Expression = sa.literal_column("INTERVAL '2147.483648 s'")
+_NO_OFFSET: Expression = sa.literal_column("INTERVAL '0'")
+_INFINITY: Expression = sa.literal_column("'Infinity'::numeric")
+#: Column type -> a value: together they call every function that rows are hashed with.
+_PROBES = (
+    (Kind.INTEGER, "bigint", "-9876543210"),
+    (Kind.INTEGER, "integer", "-7"),
+    (Kind.BOOLEAN, "boolean", "true"),
+    (Kind.DECIMAL, "numeric", "-7.50"),
+    (Kind.TEXT, "text", "é ß 漢"),
+    (Kind.FLOAT, "real", "1.5"),
+    (Kind.FLOAT, "double precision", "-0.1"),
+    (Kind.DATE, "date", "2001-02-03"),
+    (Kind.TIME, "time", "04:05:06.789"),
+    (Kind.TIMESTAMP, "timestamp", "1901-02-03 04:05:06.789"),
+    (Kind.INSTANT, "timestamp with time zone", "2001-02-03 04:05:06.789+00"),
+    (Kind.BYTES, "bytea", r"\x00ff"),
+    (Kind.UUID, "uuid", "00000000-0000-4000-8000-00000000000a"),
+)
 
 
 class Native(Way):
-    """`hash_record_extended`: 64 bits of the values as they are stored, several times cheaper than an MD5.
+    """PostgreSQL's extended hash functions: 64 bits of each value as it is stored, several times cheaper than an MD5.
 
-    A leaf's content is two sums: of the row hashes, and of another hash of each row hash. Equal numbers hash alike
-    whatever their scale. Not promised to be stable between versions, so it is never kept and always probed.
+    A row's hash is the XOR of those of its columns, each with a seed of its own, so that a value that changes its
+    column is another one. A leaf's content is two sums: of the row hashes, and of another hash of each row hash. Equal
+    numbers hash alike whatever their scale. Not promised to be stable between versions, so it is never kept and always
+    probed.
     """
 
     name = "PostgreSQL's own hash"
@@ -43,45 +61,53 @@ class Native(Way):
         self.relations = relations
 
     def probe(self) -> Expression:
-        return sa.literal_column(
-            "hash_record_extended(ROW(1::bigint, -7.50::numeric, 'é ß 漢'::text COLLATE \"C\", '2001-02-03'::date,"
-            " '2001-02-03 04:05:06.789'::timestamptz, '2001-02-03 04:05:06.789'::timestamp, true, 1.5::float8,"
-            " '\\x00ff'::bytea, '00000000-0000-4000-8000-00000000000a'::uuid, NULL::text), 0)::text"
-        )
+        cells = [
+            Cell(Column(name="", kind=kind, type_name=name), sa.literal_column(f"'{value}'::{name}"), kind)
+            for kind, name, value in _PROBES
+        ]
+        nothing = [replace(cell, expression=sa.literal_column(f"NULL::{cell.column.type_name}")) for cell in cells]
+        return sa.func.concat_ws("_", self.of(cells), self.of(nothing))
 
     def of(self, cells: Sequence[Cell]) -> Expression:
-        row = sa.func.row(*map(self._value, cells))
-        return sa.func.hash_record_extended(row, sa.literal_column("0"), type_=sa.BigInteger)
+        hashed = (self._hashed(cell, *_seeds(at)) for at, cell in enumerate(cells))
+        return reduce(lambda a, b: a.bitwise_xor(b), hashed)
 
     def key(self, cells: Sequence[Cell]) -> Expression:
         if [cell.kind for cell in cells] == [Kind.INTEGER]:
             return _bigint(cells[0])  # 64 bits already, and an index may serve them
         return self.of(cells)
 
-    def _value(self, cell: Cell) -> Expression:
-        """What is hashed of a column: where PostgreSQL's own hash of a type loses something, the bytes it is sent as.
-
-        It folds a bigint and a timestamp to 32 bits (1 and 2**32 hash alike) and leaves out the sign of a numeric.
+    def _hashed(self, cell: Cell, seed: Expression, other_seed: Expression, null: Expression) -> Expression:
+        """The hash of one column, never NULL. Where PostgreSQL's own function takes two values for one, the rest of the
+        value is hashed, too.
         """
         column, part = cell.column, cell.expression
         match cell.kind:
-            case Kind.INTEGER:
-                return sa.func.int8send(_bigint(cell))
+            case Kind.INTEGER | Kind.BOOLEAN:
+                found = _of_integer(cell, seed)
             case Kind.DECIMAL:
-                number = sa.cast(part, sa.Numeric)
-                return sa.func.numeric_send(number if cell.as_it_is else sa.func.trim_scale(number))
-            case Kind.FLOAT | Kind.TIMESTAMP | Kind.INSTANT | Kind.TIME:
-                sent: Expression = getattr(sa.func, _SEND[_without_precision(column.type_name)])(part)
-                return sent
+                number = sa.cast(_bigint(cell) if column.kind is Kind.INTEGER else part, sa.Numeric)
+                found = _of_number(column, number, seed)
+            case Kind.FLOAT:
+                found = _hash("hashfloat4extended" if column.type_name == "real" else "hashfloat8extended", part, seed)
             case Kind.TEXT:  # a collation that takes two texts for one hashes them alike, too
-                return sa.collate(sa.cast(self.relations.read_as(column, part), sa.Text), "C")
-        return part
+                text = sa.collate(sa.cast(self.relations.read_as(column, part), sa.Text), "C")
+                found = _hash("hashtextextended", text, seed)
+            case Kind.UUID:
+                found = _hash("uuid_hash_extended", part, seed)
+            case Kind.TIMESTAMP | Kind.INSTANT:
+                moment = part if cell.kind is Kind.TIMESTAMP else sa.func.timezone(_NO_OFFSET, part)
+                return _of_moment(moment, seed, other_seed, null)
+            case _:  # there is no function to be called, but that of a record of one
+                whole = sa.func.time_send(part) if cell.kind is Kind.TIME else part
+                return sa.case((part.is_not(None), _hash("hash_record_extended", sa.func.row(whole), seed)), else_=null)
+        return sa.func.coalesce(found, null, type_=sa.BigInteger)
 
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
         return key_hash.op("&")(sa.literal_column(str(leaves - 1)))
 
     def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:  # noqa: ARG002 - sums have none
-        again = sa.func.hashint8extended(row, sa.literal_column("1"))
+        again = _hash("hashint8extended", row, _hash("hashint8extended", row.bitwise_rshift(_number(32)), _number(1)))
         return [sa.func.sum(row), sa.func.sum(again)]
 
     def packed(self, key: Expression, row: Expression) -> Expression:
@@ -92,14 +118,65 @@ class Native(Way):
         return [int.from_bytes(found, "big", signed=True) for found in hashes], sa.BigInteger()
 
 
-def _without_precision(type_name: str) -> str:
-    """`timestamp(3) with time zone` -> `timestamp with time zone`."""
-    return re.sub(r"\(\d+\)", "", type_name)
+def _seeds(at: int) -> tuple[Expression, Expression, Expression]:
+    """Two seeds, and what stands for NULL, of the column at this place: numbers of 63 bits far from each other."""
+    one, other, null = (_number((3 * at + n) * 0x9E3779B97F4A7C15 % 2**63) for n in (1, 2, 3))
+    return one, other, null
+
+
+def _number(value: int) -> Expression:
+    return sa.literal_column(str(value))
+
+
+def _hash(function: str, value: Expression, seed: Expression) -> Expression:
+    found: Expression = getattr(sa.func, function)(value, seed, type_=sa.BigInteger)
+    return found
 
 
 def _bigint(cell: Cell) -> Expression:
     number = sa.cast(cell.expression, sa.Integer) if cell.column.kind is Kind.BOOLEAN else cell.expression
     return sa.cast(number, sa.BigInteger)
+
+
+def _of_integer(cell: Cell, seed: Expression) -> Expression:
+    """PostgreSQL folds the halves of a bigint, so that 1 and 2**32 hash alike: what the fold loses goes into the seed.
+
+    That is 0 for whatever an `integer` can hold, so that integers of all sizes hash alike.
+    """
+    if cell.column.kind is Kind.BOOLEAN or cell.column.type_name in ("smallint", "integer"):
+        return _hash("hashint4extended", sa.cast(cell.expression, sa.Integer), seed)
+    number = _bigint(cell)
+    beyond = number.bitwise_rshift(_number(31)).bitwise_xor(number.bitwise_rshift(_number(63)))
+    return _hash("hashint8extended", number, seed.bitwise_xor(beyond))
+
+
+def _of_number(column: Column, number: Expression, seed: Expression) -> Expression:
+    """PostgreSQL leaves out the sign, and takes NaN and the infinities for one: a second round tells them apart.
+
+    It is needed for all: the place of the point is only XORed in, and would cancel against another column's.
+    """
+    apart: Expression = sa.cast(number < _number(0), sa.Integer)
+    if column.type_name == "numeric":  # with a precision there is no infinity
+        apart = apart + _number(2) * sa.cast(number == _INFINITY, sa.Integer)
+    return _hash("hashint4extended", apart, _hash("hash_numeric_extended", number, seed))
+
+
+def _of_moment(moment: Expression, seed: Expression, other_seed: Expression, null: Expression) -> Expression:
+    """PostgreSQL folds a timestamp as it does a bigint: the upper half is hashed first, and the fold on top of it.
+
+    It is rounded down to 2**32 microseconds from 2000 on. Before, to 2**31 from the first timestamp on, so that no
+    result is below that one; the fold still tells all moments apart that round to one.
+    """
+
+    def hashed(step: Expression, origin: Expression, seed: Expression) -> Expression:
+        upper = _hash("timestamp_hash_extended", sa.func.date_bin(step, moment, origin), seed)
+        return _hash("timestamp_hash_extended", moment, upper)
+
+    return sa.case(
+        (moment >= _EPOCH, hashed(_HIGH_HALF, _EPOCH, seed)),
+        (moment.is_not(None), hashed(_LESS_THAN_HALF, _FIRST, other_seed)),
+        else_=null,
+    )
 
 
 class PostgresqlSpelling:
@@ -131,8 +208,11 @@ class PostgresqlSpelling:
     def digits(self, column: Column, number: Expression) -> Expression:  # noqa: ARG002 - there is one form
         return sa.func.encode(sa.func.int8send(sa.cast(number, sa.BigInteger)), "hex", type_=sa.Text)
 
-    def octets(self, text: Expression) -> Expression:
-        return sa.func.octet_length(text)
+    def measured(self, text: Expression) -> Expression:
+        return sa.cast(sa.func.octet_length(text), sa.Text) + _COLON + text
+
+    def listed(self, fields: Sequence[Expression]) -> Expression:
+        return reduce(lambda a, b: a + b, (field + _COMMA for field in fields))
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         nothing: Expression = sa.literal_column("''")

@@ -85,6 +85,8 @@ class Relations:
     def _parameter(self, column: Column, value: Value, type_: sa.types.TypeEngine[Any]) -> Expression:
         if isinstance(value, Slot):
             return sa.bindparam(value.name, type_=type_)
+        if isinstance(value, sa.ColumnElement):  # the end of a range that stands in the statement itself
+            return value
         return sa.bindparam(None, self.dialect.spell(column, plain(value)), type_=type_)
 
     def nth(self, side: BoundSide, span: Range, rows: int) -> sa.Select[Any]:

@@ -74,6 +74,8 @@ class SqlAdapter(Probed):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join = True
+    #: May a sub-select in FROM speak of what stands before it, and are arrays taken apart into rows?
+    lateral = False
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
     stream_type: type[RowStream] = RowStream

@@ -133,6 +133,7 @@ class PostgresqlAdapter(SqlAdapter):
         dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False), readers=2
     )
     collation = "C"
+    lateral = True
     discoverer_type = PostgresqlDiscoverer
     examiner_type = PostgresqlExaminer
     packer = property(PostgresqlPacker)

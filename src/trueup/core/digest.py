@@ -130,7 +130,7 @@ def agree(binding: Binding, source: Sequence[RowHash], target: Sequence[RowHash]
                 key=binding.key_kinds,
                 values=binding.value_kinds,
                 as_they_are=tuple(_same_scale(*pair) for pair in pairs),
-                ranged=offer.portable and binding.key_kinds == (Kind.INTEGER,),
+                ranged=binding.key_kinds == (Kind.INTEGER,),
             )
             return hashing, f"rows are hashed by {offer.name}"
     return None, why

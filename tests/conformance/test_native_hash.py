@@ -1,0 +1,183 @@
+"""PostgreSQL's own hash, row by row: no two values that differ by construction have one hash, and equal ones have.
+
+Each case has the hash function that it is built on as a control, which has to take some of the values for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import product
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trueup import Database
+from trueup.adapters import connect
+from trueup.adapters._hashing import Cell
+from trueup.adapters.postgresql import PostgresqlAdapter
+from trueup.core.binding import Column
+from trueup.core.kinds import Kind
+
+KINDS = {
+    "bigint": Kind.INTEGER,
+    "integer": Kind.INTEGER,
+    "smallint": Kind.INTEGER,
+    "boolean": Kind.BOOLEAN,
+    "numeric": Kind.DECIMAL,
+    "numeric(12,2)": Kind.DECIMAL,
+    "double precision": Kind.FLOAT,
+    "text": Kind.TEXT,
+    "timestamp": Kind.TIMESTAMP,
+    "timestamp with time zone": Kind.INSTANT,
+    "date": Kind.DATE,
+    "time": Kind.TIME,
+    "bytea": Kind.BYTES,
+    "uuid": Kind.UUID,
+}
+
+
+class Server:
+    """Rows as PostgreSQL hashes them."""
+
+    def __init__(self, adapter: PostgresqlAdapter) -> None:
+        self.adapter = adapter
+        (self.way,) = (way for way in adapter.hashed.ways.values() if not way.portable)
+
+    def hashes(self, types: Sequence[str], rows: Sequence[Sequence[Any]], kinds: Sequence[Kind] = ()) -> list[int]:
+        """One a row, in order; `rows` hold literals of these types."""
+        as_hashed = kinds or [KINDS[name] for name in types]
+        cells = [
+            Cell(Column(name=f"c{at}", kind=KINDS[name], type_name=name), sa.column(f"c{at}"), kind)
+            for at, (name, kind) in enumerate(zip(types, as_hashed, strict=True))
+        ]
+        columns = [sa.column(f"v{at}", sa.Text) for at in range(len(types))]
+        data = sa.values(sa.column("n", sa.Integer), *columns, name="v").data(
+            [(n, *(None if value is None else str(value) for value in row)) for n, row in enumerate(rows)]
+        )
+        typed = (sa.literal_column(f"v.v{at}::{name}").label(f"c{at}") for at, name in enumerate(types))
+        found = sa.select(data.c.n, *typed).offset(0).subquery("t")
+        statement = sa.select(self.way.of(cells)).select_from(found).order_by(found.c.n)
+        with self.adapter.reading() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def one(self, expression: str) -> Any:
+        with self.adapter.reading() as connection:
+            return connection.exec_driver_sql(f"SELECT {expression}").scalar_one()
+
+
+@pytest.fixture(scope="module")
+def server(postgres_url: str) -> Iterator[Server]:
+    with closing(connect("a", Database(url=postgres_url))) as adapter:
+        assert isinstance(adapter, PostgresqlAdapter)
+        yield Server(adapter)
+
+
+#: Halves that a fold of 64 bits to 32 takes for each other: mirrored, shifted, at borders of signs.
+HALVES = [0, 1, 2, 5, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF]
+SIGNED = sorted(
+    {(high << 32 | low) - 2**63 for high, low in product(HALVES, repeat=2)}
+    | {high << 32 | low for high, low in product(HALVES[:8], HALVES)}
+)
+
+
+def test_no_fold_of_two_halves_is_left_in_integers(server: Server) -> None:
+    hashes = server.hashes(["bigint"], [(number,) for number in SIGNED])
+    assert len(set(hashes)) == len(SIGNED)
+    values = ", ".join(f"({number})" for number in SIGNED)
+    assert server.one(f"(SELECT count(DISTINCT hashint8extended(n, 7)) FROM (VALUES {values}) v (n))") < len(SIGNED)
+
+
+#: Microseconds since 2000 that a timestamp can hold, the first and the last among them.
+FIRST, END = -211_813_488_000_000_000, 9_223_371_331_200_000_000
+STEPS = [step * 2**31 + near for step in (-98_632, -98_631, -3, -2, -1, 0, 1, 2, 3, 98_631) for near in (-1, 0, 1, 5)]
+MOMENTS = sorted({n for n in [FIRST, FIRST + 1, FIRST + 2**31, END - 1, *SIGNED, *STEPS] if FIRST <= n < END})
+
+
+def moments(microseconds: Sequence[int]) -> list[str]:
+    """As PostgreSQL reads them; years beyond Python's, too."""
+    texts = []
+    for n in microseconds:
+        days, rest = divmod(n, 86_400_000_000)
+        texts.append(
+            f"J{2_451_545 + days} {rest // 3_600_000_000:02}:{rest // 60_000_000 % 60:02}:"
+            f"{rest // 1_000_000 % 60:02}.{rest % 1_000_000:06}"
+        )
+    return texts
+
+
+@pytest.mark.parametrize("name", ["timestamp", "timestamp with time zone"])
+def test_no_fold_of_two_halves_is_left_in_moments(server: Server, name: str) -> None:
+    texts = [*moments(MOMENTS), "infinity", "-infinity"]
+    hashes = server.hashes([name], [(text,) for text in [*texts, None]])
+    assert len(set(hashes)) == len(texts) + 1
+    values = ", ".join(f"(timestamp '{text}')" for text in texts)
+    assert server.one(f"(SELECT count(DISTINCT t) FROM (VALUES {values}) v (t))") == len(texts)
+    assert server.one(f"(SELECT count(DISTINCT timestamp_hash_extended(t, 7)) FROM (VALUES {values}) v (t))") < len(
+        texts
+    )
+
+
+#: A bigint from two halves that repeat, so that folds meet.
+HALF = st.sampled_from([0, 1, 2, 3, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+BIGINT = st.builds(lambda high, low: (high << 32 | low) - 2**63, HALF, HALF)
+MOMENT = st.builds(lambda high, low: (high << 32) + low, st.integers(-8, 8) | st.integers(-49_316, 0x7FFFFF00), HALF)
+PROPERTY = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@PROPERTY
+@given(st.lists(st.tuples(BIGINT, BIGINT), min_size=100, max_size=200, unique=True))
+def test_pairs_of_integers_that_differ(server: Server, rows: list[tuple[int, int]]) -> None:
+    assert len(set(server.hashes(["bigint", "bigint"], rows))) == len(rows)
+
+
+@PROPERTY
+@given(st.lists(MOMENT, min_size=50, unique=True))
+def test_moments_that_differ(server: Server, rows: list[int]) -> None:
+    assert len(set(server.hashes(["timestamp"], [(text,) for text in moments(rows)]))) == len(rows)
+
+
+#: What PostgreSQL hashes to the seed, to the number before it, or to the seed XOR the place of the point.
+NUMBERS = ["0", "NaN", "Infinity", "-Infinity", "1", "-1", "10000", "-10000", "0.0001", "1.5", "15", "100000000"]
+
+
+def test_numbers_do_not_cancel_between_columns(server: Server) -> None:
+    rows = [*product([*NUMBERS, None], repeat=2)]
+    assert len(set(server.hashes(["numeric", "numeric"], rows))) == len(rows)
+    two = "hash_numeric_extended({}, 7) # hash_numeric_extended({}, 9)"
+    assert server.one(f"{two.format(1, 10000)} = {two.format(10000, 1)}"), "the control has to fall for it"
+    assert server.one(f"{two.format(0, chr(39) + 'NaN' + chr(39))} = {two.format(chr(39) + 'NaN' + chr(39), 0)}")
+
+
+#: One value in several types, and the kind in which they meet.
+ALIKE: list[tuple[Kind, list[tuple[str, str]]]] = [
+    (Kind.INTEGER, [("smallint", "-7"), ("integer", "-7"), ("bigint", "-7")]),
+    (Kind.INTEGER, [("integer", "-2147483648"), ("bigint", "-2147483648")]),
+    (Kind.INTEGER, [("boolean", "true"), ("integer", "1"), ("bigint", "1")]),
+    (Kind.DECIMAL, [("integer", "-100"), ("numeric", "-1e2"), ("numeric", "-100.00"), ("numeric(12,2)", "-100")]),
+    (Kind.DECIMAL, [("numeric", "NaN"), ("numeric(12,2)", "NaN")]),
+    (Kind.DECIMAL, [("bigint", "0"), ("numeric", "0.000"), ("numeric(12,2)", "-0")]),
+    (Kind.FLOAT, [("double precision", "0"), ("double precision", "-0")]),
+]
+
+
+@pytest.mark.parametrize(("kind", "spellings"), ALIKE, ids=str)
+def test_one_value_of_several_types(server: Server, kind: Kind, spellings: list[tuple[str, str]]) -> None:
+    assert len({server.hashes([name], [(value,)], [kind])[0] for name, value in spellings}) == 1
+
+
+def test_each_column_has_a_hash_of_its_own(server: Server) -> None:
+    """Values that change places, a NULL that does, and a value beside nothing."""
+    names = ["date", "time", "bytea", "uuid", "text", "boolean", "double precision", "timestamp"]
+    values = ["2001-02-03", "04:05:06", "a", "00000000-0000-4000-8000-00000000000a", "a", "true", "0", "2000-01-01"]
+    for name, value in zip(names, values, strict=True):
+        rows = [*product([value, None], repeat=3)]
+        assert len(set(server.hashes([name] * 3, rows))) == len(rows), name
+    texts = [*product(["", "a", "b", "ab", None], repeat=2)]
+    assert len(set(server.hashes(["text", "text"], texts))) == len(texts)
+    times = [(f"00:00:00.{n:06}",) for n in range(50)] + [(f"01:11:34.{967296 + n}",) for n in range(50)]
+    assert len(set(server.hashes(["time"], times))) == len(times)
+    assert server.one("time_hash_extended('00:00:00.000001', 7) = time_hash_extended('01:11:34.967296', 7)")
