@@ -339,3 +339,20 @@ def test_after_a_long_rest_it_begins_anew(clock: SteppedClock, paces: Paces) -> 
     node.governor.begin()
     assert (node.governor.state.mode, node.governor.state.u) == (Mode.RECOVERY, 0.05)
     node.governor.end()
+
+
+def test_who_has_waited_for_long_still_wants(clock: SteppedClock, paces: Paces) -> None:
+    """Behind a statement that cost more than is earned in some seconds it was forgotten, and waited for ever."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(3, works=False)
+    gate = node.governor.gate
+    with node.admission.at_once([gate], Worker(name="w")):
+        clock.pass_(2.0)
+    gate.wanted_at = clock.at_s
+    node.admission._waiting = [type("W", (), {"gates": [gate]})()]  # type: ignore[list-item]  # begins to wait
+    node.step(60, works=False)
+    assert gate.wait_s(clock.at_s) == 0.0
+    node.admission._waiting = []
+    node.step(10, works=False)
+    assert gate.u == 0.0  # the control: who wants nothing is granted nothing

@@ -275,7 +275,8 @@ class Governor:
 
     def _renew(self, now: float) -> None:
         """Ask the ledger. While it cannot be had, what was granted is used up to its end."""
-        wants = self.settings.limits.most if now - self.gate.wanted_at < WANTS_S or self.gate.inflight else 0.0
+        wanted = now - self.gate.wanted_at < WANTS_S or self.gate.inflight or self._admission.waits(self.gate)
+        wants = self.settings.limits.most if wanted else 0.0
         u = self.state.u if self._leads else self.settings.limits.least
         report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
         try:
