@@ -352,6 +352,7 @@ def load(path: str | Path = configuration.FILE, *, progress: Progress | None = N
         retry=declared.settings.retry,
         timezone=declared.settings.timezone,
         lease_s=declared.settings.lease,
+        keep_s=declared.settings.keep,
         engine=declared.settings.engine,
         progress=traced(progress or Silent()),
     )

@@ -16,7 +16,7 @@ from trueup.core.alert_rules import Alerts
 from trueup.core.api_settings import ApiSettings
 from trueup.core.audit_settings import AuditSettings
 from trueup.core.binding import near
-from trueup.core.declared import THREADS, Engine
+from trueup.core.declared import KEEP_S, THREADS, Engine, Keep
 from trueup.core.handlers import TAGS
 from trueup.core.projection import FILES, PYTHON, Database, Declared, Duration, Projection, Side
 from trueup.core.retry import Retry
@@ -46,6 +46,8 @@ class Settings(Declared):
     timezone: str = "UTC"
     #: How long a node that is not heard of keeps what it runs, seconds; with a ledger on PostgreSQL.
     lease: Duration = Field(default=LEASE_S, ge=1)
+    #: How long `trueup serve` keeps what ended runs did, seconds; None: for ever.
+    keep: Keep = KEEP_S
     #: Where segments are looked at first: `threads` of this process, or a Dask cluster, `dask://scheduler:8786`.
     engine: Engine = THREADS
     #: How it is known who asks: `os`, the account of the process, or `variable`, the value of TRUEUP_ACTOR.

@@ -20,7 +20,7 @@ from trueup.core.alert_rules import Alerts
 from trueup.core.audit_settings import AuditSettings
 from trueup.core.backfill import Backfill
 from trueup.core.binding import Binding
-from trueup.core.declared import THREADS
+from trueup.core.declared import KEEP_S, THREADS
 from trueup.core.freshness import Freshness
 from trueup.core.guarantee import Promise
 from trueup.core.keys import spellings
@@ -78,12 +78,14 @@ class Engine(Bindings):
         retry: Retry | Mapping[str, Any] | None = None,
         timezone: str = "UTC",
         lease_s: float = LEASE_S,
+        keep_s: float | None = KEEP_S,
         engine: str | Executor = THREADS,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`retry`: as in `[trueup.retry]`; `timezone`: of schedules; `lease_s`: how long a node that is not heard of
-        keeps what it runs; `engine`: as in `[trueup]`, or an executor whose workers have the same configuration file;
-        `chance`: numbers between 0 and 1, which spread the tries.
+        keeps what it runs; `keep_s`: how long `trueup serve` keeps what ended runs did, None: for ever; `engine`: as in
+        `[trueup]`, or an executor whose workers have the same configuration file; `chance`: numbers between 0 and 1,
+        which spread the tries.
         """
         super().__init__(databases, projections, brokers)
         self.ledger_url = ledger
@@ -93,6 +95,7 @@ class Engine(Bindings):
         self.identity = identity
         self.timezone = timezone
         self.lease_s = lease_s
+        self.keep_s = keep_s
         #: Who looks at segments first, where it is not this process.
         self.engines = Engines(engine)
         self.alerts = alerts or Alerts()
@@ -289,6 +292,11 @@ class Engine(Bindings):
     @cached_property
     def kept_out(self) -> Quarantine:
         return Quarantine(self.ledger)
+
+    @property
+    def forget_markers(self) -> Callable[[str, Sequence[str]], None]:
+        """Deletes the markers of units, whose outcome is in the ledger, from a database."""
+        return lambda database, units: self._adapter(database).forget(units)
 
     @cached_property
     def switches(self) -> Switches:

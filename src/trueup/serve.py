@@ -30,6 +30,7 @@ from trueup.errors import ConfigError, LedgerFailed, Refused
 from trueup.files import file_system, on_network
 from trueup.listening import Listeners, listeners_of
 from trueup.pace.admission import Caused
+from trueup.retention import Retention
 from trueup.store import lock
 from trueup.store.listening import Stands
 from trueup.store.nodes import Nodes
@@ -45,12 +46,14 @@ log = logging.getLogger("trueup.serve")
 
 #: A run over all keys that took longer than this is heavy, if nothing is declared, seconds.
 HEAVY_S = 60.0
-#: How often what ended long ago is forgotten.
-PRUNE_EVERY = timedelta(hours=1)
+#: What another held is tried again after this long, seconds.
+AGAIN_S = 1.0
 #: How long a trigger may take to end, seconds.
 LISTENING_S = 15.0
 #: How long a message may take to be sent when a node ends, seconds.
 SENDING_S = 25.0
+#: How long a batch of what is forgotten may take when a node ends, seconds.
+FORGETTING_S = 15.0
 #: How often other nodes are told that this one is there.
 SEEN_EVERY = timedelta(seconds=10)
 #: The loop goes on as long as it looks again within three times its period and this, seconds.
@@ -83,6 +86,7 @@ class Node:
         self.listeners = listeners_of(self.asking, self.id, self.ask) if asks else Listeners([])
         self.turns = Turns(self.engine)
         self.watch = Watch(open_engine())
+        self.retention = Retention(open_engine())
         self.executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="trueup-run")
         #: Requests that this node carries out, with the engine that does it.
         self.busy: dict[str, tuple[Request, Trueup]] = {}
@@ -93,9 +97,9 @@ class Node:
         self._changing = threading.RLock()
         #: What is declared, and the backfills that are asked for: those are in files, and the ledger knows them.
         self.known: dict[str, Projection] = dict(self.engine.projections)
-        #: Requests that another held when they were tried -> when to try again.
-        self._later: dict[str, datetime] = {}
-        self._pruned = self._seen = datetime.min.replace(tzinfo=self.now().tzinfo)
+        #: Requests that another held when they were tried -> when to try again, by a clock that only goes forward.
+        self._later: dict[str, float] = {}
+        self._seen = datetime.min.replace(tzinfo=self.now().tzinfo)
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -104,6 +108,7 @@ class Node:
         self.begin()
         self.listeners.start()
         self.watch.start()
+        self.retention.start()
         while not self.stopping:
             self.woken.clear()
             try:
@@ -114,10 +119,11 @@ class Node:
             self.woken.wait(poll_s)
         self.listeners.join(LISTENING_S)
         self.executor.shutdown(wait=True)
+        self.retention.stop(FORGETTING_S)
         self.watch.stop(SENDING_S)
         with contextlib.suppress(LedgerFailed):
             self.nodes.gone(self.id)
-            Stands(self.engine.ledger).gone(self.id, self.now())
+            Stands(self.engine.ledger).gone(self.id)
         self.close()
 
     def begin(self) -> None:
@@ -135,9 +141,6 @@ class Node:
         if now - self._seen >= SEEN_EVERY:
             self.nodes.seen(self.id, now)
             self._seen = now
-        if now - self._pruned >= PRUNE_EVERY:
-            self.engine.queue.prune(now)
-            self._pruned = now
         opened = self.engine.queue.open()
         for projection in self.engine.projections.values():
             if self.asks and projection.schedule is not None and projection.schedule.repeats:
@@ -174,7 +177,7 @@ class Node:
 
     def close(self) -> None:
         """Give all connections back."""
-        for engine in (self.engine, self.asking, self.watch.engine, *self.idle):
+        for engine in (self.engine, self.asking, self.watch.engine, self.retention.engine, *self.idle):
             engine.close()
 
     # --- what comes in -----------------------------------------------------------------------------------------------
@@ -254,7 +257,7 @@ class Node:
                 for request in opened
                 if request.state == "waiting"
                 and request.id not in handed | self.busy.keys()
-                and self._later.get(request.id, now) <= now
+                and self._later.get(request.id, 0.0) <= self.engine.clock.monotonic()
                 and self._allowed(request, now)
             ]
             chosen = choose(waiting, running, self.known, lambda name: self.apart[name], now)
@@ -278,8 +281,8 @@ class Node:
             if future.exception() is not None:
                 log.error("%s: a fault of Trueup's", request.projection, exc_info=future.exception())
             elif not future.result():  # another node has it, or a run by hand
-                self._later = {name: at for name, at in self._later.items() if at > self.now()}
-                self._later[request.id] = self.now() + timedelta(seconds=1)
+                now = self.engine.clock.monotonic()  # the ledger may be away just now
+                self._later = {name: at for name, at in self._later.items() if at > now} | {request.id: now + AGAIN_S}
                 return
         self.woken.set()
         self.watch.woken.set()

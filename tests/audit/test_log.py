@@ -25,6 +25,7 @@ from trueup.clock import SystemClock
 from trueup.core.audit_settings import AuditSettings
 from trueup.core.pace.sharing import Demand
 from trueup.core.states import Outcome
+from trueup.core.told import LINE_MAX
 from trueup.errors import ConfigError, DesignProblem, Refused, UsageError
 from trueup.store import schema as t
 from trueup.store.ledger import Ledger
@@ -459,6 +460,36 @@ def test_old_lines_are_dropped_and_the_rest_is_verified_as_before(tmp_path: Path
         assert (checked.problems, checked.first) == ([], 4)
         engine.audit.export(audit)
     assert verified(audit, heads, ORIGIN)[0] == 0
+
+
+def test_what_only_pruned_lines_refer_to_goes_with_them(tmp_path: Path) -> None:
+    """Sensitive values too: nobody could say any more what they were of."""
+    drift(tmp_path)
+    with shop(tmp_path, sensitive=["email"]) as engine:
+        engine.pause("p", reason="long ago: " + "x" * LINE_MAX)
+        engine.resume("p")
+        engine.run("p")
+        clock = engine.clock
+        assert isinstance(clock, SteadyClock)
+        middle = clock.at
+        drift(tmp_path, rows=2)
+        engine.pause("p", reason="of late: " + "y" * LINE_MAX)
+        engine.resume("p")
+        engine.run("p")
+        before = salted(engine)
+        engine.audit.prune(middle)
+        after = salted(engine)
+        assert after < before
+        assert len(after) == 8  # before- and after-images of two rows, as intended and as they came out
+        with engine.ledger.reading() as c:
+            kept = list(c.execute(sa.select(t.audit_aside.c.content)).scalars())
+        assert [text[:3] for text in kept] == ["of "]
+        assert engine.audit.verify().problems == []
+
+
+def salted(engine: Trueup) -> set[str]:
+    with engine.ledger.reading() as c:
+        return set(c.execute(sa.select(t.audit_salts.c.commitment)).scalars())
 
 
 def test_csv_holds_no_formula(tmp_path: Path) -> None:

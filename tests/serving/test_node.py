@@ -12,7 +12,7 @@ from tests.live.harness import around
 from tests.serving.worlds import World, ended, waiting
 from trueup.core.queue import ATTEMPTS_MAX
 from trueup.core.states import RunState
-from trueup.errors import Busy, ConfigError, ConnectionFailed, UsageError
+from trueup.errors import Busy, ConfigError, ConnectionFailed, LedgerFailed, UsageError
 from trueup.serve import Node
 from trueup.store import lock
 from trueup.store.ledger import Ledger
@@ -324,3 +324,29 @@ def test_a_worker_asks_for_nothing_and_works_off_the_queue(small: World) -> None
     node.begin()
     worker.step()
     assert ended(worker) == [("done", "repaired")]
+
+
+def test_a_request_that_another_holds_is_put_off_though_the_ledger_is_away(
+    small: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its end is told by a thread of the executor, where nobody would see an error."""
+    small.declare()
+    node = small.node(at_once=False)
+    node.ask("p", reason="now", asked_by="command")
+
+    def away() -> None:
+        raise LedgerFailed("it is away")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("trueup.serve.carry_out", lambda *_: False)
+        node.step()
+        patched.setattr(node, "now", away)
+        node.executor.work()  # type: ignore[attr-defined]
+    assert "exception calling callback" not in caplog.text
+    node.step()
+    assert waiting(node) == ["p"]
+    assert node.busy == {}
+    later(small, 1.5)
+    node.step()
+    node.executor.work()  # type: ignore[attr-defined]
+    assert ended(node) == [("done", "in_sync")]

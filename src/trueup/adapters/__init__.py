@@ -247,6 +247,9 @@ class Writer(Protocol):
     def claim(self, binding: Binding, unit: str) -> Marker | None:
         """Settle a unit whose outcome is unknown: it committed, or never can. None where there are no markers."""
 
+    def forget(self, units: Sequence[str]) -> None:
+        """Delete the markers of these units, whose outcome is in the ledger; at most a few hundred."""
+
 
 class Packer(Protocol):
     """Many differences of one projection at once, in a database that holds both sides."""

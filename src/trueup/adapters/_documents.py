@@ -199,6 +199,10 @@ class DocumentStore(ABC):
         """None: for such a store, where nothing can be left behind together with what was written."""
         return None
 
+    def forget(self, units: Sequence[str]) -> None:
+        """Nothing was left behind: see `claim`."""
+        del units
+
     def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
         done: dict[Key, RowOutcome] = {}
         with self.unit(binding, unit) as steps:

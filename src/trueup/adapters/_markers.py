@@ -6,6 +6,7 @@ The marker is a unit's proof, left in its own transaction. The fence is held by 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,3 +58,9 @@ def claim(connection: sa.Connection, insert_if_absent: Any, unit: str) -> Marker
     if isinstance(images, dict):
         return Marker(applied=True, lot=lot.outcome_from_json(images))
     return Marker(applied=not found.closed, outcomes=[outcome_from_json(item) for item in images])
+
+
+def forget(connection: sa.Connection, units: Sequence[str]) -> None:
+    """Delete the markers of these units, where there are any."""
+    if sa.inspect(connection).has_table(applied.name):
+        connection.execute(applied.delete().where(applied.c.unit.in_(units)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,6 +48,9 @@ class ReadOnly(SqlAdapter):
 
     def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002
         return None
+
+    def forget(self, units: Sequence[str]) -> None:
+        """It has no markers."""
 
     def _never(self) -> DesignProblem:
         return DesignProblem(f"databases.{self.name}: it is only read; nothing was written")

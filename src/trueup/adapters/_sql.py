@@ -390,3 +390,11 @@ class SqlAdapter(Probed):
             marker = markers.claim(connection, self.insert_if_absent, unit)
             connection.commit()
         return marker
+
+    def forget(self, units: Sequence[str]) -> None:
+        if not self.markers:
+            return
+        with self._session(self.writing_options) as connection:
+            self.begin_fencing(connection)
+            markers.forget(connection, units)
+            connection.commit()

@@ -236,6 +236,11 @@ class RedisAdapter(DocumentStore):
             images = session.ask("GET", marker_key(unit))
         return Marker(applied=bool(images), outcomes=[outcome_from_json(item) for item in json.loads(images or "[]")])
 
+    def forget(self, units: Sequence[str]) -> None:
+        if self.markers and not self.nodes.cluster:
+            with self.nodes.entry.session() as session:
+                session.ask("DEL", *map(marker_key, units))
+
     def statement(self, binding: Binding, action: Action) -> str:
         layout = Layout.of(binding, binding.target)
         name, member, value = layout.pattern.text, f":{layout.member}", "".join(f":{value}" for value in layout.values)

@@ -14,6 +14,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
 _ENGINE = re.compile(r"[a-z]+(\+tls)?://[^\s/@]+:\d+")
 #: The engine that is this process.
 THREADS = "threads"
+#: How long what ended runs did is kept where nothing is declared, seconds; and at least.
+KEEP_S, KEEP_LEAST_S = 90 * 86400.0, 60.0
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -61,7 +63,18 @@ def parse_engine(value: object) -> str:
     return text
 
 
+def parse_keep(value: object) -> float | None:
+    """Seconds, or None from "forever"; ValueError otherwise."""
+    if value is None or str(value).strip() == "forever":
+        return None
+    seconds = parse_duration(value)
+    if seconds < KEEP_LEAST_S:
+        raise ValueError(f"{value!r} is too short: give {spoken(KEEP_LEAST_S)} at least, or 'forever'")
+    return seconds
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+Keep = Annotated[float | None, BeforeValidator(parse_keep)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Engine = Annotated[str, BeforeValidator(parse_engine)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,8 @@ LINE_MAX = 16 * 1024
 SEQ_ROOM = 32
 #: Longest text that stays in a line where something has to leave it.
 SHORT = 200
+#: A commitment as it stands in a line, inside a text.
+COMMITMENT = re.compile(r'\\"hmac\\": \\"([0-9a-f]{64})\\"')
 
 #: A value in a line: no number, whose spelling is the writer's.
 Fact = str | bool | None | Sequence[Any] | Mapping[str, Any]

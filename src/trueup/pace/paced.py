@@ -200,6 +200,10 @@ class Paced:
         with self._at_once():
             return self.inner.claim(binding, unit)
 
+    def forget(self, units: Sequence[str]) -> None:
+        with self._at_once():
+            self.inner.forget(units)
+
     def statement(self, binding: Binding, action: Action) -> str:
         return self.inner.statement(binding, action)
 

@@ -64,7 +64,12 @@ class AlertLedger:
                 for destination in destinations:
                     row = {**asdict(message), "destination": destination, **waits}
                     c.execute(self.ledger.upsert(m).values(**row).on_conflict_do_nothing())
-            c.execute(m.delete().where(m.c.state != "waiting", m.c.made_at < now - KEPT))
+
+    def prune(self, now: datetime, keep: timedelta | None = None) -> None:
+        """Forget messages that were done with longer ago than KEPT, or than `keep` if that is shorter."""
+        kept = KEPT if keep is None else min(KEPT, keep)
+        with self.ledger.begin() as c:
+            c.execute(m.delete().where(m.c.state != "waiting", m.c.made_at < now - kept))
 
     def due(self, now: datetime) -> list[Outgoing]:
         """What is to be sent now, oldest first."""

@@ -30,6 +30,8 @@ from trueup.who import Actor
 
 #: Columns of rows, as the ledger has them, that hold values of the target.
 IMAGES = ("before", "after")
+#: Runs that are remembered, so that not every line asks for its run.
+RUNS_KNOWN = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,16 +167,20 @@ class AuditLog:
             self._origin = origin
 
     def _about(self, c: sa.Connection, run: str) -> _About:
-        if run not in self._runs:
+        about = self._runs.get(run)
+        if about is None:
             row = c.execute(
                 sa.select(t.runs.c.projection, t.runs.c.definition, t.runs.c.hidden).where(t.runs.c.id == run)
             ).one()
-            self._know(run, row.projection, row.definition, row.hidden)
-        return self._runs[run]
+            about = self._know(run, row.projection, row.definition, row.hidden)
+        return about
 
-    def _know(self, run: str, projection: str, definition: str, hidden: str | None) -> None:
+    def _know(self, run: str, projection: str, definition: str, hidden: str | None) -> _About:
         flags = None if hidden is None else tuple(json.loads(hidden))
-        self._runs[run] = _About(run=run, projection=projection, definition=definition, hidden=flags)
+        while len(self._runs) >= RUNS_KNOWN:  # a node that serves has any number of them
+            self._runs.pop(next(iter(self._runs)), None)
+        about = self._runs[run] = _About(run=run, projection=projection, definition=definition, hidden=flags)
+        return about
 
     def _hide(self, about: _About, row: Mapping[str, Any], name: str, salts: list[dict[str, str]]) -> str | None:
         """A row's image with commitments for its sensitive values, and what opens them."""

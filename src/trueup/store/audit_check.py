@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.core.told import SHORT, commitment, rows_of, sha256
+from trueup.core.told import COMMITMENT, SHORT, commitment, rows_of, sha256
 from trueup.store import schema as t
 from trueup.store.ledger import Ledger
 from trueup.store.salts import salts_of
@@ -29,8 +28,6 @@ RECORDS = {
     "plan.rejected": t.approvals,
     "token.created": tokens,
 }
-#: A commitment as it stands in a line, inside a text.
-_COMMITMENT = re.compile(rb'\\"hmac\\": \\"([0-9a-f]{64})\\"')
 #: What a row's line says that its record says too, where nothing in it is sensitive.
 _SAME = ("key", "outcome", "action", "before", "after", "token", "evidence", "witness")
 
@@ -42,7 +39,7 @@ class Found:
     #: SHA-256 of staged lines -> how often they are there.
     told: dict[str, int] = field(default_factory=dict)
     acts: dict[str, str] = field(default_factory=dict)
-    commitments: set[bytes] = field(default_factory=set)
+    commitments: set[str] = field(default_factory=set)
     #: Unit -> parts of it that were not all seen yet.
     _parts: dict[str, list[str]] = field(default_factory=dict)
     #: Unit -> SHA-256 of what its lines say of its rows.
@@ -50,12 +47,17 @@ class Found:
     #: What lines say of lots, by their SHA-256, and of what units did to lots.
     lots: dict[str, dict[str, Any]] = field(default_factory=dict)
     lot_outcomes: list[dict[str, Any]] = field(default_factory=list)
+    #: Runs and plans that were taken out of the ledger since, and which of them a line tells of, by its SHA-256.
+    pruned: set[str] = field(default_factory=set)
+    about: dict[str, str] = field(default_factory=dict)
 
     def see(self, line: bytes) -> None:
         """One more line."""
         told = json.loads(line)
         staged = "{" + line.decode().partition(",")[2]
-        self.commitments.update(_COMMITMENT.findall(line))
+        self.commitments.update(COMMITMENT.findall(line.decode()))
+        if told["act"] == "history.pruned":
+            self.pruned.update(told["runs"], told["plans"])
         if told["act"] not in RECORDS:
             return
         if told["act"] == "lot.intended":
@@ -70,9 +72,21 @@ class Found:
             staged = "\n".join(self._parts.pop(told["id"]))
             if told["act"] == "rows.outcome":
                 self.units[told["unit"]] = _rows_told(staged)
+                self.about[told["unit"]] = told["run"]
         digest = sha256(staged)
         self.told[digest] = self.told.get(digest, 0) + 1
         self.acts[digest] = told["act"]
+        self.about[digest] = told.get("run") or told.get("plan", "")
+
+    def without(self, pruned: Collection[str]) -> Found:
+        """The same without what was taken out of the ledger."""
+        kept = {name for name in (*self.told, *self.units) if self.about.get(name) not in pruned}
+        return replace(
+            self,
+            told={digest: times for digest, times in self.told.items() if digest in kept},
+            units={unit: digest for unit, digest in self.units.items() if unit in kept},
+            lot_outcomes=[told for told in self.lot_outcomes if told["run"] not in pruned],
+        )
 
 
 def check_records(ledger: Ledger, found: Found) -> list[str]:
@@ -86,6 +100,8 @@ def check_records(ledger: Ledger, found: Found) -> list[str]:
             waiting.see(b'{"seq":0,' + line[1:].encode())
         first = int(c.execute(sa.select(t.audit_log.c.first)).scalar() or 0)
         known = set(found.told) | set(waiting.told)
+        pruned = found.pruned | waiting.pruned
+        found, waiting = found.without(pruned), waiting.without(pruned)
         recorded: set[str] = set()
         for act, table in RECORDS.items():
             digests = set(c.execute(sa.select(table.c.audit).where(table.c.audit.is_not(None))).scalars())
@@ -103,7 +119,7 @@ def check_records(ledger: Ledger, found: Found) -> list[str]:
     commitments = found.commitments | waiting.commitments
     for salt in salts_of(ledger):
         right = commitment(bytes.fromhex(salt["salt"]), salt["value"]) == salt["commitment"]
-        if not right or (salt["commitment"].encode() not in commitments and not first):
+        if not right or (salt["commitment"] not in commitments and not first):
             problems.append(f"a sensitive value is not the one that {salt['commitment']} stands for")
     return problems
 

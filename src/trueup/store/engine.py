@@ -16,7 +16,7 @@ from trueup.store import fresh
 from trueup.urls import kept_alive
 
 #: Newest migration; older ledgers are brought up to it when opened.
-HEAD = "0018"
+HEAD = "0019"
 
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361

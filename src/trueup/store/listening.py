@@ -50,10 +50,16 @@ class Stands:
         with self.ledger.begin() as c:
             c.execute(insert.on_conflict_do_update(index_elements=[t.c.node, t.c.projection, t.c.trigger], set_=values))
 
-    def gone(self, node: str, now: datetime) -> None:
+    def gone(self, node: str) -> None:
         """The node ends."""
         with self.ledger.begin() as c:
-            c.execute(t.delete().where((t.c.node == node) | (t.c.seen_at < now - FORGOTTEN)))
+            c.execute(t.delete().where(t.c.node == node))
+
+    def forget(self, now: datetime, keep: timedelta | None = None) -> None:
+        """Forget what was not heard of for FORGOTTEN, or for `keep` if that is shorter."""
+        lost = FORGOTTEN if keep is None else min(FORGOTTEN, keep)
+        with self.ledger.begin() as c:
+            c.execute(t.delete().where(t.c.seen_at < now - lost))
 
     def all(self) -> list[Stand]:
         with self.ledger.reading() as c:

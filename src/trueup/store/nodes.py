@@ -39,13 +39,19 @@ class Nodes:
         """It is here."""
         with self.ledger.begin() as c:
             if c.execute(t.update().where(t.c.id == node).values(seen_at=now)).rowcount == 0:
-                c.execute(t.delete().where(t.c.seen_at < now - FORGOTTEN))
                 c.execute(t.insert().values(id=node, started_at=now, seen_at=now, **self.about))
 
     def gone(self, node: str) -> None:
         """It ends."""
         with self.ledger.begin() as c:
             c.execute(t.delete().where(t.c.id == node))
+
+
+def forget_lost(ledger: Ledger, now: datetime, keep: timedelta | None = None) -> None:
+    """Forget nodes that were not heard of for FORGOTTEN, or for `keep` if that is shorter."""
+    lost = FORGOTTEN if keep is None else min(FORGOTTEN, keep)
+    with ledger.begin() as c:
+        c.execute(t.delete().where(t.c.seen_at < now - lost))
 
 
 def listed(ledger: Ledger) -> list[NodeRow]:

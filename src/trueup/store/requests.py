@@ -217,10 +217,11 @@ class Requests:
         mine = (t.c.projection == projection) & _IN_TURN & t.c.ended_at.is_not(None)
         return next(iter(self._listed(mine, t.c.ended_at.desc(), limit=1)), None)
 
-    def prune(self, now: datetime) -> int:
-        """Forget what ended long ago; how many rows."""
+    def prune(self, now: datetime, keep: timedelta | None = None) -> int:
+        """Forget what ended longer ago than KEPT, or than `keep` if that is shorter; how many rows."""
+        kept = KEPT if keep is None else min(KEPT, keep)
         newest = sa.select(sa.func.max(t.c.ended_at)).where(KEYS.is_(None)).group_by(t.c.projection)
-        old = (t.c.ended_at < now - KEPT) & t.c.ended_at.not_in(newest)
+        old = (t.c.ended_at < now - kept) & t.c.ended_at.not_in(newest)
         with self.ledger.begin() as c:
             return c.execute(t.delete().where(old)).rowcount
 

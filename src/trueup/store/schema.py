@@ -163,6 +163,7 @@ decisions = sa.Table(
     sa.Column("instant", sa.Boolean, nullable=False, default=False),
     sa.Column("copies", sa.String(40)),
     sa.Index(None, "run", "segment"),
+    sa.Index(None, "segment"),
 )
 
 #: A repair transaction, written down before it begins. One without `closed_at` is of unknown outcome.
@@ -261,6 +262,7 @@ drift = sa.Table(
     _moment("first_seen"),
     _moment("last_seen"),
     _run(),
+    sa.Index(None, "run"),
 )
 
 #: A plan: the decisions of a run, under a hash.
@@ -285,6 +287,7 @@ plans = sa.Table(
     sa.Column("deletes", sa.Integer, nullable=False, server_default=sa.text("0")),
     #: SHA-256 of the audit line that tells of it; NULL: from before there was an audit log.
     sa.Column("audit", sa.String(64)),
+    sa.Index(None, "run"),
 )
 
 #: What a person said about a plan: each binds to the hash of what they saw.

@@ -6,6 +6,7 @@ of what was meant to be written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from trueup.core.merkle import Tree, leaf_hash, resumed
 from trueup.core.note import Head
-from trueup.core.told import numbered
+from trueup.core.told import COMMITMENT, numbered
 from trueup.errors import DesignProblem
 from trueup.store import schema as t
 from trueup.store.ledger import Ledger
@@ -24,6 +25,8 @@ from trueup.store.records import certainly_utc, utc
 SEQUENCE_LOCK = 7_481_902_362
 #: Lines that are read, or numbered, at a time.
 BATCH = 1_000
+#: What stands in a line for a text that is beside it.
+_ASIDE = re.compile(r'"sha256":"([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,10 +202,41 @@ class Sequencer:
     # --- retention -------------------------------------------------------------------------------------------------
 
     def prune(self, cut: HeadRow) -> int:
-        """Delete the lines before a head; the head and its frontier stand for them. How many."""
+        """Delete the lines before a head, with what only they refer to; the head and its frontier stand for them. How
+        many.
+        """
         with self.ledger.begin() as c:
             self._lock(c)
+            self._forget_salts(c, cut.head.size)
             c.execute(t.audit_log.update().values(first=cut.head.size))  # the triggers let go of what is before it
             gone = c.execute(t.audit.delete().where(t.audit.c.seq < cut.head.size)).rowcount
             c.execute(t.audit_heads.delete().where(t.audit_heads.c.size < cut.head.size))
+            self._forget_aside(c)
         return gone
+
+    def _forget_salts(self, c: sa.Connection, before: int) -> None:
+        """What opens the commitments of lines that go: each is of one line only."""
+        for some in self._batches(c, t.audit.c.seq < before):
+            commitments = {found for line in some for found in COMMITMENT.findall(line)}
+            if commitments:
+                c.execute(t.audit_salts.delete().where(t.audit_salts.c.commitment.in_(commitments)))
+
+    def _forget_aside(self, c: sa.Connection) -> None:
+        """What was too long for lines that are all gone."""
+        if c.execute(sa.select(t.audit_aside.c.sha256).limit(1)).first() is None:
+            return
+        told = {found for some in self._batches(c, sa.true()) for line in some for found in _ASIDE.findall(line)}
+        kept = list(c.execute(sa.select(t.audit_aside.c.sha256)).scalars())
+        for digest in set(kept) - told:
+            c.execute(t.audit_aside.delete().where(t.audit_aside.c.sha256 == digest))
+
+    def _batches(self, c: sa.Connection, which: sa.ColumnElement[bool]) -> Iterator[list[str]]:
+        """Lines, a part at a time."""
+        after = 0
+        while True:
+            some = sa.select(t.audit.c.id, t.audit.c.line).where(which, t.audit.c.id > after)
+            rows = c.execute(some.order_by(t.audit.c.id).limit(BATCH)).all()
+            yield [row.line for row in rows]
+            if len(rows) < BATCH:
+                return
+            after = rows[-1].id
