@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,17 +167,24 @@ def nodes(
             node.start()
         yield made
     finally:
-        for node in made:
-            node.proxy.down = False
-            node.send(signal.SIGCONT)
-            node.send(signal.SIGTERM)
-        for node in made:
-            assert node.process is not None
-            try:
-                node.process.wait(60)
-            except subprocess.TimeoutExpired:
-                node.process.kill()
-                node.process.wait()
+        end(made)
+
+
+def end(made: Sequence[NodeProcess]) -> list[int]:
+    """Let them end as they should, or else at once; their exit codes."""
+    for node in made:
+        node.proxy.down = False
+        node.send(signal.SIGCONT)
+        node.send(signal.SIGTERM)
+    codes = []
+    for node in made:
+        assert node.process is not None
+        try:
+            codes.append(node.process.wait(60))
+        except subprocess.TimeoutExpired:
+            node.process.kill()
+            codes.append(node.process.wait())
+    return codes
 
 
 def _judged(url: str, n: int) -> str:
@@ -189,7 +196,11 @@ def harm(node: NodeProcess, ledger: str, chance: random.Random, found: Found) ->
     """Do one thing to a node that is well."""
     what = chance.choice(["killed", "stopped", "stopped", "cut off"])
     found.faults[what] += 1
-    for_s = chance.uniform(0.3, 3 * LEASE_S)
+    befall(node, what, ledger, chance.uniform(0.3, 3 * LEASE_S))
+
+
+def befall(node: NodeProcess, what: str, ledger: str, for_s: float) -> None:
+    """It is `killed`, `stopped` or `cut off` for so long."""
     if what == "killed":
         node.send(signal.SIGKILL)
         assert node.process is not None
