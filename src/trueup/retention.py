@@ -104,6 +104,7 @@ class Retention:
         """Forget runs of one projection. Where its target cannot be reached, the next look tries again."""
         history, count = History(self.engine.ledger), 0
         before = now - timedelta(seconds=kept_s(projection, keep_s))
+        history.forget_released(projection.name, before)
         self._abandon(projection, min(before, now - RESUME_WITHIN), now)
         while not self.ended.is_set() and (runs := history.old(projection.name, before, now)):
             try:

@@ -282,3 +282,26 @@ def test_a_run_that_nobody_goes_on_with_ends_and_goes(small: World) -> None:
     with pytest.raises(UsageError, match="no run"):
         engine.find_run(failed)
     engine.close()
+
+
+def test_rows_that_left_quarantine_do_not_keep_their_runs(small: World) -> None:
+    small.declare(recurring=BRIEF)
+    forgets = retention(small)
+    engine = forgets.engine
+    small.db.sql("DROP TABLE t_p", "CREATE TABLE t_p (id integer PRIMARY KEY, n integer CHECK (n < 10))")
+    small.db.sql("INSERT INTO s_p VALUES (1, 50)")
+    held = engine.run("p").run
+    assert [row.key for row in engine.quarantine("p")] == [(1,)]
+    later(small, 2)
+    forgets.look()
+    assert engine.find_run(held)
+    small.db.sql("UPDATE s_p SET n = 5")
+    engine.run("p")
+    assert engine.quarantine("p") == []
+    later(small, 2)
+    engine.run("p")
+    forgets.look()
+    assert rows(engine, t.quarantine) == 0
+    with pytest.raises(UsageError, match="no run"):
+        engine.find_run(held)
+    engine.close()

@@ -64,6 +64,12 @@ class History:
             c.execute(calls.delete().where(calls.c.run.in_(runs), calls.c.settled != ""))
             c.execute(t.runs.delete().where(t.runs.c.id.in_(runs)))
 
+    def forget_released(self, projection: str, before: datetime) -> None:
+        """Rows that were taken out of quarantine before then: nothing is counted from there any more."""
+        mine = (t.quarantine.c.projection == projection) & (t.quarantine.c.state == "released")
+        with self.ledger.begin() as c:
+            c.execute(t.quarantine.delete().where(mine, t.quarantine.c.released_at < before))
+
     # --- what is needed ----------------------------------------------------------------------------------------------
 
     def _needed(self, projection: str, before: datetime, now: datetime) -> set[str]:
