@@ -40,6 +40,8 @@ from trueup.store.ledger import Ledger
 
 PERIOD_S = 2
 LEASE_S = 2
+#: Within this after the last fault all is right; long enough for a pause that the engine made.
+SETTLED_S = 150
 NAMES = [f"p{n}" for n in range(5)]
 
 CONFIG = """
@@ -280,13 +282,13 @@ def _ticks(ledger: str) -> int:
 
 def _settle(targets: dict[str, str], ledger: str, found: Found) -> None:
     """Faults have ended: within a few ticks everything is right, and nothing is left lying about."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + SETTLED_S
     while time.monotonic() < end:
         wrong = [name for name, target in targets.items() if run_sql(target, _WRONG) != [(0,)]]
         if not wrong and run_sql(ledger, _OPEN) == [(0,)]:  # a row is right before the ledger knows that it is
             return
         time.sleep(0.5)
-    found.problems.append(f"a minute after the last fault {wrong} are still wrong, or units are open")
+    found.problems.append(f"{SETTLED_S} s after the last fault {wrong} are still wrong, or units are open")
     found.problems += [
         f"{what}: {' '.join(map(str, row))}" for what, asked in _LEFT.items() for row in run_sql(ledger, asked)
     ]
