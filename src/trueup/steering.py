@@ -83,15 +83,17 @@ class Steering(Backfilling):
 
     def pause(self, name: str, *, reason: str = "") -> None:
         """Halt runs of this projection at the next segment border, until `resume`."""
-        self.switches.pause(self.projection(name).name, reason, self.actor)
+        self.switches.pause(self.switchable(name).name, reason, self.actor)
 
     def resume(self, name: str) -> None:
         """Undo `pause` and `stop`."""
-        self.switches.resume(self.projection(name).name, self.actor)
+        self.switches.resume(self.switchable(name).name, self.actor)
 
-    def stop(self, *names: str, reason: str = "") -> None:
-        """When this returns, no write of these projections (all, if none is named) is in flight, and none begins until
-        `resume`.
+    def stop(self, *names: str, reason: str = "") -> list[str]:
+        """When this returns, no write of these projections is in flight, and none begins until `resume`; their names.
+
+        If none is named, all that are declared, and backfills that run or are asked for.
         """
-        chosen = [self.projection(name).name for name in names or self.projections]
+        chosen = [self.switchable(name).name for name in names or [*self.projections, *self.at_large()]]
         self.switches.stop(chosen, reason, self.actor)
+        return chosen

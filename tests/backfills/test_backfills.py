@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from tests.backfills.shop import Shop
+from tests.live.harness import around
 from trueup import Trueup, Verdict
 from trueup.adapters._as_seen import AsSeen
 from trueup.core import lot
 from trueup.core.projection import Database
 from trueup.errors import ConfigError, DesignProblem, Refused, UsageError
 from trueup.fixing import Fixed
+from trueup.store.ledger import Ledger
 
 
 @pytest.fixture(params=["sqlite_url", "postgres", "mariadb"])
@@ -319,3 +321,32 @@ def test_lots_hold_what_they_were_given() -> None:
     first, second = made.rows()
     assert (first.key, first.observed, first.expected) == ((1,), ("a", Decimal("1.1")), ("a", Decimal("2.2")))
     assert (second.observed, second.expected, second.token) == (("b", None), ("b", Decimal(3)), "8")
+
+
+def test_stop_of_everything_covers_backfills_and_runs_no_file(shop: Shop, tmp_path: Path) -> None:
+    """One that runs is unknown to whoever stops everything; the file that is wrong may be why."""
+    file, ran = shop.names(), tmp_path / "ran"
+    stopped: list[list[str]] = []
+
+    def stop() -> None:
+        file.write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()")
+        with shop.engine() as other:
+            stopped.append(other.stop(reason="wrong"))
+
+    with shop.engine() as engine, around(Ledger, "set_stage", after=stop), pytest.raises(Refused, match="stopped"):
+        engine.run(engine.backfill(file))
+    assert stopped == [["names"]]
+    assert shop.one("SELECT count(*) FROM customers WHERE full_name IS NOT NULL") == 0
+    with shop.engine() as other:
+        other.resume("names")
+        assert other.standing.control("names").state == "running"
+        assert not ran.exists()
+        other.projection("names")
+    assert ran.exists(), "the control: who asks for the backfill itself runs its file"
+
+
+def test_stop_of_everything_leaves_backfills_that_ended(small: Shop) -> None:
+    with small.engine() as engine:
+        engine.run(engine.backfill(small.names()))
+    with small.engine() as engine:
+        assert engine.stop() == []

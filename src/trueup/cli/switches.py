@@ -33,7 +33,9 @@ def stop(
     name: str | None = None,
     /,
     *,
-    all_: Annotated[bool, Parameter(name="--all", negative="", show_default=False, help="All projections.")] = False,
+    all_: Annotated[
+        bool, Parameter(name="--all", negative="", show_default=False, help="All, running backfills too.")
+    ] = False,
     reason: Reason = "",
     config: Config = FILE,
 ) -> int:
@@ -43,8 +45,7 @@ def stop(
     if (name is None) is not all_:
         raise UsageError("name one projection to stop, or say --all")
     with opened(config) as engine:
-        chosen = list(engine.projections) if name is None else [name]
-        engine.stop(*chosen, reason=reason)
+        chosen = engine.stop(*([] if name is None else [name]), reason=reason)
     for stopped in chosen:
         print(f"{stopped}: stopped; no write is in flight. `trueup resume {stopped}` allows runs again")
     return 0
