@@ -109,11 +109,11 @@ class Backfilling(Asking):
             return None
         return declared if declared is not None and declared.target.database in self.databases else None
 
-    def switchable(self, name: str) -> Projection:
+    def _switchable(self, name: str) -> Projection:
         """As declared; of a backfill that is not at hand as it last ran: its file may hang, or be what is wrong."""
-        return self.projections.get(name) or self.remembered(name) or super().switchable(name)
+        return self.projections.get(name) or self.remembered(name) or super()._switchable(name)
 
-    def at_large(self) -> list[str]:
+    def _at_large(self) -> list[str]:
         """Backfills of other calls that run, can be gone on with, or are asked for."""
         asked = {request.projection for request in self.queue.open()}
         known = [name for name in self.definitions_kept.names() if name not in self.projections]

@@ -300,7 +300,7 @@ class Engine(Bindings):
 
     @cached_property
     def switches(self) -> Switches:
-        return Switches(self.ledger, self.standing, self.clock, self._fence, lambda name: lanes(self.switchable(name)))
+        return Switches(self.ledger, self.standing, self.clock, self._fence, lambda name: lanes(self._switchable(name)))
 
     @cached_property
     def paces(self) -> Paces:
@@ -349,13 +349,13 @@ class Engine(Bindings):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def switchable(self, name: str) -> Projection:
+    def _switchable(self, name: str) -> Projection:
         """What a switch is about. Raises NotThere."""
         return self.projection(name)
 
     def _fence(self, name: str, stop: bool) -> bool:
         """Set or clear the kill switch in the target; False where it has none."""
-        projection = self.switchable(name)
+        projection = self._switchable(name)
         if projection.handlers:
             return False  # what others were asked to do holds no fence of ours
         target = self._adapter(projection.target.database)

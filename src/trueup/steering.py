@@ -83,17 +83,17 @@ class Steering(Backfilling):
 
     def pause(self, name: str, *, reason: str = "") -> None:
         """Halt runs of this projection at the next segment border, until `resume`."""
-        self.switches.pause(self.switchable(name).name, reason, self.actor)
+        self.switches.pause(self._switchable(name).name, reason, self.actor)
 
     def resume(self, name: str) -> None:
         """Undo `pause` and `stop`."""
-        self.switches.resume(self.switchable(name).name, self.actor)
+        self.switches.resume(self._switchable(name).name, self.actor)
 
     def stop(self, *names: str, reason: str = "") -> list[str]:
         """When this returns, no write of these projections is in flight, and none begins until `resume`; their names.
 
         If none is named, all that are declared, and backfills that run or are asked for.
         """
-        chosen = [self.switchable(name).name for name in names or [*self.projections, *self.at_large()]]
+        chosen = [self._switchable(name).name for name in names or [*self.projections, *self._at_large()]]
         self.switches.stop(chosen, reason, self.actor)
         return chosen
