@@ -112,8 +112,7 @@ class Retention:
             except (ConnectionFailed, Transient) as error:
                 log.warning("%s: runs before %s stay for now: %s", projection.name, f"{before:%Y-%m-%d %H:%M}", error)
                 return count
-            history.forget(projection.name, runs, before)
-            count += len(runs)
+            count += history.forget(projection.name, runs, before)
             self.ended.wait(PAUSE_S)
         if count:
             told = f"{count} runs that ended before {before:%Y-%m-%d %H:%M} UTC were forgotten"

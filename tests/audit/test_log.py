@@ -487,6 +487,20 @@ def test_what_only_pruned_lines_refer_to_goes_with_them(tmp_path: Path) -> None:
         assert engine.audit.verify().problems == []
 
 
+def test_lines_may_refer_to_more_than_one_statement_takes(postgres: str) -> None:
+    """Many rows with sensitive values: PostgreSQL takes 65,535 parameters, and a thousand lines name more."""
+    lines, each = 700, 100
+    told = ["".join(f'\\"hmac\\": \\"{line * each + n:064x}\\"' for n in range(each)) for line in range(lines)]
+    about = {"act": "rows.intended", "projection": "p", "run": "r", "at": datetime(2026, 1, 1, tzinfo=UTC)}
+    beside = {"salt": "", "value": "", "projection": "p", "key": "", "key_hash": ""}
+    gone, kept = (f"{n:064x}" for n in (lines * each - 1, lines * each))
+    with closing(Ledger(postgres)) as ledger, ledger.begin() as c:
+        c.execute(t.audit.insert(), [{"seq": seq, "line": line, **about} for seq, line in enumerate(told)])
+        c.execute(t.audit_salts.insert(), [{"commitment": name, **beside} for name in (gone, kept)])
+        Sequencer(ledger)._forget_salts(c, lines)
+        assert c.execute(sa.select(t.audit_salts.c.commitment)).scalars().all() == [kept]
+
+
 def salted(engine: Trueup) -> set[str]:
     with engine.ledger.reading() as c:
         return set(c.execute(sa.select(t.audit_salts.c.commitment)).scalars())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tests.live.harness import around
 from tests.serving.worlds import World
 from trueup import Trueup
 from trueup.core.declared import parse_keep
@@ -18,6 +20,7 @@ from trueup.store import schema as t
 from trueup.store.audit import RUNS_KNOWN
 from trueup.store.coverage import Coverage
 from trueup.store.history import BATCH
+from trueup.store.ledger import Ledger
 
 DAY = 86400
 #: Repairs are counted for no longer than they are kept.
@@ -151,6 +154,67 @@ def test_a_run_that_can_be_rolled_back_still_can(world: World) -> None:
     forgets.engine.close()
 
 
+def test_what_was_given_back_is_not_given_back_again(small: World) -> None:
+    """A run stays, for later ones go on from it: so does the rollback of it, or a difference would be added twice."""
+    small.declare(recurring=BRIEF, on_different="delta", settle="0s")
+    small.db.sql(*(f"INSERT INTO {side}_p VALUES (1, {n})" for side, n in (("s", 5), ("t", 7))))
+    forgets = retention(small)
+    engine = forgets.engine
+    run = engine.run("p").run
+    undid = engine.rollback(run).run
+    assert small.db.sql("SELECT n FROM t_p") == [(7,)]
+    later(small, 2)
+    for _ in range(2):
+        engine.check("p", keys=[{"id": 1}])
+        later(small, 2)
+    forgets.look()
+    assert engine.find_run(run)
+    assert engine.find_run(undid)
+    engine.rollback(run)
+    assert small.db.sql("SELECT n FROM t_p") == [(7,)]
+    engine.close()
+
+
+def test_a_rollback_that_begins_meanwhile_keeps_its_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.declare(recurring=BRIEF)
+    forgets, other = retention(world), world.engine()
+    world.drift(1)
+    run, unneeded = other.run("p").run, other.check("p", keys=[{"id": 1}]).run
+    later(world, 2)
+    other.check("p")
+    adapter = forgets.engine._adapter("app")
+    forget, begun = adapter.forget, list[str]()
+
+    def meanwhile(units: Sequence[str]) -> None:
+        forget(units)
+        begun.extend([] if begun else [other.rollback(run).run])
+
+    monkeypatch.setattr(adapter, "forget", meanwhile)
+    assert forgets.look() == 1
+    assert world.db.sql("SELECT id FROM t_p") == []
+    assert [o.outcome for o in other.outcomes(run)] == [Outcome.APPLIED]
+    with pytest.raises(UsageError, match="no run"):
+        other.find_run(unneeded)
+    assert other.rollback(begun[0]).verdict is Verdict.REPAIRED
+    assert world.right()
+    for engine in (forgets.engine, other):
+        engine.close()
+
+
+def test_a_run_that_was_forgotten_meanwhile_is_not_undone(world: World) -> None:
+    world.declare(recurring=BRIEF)
+    forgets, other = retention(world), world.engine()
+    world.drift(1)
+    run = other.run("p").run
+    later(world, 2)
+    other.check("p")
+    with around(Ledger, "start_run", before=forgets.look), pytest.raises(UsageError, match="no run"):
+        other.rollback(run)
+    assert world.right()
+    for engine in (forgets.engine, other):
+        engine.close()
+
+
 def test_what_later_runs_go_on_from_stays(small: World) -> None:
     """The last complete run, though years old, and the turns that say when each part was verified."""
     columns = "(id integer PRIMARY KEY, part integer, n integer)"
@@ -225,6 +289,31 @@ def test_more_than_one_batch_and_one_node_at_a_time(small: World, monkeypatch: p
     assert (forgets.look(), other.look()) == (5, 0)
     forgets.engine.close()
     other.engine.close()
+
+
+def test_a_plan_in_lots_goes_before_the_run_that_carried_it_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trueup.store.history.BATCH", 1)
+    world.declare(recurring=BRIEF)
+    forgets = retention(world)
+    engine = forgets.engine
+    world.drift(1)
+    plan = engine.plan("p")
+    world.clock.fake.sleep(60)
+    applied = engine.apply(plan).run
+    with engine.ledger.begin() as c:
+        segment, unit = (
+            c.execute(sa.select(of.c.id).where(of.c.run == run).limit(1)).scalar_one()
+            for of, run in ((t.segments, plan.run), (t.units, applied))
+        )
+        lot = {"run": plan.run, "segment": segment, "kind": "missing", "action": "insert", "size": 1, "content": "{}"}
+        (id_,) = c.execute(t.lots.insert().values(**lot)).inserted_primary_key or ()
+        done = {"unit": unit, "run": applied, "lot": id_, "outcome": "not_applied", "size": 0, "left_out": "[]"}
+        c.execute(t.lot_outcomes.insert().values(**done, witness="unit", at=world.clock.now()))
+    later(world, 8)
+    kept = engine.run("p").run
+    assert forgets.look() == 2
+    assert [run.id for run in engine.runs("p")] == [kept]
+    engine.close()
 
 
 def test_what_nodes_and_messages_leave_goes_too(small: World) -> None:

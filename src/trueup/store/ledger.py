@@ -22,7 +22,7 @@ from trueup.core.lot import Lot
 from trueup.core.partition import slice_to_json
 from trueup.core.row import Key, decode_row, decode_rows, encode, encode_rows
 from trueup.core.states import RESUMABLE, TRANSITIONS, RunState, Stage, may_follow
-from trueup.errors import TakenOver
+from trueup.errors import NotThere, TakenOver
 from trueup.store import schema as t
 from trueup.store.audit import AuditLog
 from trueup.store.inputs import put_unchanged
@@ -82,10 +82,15 @@ class Ledger(Transactions):
     def start_run(
         self, values: dict[str, Any], spans: Sequence[plan.Segment], stage: Stage, work: Sequence[OpenWork] = ()
     ) -> RunRow:
-        """A new run with its segments of the first stage, `work` after them. `told`: facts for its first audit line."""
+        """A new run with its segments of the first stage, `work` after them. `told`: facts for its first audit line.
+
+        Raises NotThere if the run that it undoes was forgotten meanwhile.
+        """
         keys, marks = values.pop("keys", None), values.pop("marks", None)
         parts, facts = values.pop("partitions", None), values.pop("told", {})
         with self.begin() as c:
+            if undone := values.get("undoes"):
+                _keep(c, undone)
             told = self.audit.began(c, values, {**facts, "keys": "all" if keys is None else str(len(keys))})
             c.execute(
                 t.runs.insert().values(
@@ -385,3 +390,9 @@ def _suspects_or_none(suspects: Sequence[Suspect]) -> str | None:
 def _open(run: str, stage: Stage) -> sa.Select[Any]:
     mine = (t.segments.c.run == run) & (t.segments.c.stage == stage)
     return sa.select(t.segments).where(mine, t.segments.c.state == "open").order_by(t.segments.c.id)
+
+
+def _keep(c: sa.Connection, run: str) -> None:
+    """Let nobody forget a run before a transaction ends."""
+    if c.execute(sa.select(t.runs.c.id).where(t.runs.c.id == run).with_for_update(read=True)).first() is None:
+        raise NotThere(f"there is no run {run!r} in the ledger any more; `trueup runs` lists them")

@@ -18,6 +18,7 @@ from trueup.core.note import Head
 from trueup.core.told import COMMITMENT, numbered
 from trueup.errors import DesignProblem
 from trueup.store import schema as t
+from trueup.store.coverage import AT_ONCE, batched
 from trueup.store.ledger import Ledger
 from trueup.store.records import certainly_utc, utc
 
@@ -218,8 +219,8 @@ class Sequencer:
         """What opens the commitments of lines that go: each is of one line only."""
         for some in self._batches(c, t.audit.c.seq < before):
             commitments = {found for line in some for found in COMMITMENT.findall(line)}
-            if commitments:
-                c.execute(t.audit_salts.delete().where(t.audit_salts.c.commitment.in_(commitments)))
+            for part in batched(sorted(commitments), AT_ONCE):  # of many lines there are more than one statement takes
+                c.execute(t.audit_salts.delete().where(t.audit_salts.c.commitment.in_(part)))
 
     def _forget_aside(self, c: sa.Connection) -> None:
         """What was too long for lines that are all gone."""
