@@ -163,6 +163,18 @@ def test_lines_of_a_run_name_it(small: Api, caplog: pytest.LogCaptureFixture) ->
     assert not {"run", "node", "request"} & outside.keys()
 
 
+def test_who_listens_to_the_http_server_hears_nothing_else(small: Api) -> None:
+    theirs, told = logging.getLogger("uvicorn"), Told()
+    with served(small.engine, ApiSettings(listen="127.0.0.1:0"), looping=lambda: True, caused=dict):
+        theirs.addHandler(told)
+        try:
+            logging.getLogger("trueup.api").warning("of ours")
+            theirs.warning("of theirs")
+        finally:
+            theirs.removeHandler(told)
+    assert [line["message"] for line in told.lines] == ["of theirs"]
+
+
 class Told(logging.Handler):
     """Keeps what would be written."""
 

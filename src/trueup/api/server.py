@@ -95,5 +95,5 @@ def _listening(settings: ApiSettings) -> Iterator[socket.socket]:
 def _one_log() -> None:
     """What the HTTP server has to say goes where everything goes."""
     theirs, ours = logging.getLogger("uvicorn"), logging.getLogger("trueup")
-    theirs.handlers, theirs.propagate = ours.handlers, False
+    theirs.handlers, theirs.propagate = list(ours.handlers), False
     theirs.setLevel(logging.WARNING)
