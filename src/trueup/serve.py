@@ -26,7 +26,7 @@ from trueup.alerting.watch import Watch
 from trueup.core.lanes import holds, lane, partners
 from trueup.core.queue import AskedKeys, Request, choose, gives_way
 from trueup.core.schedule import begins, due
-from trueup.errors import ConfigError, LedgerFailed, Refused
+from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed, Refused
 from trueup.files import file_system, on_network
 from trueup.listening import Listeners, listeners_of
 from trueup.pace.admission import Caused
@@ -65,7 +65,8 @@ class Node:
 
     `open_engine` makes an engine for each worker, and one that looks after the queue; none is shared by two threads.
     `asks`: it asks for runs by itself, on schedules and events; without, it only works off what others ask for.
-    Raises ConfigError where the ledger lies on a file system that other machines write to as well.
+    Raises ConfigError where the ledger lies on a file system that other machines write to as well, LedgerFailed where
+    it cannot be reached.
     """
 
     def __init__(
@@ -77,7 +78,6 @@ class Node:
         asks: bool = True,
     ) -> None:
         self.engine = open_engine()
-        _local(self.engine)
         self.asks = asks
         self.id = f"n-{uuid.uuid4().hex[:10]}"
         self.idle = [open_engine() for _ in range(workers)]
@@ -87,6 +87,10 @@ class Node:
         self.turns = Turns(self.engine)
         self.watch = Watch(open_engine())
         self.retention = Retention(open_engine())
+        #: All of them.
+        self.engines = (self.engine, self.asking, self.watch.engine, self.retention.engine, *self.idle)
+        for engine in self.engines:
+            _opened(engine)  # now, and not at a moment at which the ledger is away
         self.executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="trueup-run")
         #: Requests that this node carries out, with the engine that does it.
         self.busy: dict[str, tuple[Request, Trueup]] = {}
@@ -177,7 +181,7 @@ class Node:
 
     def close(self) -> None:
         """Give all connections back."""
-        for engine in (self.engine, self.asking, self.watch.engine, self.retention.engine, *self.idle):
+        for engine in self.engines:
             engine.close()
 
     # --- what comes in -----------------------------------------------------------------------------------------------
@@ -315,9 +319,14 @@ class Node:
         return self.engine.queue.now(self.engine.clock.now())
 
 
-def _local(engine: Trueup) -> None:
-    """On SQLite it is the kernel that keeps two nodes apart, and no other machine's kernel knows of it."""
-    ledger = engine.ledger.engine
+def _opened(engine: Trueup) -> None:
+    """Open its ledger. On SQLite that has to be of this machine: it is the kernel that keeps two nodes apart, and no
+    other machine's kernel knows of it.
+    """
+    try:
+        ledger = engine.ledger.engine
+    except ConnectionFailed as away:  # no mistake of who typed the command: a server that comes up later than we do
+        raise LedgerFailed(f"{away}. A node cannot begin without its ledger; start it again") from away
     if ledger.dialect.name != "sqlite":
         return
     from pathlib import Path

@@ -36,6 +36,7 @@ from tests.faults.proxy import Proxy, proxied
 from tests.servers import run_sql
 from trueup import Database
 from trueup.adapters import connect
+from trueup.errors import LedgerFailed
 from trueup.store.ledger import Ledger
 
 PERIOD_S = 2
@@ -146,6 +147,16 @@ class NodeProcess:
                 stdout=log,
             )
 
+    @property
+    def ended_without_ledger(self) -> bool:
+        """It ended by itself, and not by a fault of Trueup's."""
+        assert self.process is not None
+        return not self.until and self.process.poll() == LedgerFailed.exit_code and "Traceback" not in self.said
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-1500:]
+
     def send(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -245,6 +256,8 @@ def campaign(*, ticks: int, count: int, seed: int, module: str = "trueup") -> Fo
                 for node in made:
                     if node.until and time.monotonic() > node.until:
                         mend(node)
+                    elif node.ended_without_ledger:  # cut off as it began: as systemd does
+                        node.start()
                 well = [node for node in made if not node.until]
                 if done and len(well) > 1 and chance.random() < 0.25:
                     harm(chance.choice(well), ledger, chance, found)
@@ -252,12 +265,13 @@ def campaign(*, ticks: int, count: int, seed: int, module: str = "trueup") -> Fo
             for node in made:
                 if node.until:
                     mend(node)
+                elif node.ended_without_ledger:
+                    node.start()
             _settle(targets, ledger, found)
             for node in made:
                 assert node.process is not None
                 if node.process.poll() is not None:
-                    said = (node.folder / "log").read_text(encoding="utf-8", errors="replace")
-                    found.problems.append(f"{node.name} ended by itself ({node.process.returncode}): {said[-1500:]}")
+                    found.problems.append(f"{node.name} ended by itself ({node.process.returncode}): {node.said}")
         _judge(targets, ledger, found, row)
         _show_the_judges(targets, found)
     return found

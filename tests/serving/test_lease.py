@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from tests.live.harness import Db, around, until
 from tests.serving.worlds import World
 from trueup.clock import SystemClock
 from trueup.core.states import Verdict
-from trueup.errors import LedgerFailed, Refused, TakenOver
+from trueup.errors import ConnectionFailed, LedgerFailed, Refused, TakenOver
 from trueup.serve import Node
 from trueup.store import lease, lock
 from trueup.store.ledger import Ledger
@@ -231,6 +232,35 @@ def test_who_sleeps_in_a_transaction_of_the_ledger_holds_its_lease(ledger: Ledge
         with ThreadPoolExecutor(1) as elsewhere, pytest.raises(Refused, match=said):
             elsewhere.submit(_hold, ledger).result()
     _hold(ledger)
+
+
+def test_a_node_that_begins_without_its_ledger_is_started_again(postgres_pair: object, tmp_path: Path) -> None:
+    """systemd starts it again after any exit code but 2, which says that the configuration is wrong."""
+    with proxied(postgres_pair.target) as (proxy, url):  # type: ignore[attr-defined]
+        proxy.down = True
+        (tmp_path / "trueup.toml").write_text(f'[trueup]\nledger = "{url}"\n[databases.app]\nurl = "sqlite:///a.db"\n')
+        ended = subprocess.run(
+            [sys.executable, "-m", "trueup", "serve"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ended.returncode == LedgerFailed.exit_code != ConnectionFailed.exit_code
+    assert "A node cannot begin without its ledger" in ended.stderr
+
+
+def test_a_node_has_opened_all_its_ledgers_when_it_begins(postgres_pair: object) -> None:
+    """Opened later, a ledger that is away would be an error that nothing in a node expects."""
+    with proxied(postgres_pair.target) as (proxy, url):  # type: ignore[attr-defined]
+        node = World(postgres_pair.source, url).node()  # type: ignore[attr-defined]
+        proxy.down = True
+        proxy.drop()
+        for engine in node.engines:
+            with pytest.raises(LedgerFailed):
+                engine.queue.open()
+        node.close()
 
 
 def _hold(ledger: Ledger) -> None:
