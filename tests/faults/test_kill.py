@@ -58,7 +58,7 @@ def test_one_postgresql_database(postgres: str, folder: Path) -> None:
     verify("one postgresql database", folder, Pair(postgres, postgres), every=12, on_extra="report")
 
 
-@pytest.mark.parametrize(("command", "every"), [("run", 13), ("rollback", 23)])
+@pytest.mark.parametrize(("command", "every"), [("run", 13), ("rollback", 13)])
 def test_lots_in_one_postgresql_database(postgres: str, folder: Path, command: str, every: int) -> None:
     one = Pair(postgres, postgres)
     verify(f"lots in one postgresql database, {command}", folder, one, every=every, lots=True, command=command)

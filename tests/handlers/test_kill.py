@@ -38,9 +38,9 @@ def reset(folder: Path, *, unique: bool = True) -> None:
         path.unlink()
     shutil.copy(empty, folder / "ledger.db")
     schema = (EXAMPLE / "schema.sql").read_text()
-    with closing(sqlite3.connect(folder / "app.db")) as c, c:
-        c.executescript(schema if unique else schema.replace("UNIQUE INDEX", "INDEX").replace("cancelled = 0;", "1;"))
-        c.executemany("INSERT INTO orders VALUES (?, 100, ?)", ORDERS.items())
+    with closing(Database(f"sqlite:///{folder / 'app.db'}")) as db:
+        db.script(schema if unique else schema.replace("UNIQUE INDEX", "INDEX").replace("cancelled = 0;", "1;"))
+        db.many("INSERT INTO orders VALUES (?, 100, ?)", list(ORDERS.items()))
 
 
 def engine(folder: Path) -> Trueup:
