@@ -1,7 +1,8 @@
 """What ended long ago is forgotten: runs, their markers in the target, requests, messages, nodes that are gone.
 
 One node at a time does it, in a thread of its own and a little at a time. A marker goes before the record of its unit,
-so that none is left that the ledger does not know, unless the target lets nobody delete there. The audit log is not touched; `trueup audit prune` cuts it.
+so that none is left that the ledger does not know, unless the target lets nobody delete there. The audit log is not
+touched; `trueup audit prune` cuts it.
 """
 
 from __future__ import annotations
