@@ -62,7 +62,8 @@ def on_frontier(points: Sequence[tuple[float, float]], times: float) -> float | 
 
 def judged(told: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Each aim, what was measured, and whether it holds; of the parts that were measured."""
-    alone = {part: {row["share"]: row for row in told.get(part, []) if not row["kind"]} for part in told}
+    cells = {part: rows for part, rows in told.items() if part != "max_tps"}
+    alone = {part: {row["share"]: row for row in rows if not row["kind"]} for part, rows in cells.items()}
     governors = {row["share"]: row for row in told.get("governor", []) if row["kind"]}
     for share, row in governors.items():
         times, rows = slowed(row, alone["governor"][share]), row["rows_per_s"]
