@@ -311,9 +311,7 @@ class Engine(Bindings):
         return Pacing(self.databases, self.clock, lambda: self.paces, self._tell_pace)
 
     def _tell_pace(self, database: str, state: PaceState) -> None:
-        """A governor's state has changed: for who watches, and for the record."""
         self.progress.paced(database, state.mode, state.reason)
-        self.paces.note(database, state.mode, state.reason)
 
     @cached_property
     def acceptances(self) -> Acceptances:

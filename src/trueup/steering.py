@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from trueup.backfilling import Backfilling
 from trueup.core.binding import near
 from trueup.core.pace.settings import Override, Pace
 from trueup.errors import NotThere, UsageError
-from trueup.pace.trial import FOLLOW_S, Trial, alternate
+from trueup.pace.trial import FOLLOW_S, Switch, Trial, alternate
 from trueup.store.paces import PaceRow
 
 
@@ -27,23 +28,32 @@ class Steering(Backfilling):
     def set_pace(self, database: str, *, reason: str = "", for_s: float | None = None, **settings: Any) -> None:
         """Let other settings hold on a paced database, on all nodes within seconds, in place of what was set before.
 
-        `protect`, `adaptive`, `fixed`, `least`, `most`, `statement`, `pause`; none: as declared. `for_s`: only so long.
-        Raises UsageError.
+        `protect`, `adaptive`, `fixed`, `least`, `most`, `statement`, `pause`, `profile` (a declared one's name); none:
+        as declared. `for_s`: only so long. Raises UsageError.
         """
-        name = self._paced(database)
+        self.paces.set(database, self._override(database, settings), by=self.actor, why=reason, for_s=for_s)
+
+    def _override(self, database: str, settings: Mapping[str, Any]) -> Override:
+        """Raises UsageError."""
+        pace = self.databases[self._paced(database)].pace or Pace()
         try:
             override = Override.model_validate(settings)
         except ValidationError as error:
-            raise UsageError(configuration.describe(f"databases.{name}.pace", Override, error)) from None
-        self.paces.set(name, override, by=self.actor, why=reason, for_s=for_s)
+            raise UsageError(configuration.describe(f"databases.{database}.pace", Override, error)) from None
+        try:
+            pace.profile(override.profile) if override.profile else None
+        except ValueError as error:
+            raise UsageError(f"databases.{database}.pace: {error}") from None
+        return override
 
     def try_pace(
         self, database: str, *, reason: str = "", rounds: int = 4, part_s: float = 10.0, **settings: Any
     ) -> Trial:
         """Let other settings hold now and then, for `part_s` seconds at a time, and see what others feel under each.
 
-        `settings` as for `set_pace`; none: `pause`. What was set before holds again afterwards; if this process dies,
-        what is declared does. Raises UsageError where nobody works on the database, Interrupted, Transient.
+        `settings` as for `set_pace`; none: `pause`. What was set before holds again afterwards, for as long as it would
+        have; if this process dies, what is declared does. What somebody else sets meanwhile holds, and ends the trial:
+        Refused. Raises UsageError where nobody works on the database, Interrupted, Transient.
         """
         name = self._paced(database)
         before = self.paces.find(name)
@@ -53,19 +63,19 @@ class Steering(Backfilling):
         if probe is None:
             raise UsageError(f"databases.{name}: it cannot be looked at while it is worked on")
         instead = settings or {"pause": True}
-        why = f"trial{f': {reason}' if reason else ''}"
-
-        def switch(other: bool) -> None:
-            if other:
-                self.set_pace(name, reason=why, for_s=part_s + 2 * FOLLOW_S, **instead)
-            else:
-                kept = before.override.model_dump(exclude_none=True, exclude_defaults=True)
-                self.set_pace(name, reason=before.override_why, for_s=before.override_left_s, **kept)
-
+        switch = Switch(
+            self.paces,
+            before,
+            self._override(name, instead),
+            by=self.actor,
+            why=f"trial{f': {reason}' if reason else ''}",
+            for_s=part_s + 2 * FOLLOW_S,
+            monotonic=self.clock.monotonic,
+        )
         try:
-            as_it_is, other = alternate(probe, self.clock, switch, rounds=rounds, part_s=part_s)
+            as_it_is, other = alternate(probe, self.clock, switch.turn, rounds=rounds, part_s=part_s)
         finally:
-            switch(False)
+            switch.back()
             probe.close()
         told = " ".join(f"{key}={str(value).lower() if value is True else value}" for key, value in instead.items())
         return Trial(database=name, instead=told, part_s=part_s, as_it_is=as_it_is, other=other)

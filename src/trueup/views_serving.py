@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.forecast import forecast
+from trueup.core.pace.settings import Pace, open_windows
 from trueup.core.states import RunState, Stage
 
 if TYPE_CHECKING:
@@ -59,8 +60,18 @@ def pace(engine: Trueup, database: str) -> View:
         "override_left_s": row.override_left_s,
         "age_s": row.age_s,
         "nodes": row.nodes,
+        "windows": windows(engine, database),
         "runs": forecasts(engine, database),
     }
+
+
+def windows(engine: Trueup, database: str) -> list[View]:
+    """Declared hours that hold now, and what they say."""
+    pace = engine.databases[database].pace or Pace()
+    given = open_windows(pace, engine.clock.now())
+    return [
+        {**window.model_dump(exclude_none=True, exclude_defaults=True), "timezone": pace.timezone} for window in given
+    ]
 
 
 def forecasts(engine: Trueup, database: str) -> list[View]:

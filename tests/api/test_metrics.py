@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -94,7 +95,10 @@ def test_the_queue_the_switches_and_the_log(small: Api) -> None:
 
 def test_what_this_process_asked_of_databases(small: Api) -> None:
     with small.engine() as engine:
-        told = figures(Metrics(lambda: {"app": Caused(statements=3, seconds=0.5)}).text(engine).decode())
+        caused = Caused(statements=1, seconds=0.2, changes=Counter(degraded=1))
+        caused += Caused(statements=2, seconds=0.3, changes=Counter(degraded=1, recovery=1))
+        told = figures(Metrics(lambda: {"app": caused}).text(engine).decode())
+    assert told["trueup_pace_changes_total", "app", "degraded"] == 2
     assert told["trueup_process_statement_seconds_count", "app"] == 3
     assert told["trueup_process_statement_seconds_sum", "app"] == 0.5
 
@@ -109,7 +113,7 @@ def test_each_figure_is_described(small: Api) -> None:
     }
     told = set(re.findall(r"^\| `(\w+)`", DOCS.read_text(), re.MULTILINE))
     sometimes = {"trueup_pace_slowed", "trueup_pace_budget", "trueup_pace_pressure", "trueup_pace_statement_seconds"}
-    sometimes |= {"trueup_process_statement_seconds", "trueup_unreconciled_aim_seconds"}
+    sometimes |= {"trueup_process_statement_seconds", "trueup_pace_changes_total", "trueup_unreconciled_aim_seconds"}
     mine = {name for name in given if name.startswith("trueup_") and not name.endswith("_created")}
     assert mine - told == set()
     assert told - mine <= sometimes

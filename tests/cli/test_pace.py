@@ -38,6 +38,23 @@ def test_shown_set_and_cleared(paced: Shop) -> None:
     assert paced.run("audit", "list", "--json").out.count("pace.set") == 2
 
 
+def test_profiles_are_set_by_name_and_hours_are_shown(paced: Shop) -> None:
+    pace = paced.databases["app"]["pace"]
+    pace["profiles"] = {"night": {"protect": 0.4}}
+    pace["windows"] = [{"when": "00:00-24:00", "profile": "night", "most": 900}]
+    paced.write()
+    assert paced.run("check", "p").code == 0
+    shown = paced.run("pace", "app").out
+    assert "hours     00:00-24:00 (UTC): profile = night, most = 900" in shown
+    assert "900" in shown.partition("most ")[2]
+    assert paced.run("pace", "app", "set", "profile=night").code == 0
+    assert "set       profile = night by" in paced.run("pace", "app").out
+    (found,) = paced.run("pace", "--json").json["databases"]
+    assert (found["override"], found["windows"][0]["profile"]) == ({"profile": "night"}, "night")
+    ran = paced.run("pace", "app", "set", "profile=nite")
+    assert (ran.code, "no profile 'nite'; declared are: night" in ran.err) == (2, True), ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

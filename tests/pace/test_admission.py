@@ -45,6 +45,19 @@ def test_a_load_of_nothing_admits_nothing_until_more_is_permitted() -> None:
         assert clock.waits[:3] == [LOOK_S] * 3
 
 
+def test_what_is_permitted_ends_by_itself_where_nobody_permits_it_anew() -> None:
+    """A governor that got stuck held what was granted to it, and another process was granted the same."""
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+    admission.permit(gate, 1.0, 0.02, until=clock.monotonic() + 5)
+    assert gate.wait_s(clock.monotonic()) == 0.0
+    clock.pass_(5)
+    assert gate.wait_s(clock.monotonic()) is None
+    admission.permit(gate, 1.0, 0.02, until=clock.monotonic() + 5)
+    clock.pass_(1)
+    assert gate.wait_s(clock.monotonic()) == 0.0
+
+
 def test_a_unit_needs_all_its_databases_and_is_charged_to_each() -> None:
     clock = SteppedClock()
     admission, one, other = Admission(clock), gate_of(clock, 1.0, "a"), gate_of(clock, 0.1, "b")

@@ -11,10 +11,11 @@ import pytest
 from tests.pace.stepped import SteppedClock
 from trueup import Projection, Side, Trueup
 from trueup.adapters import Looked
+from trueup.cli.pace import drawn_trial
 from trueup.core.pace.settings import Override
 from trueup.core.pace.sharing import Demand
 from trueup.core.projection import Database
-from trueup.errors import Interrupted, Transient, UsageError
+from trueup.errors import Interrupted, Refused, Transient, UsageError
 from trueup.pace.trial import FOLLOW_S, Trial, alternate
 from trueup.store.paces import Report
 
@@ -59,6 +60,11 @@ def test_what_the_others_feel_is_told_apart_from_what_changes_meanwhile() -> Non
     assert told["instead"]["in_flight"] == 0
     assert told["instead"]["commits_per_s"] == pytest.approx(100, rel=0.01)
     assert len(told["slowed_by_round"]["p95"]) == 4
+    assert told["commits_by_round"] == pytest.approx([0.8] * 4, rel=0.01)
+    assert told["certainty"] == 0.875  # one in eight: all four rounds err to the same side
+    lines = drawn_trial(Trial(database="app", instead="pause=true", part_s=10, as_it_is=here, other=there))
+    assert "x 0.80, 0.80 to 0.80" in lines[3]
+    assert "4 rounds holds the ratio with 88% certainty" in lines[-1]
 
 
 def test_it_ends_when_it_is_interrupted() -> None:
@@ -109,3 +115,35 @@ def test_what_was_set_before_holds_again(engine: Trueup, monkeypatch: pytest.Mon
     row = engine.paces.find("app")
     assert row is not None
     assert (row.override, row.override_why) == (Override(most=0.5), "sale")
+
+
+def test_what_was_set_before_ends_when_it_would_have(engine: Trueup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn of the trial began its time anew."""
+    at_work(engine)
+    engine.set_pace("app", reason="sale", for_s=1000, most=0.5)
+    monkeypatch.setattr(engine._adapter("app"), "probe", lambda _canary: Probe(engine.clock))  # type: ignore[arg-type]
+    engine.try_pace("app", rounds=2, part_s=10)
+    row = engine.paces.find("app")
+    assert row is not None
+    assert row.override == Override(most=0.5)
+    assert row.override_left_s == pytest.approx(1000 - 2 * 2 * (10 + FOLLOW_S), abs=5)
+
+
+def test_what_somebody_sets_during_a_trial_holds_and_ends_it(engine: Trueup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next turn of the trial undid it, were it a pause in an emergency."""
+    at_work(engine)
+    probe = Probe(engine.clock)  # type: ignore[arg-type]
+    canary, readings = probe.canary, iter(range(10**6))
+
+    def read() -> None:
+        if next(readings) == 3:
+            engine.set_pace("app", reason="the site is down", pause=True)
+        canary()
+
+    probe.canary = read  # type: ignore[method-assign]
+    monkeypatch.setattr(engine._adapter("app"), "probe", lambda _canary: probe)
+    with pytest.raises(Refused, match="has set other settings meanwhile"):
+        engine.try_pace("app", rounds=2, part_s=0.2, most=0.5)
+    row = engine.paces.find("app")
+    assert row is not None
+    assert (row.override, row.override_why) == (Override(pause=True), "the site is down")

@@ -98,6 +98,8 @@ class Pacing(Body):
     for_s: Positive | None = None
     #: Nothing runs.
     pause: bool = False
+    #: A declared profile; what else is set holds beside it.
+    profile: Told | None = None
     #: By how much the others may be slowed, as a share.
     protect: Annotated[float, Field(ge=0, le=1)] | None = None
     adaptive: bool | None = None

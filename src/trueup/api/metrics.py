@@ -71,9 +71,13 @@ class _Load(Collector):
         labels = ["database"]
         text = "Statements of this process against a paced database, and how long they took."
         statements = SummaryMetricFamily("trueup_process_statement_seconds", text, labels=labels)
+        text = "How often a governor of this process went into a state."
+        changes = CounterMetricFamily("trueup_pace_changes", text, labels=["database", "state"])
         for database, caused in self.caused.items():
             statements.add_metric([database], caused.statements, caused.seconds)
-        yield statements
+            for state, times in sorted(caused.changes.items()):
+                changes.add_metric([database, state], times)
+        yield from (statements, changes)
 
 
 class _Ledger(Collector):

@@ -88,6 +88,8 @@ class Pace(Shape):
     override_left_s: float | None = None
     age_s: float | None = None
     nodes: int | None = None
+    #: Declared hours that hold now.
+    windows: list[dict[str, Any]] | None = None
     #: Runs that read on it, and in how many seconds they will have: from, to.
     runs: list[dict[str, Any]] | None = None
 

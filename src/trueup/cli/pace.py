@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -109,18 +110,19 @@ def drawn_trial(trial: Trial) -> list[str]:
     told = trial.to_dict()
     lines = [
         f"{trial.database}: {told['rounds']} rounds, {trial.part_s:g} s each way, in turn",
-        f"{'':24}{'as it is':>12}{trial.instead:>24}   slowed, by round",
+        f"{'':24}{'as it is':>12}{trial.instead:>24}   ratio, by round",
     ]
     rows = [("ours in flight", "in_flight", ".2f"), ("transactions a second", "commits_per_s", ",.0f")]
     rows += [(f"canary, {name}, ms", name, ".2f") for name in told["slowed"]]
+    by_round = {**told["slowed_by_round"], "commits_per_s": told["commits_by_round"]}
     for words, name, form in rows:
         sides = (told["as_it_is"][name], told["instead"][name])
         values = ["not told" if value is None else format(value, form) for value in sides]
         line = f"  {words:22}{values[0]:>12}{values[1]:>24}"
-        if name in told["slowed"]:
-            rounds = told["slowed_by_round"][name]
-            line += f"   x {told['slowed'][name]:.2f}, {min(rounds):.2f} to {max(rounds):.2f}"
+        if rounds := by_round.get(name):
+            line += f"   x {median(rounds):.2f}, {min(rounds):.2f} to {max(rounds):.2f}"
         lines.append(line)
+    lines.append(f"  The range of {told['rounds']} rounds holds the ratio with {told['certainty']:.0%} certainty.")
     return lines
 
 
@@ -145,7 +147,16 @@ def _live(engine: Trueup, names: list[str]) -> None:
 def _all(engine: Trueup, name: str) -> list[str]:
     from trueup import views_serving
 
-    return [*drawn(name, engine.pace(name)), *map(_finish, views_serving.forecasts(engine, name))]
+    lines = drawn(name, engine.pace(name))
+    lines += [f"  hours     {_hours(window)}" for window in views_serving.windows(engine, name)]
+    return [*lines, *map(_finish, views_serving.forecasts(engine, name))]
+
+
+def _hours(window: dict[str, Any]) -> str:
+    """A declared window that is open: `Sat,Sun (Europe/Berlin): profile = night, most = 2`."""
+    said = {name: value for name, value in window.items() if name not in ("when", "timezone", "closed")}
+    words = ["closed"] if window.get("closed") else [f"{name} = {value}" for name, value in said.items()]
+    return f"{window['when']} ({window['timezone']}): {', '.join(words)}"
 
 
 def _finish(run: dict[str, Any]) -> str:

@@ -27,7 +27,6 @@ from trueup.adapters import DIFFERENCES_MAX
 from trueup.bindings import Bindings, without_password
 from trueup.clock import SystemClock
 from trueup.core.binding import Binding
-from trueup.core.pace.governor import State
 from trueup.core.plan import Segment
 from trueup.errors import ConfigError, TrueupError
 from trueup.job import discreet
@@ -121,10 +120,7 @@ class Desk:
 
     @cached_property
     def pacing(self) -> Pacing:
-        return Pacing(self.bindings.databases, SystemClock(), lambda: Paces(self.ledger), self._tell_pace)
-
-    def _tell_pace(self, database: str, state: State) -> None:
-        Paces(self.ledger).note(database, state.mode, state.reason)
+        return Pacing(self.bindings.databases, SystemClock(), lambda: Paces(self.ledger))
 
     def differs(self, of: Told) -> str:
         """In what this worker's configuration is not that of a run, in words; empty: in nothing that matters."""

@@ -6,10 +6,12 @@ ends when the moment has come, when something was given back or permitted anew, 
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
@@ -39,9 +41,15 @@ class Caused:
 
     statements: int = 0
     seconds: float = 0.0
+    #: How often its governor went into each state.
+    changes: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: Caused) -> Caused:
-        return Caused(statements=self.statements + other.statements, seconds=self.seconds + other.seconds)
+        return Caused(
+            statements=self.statements + other.statements,
+            seconds=self.seconds + other.seconds,
+            changes=self.changes + other.changes,
+        )
 
 
 class Gate:
@@ -52,6 +60,8 @@ class Gate:
         #: What this process may have in flight, and how long a statement should take.
         self.u = u
         self.statement_s = statement_s
+        #: Until when `u` holds: who permits it may have got stuck, and another process has it then.
+        self.until = math.inf
         self.bucket = Bucket(at=now)
         self.inflight = 0
         #: Statements begun so far; tells who looks whether one began meanwhile.
@@ -89,8 +99,9 @@ class Gate:
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until a statement may begin; None: not known."""
-        self.bucket = refilled(self.bucket, self.u, now)
-        return wait_s(self.bucket, self.u, self.inflight, now + self.offset_s)
+        u = self.u if now < self.until else 0.0
+        self.bucket = refilled(self.bucket, u, now)
+        return wait_s(self.bucket, u, self.inflight, now + self.offset_s)
 
     def enter(self, now: float) -> None:
         self._advance(now)
@@ -101,7 +112,7 @@ class Gate:
     def leave(self, now: float, took_s: float) -> None:
         self._advance(now)
         self.inflight -= 1
-        self.caused += Caused(statements=1, seconds=took_s)
+        self.caused = Caused(statements=self.caused.statements + 1, seconds=self.caused.seconds + took_s)
         self.bucket = charged(self.bucket, self.u, now, took_s)
 
 
@@ -159,11 +170,11 @@ class Admission:
                     self._turns[worker.name] = served(self._turns[worker.name], now - begun, now)
             self.clock.wake()
 
-    def permit(self, gate: Gate, u: float, statement_s: float) -> None:
-        """From now on so much may be in flight."""
+    def permit(self, gate: Gate, u: float, statement_s: float, *, until: float = math.inf) -> None:
+        """From now on so much may be in flight, until a moment of this clock at the longest."""
         with self.lock:
             gate.bucket = refilled(gate.bucket, gate.u, self.clock.monotonic())
-            gate.u, gate.statement_s = u, statement_s
+            gate.u, gate.statement_s, gate.until = u, statement_s, until
         self.clock.wake()
 
     def waits(self, gate: Gate) -> bool:

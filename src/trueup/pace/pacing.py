@@ -6,8 +6,11 @@ import os
 import secrets
 import socket
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 
 from trueup.adapters import Adapter
@@ -15,6 +18,7 @@ from trueup.clock import Clock
 from trueup.core.pace.governor import State
 from trueup.core.pace.settings import Pace
 from trueup.core.projection import Database
+from trueup.errors import LedgerFailed
 from trueup.pace.admission import Admission, Caused, Worker
 from trueup.pace.governor import Governor
 from trueup.pace.paced import Paced
@@ -23,6 +27,17 @@ from trueup.store.paces import Paces
 
 #: How much the others may be slowed on average, where nothing else is declared.
 PROTECT = 0.10
+#: Changes of a governor's state that are kept for the audit log while the ledger is away; the latest.
+UNNOTED_MAX = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """A governor went into a state."""
+
+    mode: str
+    reason: str
+    at: datetime
 
 
 class Pacing:
@@ -33,13 +48,18 @@ class Pacing:
         databases: Mapping[str, Database],
         clock: Clock,
         paces: Callable[[], Paces],
-        tells: Callable[[str, State], None],
+        tells: Callable[[str, State], None] = lambda _database, _state: None,
     ) -> None:
+        """`tells`: is told each change of a governor's state, before it goes to the audit log."""
         self._databases = databases
         self._clock = clock
         self._paces = paces
         self._tells = tells
         self._governors: dict[str, Governor] = {}
+        #: How often each governor went into each state.
+        self._changes: dict[str, Counter[str]] = {}
+        #: Changes that the ledger did not take yet.
+        self._unnoted: dict[str, deque[_Change]] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -63,7 +83,10 @@ class Pacing:
 
     def caused(self) -> dict[str, Caused]:
         """What jobs of this engine asked of each paced database so far."""
-        return {name: governor.gate.caused for name, governor in list(self._governors.items())}
+        return {
+            name: replace(governor.gate.caused, changes=Counter(self._changes.get(name, {})))
+            for name, governor in list(self._governors.items())
+        }
 
     @contextmanager
     def working(self, pair: Pair, worker: Worker) -> Iterator[Pair]:
@@ -100,15 +123,44 @@ class Pacing:
             governor = self._governors[name]
             governor.tables.update(tables)
             governor.workers.append(worker)
-            if len(governor.workers) == 1:
-                governor.begin()
+            try:
+                if len(governor.workers) == 1:
+                    governor.begin()
+            except BaseException:
+                self._leave(governor, worker)
+                raise
         try:
             yield
         finally:
             with self._lock:
-                governor.workers.remove(worker)
-                if not governor.workers:
-                    governor.end()
+                self._leave(governor, worker)
+
+    def _leave(self, governor: Governor, worker: Worker) -> None:
+        """One works no more. The last one ends the governor: only so does the next one begin it."""
+        governor.workers.remove(worker)
+        if not governor.workers:
+            with suppress(LedgerFailed):  # what was granted ends by itself
+                governor.end()
+            self._note(governor.name)
+
+    def _changed(self, name: str, state: State) -> None:
+        """A governor's state has changed: for who watches, for metrics, and for the record."""
+        self._changes.setdefault(name, Counter())[state.mode] += 1
+        self._tells(name, state)
+        waiting = self._unnoted.setdefault(name, deque(maxlen=UNNOTED_MAX))
+        waiting.append(_Change(mode=state.mode, reason=state.reason, at=self._clock.now()))
+        self._note(name)
+
+    def _note(self, name: str) -> None:
+        """Tell the audit log. The ledger may be away just now, where it lies on what is under pressure; a governor has
+        to go on then, so what it does not take is kept for the next change, or the end of the work.
+        """
+        waiting = self._unnoted.get(name, deque())
+        with suppress(LedgerFailed):
+            while waiting:
+                change = waiting[0]
+                self._paces().note(name, change.mode, change.reason, at=change.at)
+                waiting.popleft()
 
     def _governor(self, name: str, adapter: Adapter) -> Governor:
         declared = self._databases[name]
@@ -121,5 +173,5 @@ class Pacing:
             paces=self._paces(),
             node=self.node,
             now=self._clock.now,
-            tells=self._tells,
+            tells=self._changed,
         )

@@ -9,13 +9,17 @@ falls on both. The canary is read as the governor reads it, on a connection of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
 from trueup.adapters import Probe
 from trueup.clock import Clock
-from trueup.errors import Interrupted
+from trueup.core.pace.settings import Override
+from trueup.errors import Interrupted, Refused
+from trueup.store.paces import PaceRow, Paces
+from trueup.who import Actor
 
 #: Seconds until every node has followed: it asks each two, and ends what it has begun.
 FOLLOW_S = 5.0
@@ -52,10 +56,21 @@ class Trial:
     as_it_is: Sequence[Part]
     other: Sequence[Part]
 
+    @property
+    def certainty(self) -> float:
+        """With which probability the range of the rounds holds the ratio: that not all of them err to the same side."""
+        return float(1 - 2 ** (1 - len(self.other)))
+
     def ratios(self, share: float) -> list[float]:
         """Times of the canary as it is against the other, round by round, at this quantile."""
         pairs = zip(self.as_it_is, self.other, strict=True)
         return [here.quantile(share) / max(there.quantile(share), 1e-6) for here, there in pairs]
+
+    def commits(self) -> list[float]:
+        """The same of transactions a second; none where they are not told."""
+        pairs = [(a.commits_per_s, b.commits_per_s) for a, b in zip(self.as_it_is, self.other, strict=True)]
+        known = [here / there for here, there in pairs if here is not None and there]
+        return known if len(known) == len(pairs) else []
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: means of the parts; ratios of the median round, and of each."""
@@ -75,7 +90,52 @@ class Trial:
             "instead": {"settings": self.instead, **side(self.other)},
             "slowed": {name: median(found) for name, found in ratios.items()},
             "slowed_by_round": ratios,
+            "commits_by_round": self.commits(),
+            "certainty": self.certainty,
         }
+
+
+class Switch:
+    """Lets other settings hold, and again what was set before; what somebody else sets meanwhile is never undone."""
+
+    def __init__(
+        self,
+        paces: Paces,
+        before: PaceRow,
+        instead: Override,
+        *,
+        by: Actor,
+        why: str,
+        for_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`for_s`: the other settings end by themselves after so long."""
+        self._paces, self._before, self._instead = paces, before, instead
+        self._by, self._why, self._for_s, self._monotonic = by, why, for_s, monotonic
+        self._held, self._began = before.held, monotonic()
+
+    def turn(self, other: bool) -> None:
+        """Raises Refused where somebody else has set something."""
+        before = self._before
+        self._held = self._paces.set(
+            before.database,
+            self._instead if other else before.override,
+            by=self._by,
+            why=self._why if other else before.override_why,
+            for_s=self._for_s if other else self._left_s(),
+            held_by="" if other else before.override_by,
+            in_place_of=self._held,
+        )
+
+    def back(self) -> None:
+        """What was set before holds, unless somebody else has set something."""
+        with suppress(Refused):
+            self.turn(False)
+
+    def _left_s(self) -> float | None:
+        """How long what was set before would hold from now on."""
+        left = self._before.override_left_s
+        return None if left is None else max(left - (self._monotonic() - self._began), 0.0)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from trueup.core.pace.settings import Override
 from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
+from trueup.errors import Refused
 from trueup.store.ledger import Ledger
 from trueup.store.schema import pace_nodes, paces
 from trueup.who import Actor
@@ -50,6 +51,15 @@ class Renewed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """What somebody has set: as JSON, who, and why."""
+
+    override: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PaceRow:
     """How a database's pacing stands, for people."""
 
@@ -65,6 +75,8 @@ class PaceRow:
     #: Seconds since the last look, and nodes at work.
     age_s: float
     nodes: int
+    #: What was set last, whether or not it still holds.
+    held: Held = Held(override="", by="", why="")
 
 
 class Paces:
@@ -110,23 +122,46 @@ class Paces:
             held = (paces.c.database == database) & (paces.c.holder == node)
             c.execute(paces.update().where(held).values(holder=None, holder_until=0.0))
 
-    def set(self, database: str, override: Override, *, by: Actor, why: str, for_s: float | None) -> None:
-        """What somebody sets holds on all nodes at their next renewal, in place of what was set before."""
+    def set(
+        self,
+        database: str,
+        override: Override,
+        *,
+        by: Actor,
+        why: str,
+        for_s: float | None,
+        held_by: str = "",
+        in_place_of: Held | None = None,
+    ) -> Held:
+        """What somebody sets holds on all nodes at their next renewal, in place of what was set before.
+
+        `held_by`: whose it is said to be; default: `by`. `in_place_of`: only if that is what was set last; raises
+        Refused where it is not.
+        """
+        made = Held(
+            override=override.model_dump_json(exclude_none=True, exclude_defaults=True),
+            by=held_by or by.name,
+            why=why,
+        )
         with self.ledger.begin() as c:
-            now = self._now(c)
-            self._locked(c, database)
-            told = override.model_dump_json(exclude_none=True, exclude_defaults=True)
-            facts = {"database": database, "set": told, "reason": why}
+            now, row = self._now(c), self._locked(c, database)
+            if in_place_of is not None and _held(row) != in_place_of:
+                raise Refused(
+                    f"databases.{database}: {row.override_by} has set other settings meanwhile, and they hold"
+                )
+            facts = {"database": database, "set": made.override, "reason": why}
             facts |= {} if for_s is None else {"for": f"{for_s:g} s"}
             self.ledger.audit.stage(c, "pace.set", facts, actor=by)
-            values = {"override": told, "override_by": by.name, "override_why": why}
+            values = {"override": made.override, "override_by": made.by, "override_why": why}
             until = None if for_s is None else now + for_s
             c.execute(paces.update().where(paces.c.database == database).values(**values, override_until=until))
+        return made
 
-    def note(self, database: str, mode: str, reason: str) -> None:
-        """A governor went into another state: for the audit log."""
+    def note(self, database: str, mode: str, reason: str, *, at: datetime) -> None:
+        """A governor went into another state: for the audit log. `at`: when, by the clock of its node."""
+        facts = {"database": database, "reason": reason, "at": at.isoformat(timespec="seconds")}
         with self.ledger.begin() as c:
-            self.ledger.audit.stage(c, f"pace.{mode}", {"database": database, "reason": reason})
+            self.ledger.audit.stage(c, f"pace.{mode}", facts)
 
     def find(self, database: str) -> PaceRow | None:
         """How a database stands; None: nobody has worked on it yet, or set anything."""
@@ -147,6 +182,7 @@ class Paces:
             override_by=row.override_by,
             override_why=row.override_why,
             override_left_s=left,
+            held=_held(row),
             age_s=max(now - row.at, 0.0),
             nodes=nodes,
         )
@@ -174,6 +210,10 @@ class Paces:
 
 def _grant(row: sa.Row[Any]) -> Grant:
     return Grant(demand=Demand(who=row.node, wants=row.wants, weight=row.weight), u=row.u, until=row.until)
+
+
+def _held(row: sa.Row[Any]) -> Held:
+    return Held(override=row.override or "", by=row.override_by, why=row.override_why)
 
 
 def _override(row: sa.Row[Any], now: float) -> Override:

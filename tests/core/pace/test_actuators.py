@@ -172,6 +172,36 @@ def test_windows_then_people_decide_what_holds() -> None:
     assert effective(pace, 0.1, Override.model_validate({"statement": "100ms"}), monday).statement_s == 0.1
 
 
+def test_profiles_hold_in_windows_and_for_people() -> None:
+    pace = Pace.model_validate(
+        {
+            "most": 2,
+            "profiles": {
+                "night": {"protect": "40%", "most": 3, "statement": "80ms"},
+                "calm": {"adaptive": False, "fixed": 5},
+                "low": {"most": 0.5, "least": 0.01},
+            },
+            "windows": [{"when": "22:00-06:00", "profile": "night", "most": 4}],
+        }
+    )
+    noon, night = (datetime(2026, 11, 23, hour, tzinfo=UTC) for hour in (12, 23))
+    assert effective(pace, 0.1, Override(), noon) == effective(pace, 0.1, Override(profile="gone"), noon)
+    found = effective(pace, 0.1, Override(), night)
+    assert (found.protect, found.limits.most, found.statement_s) == (0.4, 4, 0.08)  # beside the profile: most
+    found = effective(pace, 0.1, Override(profile="night", protect=0.2), noon)
+    assert (found.protect, found.limits.most) == (0.2, 3)
+    found = effective(pace, 0.1, Override(profile="low"), night)
+    assert (found.protect, found.limits.most, found.limits.least) == (0.4, 0.5, 0.01)
+    found = effective(pace, 0.1, Override(profile="calm"), noon)
+    assert (found.limits.fixed, found.limits.most) == (5, 5)  # nobody has said that less is the most
+    assert effective(pace, 0.1, Override(profile="calm", most=1), noon).limits.most == 1
+
+
+def test_a_window_needs_a_declared_profile() -> None:
+    with pytest.raises(ValidationError, match="no profile 'nite'; declared are: night"):
+        Pace.model_validate({"profiles": {"night": {}}, "windows": [{"when": "Sat", "profile": "nite"}]})
+
+
 @pytest.mark.parametrize("wrong", [{"most": "-1"}, {"protect": "200%"}, {"speed": "1"}, {"statement": "soon"}])
 def test_what_cannot_be_set(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):

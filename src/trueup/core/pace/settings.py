@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Limits
 from trueup.core.pace.tails import TAIL_FACTOR
 from trueup.core.pace.windows import parse_hours
+
+
+class Profile(Declared):
+    """Settings that hold together, under a name."""
+
+    protect: Share | None = None
+    adaptive: bool | None = None
+    fixed: float | None = Field(default=None, gt=0)
+    least: float | None = Field(default=None, gt=0)
+    most: float | None = Field(default=None, gt=0)
+    statement: Duration | None = Field(default=None, gt=0)
 
 
 class Window(Declared):
@@ -23,6 +35,8 @@ class Window(Declared):
     when: str
     #: Nothing runs.
     closed: bool = False
+    #: One of the declared profiles; what else is said here holds beside it.
+    profile: str = ""
     protect: Share | None = None
     most: float | None = Field(default=None, gt=0)
 
@@ -50,6 +64,8 @@ class Pace(Declared):
     #: The canary: a SELECT as those that are to be protected have it. Default: something small.
     canary: str = ""
     timezone: str = "UTC"
+    #: Settings by name, for windows and for people.
+    profiles: Mapping[str, Profile] = Field(default_factory=dict)
     windows: tuple[Window, ...] = ()
     #: Health signals of the team's own.
     gauges: tuple[Gauge, ...] = ()
@@ -71,22 +87,33 @@ class Pace(Declared):
             raise ValueError(f"there is no time zone {name!r}") from None
         return name
 
+    @model_validator(mode="after")
+    def _profiles_known(self) -> Self:
+        for window in self.windows:
+            if window.profile:
+                self.profile(window.profile)
+        return self
+
+    def profile(self, name: str) -> Profile:
+        """A declared one. Raises ValueError."""
+        if name not in self.profiles:
+            raise ValueError(
+                f"there is no profile {name!r}; declared are: {', '.join(sorted(self.profiles)) or 'none'}"
+            )
+        return self.profiles[name]
+
 
 #: Settings that can be changed while runs go on, besides `protect`.
 LIVE = ("adaptive", "fixed", "least", "most", "statement")
 
 
-class Override(Declared):
+class Override(Profile):
     """What somebody has set on a database's pacing."""
 
     #: Nothing runs.
     pause: bool = False
-    protect: Share | None = None
-    adaptive: bool | None = None
-    fixed: float | None = Field(default=None, gt=0)
-    least: float | None = Field(default=None, gt=0)
-    most: float | None = Field(default=None, gt=0)
-    statement: Duration | None = Field(default=None, gt=0)
+    #: One of the declared profiles; what else is set holds beside it.
+    profile: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,16 +140,14 @@ def effective(pace: Pace, protect: float, override: Override, now: datetime, cor
     values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
     if pace.most is None:
         values["most"] = MOST if cores is None else float(max(cores - 1, 1))
-    if override.adaptive is False or not pace.adaptive:
+    if not pace.adaptive:
         values["most"] = max(values["most"], values["fixed"])
-    local, paused = now.astimezone(zoneinfo.ZoneInfo(pace.timezone)), ""
-    for window in pace.windows:
-        if parse_hours(window.when).hold(local):
-            paused = f"closed: {window.when} ({pace.timezone})" if window.closed else ""
-            given = {"protect": window.protect, "most": window.most}
-            values |= {name: value for name, value in given.items() if value is not None}
+    paused = ""
+    for window in open_windows(pace, now):
+        paused = f"closed: {window.when} ({pace.timezone})" if window.closed else ""
+        _lay(values, pace, window.profile, window.model_dump(include=set(Profile.model_fields)))
     paused = "paused by hand" if override.pause else paused
-    values |= override.model_dump(exclude_none=True, exclude={"pause"})
+    _lay(values, pace, override.profile or "", override.model_dump(include=set(Profile.model_fields)))
     limits = Limits(
         least=min(values["least"], values["most"]),
         most=values["most"],
@@ -130,3 +155,18 @@ def effective(pace: Pace, protect: float, override: Override, now: datetime, cor
         fixed=None if values["adaptive"] else values["fixed"],
     )
     return Effective(limits=limits, protect=values["protect"], statement_s=values["statement"])
+
+
+def open_windows(pace: Pace, now: datetime) -> list[Window]:
+    """Those that hold at a moment, in the order in which they are declared."""
+    local = now.astimezone(zoneinfo.ZoneInfo(pace.timezone))
+    return [window for window in pace.windows if parse_hours(window.when).hold(local)]
+
+
+def _lay(values: dict[str, Any], pace: Pace, profile: str, beside: Mapping[str, Any]) -> None:
+    """Let a profile hold, and what is said beside it. One that is not declared here any more says nothing."""
+    named = pace.profiles.get(profile, Profile()).model_dump()
+    given = {name: value for each in (named, beside) for name, value in each.items() if value is not None}
+    values |= given
+    if not values["adaptive"] and "most" not in given and given.keys() & {"adaptive", "fixed"}:
+        values["most"] = max(values["most"], values["fixed"])  # a ceiling that nobody has set holds nothing back
