@@ -65,8 +65,21 @@ def own_postgresql() -> Iterator[OwnServer]:
 
 
 @contextmanager
-def own_mariadb() -> Iterator[OwnServer]:
-    """Raises ServerMissingError."""
+def standby_of(primary: OwnServer) -> Iterator[OwnServer]:
+    """Another PostgreSQL that replays what this one writes. Raises ServerMissingError."""
+    bin_, port = Path(primary.program[0]).parent, free_port()
+    with _folder("postgres") as folder:
+        data = folder / "data"
+        _run([bin_ / "pg_basebackup", "-D", data, "-d", primary.url, "-R", "-c", "fast"], "postgres")
+        program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        program += ["-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        yield from _running(OwnServer(program, "postgres", url, folder / "log"))
+
+
+@contextmanager
+def own_mariadb(*more: str) -> Iterator[OwnServer]:
+    """`more`: arguments. Raises ServerMissingError."""
     install, program = shutil.which("mariadb-install-db"), shutil.which("mariadbd", path="/usr/sbin:/usr/bin")
     if not install or not program:
         raise ServerMissingError("no program `mariadbd` of its own to start")
@@ -84,6 +97,7 @@ def own_mariadb() -> Iterator[OwnServer]:
             "--skip-grant-tables",
             "--skip-networking=0",
             "--innodb-flush-log-at-trx-commit=1",
+            *more,
         ]
         url = f"mariadb://root@127.0.0.1:{port}/?ssl_disabled=true"
         yield from _running(OwnServer(arguments, "mysql", url, folder / "log"))

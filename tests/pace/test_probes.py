@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
-from contextlib import closing
+import secrets
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.faults.own_servers import own_postgresql, standby_of
 from tests.live.harness import Background, until
-from trueup.adapters import Probe, _mysql_probe, connect
-from trueup.adapters._postgresql_probe import PostgresqlProbe
-from trueup.adapters._probing import READING_MS
-from trueup.adapters._sqlite_probe import SqliteProbe
+from tests.servers import ServerMissingError
+from trueup.adapters import Probe, connect
+from trueup.adapters._postgresql_probe import _to_archive
 from trueup.core.projection import Database
 from trueup.errors import Transient
-from trueup.pace import host as host_module
-from trueup.pace.host import Host
-from trueup.urls import here
-
-
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading may take as long as it takes: what it says is looked at, not how soon a busy machine says it."""
-    for probe in (PostgresqlProbe, SqliteProbe):
-        patient = [setting.replace(str(READING_MS), "60000") for setting in probe.settings]
-        assert patient != list(probe.settings)
-        monkeypatch.setattr(probe, "settings", patient)
-    monkeypatch.setattr(_mysql_probe, "READING_MS", 60_000)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -93,6 +78,103 @@ def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
+def test_a_vacuum_that_we_may_not_see_is_not_available(postgres: str) -> None:
+    """It hides its table from who lacks the privilege, and counted as none of ours: a false 0."""
+    with (
+        plain_role(postgres) as user,
+        psycopg.connect(postgres, autocommit=True) as other,
+        psycopg.connect(postgres, autocommit=True) as judge,
+    ):
+        probe = connect("app", Database(url=user)).probe("")
+        assert probe is not None
+        probe.tables = ["ours"]
+        judge.execute("CREATE TABLE ours AS SELECT generate_series(1, 20000) AS id")
+        other.execute("SET vacuum_cost_limit = 1")
+        other.execute("SET vacuum_cost_delay = 100")
+        assert probe.look().values["vacuums of our tables"] == 0  # none goes on: that much is known
+        slow = Background(partial(other.execute, "VACUUM ours"))
+        vacuum = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = 'ours'::regclass"
+        until(lambda: judge.execute(vacuum).fetchone() is not None, "our vacuum")
+        looked = probe.look()
+        other.cancel_safe()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            slow.join()
+        probe.close()
+    assert looked.values["vacuums of our tables"] is None
+    assert "pg_read_all_stats" in looked.lacking["vacuums of our tables"]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_sessions_that_do_not_say_what_they_do_are_not_idle(postgres: str) -> None:
+    probe = connect("app", Database(url=postgres)).probe("")
+    assert probe is not None
+    assert probe.look().active is not None
+    with psycopg.connect(postgres, options="-c track_activities=off"):
+        looked = probe.look()
+    assert (looked.active, looked.on_core, looked.values["lock waits"]) == (None, None, None)
+    assert "track_activities" in looked.lacking["active"]
+    probe.close()
+
+
+@pytest.mark.parametrize(
+    ("archived", "written", "segment_bytes", "behind"),
+    [
+        ("000000010000000000000001", "000000010000000000000005", 2**24, 3),
+        ("0000000100000000000000FF", "000000010000000100000002", 2**24, 2),
+        ("00000001000000000000003F", "000000010000000100000000", 2**26, 0),  # of 64 MB, there are 64 to a log file
+        ("000000010000000000000001", "000000010000000000000001", 2**24, 0),
+        ("000000020000000000000001.00000028.backup", "000000020000000000000005", 2**24, 3),
+        ("00000002.history", "000000020000000000000005", 2**24, None),  # what is archived first after a failover
+        (None, "000000010000000000000005", 2**24, None),
+        ("000000010000000000000005", None, 2**24, None),
+    ],
+)
+def test_segments_that_wait_for_the_archive(
+    archived: str | None, written: str | None, segment_bytes: int, behind: float | None
+) -> None:
+    assert _to_archive(archived, written, segment_bytes) == behind
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_replicas_and_standbys_of_postgresql() -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            primary = stack.enter_context(own_postgresql())
+            standby = stack.enter_context(standby_of(primary))
+        except ServerMissingError as missing:
+            pytest.skip(str(missing))
+        probes = {url: connect("app", Database(url=url)).probe("") for url in (primary.url, standby.url)}
+        writer = stack.enter_context(psycopg.connect(primary.url, autocommit=True))
+        replayer = stack.enter_context(psycopg.connect(standby.url, autocommit=True))
+
+        def looked(url: str, signal: str) -> float | None:
+            probe = probes[url]
+            assert probe is not None
+            return probe.look().values[signal]
+
+        writer.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS id")
+        until(lambda: looked(standby.url, "behind the primary, s") == 0, "the standby to have replayed all of it")
+        assert looked(primary.url, "behind the primary, s") is None
+        until(lambda: looked(primary.url, "replica lag, MB") == 0, "the primary to see that")
+        replayer.execute("SELECT pg_wal_replay_pause()")
+        writer.execute("INSERT INTO t SELECT generate_series(1, 100000)")
+        until(lambda: (looked(standby.url, "behind the primary, s") or 0) > 1, "the standby to fall behind")
+        until(lambda: (looked(primary.url, "replica lag, MB") or 0) > 1, "the primary to see that")
+        with plain_role(primary.url) as user:
+            hidden = connect("app", Database(url=user)).probe("")
+            assert hidden is not None
+            seen = hidden.look()
+            hidden.close()
+        assert (seen.values["replica lag, MB"], seen.values["replica lag, s"]) == (None, None)
+        assert "pg_read_all_stats" in seen.lacking["replica lag, MB"]
+        replayer.execute("SELECT pg_wal_replay_resume()")
+        until(lambda: looked(standby.url, "behind the primary, s") == 0, "the standby to catch up")
+        for probe in probes.values():
+            assert probe is not None
+            probe.close()
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_checkpoints_that_were_asked_for_are_counted(postgres: str) -> None:
     probe = connect("app", Database(url=postgres)).probe("")
     assert probe is not None
@@ -106,19 +188,25 @@ def test_checkpoints_that_were_asked_for_are_counted(postgres: str) -> None:
 
 @pytest.mark.usefixtures("unhurried")
 def test_without_the_privilege_others_are_not_available(postgres: str) -> None:
-    with psycopg.connect(postgres, autocommit=True) as admin, psycopg.connect(postgres):
-        admin.execute("DROP ROLE IF EXISTS trueup_test_plain")
-        admin.execute("CREATE ROLE trueup_test_plain LOGIN")
+    with plain_role(postgres) as user, psycopg.connect(postgres):
+        probe = connect("app", Database(url=user)).probe("")
+        assert probe is not None
+        looked = probe.look()
+        assert (looked.active, looked.values["lock waits"]) == (None, None)
+        assert "pg_read_all_stats" in looked.lacking["active"]
+        probe.close()
+
+
+@contextlib.contextmanager
+def plain_role(url: str) -> Iterator[str]:
+    """The URL of somebody with no privileges. Roles are of a whole server, and other tests use it as well."""
+    name = f"trueup_test_plain_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN")
         try:
-            user = postgres.replace("//postgres@", "//trueup_test_plain@")
-            probe = connect("app", Database(url=user)).probe("")
-            assert probe is not None
-            looked = probe.look()
-            assert (looked.active, looked.values["lock waits"]) == (None, None)
-            assert "pg_read_all_stats" in looked.lacking["active"]
-            probe.close()
+            yield url.replace("//postgres@", f"//{name}@")
         finally:
-            admin.execute("DROP ROLE trueup_test_plain")
+            admin.execute(f"DROP ROLE {name}")
 
 
 def test_a_probe_that_cannot_look_says_so_and_comes_back(postgres: str) -> None:
@@ -140,111 +228,3 @@ def looks(probe: Probe) -> bool:
         probe.look()
         return True
     return False
-
-
-@pytest.mark.usefixtures("unhurried")
-def test_sqlite(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    adapter = connect("app", Database(url=f"sqlite:///{path}"))
-    probe = adapter.probe("")
-    assert probe is not None
-    with pytest.raises(Transient, match="no file"):
-        probe.canary()
-    assert not path.exists()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("CREATE TABLE t (a)")
-        probe.canary()
-        size = probe.look().values["log, MB"]
-        assert size is not None
-        assert size > 0
-        assert probe.look().active is None
-    probe.close()
-
-
-def test_host_pressure(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    assert set(host.look(0.0).values()) == {None}
-    (tmp_path / "pressure").mkdir()
-    (tmp_path / "pressure" / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1000000\nfull avg10=0 total=5\n")
-    assert host.look(1.0)["waits for disk"] is None
-    (tmp_path / "pressure" / "io").write_text("some avg10=0 avg60=0 avg300=0 total=1500000\nfull avg10=0 total=5\n")
-    looked = host.look(2.0)
-    assert looked["waits for disk"] == pytest.approx(0.5)
-    assert looked["waits for memory"] is None
-
-
-def test_how_busy_the_cores_are_that_we_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "_mine", lambda: {0, 2})
-    host, second = Host(tmp_path), os.sysconf("SC_CLK_TCK")
-    assert host.processors(0.0) is None  # there is no such file
-    rows = (
-        "cpu {0} 0 0 0 0 0 0 0 0 0\ncpu0 {0} 0 0 0 0 0 0 0 0 0\ncpu1 9{0} 0 0 0 0 0 0 0 0 0\ncpu2 0 0 0 {0} 0 0 0 {1}\n"
-    )
-    for at, used, stolen in ((1.0, 0, 0), (3.0, second, second // 2)):
-        (tmp_path / "stat").write_text(rows.format(used, stolen) + "intr 5\nprocs_running 7\n")
-        seen = host.processors(at)
-        assert (seen is None) is (at == 1.0)
-    assert seen is not None
-    assert (seen.busy, seen.passed_s, seen.runnable) == (pytest.approx(0.75), 2.0, 7.0)  # idle time is none
-    (tmp_path / "stat").write_text("cpu0\n")
-    assert host.processors(4.0) is None
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("postgresql://u:p@127.0.0.1:5432/db", True),
-        ("postgresql:///db?host=/run/postgresql", True),
-        ("postgresql://db.example.com/db", False),
-        ("postgresql:///db?host=db.example.com", False),
-        ("mysql://u@localhost/db", True),
-    ],
-)
-def test_is_it_here(url: str, local: bool) -> None:
-    assert here(url) is local
-
-
-@pytest.mark.usefixtures("unhurried")
-def test_mariadb(mariadb: str) -> None:
-    probe = connect("app", Database(url=mariadb)).probe("")
-    assert probe is not None
-    probe.canary()
-    probe.look()
-    looked = probe.look()
-    assert looked.running is not None
-    assert looked.running >= 0
-    assert looked.active is None  # of whom is not told
-    assert looked.values["lock waits"] is not None
-    assert looked.values["waits for a free page"] is not None
-    assert 0 <= (looked.values["checkpoint age"] or 0) <= 1
-    assert set(looked.values) == set(probe.marks)
-    probe.close()
-
-
-def test_a_reading_of_mariadb_is_limited(mariadb: str) -> None:
-    slow = connect("app", Database(url=mariadb)).probe("SELECT sleep(5) FROM information_schema.schemata")
-    assert slow is not None
-    with pytest.raises(Transient):
-        slow.canary()
-    slow.close()
-
-
-def test_redis(redis: str) -> None:
-    probe = connect("app", Database(url=redis)).probe("")
-    assert probe is not None
-    probe.canary()
-    probe.look()
-    looked = probe.look()
-    assert set(looked.values) == set(probe.marks)
-    assert looked.values["thread busy"] is not None
-    assert looked.values["saves"] == 0
-    assert looked.values["memory used"] is None  # there is no limit: not 0
-    assert looked.values["replica lag, s"] is None  # there is no replica: not 0
-    assert looked.active is None
-    probe.close()
-    wrong = connect("app", Database(url=redis)).probe("NOSUCHCOMMAND a")
-    assert wrong is not None
-    with pytest.raises(Transient):
-        wrong.canary()
-    wrong.close()

@@ -9,6 +9,7 @@ from typing import Any
 from trueup.adapters import Looked
 from trueup.adapters._probing import READING_MS, SqlProbe
 from trueup.core.pace.pressure import Mark
+from trueup.errors import Transient
 
 _COUNTERS = (
     "Threads_running",
@@ -16,8 +17,11 @@ _COUNTERS = (
     "Innodb_checkpoint_age",
     "Innodb_checkpoint_max_age",
     "Innodb_buffer_pool_wait_free",
-    "Com_commit",
+    "Innodb_history_list_length",
+    "Handler_commit",
 )
+#: Seconds between two looks at how far replication is behind, and after one that was refused.
+BEHIND_EVERY_S, BEHIND_AGAIN_S = 1.0, 60.0
 _STATUS = f"SHOW GLOBAL STATUS WHERE Variable_name IN ({', '.join(map(repr, _COUNTERS))})"
 
 
@@ -28,6 +32,8 @@ class MysqlProbe(SqlProbe):
         "lock waits": Mark(idle=0, soft=2, hard=8),
         "checkpoint age": Mark(idle=0.5, soft=0.75, hard=0.9),
         "waits for a free page": Mark(idle=0, soft=0.5, hard=1),
+        "history list": Mark(idle=1e5, soft=1e6, hard=1e7),
+        "behind the primary, s": Mark(idle=1, soft=3, hard=10),  # it is told in whole seconds
     }
     settings = ("SET SESSION lock_wait_timeout = 1",)
     read_only = "SET SESSION TRANSACTION READ ONLY"
@@ -35,14 +41,18 @@ class MysqlProbe(SqlProbe):
     def __init__(self, adapter: Any, canary: str) -> None:
         super().__init__(adapter, canary)
         self._waited: float | None = None
+        self._mariadb = True
+        #: How far replication is behind, why that is not told, and when it is asked for next.
+        self._behind_s: float | None = None
+        self._not_told, self._asks_at = "", 0.0
 
     def autocommit(self, connection: Any) -> None:
         connection.autocommit(True)
 
     def _connected(self, *, writes: bool = False) -> Any:
         connection = super()._connected(writes=writes)
-        mariadb = "mariadb" in connection.get_server_info().lower()
-        limit = f"max_statement_time = {READING_MS / 1000}" if mariadb else f"max_execution_time = {READING_MS}"
+        self._mariadb = "mariadb" in connection.get_server_info().lower()
+        limit = f"max_statement_time = {READING_MS / 1000}" if self._mariadb else f"max_execution_time = {READING_MS}"
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {limit}")
         return connection
@@ -51,16 +61,36 @@ class MysqlProbe(SqlProbe):
         status = {str(name): float(value) for name, value in self._ask(_STATUS)}
         running, waits = status.get("Threads_running"), status.get("Innodb_buffer_pool_wait_free")
         before, self._waited = self._waited, waits
+        behind_s = self._behind_primary()
         return Looked(
             values={
                 "lock waits": status.get("Innodb_row_lock_current_waits"),
                 "checkpoint age": _checkpoint_age(status),
                 "waits for a free page": None if before is None or waits is None else waits - before,
+                "history list": status.get("Innodb_history_list_length"),
+                "behind the primary, s": behind_s,
             },
             clock_s=time.time() if self.here else self._clock_s(),
             running=None if running is None else running - 1,  # without the one that asks
-            commits=status.get("Com_commit"),
+            commits=status.get("Handler_commit"),
+            lacking={"behind the primary, s": self._not_told} if self._not_told else {},
         )
+
+    def _behind_primary(self) -> float | None:
+        """How far replication is behind here, its slowest channel; None on a primary, and where it is not told."""
+        now = time.monotonic()
+        if now < self._asks_at:
+            return self._behind_s
+        self._asks_at = now + BEHIND_EVERY_S
+        try:
+            channels = self._named("SHOW ALL SLAVES STATUS" if self._mariadb else "SHOW REPLICA STATUS")
+        except Transient as refused:
+            self._behind_s, self._not_told, self._asks_at = None, str(refused), now + BEHIND_AGAIN_S
+            return None
+        told = [channel.get("Seconds_Behind_Master", channel.get("Seconds_Behind_Source")) for channel in channels]
+        self._not_told = "replication has stopped" if None in told else ""
+        self._behind_s = max((float(each) for each in told if each is not None), default=None)
+        return self._behind_s
 
     def _clock_s(self) -> float:
         ((clock,),) = self._ask("SELECT unix_timestamp(now(6))")

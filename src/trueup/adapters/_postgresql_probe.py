@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
 
 from trueup.adapters import Looked
 from trueup.adapters._postgresql_examiner import regclass
 from trueup.adapters._probing import READING_MS, SqlProbe
 from trueup.core.pace.pressure import Mark
+from trueup.errors import Transient
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
 
-#: Sessions that do not show what they do: we lack pg_read_all_stats, and counting the others would be a false 0. (One
-#: that is about to connect has no state yet either, and hides nothing.)
+#: What is hidden from us, because we lack pg_read_all_stats, is counted by itself: leaving it out would be a false 0.
+#: (A session that is about to connect has no state yet, and hides nothing.)
 _LOOK = """
     SELECT extract(epoch FROM clock_timestamp()), a.*,
-           (SELECT sum(xact_commit) FROM pg_stat_database),
-           (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn)) / 1048576.0 FROM pg_stat_replication),
-           (SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication),
+           (SELECT sum(xact_commit) FROM pg_stat_database WHERE current_setting('track_counts')::boolean),
+           r.*,
            (SELECT last_archived_wal FROM pg_stat_archiver WHERE current_setting('archive_mode') <> 'off'),
            CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END,
+           pg_size_bytes(current_setting('wal_segment_size')),
            (SELECT {checkpoints}),
-           (SELECT count(*) FROM pg_stat_progress_vacuum
-            WHERE relid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name))
+           v.*,
+           pg_is_in_recovery()
     FROM (SELECT count(*) FILTER (WHERE state = 'active' AND application_name NOT LIKE 'trueup%%') AS active,
                  count(*) FILTER (WHERE state = 'active' AND wait_event IS NULL
                                     AND application_name NOT LIKE 'trueup%%') AS on_core,
                  count(*) FILTER (WHERE state = 'active' AND application_name = 'trueup') AS own,
                  count(*) FILTER (WHERE wait_event_type = 'Lock' AND application_name NOT LIKE 'trueup%%') AS waits,
-                 count(*) FILTER (WHERE query = '<insufficient privilege>') AS hidden
+                 count(*) FILTER (WHERE query = '<insufficient privilege>') AS hidden,
+                 count(*) FILTER (WHERE state = 'disabled') AS untold
           FROM pg_stat_activity WHERE pid <> pg_backend_pid()
-            AND (backend_type IS NULL OR backend_type = 'client backend')) a"""
+            AND (backend_type IS NULL OR backend_type = 'client backend')) a,
+         (SELECT max(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                                          ELSE pg_current_wal_lsn() END, replay_lsn)) / 1048576.0,
+                 max(extract(epoch FROM replay_lag)),
+                 count(*) FILTER (WHERE state IS NULL)
+          FROM pg_stat_replication) r,
+         (SELECT count(*) FILTER (WHERE relid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name)),
+                 count(*) FILTER (WHERE relid IS NULL)
+          FROM pg_stat_progress_vacuum WHERE datname = current_database()) v"""
+#: What a standby has of the log, and what of that it shows; services that keep their standbys otherwise refuse it.
+_STANDBY = "SELECT pg_last_wal_receive_lsn() - '0/0', pg_last_wal_replay_lsn() - '0/0'"
+#: Until a refused statement is tried again, seconds; most looks that are remembered.
+_AGAIN_S, _LOOKS_MAX = 60.0, 1_000
 #: Checkpoints that were asked for, because the log grew or by hand, before PostgreSQL 17 and since.
 _CHECKPOINTS = ("checkpoints_req FROM pg_stat_bgwriter", "num_requested FROM pg_stat_checkpointer")
 #: How long checkpoints are counted, seconds.
 _CHECKPOINTS_S = 60.0
-#: Segments of the write-ahead log, by the digits of their names: 16 MB each, 256 to a log file.
-_SEGMENTS_A_FILE = 256
+#: The write-ahead log's files hold so many bytes together that share the middle digits of their names.
+_LOG_BYTES = 2**32
+#: How a segment is named: a timeline, and two numbers. Of the archive, files of other names may be the last.
+_SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
+_GRANT = "grant pg_read_all_stats to see"
 
 
 class PostgresqlProbe(SqlProbe):
@@ -48,6 +67,7 @@ class PostgresqlProbe(SqlProbe):
         "lock waits": Mark(idle=0, soft=2, hard=8),
         "replica lag, s": Mark(idle=0.2, soft=1, hard=5),
         "replica lag, MB": Mark(idle=1, soft=16, hard=256),
+        "behind the primary, s": Mark(idle=0.2, soft=1, hard=5),
         "segments to archive": Mark(idle=4, soft=42, hard=200),
         "checkpoints asked for, a minute": Mark(idle=0.5, soft=2, hard=6),
         "vacuums of our tables": Mark(idle=0, soft=1.1, hard=10),  # one: nothing is added while it lasts
@@ -65,34 +85,57 @@ class PostgresqlProbe(SqlProbe):
         self._statement = ""
         #: When checkpoints were counted, by the server's clock, and how many there were by then.
         self._counted: deque[tuple[float, int]] = deque()
+        #: What of the log a standby had at a look and had not replayed by then.
+        self._received: list[tuple[float, Decimal]] = []
+        #: Why a standby does not tell, and until when it is not asked.
+        self._refused, self._again_at = "", 0.0
 
     def look(self) -> Looked:
         if not self._statement:
             ((version,),) = self._ask("SHOW server_version_num")
             self._statement = _LOOK.replace("{checkpoints}", _CHECKPOINTS[int(version) >= 170000])
         (row,) = self._ask(self._statement, [regclass(name) for name in list(self.tables)])
-        clock, active, on_core, own, waits, hidden, commits, lag_mb, lag_s, archived, written, checkpoints, vacuums = (
-            row
-        )
-        lacking = {}
-        if hidden:
-            lacking = dict.fromkeys(("active", "lock waits"), "grant pg_read_all_stats to see the statements of others")
+        seen = _Seen(*row)
+        clock_s = float(seen.clock)
+        lacking = _lacking(seen)
+        values = {
+            "lock waits": _number(seen.waits),
+            "replica lag, s": _number(seen.lag_s),
+            "replica lag, MB": _number(seen.lag_mb),
+            "behind the primary, s": self._behind_primary(clock_s) if seen.standby else None,
+            "segments to archive": _to_archive(seen.archived, seen.written, seen.segment_bytes),
+            "checkpoints asked for, a minute": self._a_minute(clock_s, int(seen.checkpoints)),
+            "vacuums of our tables": _number(seen.vacuums),
+        }
+        if seen.standby and self._refused:
+            lacking["behind the primary, s"] = self._refused
+        hidden = "active" in lacking
         return Looked(
-            values={
-                "lock waits": None if hidden else float(waits),
-                "replica lag, s": None if lag_s is None else float(lag_s),
-                "replica lag, MB": None if lag_mb is None else float(lag_mb),
-                "segments to archive": None if archived is None or written is None else _behind(archived, written),
-                "checkpoints asked for, a minute": self._a_minute(float(clock), int(checkpoints)),
-                "vacuums of our tables": float(vacuums),
-            },
-            clock_s=float(clock),
-            active=None if hidden else float(active),
-            own=float(own),
-            on_core=None if hidden else float(on_core),
-            commits=None if commits is None else float(commits),
+            values={name: None if name in lacking else value for name, value in values.items()},
+            clock_s=clock_s,
+            active=None if hidden else float(seen.active),
+            own=float(seen.own),
+            on_core=None if hidden else float(seen.on_core),
+            commits=_number(seen.commits),
             lacking=lacking,
         )
+
+    def _behind_primary(self, clock_s: float) -> float | None:
+        """For how long a standby has had what it has not replayed yet: by its own clock, and 0 while nothing comes."""
+        if clock_s < self._again_at:
+            return None
+        try:
+            ((received, replayed),) = self._ask(_STANDBY)
+        except Transient as error:
+            self._refused, self._again_at = str(error), clock_s + _AGAIN_S
+            return None
+        self._refused = ""
+        if received is None or replayed is None:
+            return None
+        self._received = [each for each in (*self._received, (clock_s, received)) if each[1] > replayed]
+        if len(self._received) > _LOOKS_MAX:
+            self._received = self._received[::2]
+        return clock_s - self._received[0][0] if self._received else 0.0
 
     def _a_minute(self, clock_s: float, checkpoints: int) -> float:
         """How many there were within the last minute."""
@@ -102,10 +145,51 @@ class PostgresqlProbe(SqlProbe):
         return float(max(checkpoints - self._counted[0][1], 0))
 
 
-def _behind(archived: str, written: str) -> float:
-    """Segments between two names of the same timeline."""
+class _Seen(NamedTuple):
+    """The row that `_LOOK` gives."""
 
-    def number(name: str) -> int:
-        return int(name[8:16], 16) * _SEGMENTS_A_FILE + int(name[16:24], 16)
+    clock: Decimal
+    active: int
+    on_core: int
+    own: int
+    waits: int
+    #: Sessions that we may not see into, and such as do not say what they do.
+    hidden: int
+    untold: int
+    commits: Decimal | None
+    lag_mb: Decimal | None
+    lag_s: Decimal | None
+    hidden_replicas: int
+    archived: str | None
+    written: str | None
+    segment_bytes: int
+    checkpoints: int
+    vacuums: int
+    hidden_vacuums: int
+    standby: bool
 
-    return float(max(number(written) - number(archived) - 1, 0))
+
+def _lacking(seen: _Seen) -> dict[str, str]:
+    """What of it is not available, and why."""
+    lacking: dict[str, str] = {}
+    if seen.untold:
+        why = "some sessions do not say what they do: their track_activities is off"
+        lacking |= dict.fromkeys(("active", "lock waits"), why)
+    if seen.hidden:
+        lacking |= dict.fromkeys(("active", "lock waits"), f"{_GRANT} the statements of others")
+    if seen.hidden_replicas:
+        lacking |= dict.fromkeys(("replica lag, s", "replica lag, MB"), f"{_GRANT} the replicas")
+    if seen.hidden_vacuums and not seen.vacuums:
+        lacking["vacuums of our tables"] = f"{_GRANT} the vacuums of others"
+    return lacking
+
+
+def _number(value: float | Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _to_archive(archived: str | None, written: str | None, segment_bytes: int) -> float | None:
+    """Segments between two names; None: one of them is none, as after a change of the timeline."""
+    names = [_SEGMENT.match(name or "") for name in (archived, written)]
+    numbers = [int(name[1], 16) * (_LOG_BYTES // segment_bytes) + int(name[2], 16) for name in names if name]
+    return float(max(numbers[1] - numbers[0] - 1, 0)) if len(numbers) == 2 else None

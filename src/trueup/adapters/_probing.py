@@ -59,18 +59,27 @@ class SqlProbe(ABC):
 
     def _ask(self, statement: str, *values: Any, writes: bool = False) -> list[Any]:
         """The rows of one statement. Raises Transient, and the next one connects anew."""
+        return self._run(statement, *values, writes=writes)[1]
+
+    def _named(self, statement: str) -> list[dict[str, Any]]:
+        """The same, by the names of their columns."""
+        names, rows = self._run(statement)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _run(self, statement: str, *values: Any, writes: bool = False) -> tuple[list[str], list[Any]]:
         try:
             if writes not in self._connections:
                 self._connections[writes] = self._connected(writes=writes)
             cursor = self._connections[writes].cursor()
             cursor.execute(statement, *([values] if values else []))
-            rows = list(cursor.fetchall()) if cursor.description else []
+            names = [column[0] for column in cursor.description or ()]
+            rows = list(cursor.fetchall()) if names else []
             cursor.close()
         except (SQLAlchemyError, self._adapter.engine.dialect.loaded_dbapi.Error) as error:
             self.close()
             words = " ".join(str(error).split())
             raise Transient(f"databases.{self._adapter.name}: it cannot be looked at: {words}") from error
-        return rows
+        return names, rows
 
     def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()

@@ -6,6 +6,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
+
 from trueup.adapters import Looked
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient, TrueupError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from trueup.adapters._redis_session import Sessions
     from trueup.core.projection import Database
 
+#: Limit of one reading, seconds. One that reaches it is as bad as a reading can be.
+READING_S = 0.5
 _SECTIONS = ("cpu", "memory", "persistence", "replication")
 
 
@@ -56,22 +60,26 @@ class RedisProbe:
         self.number(statement)
 
     def look(self) -> Looked:
-        told: dict[str, str] = {}
         try:
             with self._sessions.session() as session:
-                for section in _SECTIONS:
-                    lines = session.ask("INFO", section).decode(errors="replace").splitlines()
-                    told.update((name, value) for name, _, value in (line.partition(":") for line in lines))
+                answers = session.send([("INFO", section) for section in _SECTIONS])
         except TrueupError as error:
             raise Transient(str(error)) from error
+        refused = next((" ".join(str(one).split()) for one in answers if isinstance(one, RedisError)), "")
+        told: dict[str, str] = {}
+        for section in answers:
+            if not isinstance(section, RedisError):
+                lines = (line.partition(":") for line in section.decode(errors="replace").splitlines())
+                told.update((name, value) for name, _, value in lines)
         return Looked(
             values={
                 "thread busy": self._share(told),
                 "memory used": _used(told),
-                "saves": float(told.get("rdb_bgsave_in_progress") == "1" or told.get("aof_rewrite_in_progress") == "1"),
+                "saves": _saves(told),
                 "replica lag, s": _lag(told),
             },
             clock_s=time.time(),
+            lacking={"health": f"INFO was refused: {refused}"} if refused else {},
         )
 
     def _share(self, told: Mapping[str, str]) -> float | None:
@@ -91,6 +99,12 @@ class RedisProbe:
 def _used(told: Mapping[str, str]) -> float | None:
     most = float(told.get("maxmemory", 0))
     return float(told["used_memory"]) / most if most and "used_memory" in told else None
+
+
+def _saves(told: Mapping[str, str]) -> float | None:
+    """Does it write its data, or its log anew, at this moment? Services that do it themselves may not tell."""
+    known = [told[name] for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress") if name in told]
+    return float("1" in known) if known else None
 
 
 def _lag(told: Mapping[str, str]) -> float | None:

@@ -141,8 +141,16 @@ class Session:
 class Sessions:
     """Connections to one server."""
 
-    def __init__(self, name: str, database: Database, *, host: str | None = None, port: int | None = None) -> None:
-        """`host`, `port`: of another node of the declared one's cluster."""
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        """`host`, `port`: of another node of the declared one's cluster. `answer_s`: longest wait for an answer."""
         self.where = f"databases.{name}"
         scheme, _, rest = database.url.get_secret_value().partition("://")
         safe = "rediss" if scheme in ("rediss", "valkeys") else "redis"
@@ -155,7 +163,7 @@ class Sessions:
                 client_name="trueup",
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=10.0,
-                socket_timeout=min(database.statement_timeout, ANSWER_S),
+                socket_timeout=min(database.statement_timeout, answer_s),
             )
             self._pool.connection_kwargs.update(other)
         except (ValueError, TypeError) as wrong:

@@ -1,6 +1,7 @@
-"""How an SQLite file is doing: how long its lock takes to be had, and how much of its log waits to be moved.
+"""How an SQLite file is doing: how much of its log waits to be moved. (Design: pacing, section 2.3.)
 
-(Design: pacing, section 2.3.)
+How long its lock for writing takes to be had is not tried: who tries has it, and keeps others from it. Units of ours
+that do not get it are counted.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from trueup.adapters._redis_examiner import RedisExaminer
 from trueup.adapters._redis_generations import rebase
 from trueup.adapters._redis_layout import GENERATIONS, Command, Layout, pattern_of, shape_of
 from trueup.adapters._redis_nodes import Nodes, slot_of
-from trueup.adapters._redis_probe import RedisProbe
+from trueup.adapters._redis_probe import READING_S, RedisProbe
 from trueup.adapters._redis_rows import Odd, fetched, pages, scanned, shown
 from trueup.adapters._redis_session import VERSION, Server, Session, Sessions
 from trueup.adapters._redis_unit import RedisUnit, answered, fence_key, marker_key
@@ -75,7 +75,7 @@ class RedisAdapter(DocumentStore):
         return RedisExaminer(self.nodes.entry)
 
     def probe(self, canary: str) -> Probe | None:
-        return RedisProbe(Sessions(self.name, self.database), self.database, canary)
+        return RedisProbe(Sessions(self.name, self.database, answer_s=READING_S), self.database, canary)
 
     # --- shape -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""How the machine is doing, where the database runs on it: as the kernel counts it (Linux)."""
+"""How the machine is doing, where the database runs on it: as the kernel counts it (Linux).
+
+In a container with a limit on its cores the machine is what the container may use of it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trueup.core.pace.pressure import Mark
+from trueup.pace.quota import GROUPS, Quota, Used
 
 #: What waits for a core or has one, a core, besides ours.
 RUNNABLE = "runnable a core"
+#: Share of the periods in which a container had used up what it may of its cores.
+HELD_BACK = "held back by its limit"
 #: Shares of the time in which somebody, or everybody, stood still for want of something.
 MARKS = {
     "waits for disk": Mark(idle=0.05, soft=0.3, hard=0.7),
     "waits for memory": Mark(idle=0.01, soft=0.05, hard=0.2),
     RUNNABLE: Mark(idle=1.0, soft=3.0, hard=8.0),
+    HELD_BACK: Mark(idle=0.1, soft=0.5, hard=0.9),
 }
 _FILES = {"waits for disk": ("io", "some"), "waits for memory": ("memory", "full")}
 #: Fields of a row of `/proc/stat` in which a core had nothing to do: idle, and waiting for a disk.
@@ -27,41 +34,71 @@ def _mine() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    return len(_mine())
+def cores(quota: Quota | None = None) -> int:
+    """Those that this process may use, whole ones."""
+    limit = (quota or Quota()).cores()
+    return len(_mine()) if limit is None else max(min(len(_mine()), int(limit)), 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Processors:
     """What was done since the look before by the cores that this process may use, together."""
 
-    #: Cores in use, on average; time that the machine's own host took counts as used.
+    #: Cores in use, on average. What somebody else took of them counts as used: the machine's own host, or a limit.
     busy: float
     passed_s: float
-    #: Processes of the whole machine that run or wait for a core, at this moment.
+    #: Processes that run or wait for a core, at this moment: these cores' part of those of the whole machine. In a
+    #: container with a limit, how many ran on average, and one more for the periods in which it was held back.
     runnable: float
 
 
 class Host:
     """Looks at it; each look tells of the time since the one before."""
 
-    def __init__(self, folder: Path = Path("/proc")) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path = Path("/proc"), groups: Path = GROUPS) -> None:
+        self._folder, self._groups = folder, groups
+        self._quota = Quota(groups)
+        #: Cores that a container may use; None: there is no limit that matters.
+        limit = self._quota.cores()
+        self._limit = None if limit is None or limit >= len(_mine()) else limit
         self._before: dict[str, tuple[float, float]] = {}
+        self._used: tuple[float, Used] | None = None
+        self._held_back: float | None = None
 
     def look(self, now: float) -> dict[str, float | None]:
         """Shares by signal; None: not available, or the first look. `now`: seconds, of any clock that does not jump."""
-        return {signal: self._share(signal, now) for signal in _FILES}
+        return {HELD_BACK: self._held_back, **{signal: self._share(signal, now) for signal in _FILES}}
 
     def processors(self, now: float) -> Processors | None:
         """How busy they were; None: not available, or the first look."""
+        machine = self._of_machine(now)
+        return machine if self._limit is None else self._of_container(now, self._limit, machine)
+
+    def _of_container(self, now: float, limit: float, machine: Processors | None) -> Processors | None:
+        """What is free is free of the limit, and of the machine, which others use as well."""
+        used, before = self._quota.used(), self._used
+        self._used = None if used is None else (now, used)
+        self._held_back = None
+        if used is None or before is None or now <= before[0]:
+            return None
+        passed_s, periods = now - before[0], used.periods - before[1].periods
+        # Periods are only counted in which something ran.
+        self._held_back = (used.held_back - before[1].held_back) / periods if periods > 0 else 0.0
+        ran = max(used.busy_s - before[1].busy_s, 0.0) / passed_s
+        all_ = cores(self._quota)
+        free = min(limit, all_) - ran
+        if machine is not None:
+            free = min(free, len(_mine()) - machine.busy)
+        return Processors(busy=max(all_ - free, 0.0), passed_s=passed_s, runnable=ran + self._held_back)
+
+    def _of_machine(self, now: float) -> Processors | None:
         names = {f"cpu{number}" for number in _mine()}
         try:
-            rows = [row.split() for row in (self._folder / "stat").read_text().splitlines()]
-            ours = [[int(ticks) for ticks in row[1:]][:_COUNTED] for row in rows if row and row[0] in names]
-            runnable = next(float(row[1]) for row in rows if row and row[0] == "procs_running")
-        except (OSError, ValueError, IndexError, StopIteration):
+            rows = [row.split() for row in (self._folder / "stat").read_text().splitlines() if row]
+            every = [row for row in rows if row[0].startswith("cpu") and row[0] != "cpu"]
+            ours = [[int(ticks) for ticks in row[1:]][:_COUNTED] for row in every if row[0] in names]
+            runnable = next(float(row[1]) for row in rows if row[0] == "procs_running") * len(ours) / len(every)
+        except (OSError, ValueError, IndexError, StopIteration, ZeroDivisionError):
             return None
         busy_s = sum(sum(ticks) - sum(ticks[at] for at in _IDLE) for ticks in ours) / os.sysconf("SC_CLK_TCK")
         before, self._before["busy"] = self._before.get("busy"), (now, busy_s)
@@ -72,8 +109,11 @@ class Host:
 
     def _share(self, signal: str, now: float) -> float | None:
         name, line = _FILES[signal]
+        path = self._groups / f"{name}.pressure"
+        if self._limit is None or not path.exists():
+            path = self._folder / "pressure" / name
         try:
-            text = (self._folder / "pressure" / name).read_text()
+            text = path.read_text()
         except OSError:
             return None
         totals = [row.rpartition("total=")[2] for row in text.splitlines() if row.startswith(line)]

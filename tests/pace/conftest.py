@@ -1,0 +1,20 @@
+"""What the tests of pacing share."""
+
+from __future__ import annotations
+
+import pytest
+
+from trueup.adapters import _mysql_probe
+from trueup.adapters._postgresql_probe import PostgresqlProbe
+from trueup.adapters._probing import READING_MS
+from trueup.adapters._sqlite_probe import SqliteProbe
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading may take as long as it takes: what it says is looked at, not how soon a busy machine says it."""
+    for probe in (PostgresqlProbe, SqliteProbe):
+        patient = [setting.replace(str(READING_MS), "60000") for setting in probe.settings]
+        assert patient != list(probe.settings)
+        monkeypatch.setattr(probe, "settings", patient)
+    monkeypatch.setattr(_mysql_probe, "READING_MS", 60_000)
