@@ -14,7 +14,7 @@ from tests.faults.own_servers import own_postgresql, standby_of
 from tests.live.harness import Background, until
 from tests.servers import ServerMissingError
 from trueup.adapters import Probe, connect
-from trueup.adapters._postgresql_probe import _to_archive
+from trueup.adapters._postgresql_probe import PostgresqlProbe, _to_archive
 from trueup.core.projection import Database
 from trueup.errors import Transient
 
@@ -228,3 +228,27 @@ def looks(probe: Probe) -> bool:
         probe.look()
         return True
     return False
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_canary_goes_on_where_the_server_keeps_no_statements(postgres: str) -> None:
+    """A pooler gives each transaction another connection of the server, which knows nothing of what was prepared."""
+    probe = connect("app", Database(url=postgres)).probe("SELECT 1 AS reading")
+    assert isinstance(probe, PostgresqlProbe)
+    probe.canary()
+    known = "SELECT count(*) FROM pg_prepared_statements WHERE name = 'trueup_canary'"
+    assert probe.number(known) == 1
+    probe._ask("DEALLOCATE trueup_canary")
+    for _ in range(2):
+        probe.canary()
+        probe.look()
+    assert probe.number(known) == 0
+    probe.close()
+    several = connect("app", Database(url=postgres)).probe("SET work_mem = '1MB'; SELECT 1")
+    wrong = connect("app", Database(url=postgres)).probe("SELECT nothing")
+    assert several is not None
+    assert wrong is not None
+    several.canary()  # of these, none can be prepared
+    several.close()
+    with pytest.raises(Transient, match="nothing"):
+        wrong.canary()

@@ -6,8 +6,8 @@ A reading is a fraction of a millisecond, many times a second: what SQLAlchemy a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -67,19 +67,25 @@ class SqlProbe(ABC):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _run(self, statement: str, *values: Any, writes: bool = False) -> tuple[list[str], list[Any]]:
-        try:
-            if writes not in self._connections:
-                self._connections[writes] = self._connected(writes=writes)
-            cursor = self._connections[writes].cursor()
+        with self._connection(writes=writes) as connection:
+            cursor = connection.cursor()
             cursor.execute(statement, *([values] if values else []))
             names = [column[0] for column in cursor.description or ()]
             rows = list(cursor.fetchall()) if names else []
             cursor.close()
+        return names, rows
+
+    @contextmanager
+    def _connection(self, *, writes: bool = False) -> Iterator[Any]:
+        """The driver's. Errors of the driver become Transient, and the next use connects anew."""
+        try:
+            if writes not in self._connections:
+                self._connections[writes] = self._connected(writes=writes)
+            yield self._connections[writes]
         except (SQLAlchemyError, self._adapter.engine.dialect.loaded_dbapi.Error) as error:
             self.close()
             words = " ".join(str(error).split())
             raise Transient(f"databases.{self._adapter.name}: it cannot be looked at: {words}") from error
-        return names, rows
 
     def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()

@@ -52,6 +52,18 @@ class Processors:
     runnable: float
 
 
+def _text(path: str) -> str:
+    """A file of the kernel's, read as often as several times a second: a third of what a file object costs."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(file, 65_536):
+            parts.append(part)
+    finally:
+        os.close(file)
+    return b"".join(parts).decode()
+
+
 class Host:
     """Looks at it; each look tells of the time since the one before."""
 
@@ -61,6 +73,8 @@ class Host:
         #: Cores that a container may use; None: there is no limit that matters.
         limit = self._quota.cores()
         self._limit = None if limit is None or limit >= len(_mine()) else limit
+        self._stat = str(folder / "stat")
+        self._pressures = {name: self._pressure(name) for name, _ in _FILES.values()}
         self._before: dict[str, tuple[float, float]] = {}
         self._used: tuple[float, Used] | None = None
         self._held_back: float | None = None
@@ -94,7 +108,7 @@ class Host:
     def _of_machine(self, now: float) -> Processors | None:
         names = {f"cpu{number}" for number in _mine()}
         try:
-            rows = [row.split() for row in (self._folder / "stat").read_text().splitlines() if row]
+            rows = [row.split() for row in _text(self._stat).splitlines() if row]
             every = [row for row in rows if row[0].startswith("cpu") and row[0] != "cpu"]
             ours = [[int(ticks) for ticks in row[1:]][:_COUNTED] for row in every if row[0] in names]
             runnable = next(float(row[1]) for row in rows if row[0] == "procs_running") * len(ours) / len(every)
@@ -107,13 +121,15 @@ class Host:
         passed_s = now - before[0]
         return Processors(busy=max(busy_s - before[1], 0.0) / passed_s, passed_s=passed_s, runnable=runnable)
 
+    def _pressure(self, name: str) -> str:
+        """The file that tells of it: a container's own, where there is one."""
+        own = self._groups / f"{name}.pressure"
+        return str(own if self._limit is not None and own.exists() else self._folder / "pressure" / name)
+
     def _share(self, signal: str, now: float) -> float | None:
         name, line = _FILES[signal]
-        path = self._groups / f"{name}.pressure"
-        if self._limit is None or not path.exists():
-            path = self._folder / "pressure" / name
         try:
-            text = path.read_text()
+            text = _text(self._pressures[name])
         except OSError:
             return None
         totals = [row.rpartition("total=")[2] for row in text.splitlines() if row.startswith(line)]
