@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,24 @@ def test_what_the_others_feel_is_told_apart_from_what_changes_meanwhile() -> Non
     lines = drawn_trial(Trial(database="app", instead="pause=true", part_s=10, as_it_is=here, other=there))
     assert "x 0.80, 0.80 to 0.80" in lines[3]
     assert "4 rounds holds the ratio with 88% certainty" in lines[-1]
+
+
+def test_a_count_that_goes_back_is_not_told() -> None:
+    """The transactions of a server are those of its databases, and one of them was dropped."""
+    clock = SteppedClock()
+    probe = Probe(clock)
+    looks, look = iter(range(10**6)), probe.look
+
+    def dropped() -> Looked:
+        told = look()
+        return replace(told, commits=(told.commits or 0.0) - (1e6 if next(looks) > 5 else 0.0))
+
+    probe.look = dropped  # type: ignore[method-assign]
+    here, there = alternate(probe, clock, lambda _: None, rounds=2, part_s=10)  # type: ignore[arg-type]
+    trial = Trial(database="app", instead="pause=true", part_s=10, as_it_is=here, other=there)
+    assert trial.to_dict()["as_it_is"]["commits_per_s"] is None
+    assert trial.commits() == []
+    assert "not told" in drawn_trial(trial)[3]
 
 
 def test_it_ends_when_it_is_interrupted() -> None:

@@ -176,5 +176,6 @@ def _part(probe: Probe, clock: Clock, part_s: float) -> Part:
             raise Interrupted
     passed, commits = looked_at - began, None
     if first.commits is not None and last.commits is not None and passed > 0:
-        commits = (last.commits - first.commits) / passed
+        more = last.commits - first.commits
+        commits = more / passed if more >= 0 else None  # a database that is dropped takes its count with it
     return Part(canary_ms=took_ms, commits_per_s=commits, ours=_mean(ours))
