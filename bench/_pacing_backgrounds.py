@@ -14,22 +14,24 @@ from trueup.adapters import Looked
 from trueup.core.pace import governor as law
 from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s, workers
 from trueup.core.pace.pressure import Mark, observed, worst
+from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
+from trueup.pace.governor import LOOK_S, READ_CLOSE_S, READ_S, SELDOM, TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
 from trueup.pace.means import Means
 
 #: Rows a second of one statement, and what it pays once, seconds.
 ROWS_PER_S, OVERHEAD_S = 1_050_000.0, 0.003
-#: A reading of the canary, seconds; what the process that reads adds by itself, to one of so many readings.
-CANARY_S, NOISE_S, NOISY = 0.00005, 0.0002, 0.05
+#: A round trip of the canary, seconds, half of it where it is asked and half in the server; what the process that reads
+#: adds by itself, to one of so many readings; round trips of a reading.
+CANARY_S, NOISE_S, NOISY = 0.0001, 0.0002, 0.05
+TRIPS = Pace().trips
 MARKS = {
     "active a core": Mark(idle=1.0, soft=3.0, hard=8.0),
     "canary, ms": Mark(idle=50, soft=200, hard=450, required=True),
     RUNNABLE: HOST_MARKS[RUNNABLE],
 }
-#: Seconds between two readings, two looks at the server, two ticks.
-READ_S, READ_CLOSE_S, LOOK_S, TICK_S = 0.02, 0.005, 0.25, 0.5
 
 
 class Background:
@@ -171,18 +173,23 @@ class Governor(Background):
         return 0.0
 
     def _read(self) -> None:
-        own, begun = self.inflight > 0, self.begun
+        own, begun, since, left = self.inflight > 0, self.begun, self.plant.now, [2 * TRIPS]
 
-        def done(seconds: float) -> None:
+        def done(_: float) -> None:
+            left[0] -= 1
+            if left[0]:
+                self.plant.submit(CANARY_S / 2, "canary", done)
+                return
+            seconds = self.plant.now - since
             noise = self.chance.expovariate(1 / NOISE_S) if self.chance.random() < NOISY else 0.0
-            felt = (CANARY_S if self.canary_alone else seconds) + noise
-            self.readings += 1
+            felt = (CANARY_S * TRIPS if self.canary_alone else seconds) + noise
+            self.readings += TRIPS
             self.slowest_ms = max(self.slowest_ms, felt * 1000)
             self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
-            close = self.inflight and self.state.u < 0.3
+            close = self.inflight and self.state.u < SELDOM
             self.plant.after(READ_CLOSE_S if close else READ_S, self._read)
 
-        self.plant.submit(CANARY_S, "canary", done)
+        self.plant.submit(CANARY_S / 2, "canary", done)
 
     def _look(self) -> None:
         self._moved()
@@ -192,7 +199,7 @@ class Governor(Background):
         looked = Looked(values={}, clock_s=now, active=active, own=self.inflight, on_core=on_core, commits=commits)
         self.means.add(now, looked, self.readings, self.begun, quiet=not self.inflight)
         used_s = sum(self.plant.used_s.values())
-        ours = (self.flown_s - self.flown_before_s) / LOOK_S
+        ours = (self.flown_s - self.flown_before_s) / LOOK_S * self.means.of_a_core(self.plant.cores)
         if self.remote or self.frozen:
             self.means.add_taken(LOOK_S, on_core, None)
         else:
@@ -218,7 +225,7 @@ class Governor(Background):
             room=room,
         )
         self.state = law.tick(law.Limits(most=max(cores - 1, 1)), before, seen, now)
-        if before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode:
+        if (before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode) or self.means.shifted(cores):
             self.tails.forget()
         elif workers(self.state.u) != workers(before.u):
             self.tails.forget_own()

@@ -37,7 +37,7 @@ ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
-CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 90, 30
+CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 95, 30
 CLIENTS = 8
 #: What is kept of a governor's trace.
 TRACED = ("u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling", "base_ms", "readings", "latency_ms")

@@ -45,7 +45,7 @@ class Probe:
     def canary(self) -> None:
         if self.broken:
             raise Transient("no connection")
-        self.clock.pass_(0.001 + (self.slower_s if self.governor().gate.inflight else 0.0))
+        self.clock.pass_((0.001 + (self.slower_s if self.governor().gate.inflight else 0.0)) / Pace().trips)
 
     def look(self) -> Looked:
         if self.broken:

@@ -30,11 +30,11 @@ from trueup.pace.means import Means
 from trueup.store.paces import Paces, Renewed, Report
 
 #: Seconds between two readings: as a rule, and while a statement of ours is in flight that seldom is.
-READ_S, READ_CLOSE_S = 0.02, 0.005
+READ_S, READ_CLOSE_S = 0.1, 0.01
 #: Below this load, statements of ours are looked at closely.
 SELDOM = 0.3
 #: Seconds between two looks at the database's health, two ticks, two renewals, two tries to connect.
-LOOK_S, TICK_S, RENEW_S, AGAIN_S = 0.25, 0.5, 2.0, 2.0
+LOOK_S, TICK_S, RENEW_S, AGAIN_S = 0.5, 0.5, 2.0, 2.0
 #: How long is wanted after the last statement, seconds.
 WANTS_S = 5.0
 #: A gap in the work after which the load begins anew, seconds.
@@ -165,7 +165,8 @@ class Governor:
             return
         begun, busy = self.gate.begun, self.gate.inflight > 0
         try:
-            self._probe.canary()
+            for _ in range(self.pace.trips):
+                self._probe.canary()
         except Transient as failed:
             self._due["again"] = now + AGAIN_S
             self._lacking["canary"] = str(failed)
@@ -173,7 +174,7 @@ class Governor:
             self._lacking.pop("canary", None)
         took_s = self._clock.monotonic() - now
         theirs = self._looked is not None and (self._looked.own or 0) > self.gate.inflight
-        self._readings += 1
+        self._readings += self.pace.trips
         self._slowest_ms = max(self._slowest_ms or 0.0, took_s * 1000)
         self._tails.add(now, took_s * 1000, own=busy or theirs or self.gate.begun != begun)
 
@@ -220,7 +221,7 @@ class Governor:
         values, seen = self._host.look(now), self._host.processors(now)
         if seen is not None and before is not None:
             elsewhere = max((looked.own or 0.0) - self.gate.inflight, 0.0)
-            ours = (flown_s - before[1]) / seen.passed_s + elsewhere
+            ours = ((flown_s - before[1]) / seen.passed_s + elsewhere) * self._means.of_a_core(self._cores)
             self._means.add_taken(seen.passed_s, seen.busy - ours, seen.runnable - self.gate.inflight - 1)
             if self._cores and self._means.runnable is not None:
                 values[RUNNABLE] = self._means.runnable / self._cores
@@ -258,8 +259,9 @@ class Governor:
             ),
             now,
         )
-        if before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode:
-            self._tails.forget()  # what was read under pressure says nothing of the time after it
+        over = before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode
+        if over or self._means.shifted(self._cores):
+            self._tails.forget()  # what was read under pressure, or beside another load, says nothing of the present
         elif workers(self.state.u) != workers(before.u):
             self._tails.forget_own()
         if self.state.mode is not before.mode:

@@ -20,7 +20,7 @@ HELD_BACK = "held back by its limit"
 MARKS = {
     "waits for disk": Mark(idle=0.05, soft=0.3, hard=0.7),
     "waits for memory": Mark(idle=0.01, soft=0.05, hard=0.2),
-    RUNNABLE: Mark(idle=1.0, soft=3.0, hard=8.0),
+    RUNNABLE: Mark(idle=1.5, soft=5.0, hard=12.0),
     HELD_BACK: Mark(idle=0.1, soft=0.5, hard=0.9),
 }
 _FILES = {"waits for disk": ("io", "some"), "waits for memory": ("memory", "full")}

@@ -12,6 +12,8 @@ MEAN_S, LATELY_S = 5.0, 1.5
 IDLE_RATE, IDLE = 1.0, 0.02
 #: Looks that the mean without us goes by.
 QUIET_LOOKS = 20
+#: What others take has changed if it is by so much of the cores more or less than it has been for a while, seconds.
+SHIFT, WHILE_S = 0.2, 60.0
 
 
 class Means:
@@ -27,6 +29,8 @@ class Means:
         self.latency_s: float | None = None
         #: Transactions of others a second.
         self.rate: float | None = None
+        #: Cores that others have taken for a while.
+        self._usual: float | None = None
         self._active: float | None = None
         self._quiet: float | None = None
         self._looks = 0
@@ -64,6 +68,12 @@ class Means:
         """How many times as long as usual a statement may be."""
         return 1.0 if cores is None or self.taken is None else headroom.longer(cores, self.taken)
 
+    def of_a_core(self, cores: int | None) -> float:
+        """What of a core a statement of ours has while it is in flight: its part, where more wait for one than there
+        are. To take it for all of a core would make others look idle just where there is no core left.
+        """
+        return 1.0 if cores is None or self.runnable is None else min(cores / (self.runnable + 1.0), 1.0)
+
     def add_taken(self, passed_s: float, cores: float, runnable: float | None) -> None:
         """Others took so many cores in the time that passed, and so many waited for one or ran at the end of it.
 
@@ -71,8 +81,16 @@ class Means:
         """
         memory_s = MEAN_S if runnable is None else LATELY_S
         self.taken = _mean(self.taken, max(cores, 0.0), passed_s, memory_s)
+        self._usual = _mean(self._usual, self.taken, passed_s, WHILE_S)
         if runnable is not None:
             self.runnable = _mean(self.runnable, max(runnable, 0.0), passed_s, LATELY_S)
+
+    def shifted(self, cores: int | None) -> bool:
+        """Do others take much more or less than they did for a while? Said once of each change."""
+        if cores is None or self.taken is None or self._usual is None or abs(self.taken - self._usual) < SHIFT * cores:
+            return False
+        self._usual = self.taken
+        return True
 
     def effect(
         self, tails: Tails, now: float, *, cores: int | None, budget: float, busy_s: float, flown_s: float

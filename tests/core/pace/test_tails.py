@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trueup.core.pace.tails import FIRST, MEMORY_S, TAIL_FACTOR, Impact, Tails
+from trueup.core.pace.tails import FIRST, MEMORY_S, Impact, Tails
 
 
 def filled(slower: float, *, base_ms: float = 1.0, hit: float = 0.5, readings: int = 800, seed: int = 1) -> Tails:
@@ -54,18 +54,32 @@ def test_others_who_take_longer_than_the_canary_are_slowed_by_less() -> None:
     assert scaled.share == 1.0
 
 
-def test_a_delay_that_is_seldom_hit_by_a_reading_is_hit_often_by_those_who_read_many_times() -> None:
-    """Three of a hundred readings wait for the end of a slice: nothing of it is in their tail."""
-    chance, tails = random.Random(1), Tails()
-    for at in range(2000):
-        own = at % 2 == 0
-        tails.add(at * MEMORY_S / 2000, 0.1 + (2.0 if own and chance.random() < 0.03 else 0.0), own=own)
-    impact = tails.impact(MEMORY_S, busy=1.0, budget=0.4, mean_ms=0.3)
-    assert impact.slowed == pytest.approx(TAIL_FACTOR * 0.03 * 2.0 / 0.1, rel=0.4)
-    assert impact.share is not None
-    assert 0.1 < impact.share < 0.3
-    long = tails.impact(MEMORY_S, busy=1.0, budget=0.4, mean_ms=50.0)  # which does work, and does not read all the time
-    assert long.share == 1.0
+def test_a_transaction_is_hit_more_often_than_a_round_trip_and_so_is_a_reading_that_is_as_long() -> None:
+    """Three of a hundred round trips wait for the end of a slice, which is in the tail of no single one."""
+
+    def read(trips: int) -> Impact:
+        chance, tails = random.Random(1), Tails()
+        for at in range(2000):
+            own = at % 2 == 0
+            ms = [0.1 + (2.0 if own and chance.random() < 0.03 else 0.0) for _ in range(trips)]
+            tails.add(at * MEMORY_S / 2000, sum(ms), own=own)
+        return tails.impact(MEMORY_S, busy=1.0, budget=0.4)
+
+    assert (read(1).slowed, read(1).share) == (0.0, 1.0)
+    assert read(5).slowed == pytest.approx(2.0 / 0.5)
+    assert read(5).share == pytest.approx(0.05 / (1 - 0.97**5), rel=0.2)
+
+
+def test_where_a_queue_forms_a_delay_falls_on_more_than_those_that_it_hits() -> None:
+    tails = filled(10.0, hit=0.1)
+    alone = tails.impact(MEMORY_S, busy=0.3, budget=0.4)
+    queued = tails.impact(MEMORY_S, busy=0.3, budget=0.4, spread=3.0)
+    assert alone.slowed is not None
+    assert queued.slowed is not None
+    assert queued.slowed > 2 * alone.slowed
+    assert alone.share is not None
+    assert queued.share == pytest.approx(alone.share / 3)
+    assert (filled(0.0).impact(MEMORY_S, busy=0.3, budget=0.4, spread=3.0).share or 0.0) > 0.5
 
 
 def test_what_is_known_from_elsewhere_is_the_least_and_nobody_is_not_slowed() -> None:

@@ -26,7 +26,8 @@ from trueup.core.pace.tails import FIRST, SURE, Impact
 TICK_S_MAX = 5.0
 #: Entering and leaving `degraded`; between HOLD and 1 nothing is raised.
 ENTER, HOLD, LEAVE = 1.0, 0.85, 0.70
-#: Seconds of pressure before it counts, of calm before it is over (doubled at each relapse), and the most of that.
+#: Seconds of pressure before it counts, of calm before it is over (doubled at each relapse) or anything is raised, and
+#: the most of that.
 SOFT_S, CLEAR_S, CLEAR_S_MAX = 3.0, 2.0, 300.0
 #: Pressure again within so many seconds is a relapse.
 RELAPSE_S = 90.0
@@ -113,8 +114,9 @@ class State:
     #: What was free for us then, and is now; None: not known.
     bad_room: float | None = None
     room: float | None = None
-    #: The largest load that was good for a while.
+    #: The largest load that was good for a while, and what was free for us then; None: not known.
     good: float = 0.0
+    good_room: float | None = None
     #: Since when the load is what it is, about.
     changed_at: float = 0.0
     soft_since: float | None = None
@@ -259,11 +261,11 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
     u, why = min(lower)
     if u < state.u:
-        if why == _slows(impact):  # so what was thought to be good is not
+        if why == _slows(impact) and not _less_free(state):  # so what was thought to be good is not
             state = replace(state, good=min(state.good, u))
         return _at(state, max(u, least), now, why)
-    if pressure > LEAVE:
-        return replace(state, u=max(state.u, least), reason=told(seen.health), next_at=now)
+    if state.clear_since is None or now - state.clear_since < CLEAR_S:
+        return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=now)
     return _rise(state, seen, wanted, most, now, passed, least)
 
 
@@ -307,10 +309,17 @@ def _rise(
 
 
 def _stays(state: State, now: float, least: float, why: str, seen: Seen) -> State:
-    good = state.good
     if now - state.changed_at >= GOOD_S and seen.health.pressure <= LEAVE and seen.waiting:
-        good = max(state.u, good * 0.999)
-    return replace(state, u=max(state.u, least), good=good, reason=why, next_at=now)
+        if state.u >= state.good:
+            state = replace(state, good=state.u, good_room=state.room)
+        elif not _less_free(state):
+            state = replace(state, good=max(state.u, state.good * 0.999))
+    return replace(state, u=max(state.u, least), reason=why, next_at=now)
+
+
+def _less_free(state: State) -> bool:
+    """Is less free for us than beside the load that was good?"""
+    return state.room is not None and state.good_room is not None and state.room < NEAR_MOST * state.good_room
 
 
 def _at(state: State, u: float, now: float, reason: str) -> State:

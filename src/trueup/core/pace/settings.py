@@ -13,8 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Limits
-from trueup.core.pace.tails import TAIL_FACTOR
 from trueup.core.pace.windows import parse_hours
+
+#: How much more the tail may be slowed than the mean: who waits for a core waits for the end of a slice.
+TAIL_FACTOR = 4.0
 
 
 class Profile(Declared):
@@ -63,6 +65,8 @@ class Pace(Declared):
     cores: int | None = Field(default=None, ge=1)
     #: The canary: a SELECT as those that are to be protected have it. Default: something small.
     canary: str = ""
+    #: Round trips of one reading of it: as many as a transaction of theirs makes.
+    trips: int = Field(default=5, ge=1, le=50)
     timezone: str = "UTC"
     #: Settings by name, for windows and for people.
     profiles: Mapping[str, Profile] = Field(default_factory=dict)

@@ -5,8 +5,8 @@ ours in flight? The two kinds are compared where it hurts, in their tails. Readi
 often than their share of the time, and weighed by it; so the estimate says what those who use the database feel, and
 what they would feel at another share. Nothing of ours is in flight in the other kind, so it cannot be inflated by us.
 
-Their means are compared as well. A reading is one round trip, and seldom hit; a transaction of many is hit as many
-times as often, which is in the mean of the readings long before it is in their tail.
+A reading is as many round trips as a transaction of others makes, one right after the other. A single one is seldom
+hit, and who has slept before it gets a core soon: what a transaction feels would not be in the tail of such readings.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
-from statistics import fmean, pvariance
 
 #: Readings older than this say nothing of the present, seconds.
-MEMORY_S = 40.0
+MEMORY_S = 60.0
 #: The part of what others do that is called the tail: beyond the 95th percentile.
 TAIL = 0.05
 #: The tail of those of whom only the mean is known, as a multiple of it: that of an exponential distribution.
 TAIL_OF_MEAN = 3.0
-#: Most round trips that a transaction of others is taken for: one that takes longer than so many readings does work.
-TRIPS_MAX = 10.0
-#: How much more the tail is slowed than the mean: who waits for a core waits for the end of a slice or of a statement.
-TAIL_FACTOR = 4.0
-#: A reading that took longer than so many usual ones counts as that in the mean.
-OUTLIER = 50.0
 _LEAST_MS = 1e-6
 #: Least readings of a kind for an estimate, and for a first one, on which only little may be built.
 SURE, FIRST = 60, 12
@@ -91,9 +83,9 @@ class Tails:
         self, now: float, *, busy: float, budget: float, mean_ms: float | None = None, spread: float = 1.0
     ) -> Impact:
         """The estimate. `busy`: share of the time that ours is in flight; `budget`: by how much the tail may be slowed;
-        `mean_ms`: mean time of a transaction of others without us, where that is known. Delays are measured against it,
-        and one that takes as long as several readings is taken for as many round trips. `spread`: on how many a delay
-        falls, of those who stand in a queue that the canary does not stand in.
+        `mean_ms`: mean time of a transaction of others without us, where that is known. Where they take longer than a
+        reading, a delay is judged by what it is to them. `spread`: on how many a delay falls, of those who stand in a
+        queue that the canary does not stand in.
         """
         on = sorted(ms for at, ms in self._on if now - at <= MEMORY_S)
         off = sorted(ms for at, ms in self._off if now - at <= MEMORY_S)
@@ -101,10 +93,9 @@ class Tails:
             return Impact(on=len(on), off=len(off))
         base = _quantile(off)
         scale = max(base, TAIL_OF_MEAN * (mean_ms or 0.0), _LEAST_MS)
-        by_mean = TAIL_FACTOR * spread * _slowed_on_average(on, off, mean_ms)
         return Impact(
-            slowed=max((_of_mixture(on, off, busy) - base) / scale, by_mean * busy),
-            share=min(_share(on, off, base + budget * scale), budget / by_mean if by_mean > budget else 1.0),
+            slowed=(_of_mixture(on, off, busy * spread) - base) / scale,
+            share=_share(on, off, base + budget * scale, spread),
             on=len(on),
             off=len(off),
             base_ms=base,
@@ -116,31 +107,22 @@ def _beyond(ordered: Sequence[float], limit: float) -> float:
     return 1 - bisect_right(ordered, limit) / len(ordered)
 
 
-def _slowed_on_average(on: Sequence[float], off: Sequence[float], mean_ms: float | None) -> float:
-    """Share by which a transaction takes longer while ours are in flight, less what chance makes of so many."""
-    most = OUTLIER * off[len(off) // 2]
-    ours, others = [min(ms, most) for ms in on], [min(ms, most) for ms in off]
-    reading_ms = max(fmean(others), _LEAST_MS)
-    chance_ms = sqrt(pvariance(ours) / len(ours) + pvariance(others) / len(others))
-    whole_ms = max(mean_ms or 0.0, reading_ms)
-    longer_ms = max(fmean(ours) - reading_ms - chance_ms, 0.0)
-    return longer_ms * min(whole_ms / reading_ms, TRIPS_MAX) / whole_ms
-
-
 def _quantile(ordered: Sequence[float]) -> float:
     return ordered[min(int(len(ordered) * (1 - TAIL)), len(ordered) - 1)]
 
 
-def _share(on: Sequence[float], off: Sequence[float], limit: float) -> float:
+def _share(on: Sequence[float], off: Sequence[float], limit: float, spread: float) -> float:
     """For which share of the time may ours be in flight, so that no more than the tail is beyond `limit`?"""
     ours, others = _beyond(on, limit), _beyond(off, limit)
-    if ours <= TAIL or ours <= others:
+    more = (ours - others) * spread
+    if others + more <= TAIL:
         return 1.0
-    return min(max((TAIL - others) / (ours - others), 0.0), 1.0)
+    return min(max((TAIL - others) / more, 0.0), 1.0)
 
 
-def _of_mixture(on: Sequence[float], off: Sequence[float], busy: float) -> float:
-    """The tail of all readings, if those with ours in flight were `busy` of them."""
+def _of_mixture(on: Sequence[float], off: Sequence[float], hit: float) -> float:
+    """The tail of all readings, if those with ours in flight were `hit` of them, or all."""
+    busy = min(hit, 1.0)
     low, high = 0, len(on) + len(off) - 1
     every = sorted([*on, *off])
     while low < high:
