@@ -300,3 +300,28 @@ def test_in_any_minute_outside_a_pause_the_minimum_is_granted(health: Health) ->
     for begin in range(0, 240, 10):
         had = [s for at, s in granted if begin <= at <= begin + 60]
         assert had[-1] - had[0] >= LIMITS.least * 60 - 3.0 - 0.1
+
+
+def test_nothing_is_raised_before_it_was_calm_for_a_while() -> None:
+    """Pressure that comes and goes by the second: each calm moment would be a step up, each other one down."""
+    state, uneasy = steady(0.3), Health(pressure=0.8, signal="busy", value=1.8)
+    for _ in range(40):
+        state = tick(LIMITS, state, seen(CALM), state.at + 0.5)
+        state = tick(LIMITS, state, seen(uneasy), state.at + 0.5)
+    assert state.u == 0.3
+    assert after(state, seen(CALM), 2 * CLEAR_S).u > 0.3
+
+
+def test_what_was_good_is_not_forgotten_because_it_is_too_much_while_less_is_free() -> None:
+    """In a burst of others the load sinks; after it, it is known how far it may come back."""
+    slows = Impact(slowed=2.0, share=0.06, on=500, off=500)
+    good = replace(after(steady(0.3), seen(impact=Impact(slowed=0.3, share=0.3, on=500, off=500)), 20), good=0.3)
+    assert good.good_room == 1.0
+    burst = after(good, seen(impact=slows, room=0.1), 20)
+    assert burst.u < 0.15
+    assert burst.good == pytest.approx(0.3, rel=0.01)
+    alike = after(good, seen(impact=slows, room=1.0), 20)  # the same, and nobody took anything: so it was not good
+    assert alike.good < 0.15
+    back = after(burst, seen(impact=Impact(), room=1.0, fresh=(0, 0)), 10)
+    assert back.u > 0.7 * 0.3
+    assert after(alike, seen(impact=Impact(), room=1.0, fresh=(0, 0)), 10).u < 0.15
