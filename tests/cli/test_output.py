@@ -161,6 +161,40 @@ def test_csv_text_of_any_kind(values: list[str | None]) -> None:
         assert line.count('""') == values.count("")
 
 
+#: Kinds whose text has commas and quotes: type on PostgreSQL, the source's value, the target's, and both as text.
+NESTED = {
+    "document": ("jsonb", '{"a": [1, "b,c"]}', "[]", '{"a": [1, "b,c"]}', "[]"),
+    "word": ("json", '"it\'s, \\"so\\""', "null", '"it\'s, \\"so\\""', "null"),
+    "names": ("text[]", '{a,"b,c",NULL,"\\"q\\""}', "{}", '["a", "b,c", null, "\\"q\\""]', "[]"),
+    "sums": ("numeric[]", "{{1.10,2},{3,4}}", "{NaN}", '[["1.10", "2"], ["3", "4"]]', '["nan"]'),
+    "span": ("interval", "1 mon 2 days 03:04:05.6", "0", "P1M2DT11045.6S", "PT0S"),
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_documents_and_lists_arrive_whole(shop: Shop, postgres: str, ending: str) -> None:
+    columns = ", ".join(f"{name} {of[0]}" for name, of in NESTED.items())
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        for table, at in (("a", 1), ("b", 2)):
+            connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, {columns})")
+            values = [str(of[at]) for of in NESTED.values()]
+            connection.execute(f"INSERT INTO {table} VALUES (1, {', '.join(['%s'] * len(values))})", values)
+    diffed(shop, postgres, "--output", f"d.{ending}")
+    if ending == "csv":
+        with (shop.folder / "d.csv").open(newline="", encoding="utf-8") as file:
+            (row,) = csv.DictReader(file, strict=True)
+    else:
+        duckdb = pytest.importorskip("duckdb")
+        with duckdb.connect(":memory:") as connection:
+            found = connection.execute("SELECT * FROM read_parquet($1)", [str(shop.folder / "d.parquet")])
+            names = [item[0] for item in found.description]
+            row = dict(zip(names, found.fetchone(), strict=True))
+    assert {name: (row[f"expected_{name}"], row[f"observed_{name}"]) for name in NESTED} == {
+        name: (of[3], of[4]) for name, of in NESTED.items()
+    }
+    assert row["columns"].split(",") == list(NESTED)
+
+
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from trueup.core.row import present
+from trueup.core.values import Json
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ FORMATS = {
     "csv": (".csv",),
     "parquet": (".parquet", ".pq"),
 }
+
+#: Values whose text may hold commas, quotes and line ends.
+_QUOTED = (str, Json, tuple)
 
 
 def format_of(given: str | None, output: Path | None) -> str:
@@ -118,13 +122,19 @@ def csv_line(values: Sequence[Any]) -> str:
 
 
 def _csv_value(value: Any) -> str:
-    shown = present(value)
-    if shown is None:
+    if value is None:
         return ""
+    shown = as_text(value)
+    return '"' + shown.replace('"', '""') + '"' if isinstance(value, _QUOTED) else shown
+
+
+def as_text(value: Any) -> str:
+    """A value that is not NULL as the text of a flat file; an array as JSON."""
+    shown = present(value)
     if isinstance(shown, bool):
         return "true" if shown else "false"
-    if isinstance(shown, str) and isinstance(value, str):
-        return '"' + shown.replace('"', '""') + '"'
+    if isinstance(shown, list):
+        return json.dumps(shown, ensure_ascii=False)
     return repr(shown) if isinstance(shown, float) else str(shown)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from trueup.cli.output import csv_line, flat_row, header, replacing
-from trueup.core.row import Kind, present
+from trueup.cli.output import as_text, csv_line, flat_row, header, replacing
+from trueup.core.row import Kind
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Column:
             return None
         value = self._meant(value)
         self.seen.add(self._type_of(value))
-        return str(present(value))
+        return as_text(value)
 
     def _meant(self, value: Any) -> Any:
         """Databases without booleans hold 0 and 1; NaN is a text to comparing, which has to find it equal."""
