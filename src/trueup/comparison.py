@@ -24,17 +24,16 @@ from trueup.bindings import described
 from trueup.core.binding import Binding, Shape, near
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
-from trueup.core.plan import Everything, NullKeys, Range, Segment
 from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
 from trueup.core.side import PLACES
 from trueup.core.states import Verdict
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
+from trueup.in_time import pieces
 from trueup.job import discreet
-from trueup.narrow import Route, narrow, route
+from trueup.narrow import route
 from trueup.observe import Progress
 from trueup.report import Report, differing, presented
-from trueup.side_by_side import Covered, Pair, side_by_side
 from trueup.sides import NamedSide, declared, parse_side
 
 #: Name of the only projection.
@@ -125,30 +124,19 @@ class Comparison:
         pair = self.engine.pair(self.binding)
         with discreet(self.projection):
             chosen = route(pair, self.engine.clock.now())
-            counts = Counts()
-            for done, segment in enumerate(chosen.segments, 1):
-                for covered in _complete(pair, segment):
-                    counts += covered.counts
-                    self.engine.progress.narrowed(done, len(chosen.segments), counts)
-                    yield from covered.suspects
-                    if self.engine.stop_after_segment.asked:
-                        raise Interrupted
+            counts, planned = Counts(), 0
+            for piece in pieces(pair, chosen.segments):
+                counts += piece.covered.counts
+                planned = piece.planned
+                self.engine.progress.narrowed(piece.done, planned, counts)
+                yield from piece.covered.suspects
+                if self.engine.stop_after_segment.asked:
+                    raise Interrupted
         seconds = self.engine.clock.monotonic() - began
-        self.report = _report(counts, chosen, seconds=seconds)
+        self.report = _report(counts, chosen.strategy, segments=planned, seconds=seconds)
 
 
-def _complete(pair: Pair, segment: Segment) -> Iterator[Covered]:
-    """A segment with all of its differences: a database that compares itself hands out only so many."""
-    for covered in narrow(pair, segment):
-        if covered.counts.differing <= len(covered.suspects):
-            yield covered
-            continue
-        parts: list[Segment] = [NullKeys(), Range()] if isinstance(segment, Everything) else [segment]
-        for part in parts:
-            yield from side_by_side(pair, part)
-
-
-def _report(counts: Counts, chosen: Route, *, seconds: float) -> Report:
+def _report(counts: Counts, strategy: str, *, segments: int, seconds: float) -> Report:
     return Report(
         projection=NAME,
         run="",
@@ -156,7 +144,7 @@ def _report(counts: Counts, chosen: Route, *, seconds: float) -> Report:
         verdict=Verdict.DRIFT if counts.differing else Verdict.IN_SYNC,
         reason="",
         guarantee=str(Guarantee.REPORT_ONLY),
-        strategy=chosen.strategy,
+        strategy=strategy,
         source_rows=counts.source_rows,
         target_rows=counts.target_rows,
         missing=counts.missing,
@@ -171,7 +159,7 @@ def _report(counts: Counts, chosen: Route, *, seconds: float) -> Report:
         duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
         null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
         not_compared=dict(counts.not_compared),
-        segments={"planned": len(chosen.segments), "done": len(chosen.segments)},
+        segments={"planned": segments, "done": segments},
         seconds=seconds,
     )
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from trueup.adapters import Adapter
-from trueup.core.binding import Binding, BoundSide
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, halves
 from trueup.core.row import Key
 from trueup.errors import DataProblem, DesignProblem
@@ -54,7 +52,7 @@ def _of_range(pair: Pair, span: Range, known: Sequence[Key]) -> Cut:
     if len(parts) > 1:
         return Cut(parts=parts)
     try:
-        keys = _spread(_keys_in(pair, span))
+        keys = spread(_keys_in(pair, span))
     except (DataProblem, DesignProblem, TypeError):  # the last: keys of several types, which have no order
         inside = [cut for cut in cuts_of(pair) if within(span, cut)]
         return Cut(parts=halves(span, inside[len(inside) // 2])) if inside else Cut()
@@ -79,20 +77,21 @@ def within(span: Range, cut: Key) -> bool:
 
 
 def _keys_in(pair: Pair, span: Range) -> Iterator[Key]:
-    """The keys of both sides, without the values: a key of both comes twice."""
+    """The keys of both sides: a key of both comes twice."""
+    for name in ("source", "target"):
+        yield from keys_of(pair, name, span)
+
+
+def keys_of(pair: Pair, name: str, span: Range) -> Iterator[Key]:
+    """The keys of one side in order, read without the values."""
     binding = pair.binding
+    reader, side = (pair.target, binding.target) if name == "target" else (pair.source, binding.source)
     bare = replace(binding, columns=(), value_kinds=(), rules=(), absent=None)
-    for reader, side in ((pair.source, binding.source), (pair.target, binding.target)):
-        yield from _read_keys(reader, bare, replace(side, values=()), span)
-
-
-def _read_keys(reader: Adapter, binding: Binding, side: BoundSide, span: Range) -> Iterator[Key]:
-    stream = reader.stream(binding, side, span, tokens=False)
-    for batch in stream:
+    for batch in reader.stream(bare, replace(side, values=()), span, tokens=False):
         yield from (batch.key(at) for at in range(len(batch)))
 
 
-def _spread(keys: Iterator[Key]) -> list[Key]:
+def spread(keys: Iterator[Key]) -> list[Key]:
     """The distinct keys in order, or, of many, some that are spread evenly over them."""
     kept: set[Key] = set()
     step = 1

@@ -19,19 +19,17 @@ from trueup.by_digest import hashing_of
 from trueup.by_partition import retell
 from trueup.core.compare import Counts
 from trueup.core.decide import action_for
-from trueup.core.plan import Everything, Keys, Range, Segment, describe, from_json, halves, to_json
+from trueup.core.plan import Keys, Range, Segment, describe, from_json, to_json
 from trueup.core.quarantine import UNREADABLE_MAX, Quarantined, Trouble
 from trueup.core.row import Key
 from trueup.core.states import Stage
 from trueup.errors import DataProblem, DesignProblem, StatementTimeout, Transient
-from trueup.isolate import isolate, within
+from trueup.in_time import SPLITS_MAX, in_two
+from trueup.isolate import isolate
 from trueup.job import Job, Reading, discreet_words
-from trueup.narrow import cuts_of, narrow
+from trueup.narrow import narrow
 from trueup.side_by_side import Covered, Pair
 from trueup.store.records import Narrowed, RunRow, SegmentRow
-
-#: Segments that are cut in two in one run because their statement took too long; each cost as much as is allowed.
-SPLITS_MAX = 20
 
 #: Reads a segment, or waits until it was read.
 Read = Callable[[], Reading]
@@ -109,15 +107,7 @@ def _open(work: Sweep, segment: SegmentRow) -> SegmentRow | None:
 
 def _split(work: Sweep, segment: SegmentRow) -> bool:
     """A segment whose statement took too long becomes several smaller ones; False if it cannot be cut."""
-    pair, span = work.job.pair, segment.span
-    parts: list[Segment] = []
-    if isinstance(span, Keys) and len(span.keys) > 1:
-        middle = len(span.keys) // 2
-        parts = [replace(span, keys=span.keys[:middle]), replace(span, keys=span.keys[middle:])]
-    elif isinstance(span, Range | Everything):
-        cuts = [cut for cut in cuts_of(pair) if not isinstance(span, Range) or within(span, cut)]
-        if cuts:
-            parts = [*halves(span, cuts[len(cuts) // 2])]
+    parts = in_two(work.job.pair, segment.span)
     if not parts:
         return False
     work.job.ledger.split(segment, parts)

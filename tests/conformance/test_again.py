@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
 from tests.conformance.worlds import EngineClock, Place, World
-from trueup import Limits, Report, Trueup, Verdict, judging, run, scope, sweep
+from trueup import Limits, Report, Trueup, Verdict, in_time, judging, run, scope, sweep
 from trueup import again as incremental
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
@@ -298,7 +298,7 @@ def test_a_segment_that_was_read_in_pieces_has_had_its_turn(
 
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "narrow", narrow)
-        patch.setattr(sweep, "cuts_of", lambda _: [(at,) for at in range(0, ROWS, 6)])
+        patch.setattr(in_time, "cuts_of", lambda _: [(at,) for at in range(0, ROWS, 6)])
         shop.later(8 * DAY_S)
         shop.check()
     assert {Range(lower=(12,), upper=(18,)), Range(lower=(18,), upper=(24,))} < set(read.in_turn)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.conformance.worlds import World
-from trueup import Verdict, side_by_side, sweep
+from tests.conftest import Pair as Databases
+from trueup import Database, Projection, Side, Trueup, Verdict, diff, in_time, side_by_side, sweep
 from trueup import narrow as narrowing
 from trueup.adapters import _results, duckdb, mysql, postgresql, sqlite
 from trueup.core.plan import Everything, Keys, Range, Segment
@@ -53,6 +56,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, limit: int) -> list[Segment]:
         yield from whole(pair, segment, **how)
 
     monkeypatch.setattr(sweep, "narrow", narrow)
+    monkeypatch.setattr(in_time, "narrow", narrow)
     return given_up
 
 
@@ -66,7 +70,7 @@ def planted(world: World) -> None:
 def test_halves_until_they_are_short_enough(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(world)
     app = world.app()
-    if len(sweep.cuts_of(app.pair(app.binding("p", writing=False)))) < 4:
+    if len(in_time.cuts_of(app.pair(app.binding("p", writing=False)))) < 4:
         pytest.skip("this database reads everything in one pass and has no cut points")
     given_up = impatient(monkeypatch, 600)
     report = app.check("p", rows=0)
@@ -74,6 +78,75 @@ def test_halves_until_they_are_short_enough(world: World, monkeypatch: pytest.Mo
     assert {row["key"]["id"] for row in report.drift} == WRONG
     assert (report.source_rows, report.target_rows) == (2000, 2000)
     assert report.segments["planned"] == report.segments["done"] >= 2
+
+
+def test_what_has_no_cut_points_is_cut_at_a_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small table, whose rows cost much: nobody cuts it before it takes too long."""
+    planted(world)
+    app = world.app()
+    assert in_time.cuts_of(app.pair(app.binding("p", writing=False))) == []
+    given_up = impatient(monkeypatch, 600)
+    report = app.check("p", rows=0)
+    assert len(given_up) >= 3
+    assert {row["key"]["id"] for row in report.drift} == WRONG
+    assert (report.source_rows, report.target_rows) == (2000, 2000)
+    assert report.segments["planned"] == report.segments["done"] >= 4
+
+
+def test_keys_of_any_kind_are_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of text, in two parts, some of them NULL: each row is in one half."""
+    rows = [(f"{n % 5}é'", None if n % 50 == 0 else f"{n:04}", n) for n in range(400)]
+    world.tables("a {text}, b {text}, v {integer}", rows, [(a, b, v + (v % 99 == 0)) for a, b, v in rows])
+    app = world.app(key=["a", "b"])
+    pair = app.pair(app.binding("p", writing=False))
+    parts = in_time.in_two(pair, Everything())
+    assert len(parts) >= 2
+    found = [piece.covered for piece in in_time.pieces(pair, parts)]
+    assert (sum(of.counts.source_rows for of in found), sum(of.counts.differing for of in found)) == (400, 5)
+
+
+@pytest.mark.parametrize("limit", [300, 0])
+def test_a_comparison_that_is_not_kept_is_cut_too(world: World, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    planted(world)
+    given_up = impatient(monkeypatch, limit)
+    monkeypatch.setattr(in_time, "SPLITS_MAX", 9)
+    sides = (f"{world.source.url}#src", f"{world.target.url}#dst")
+    if not limit:
+        with pytest.raises(StatementTimeout):
+            diff(*sides, key="id")
+        assert len(given_up) == 10
+        return
+    report = diff(*sides, key="id", rows=0)
+    assert len(given_up) >= 7
+    assert {row["key"]["id"] for row in report.drift} == WRONG
+    assert (report.source_rows, report.target_rows) == (2000, 2000)
+    assert report.segments["planned"] == report.segments["done"] >= 8
+
+
+def test_a_costly_query_is_cut_by_the_clock(postgres_pair: Databases, tmp_path: Path) -> None:
+    """The server's own time limit, and a query that takes five times as long; its table is small."""
+    with psycopg.connect(postgres_pair.source, autocommit=True) as source:
+        source.execute("CREATE TABLE t (id bigint PRIMARY KEY, v bigint)")
+        source.execute("INSERT INTO t SELECT n, n FROM generate_series(1, 200) n")
+    with psycopg.connect(postgres_pair.target, autocommit=True) as target:
+        target.execute("CREATE TABLE t (id bigint PRIMARY KEY, v bigint)")
+        target.execute("INSERT INTO t SELECT n, n + (n = 77)::int FROM generate_series(1, 200) n")
+    slow = "SELECT id, v + length(pg_sleep(0.01)::text) AS v FROM t"
+    projection = Projection(
+        name="p",
+        source=Side(database="a", query=slow),
+        target=Side(database="b", table="t"),
+        key=["id"],
+        settle=0,
+    )
+    databases = {
+        "a": Database(url=postgres_pair.source, statement_timeout="800ms"),
+        "b": Database(url=postgres_pair.target),
+    }
+    with Trueup(databases=databases, projections=[projection], ledger=f"sqlite:///{tmp_path / 'ledger.db'}") as app:
+        report = app.check("p")
+    assert ([row["key"] for row in report.drift], report.source_rows) == ([{"id": 77}], 200)
+    assert report.segments["planned"] == report.segments["done"] >= 3
 
 
 def test_explicit_keys_are_halved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
