@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from trueup.core.row import Key
 from trueup.core.schedule import following
 from trueup.doctor import Examination
 from trueup.errors import NotThere, UsageError
+from trueup.indexes import that_pay
 from trueup.job import discreet, statements
 from trueup.jobs import CanaryLike, Keys, Parts
 from trueup.narrow import Route, route
@@ -216,7 +217,9 @@ class Trueup(Steering):
         """Strategy, access path, guarantee class, and every reason."""
         binding = self.binding(name, writing=False)
         with discreet(binding.projection):
-            chosen = route(self.pair(binding), self.clock.now())
+            pair = self.pair(binding)
+            chosen = route(pair, self.clock.now())
+            chosen = replace(chosen, reasons=[*chosen.reasons, *that_pay(pair)])
         return Explanation(
             projection=name,
             route=chosen,

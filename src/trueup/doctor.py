@@ -19,8 +19,8 @@ from trueup.core.binding import Binding, not_writable
 from trueup.core.findings import Finding, Race, State, capped, worst
 from trueup.core.guarantee import Guarantee, Promise, Proof, Protocol
 from trueup.errors import TrueupError
+from trueup.indexes import that_pay
 from trueup.moved import drift_moved
-from trueup.narrow import route
 from trueup.store.examined import examine_ledger
 from trueup.store.ledger import Ledger
 from trueup.store.probes import Probe, Probes
@@ -213,7 +213,7 @@ class Doctor:
     def _index(self, binding: Binding) -> list[Finding]:
         """The index that would pay, as `explain` names it."""
         place = f"projections.{binding.projection.name}"
-        reasons = [why for why in route(self.bindings.pair(binding), self.clock.now()).reasons if "CREATE INDEX" in why]
+        reasons = that_pay(self.bindings.pair(binding))
         return [Finding(check="index", place=place, state=State.OK, seen="would pay", remedy=why) for why in reasons]
 
     def _race(self, binding: Binding, target: Adapter, designed: Promise) -> Race | None:

@@ -22,7 +22,6 @@ from functools import partial
 from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, hashing_of
 from trueup.by_partition import Cut, cut, exactly
-from trueup.core.binding import BoundSide, fitting_index
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import WRITES, action_for
 from trueup.core.lot import LOT_MIN, Lot
@@ -101,14 +100,14 @@ def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Ro
     if binding.cut_kind is not None:
         return _route_of_partitions(pair, cut(pair, asked, now))
     if binding.one_database:
-        survey = pair.source.survey(binding, (binding.source, binding.target))
+        (survey,) = surveys_of(pair)
         cuts = _cuts(survey)
         how = f"in {len(cuts) + 1} key ranges" if cuts else "in one pass"
         whole: Segment = Everything()
         return Route(
             strategy=f"{INSIDE}, {how}",
             segments=[*ranges(cuts), NullKeys()] if cuts else [whole],
-            reasons=[survey.reason, *_index_that_pays(survey, (binding.source, binding.target))],
+            reasons=[survey.reason],
         )
     return _route_of_two(pair)
 
@@ -131,7 +130,7 @@ def _route_of_partitions(pair: Pair, found: Cut) -> Route:
 def _route_of_two(pair: Pair) -> Route:
     """Key ranges where an index serves them on both sides, else one pass over each."""
     binding = pair.binding
-    source, target = _surveys(pair)
+    source, target = surveys_of(pair)
     seekable = source.seekable and target.seekable
     cuts = _cuts(_finer(source, target)) if seekable else []
     null_keys: list[Segment] = [NullKeys()] if binding.source.null_keys or binding.target.null_keys else []
@@ -140,54 +139,35 @@ def _route_of_two(pair: Pair) -> Route:
     return Route(
         strategy=f"{what}, {how}",
         segments=[*ranges(cuts), *null_keys],
-        reasons=[
-            why,
-            f"source: {source.reason}",
-            f"target: {target.reason}",
-            *_index_that_pays(source, (binding.source,)),
-            *_index_that_pays(target, (binding.target,)),
-        ],
+        reasons=[why, f"source: {source.reason}", f"target: {target.reason}"],
     )
 
 
 def cuts_of(pair: Pair) -> list[Key]:
     """Keys at which a segment can be cut in two, ascending."""
+    return _finer(*surveys_of(pair)).cuts
+
+
+def surveys_of(pair: Pair) -> tuple[Survey, ...]:
+    """What a database says of both sides, or each of two of its own side; both are asked at the same time."""
     binding = pair.binding
     if binding.one_database:
-        return pair.source.survey(binding, (binding.source, binding.target)).cuts
-    return _finer(*_surveys(pair)).cuts
-
-
-def _surveys(pair: Pair) -> tuple[Survey, Survey]:
-    """What each of two databases says of its own side; both are asked at the same time."""
-    binding = pair.binding
+        return (pair.source.survey(binding, (binding.source, binding.target)),)
     return both(
         lambda: pair.source.survey(binding, (binding.source,)),
         lambda: pair.target.survey(binding, (binding.target,)),
     )
 
 
-def _finer(source: Survey, target: Survey) -> Survey:
-    """The survey with more cut points."""
-    return max(source, target, key=lambda survey: len(survey.cuts))
+def _finer(*surveys: Survey) -> Survey:
+    """The survey with most cut points."""
+    return max(surveys, key=lambda survey: len(survey.cuts))
 
 
 def _way_of_two(pair: Pair) -> tuple[str, str]:
     """How two databases are compared, and why."""
     hashing, why = hashing_of(pair)
     return SIDE_BY_SIDE if hashing is None else BY_DIGEST, why
-
-
-def _index_that_pays(survey: Survey, sides: Sequence[BoundSide]) -> list[str]:
-    """The indexes that would let key ranges be read, for a read that is long and has none."""
-    if survey.seekable or not survey.cuts:
-        return []
-    wanted = [index for side in sides if (index := fitting_index(side))]
-    return [
-        f"an index that covers the query would let key ranges be read, in about half the time of a pass, and single "
-        f"keys at once: {index}"
-        for index in wanted
-    ]
 
 
 def _cuts(survey: Survey) -> list[Key]:

@@ -345,7 +345,7 @@ class PostgresqlAdapter(SqlAdapter):
         pays = served and total <= whole * RANGES_PAY_BELOW
         figures = f"planner's cost {total:,.0f} by key range, {whole:,.0f} in one pass"
         if not cuts:
-            figures = f"planner's cost {whole:,.0f}: small enough for one pass"
+            figures = f"planner's cost {whole:,.0f}{': small enough for' if wanted <= 1 else ' in'} one pass"
         return Survey(
             cuts=cuts,
             work=work,

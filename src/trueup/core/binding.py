@@ -26,7 +26,6 @@ __all__ = [
     "Shape",
     "bind",
     "check_query",
-    "fitting_index",
     "near",
     "not_writable",
 ]
@@ -178,16 +177,6 @@ def check_query(projection: Projection, role: str, side: Side, dialect: str) -> 
     found = query.problem(side.query, dialect) if side.query is not None else ""
     if found:
         raise ConfigError(f"projections.{projection.name}.{role}.query: {found}")
-
-
-def fitting_index(side: BoundSide) -> str:
-    """The statement that makes the index to read `side` by key range; empty if there is one, or it is not clear."""
-    names = [column.name for column in side.key]
-    if side.side.query is not None:
-        return query.index_for(side.side.query, side.shape.dialect, tuple(names))
-    if side.side.table is None or frozenset(names) in side.shape.unique:
-        return ""
-    return query.index_statement(side.side.table, names, [], side.shape.dialect)
 
 
 def near(name: str, known: Collection[str]) -> str:

@@ -139,9 +139,12 @@ def index_for(query: str, dialect: str, key: tuple[str, ...]) -> str:
     return index_statement(tables[0].sql(dialect=dialect, comments=False).partition(" ")[0], names, others, dialect)
 
 
-def index_statement(table: str, key: Sequence[str], others: Sequence[str], dialect: str) -> str:
+def index_statement(
+    table: str, key: Sequence[str], others: Sequence[str], dialect: str, *, unique: bool = False
+) -> str:
     """CREATE INDEX on `key` that holds the other columns too."""
-    if others and dialect == "postgres":
-        return f"CREATE INDEX ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)})"
+    create = "CREATE UNIQUE INDEX" if unique else "CREATE INDEX"
+    if others and dialect == "postgres":  # an index alone answers only for what was vacuumed
+        return f"{create} ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)}); VACUUM {table}"
     name = "" if dialect == "postgres" else "trueup_reads_this "
-    return f"CREATE INDEX {name}ON {table} ({', '.join([*key, *others])})"
+    return f"{create} {name}ON {table} ({', '.join([*key, *others])})"
