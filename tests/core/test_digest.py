@@ -96,7 +96,7 @@ def test_what_a_team_allows_is_asked_of_values(declared: dict[str, Any]) -> None
         ((Kind.FLOAT, "real"), (Kind.FLOAT, "double precision")),
         ((Kind.FLOAT, "real"), (Kind.INTEGER, "bigint")),
         ((Kind.BOOLEAN, "boolean"), (Kind.DECIMAL, "numeric")),
-        ((Kind.JSON, "jsonb"), (Kind.JSON, "jsonb")),
+        ((Kind.JSON, "json"), (Kind.JSON, "jsonb")),
         ((Kind.INTERVAL, "interval"), (Kind.INTERVAL, "interval")),
         ((Kind.ANY, "DATE"), (Kind.DATE, "date")),
     ],
@@ -109,7 +109,7 @@ def test_a_pair_that_has_no_common_spelling_is_named(source: Type, target: Type)
     assert target[1] in why
 
 
-@pytest.mark.parametrize("kind", [FLOAT, (Kind.TIME, "time")])
+@pytest.mark.parametrize("kind", [FLOAT, (Kind.TIME, "time"), (Kind.JSON, "jsonb")])
 def test_stored_values_hash_alike_where_no_text_does(kind: Type) -> None:
     hashing, _ = agree(bound(kind, kind), [MD5, OWN], [OWN, MD5])
     assert hashing is not None

@@ -90,7 +90,7 @@ class Native(Way):
                 found = _of_number(column, number, seed)
             case Kind.FLOAT:
                 found = _hash("hashfloat4extended" if column.type_name == "real" else "hashfloat8extended", part, seed)
-            case Kind.TEXT:  # a collation that takes two texts for one hashes them alike, too
+            case Kind.TEXT | Kind.JSON:  # a collation that takes two texts for one hashes them alike, too
                 text = sa.collate(sa.cast(self.relations.read_as(column, part), sa.Text), "C")
                 found = _hash("hashtextextended", text, seed)
             case Kind.UUID:

@@ -43,8 +43,9 @@ _HASHABLE = frozenset(
         Kind.INSTANT,
     }
 )
-#: Further kinds that the two servers of one product hash alike, where the columns have one type.
-_HASHABLE_ALIKE = _HASHABLE | {Kind.FLOAT, Kind.TIME}
+#: Further kinds that the two servers of one product hash alike, where the columns have one type. Documents are hashed
+#: as they are spelt: what is spelt alike means the same, and of the rest the values decide.
+_HASHABLE_ALIKE = _HASHABLE | {Kind.FLOAT, Kind.TIME, Kind.JSON}
 #: Kinds that may meet: numbers are spelt as the wider of the two.
 _MAY_MEET = ({Kind.INTEGER, Kind.DECIMAL}, {Kind.INTEGER, Kind.BOOLEAN})
 #: A decimal type with its scale, as databases print it.
