@@ -15,6 +15,7 @@ from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Mode, State
 from trueup.core.pace.pressure import BLIND_AFTER_S, Mark
 from trueup.core.pace.settings import Override, Pace
+from trueup.core.pace.sharing import GRANT_S, USED
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace import governor as module
 from trueup.pace.admission import Admission, Worker
@@ -37,7 +38,7 @@ class Probe:
         self.clock, self.governor = clock, governor
         self.slower_s = 0.0
         self.lag = 0.0
-        self.broken = False
+        self.broken = self.hidden = False
         self.on_core: float | None = None
         self.idle: bool | None = None
         self.commits = self.ours = 0.0
@@ -48,8 +49,8 @@ class Probe:
         self.clock.pass_((0.001 + (self.slower_s if self.governor().gate.inflight else 0.0)) / Pace().trips)
 
     def look(self) -> Looked:
-        if self.broken:
-            raise Transient("no connection")
+        if self.broken or self.hidden:
+            raise Transient("no connection" if self.broken else "not granted")
         looked = Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
         if self.idle is not None:  # what it commits is ours
             governor = self.governor()
@@ -208,6 +209,86 @@ def test_a_database_that_cannot_be_seen_gets_the_minimum(clock: SteppedClock, pa
     node.seen.broken = False
     node.step(3)
     assert node.governor.state.mode is Mode.RECOVERY
+
+
+def test_a_database_that_says_nothing_of_its_health_is_still_seen_by_its_canary(
+    clock: SteppedClock, paces: Paces
+) -> None:
+    """A look that was refused kept the canary from being read, and the minimum was all there was."""
+    node = Node("one", clock, paces)
+    node.seen.hidden = True
+    node.governor.begin()
+    node.step(60)
+    assert node.governor.gate.u > 0.5
+    assert node.governor.told(clock.at_s)["lacking"] == {"health": "not granted"}
+    node.seen.broken = True
+    node.step(BLIND_AFTER_S + 5)
+    assert node.governor.state.mode is Mode.PAUSED  # the control
+
+
+def test_a_governor_that_gets_stuck_holds_nothing(clock: SteppedClock, paces: Paces) -> None:
+    """Another process looks by then, and grants the same."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    clock.pass_(GRANT_S * USED)
+    assert node.governor.gate.u > 0
+    assert node.governor.gate.wait_s(clock.at_s) is None
+
+
+def test_a_fault_of_ours_is_told_and_it_looks_again(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread ended without a word, and what was permitted last held for ever."""
+    monkeypatch.setattr(module, "AGAIN_S", 0.0)
+    governor, faults = Node("one", clock, paces).governor, [ValueError("no number")]
+
+    def step() -> float:
+        if faults:
+            raise faults.pop()
+        governor._ended.set()
+        return 0.0
+
+    monkeypatch.setattr(governor, "step", step)
+    Governor._run(governor)
+    assert governor._ended.is_set()
+    assert governor.told(clock.at_s)["lacking"] == {"governor": "ValueError: no number"}
+    assert "pacing failed" in caplog.text
+
+
+def test_who_wants_nothing_asks_the_ledger_seldom(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asked = Node("one", clock, paces), []
+    renew = paces.renew
+    monkeypatch.setattr(paces, "renew", lambda *some: (asked.append(1), renew(*some))[1])
+    node.governor.begin()
+    node.step(6, works=False)
+    asked.clear()
+    node.step(20, works=False)
+    assert len(asked) <= 11
+    assert node.governor.gate.u == 0
+
+
+def test_what_is_critical_comes_first_beside_another_process_and_bulk_is_not_starved(
+    clock: SteppedClock, paces: Paces
+) -> None:
+    """Classes were only told apart within one engine, and `trueup serve` has one for each run."""
+    one, two = Node("one", clock, paces), Node("two", clock, paces)
+    one.governor.workers.append(Worker(name="p", priority="critical"))
+    two.governor.workers.append(Worker(name="q", priority="bulk", weight=2.0))
+    paces.set("app", Override(adaptive=False, fixed=1.02), by=ANN, why="", for_s=None)
+    for node in (one, two):
+        node.governor.begin()
+    for _ in range(80):
+        one.step(0.1)
+        two.step(0.1)
+    assert (one.governor.gate.u, two.governor.gate.u) == (pytest.approx(1.0), pytest.approx(0.02))
+    one.admission._waiting = []
+    for _ in range(120):
+        one.step(0.1, works=False)
+        two.step(0.1)
+    assert two.governor.gate.u == pytest.approx(1.02)  # all of it, where nobody else wants any
 
 
 def test_a_restart_resumes_in_recovery_with_what_was_learnt(clock: SteppedClock, paces: Paces) -> None:

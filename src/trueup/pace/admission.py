@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
-from trueup.core.pace.sharing import Turn, joined, next_turn, served
+from trueup.core.pace.sharing import CLAIMS, Turn, joined, next_turn, served
 from trueup.errors import Busy, Interrupted, StatementTimeout
 
 #: Seconds between two looks at the switches while waiting.
@@ -33,6 +33,11 @@ class Worker:
     look: Callable[[], None] = lambda: None
     #: Age of its oldest unverified data, as a multiple of what is aimed at.
     age: Callable[[], float] = lambda: 0.0
+
+    @property
+    def claim(self) -> float:
+        """Its weight beside what is worked on elsewhere: an engine of its own, another process."""
+        return self.weight * CLAIMS[self.priority]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ Of several processes that work on one database, one looks; the others are told b
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE, Host, cores
 from trueup.pace.means import Means
 from trueup.store.paces import Paces, Renewed, Report
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two readings: as a rule, and while a statement of ours is in flight that seldom is.
 READ_S, READ_CLOSE_S = 0.1, 0.01
@@ -127,7 +130,13 @@ class Governor:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            pause_s, began = self.step(), self.gate.began
+            try:
+                pause_s, began = self.step(), self.gate.began
+            except Exception as fault:  # whatever it is: what was permitted ends by itself, and people are told
+                log.exception("databases.%s: pacing failed, and is tried again", self.name)
+                self._lacking["governor"] = f"{type(fault).__name__}: {fault}"
+                self._ended.wait(AGAIN_S)
+                continue
             if pause_s == READ_S and began.wait(pause_s):  # look while it is in flight, but not only at its beginning
                 began.clear()
                 pause_s = self._spread.uniform(0.0, self.settings.statement_s / 2)
@@ -159,20 +168,24 @@ class Governor:
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def _read(self, now: float) -> None:
-        """One reading. One that fails is as slow as it was; then there are none for a while."""
+        """One reading. One that is given up for taking too long is as slow as that; one that fails otherwise is none.
+        Then there are none for a while.
+        """
         assert self._probe is not None
-        if now < self._due.get("again", now):
+        if now < self._due.get("read again", now):
             return
-        begun, busy = self.gate.begun, self.gate.inflight > 0
+        begun, busy, failed = self.gate.begun, self.gate.inflight > 0, ""
         try:
             for _ in range(self.pace.trips):
                 self._probe.canary()
-        except Transient as failed:
-            self._due["again"] = now + AGAIN_S
-            self._lacking["canary"] = str(failed)
+        except Transient as error:
+            self._due["read again"], failed = now + AGAIN_S, str(error)
+            self._lacking["canary"] = failed
         else:
             self._lacking.pop("canary", None)
         took_s = self._clock.monotonic() - now
+        if failed and took_s * 1000 < _CANARY_MARK.hard:
+            return
         theirs = self._looked is not None and (self._looked.own or 0) > self.gate.inflight
         self._readings += self.pace.trips
         self._slowest_ms = max(self._slowest_ms or 0.0, took_s * 1000)
@@ -185,18 +198,20 @@ class Governor:
         self._signals = observed(self._signals, self._marks, values, now)
 
     def _at_database(self, probe: Probe, now: float) -> dict[str, float | None]:
-        """What the database says; nothing while it does not."""
-        if now < self._due.get("again", now):
-            return {}
+        """What the database says, and the canary; that alone while it does not."""
+        values: dict[str, float | None] = {CANARY: self._slowest_ms}
+        self._slowest_ms = None
+        if now < self._due.get("look again", now):
+            return values
         try:
             looked = probe.look()
         except Transient as failed:
-            self._due["again"] = now + AGAIN_S
+            self._due["look again"] = now + AGAIN_S
             self._lacking["health"] = str(failed)
-            return {}
-        self._lacking = dict(looked.lacking)
-        values = {**looked.values, CANARY: self._slowest_ms}
-        self._slowest_ms = None
+            return values
+        canary = {name: why for name, why in self._lacking.items() if name == "canary"}
+        self._lacking = {**looked.lacking, **canary}
+        values = {**looked.values, **values}
         if looked.active is None and looked.running is not None:
             others = max(looked.running - self.gate.inflight, 0.0)
             looked = replace(looked, active=others, on_core=others)
@@ -266,19 +281,19 @@ class Governor:
             self._tails.forget_own()
         if self.state.mode is not before.mode:
             self._tells(self.name, self.state)
-        if self.state.u > self._granted * 1.01:
+        if self.state.u > self._granted * 1.01 and self._wanted(now):
             self._due.pop("renew", None)  # more than is granted is not used
         self._statement_s = self.settings.statement_s * law.statement_share(self.state, self._means.longer(self._cores))
         self._permit(now)
 
     def _permit(self, now: float) -> None:
         u = self._granted if now < self._granted_until else 0.0
-        self._admission.permit(self.gate, min(u, self.state.u) if self._leads else u, self._statement_s)
+        u = min(u, self.state.u) if self._leads else u
+        self._admission.permit(self.gate, u, self._statement_s, until=self._granted_until)
 
     def _renew(self, now: float) -> None:
         """Ask the ledger. While it cannot be had, what was granted is used up to its end."""
-        wanted = now - self.gate.wanted_at < WANTS_S or self.gate.inflight or self._admission.waits(self.gate)
-        wants = self.settings.limits.most if wanted else 0.0
+        wants = self.settings.limits.most if self._wanted(now) else 0.0
         u = self.state.u if self._leads else self.settings.limits.least
         report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
         try:
@@ -296,9 +311,13 @@ class Governor:
             self._statement_s = renewed.statement_s
         self._permit(now)
 
+    def _wanted(self, now: float) -> bool:
+        """Does somebody want to begin a statement, or did lately?"""
+        return now - self.gate.wanted_at < WANTS_S or self.gate.inflight > 0 or self._admission.waits(self.gate)
+
     def _weight(self) -> float:
         """What this process may ask for beside others: as much as all that is worked on here."""
-        return sum(worker.weight for worker in tuple(self.workers)) or 1.0
+        return sum(worker.claim for worker in tuple(self.workers)) or 1.0
 
     def _takes_the_lead(self, renewed: Renewed, now: float) -> None:
         """What was learnt is gone on with, by this process or another one, and the load begins in recovery."""

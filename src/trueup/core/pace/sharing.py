@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 #: What comes first. Lower classes are not starved: see WAITED_S.
 PRIORITIES = ("critical", "normal", "bulk")
+#: What of a shared budget a class gets, for the same weight: where turns cannot be taken, a lower one gets a little.
+CLAIMS = {"critical": 100.0, "normal": 10.0, "bulk": 1.0}
 #: Who has waited so long is next, whatever its class, seconds.
 WAITED_S = 60.0
 #: How far behind a newcomer may begin, busy-seconds: so much it may catch up.
