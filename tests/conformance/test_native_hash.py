@@ -84,11 +84,34 @@ SIGNED = sorted(
 )
 
 
-def test_no_fold_of_two_halves_is_left_in_integers(server: Server) -> None:
-    hashes = server.hashes(["bigint"], [(number,) for number in SIGNED])
+#: What may stand before the columns of a case: nothing; a column that takes their hash for its seed; one that does not.
+BEFORE = [[], [("bigint", "7")], [("text", "a")], [("date", "2001-02-03")]]
+behind = pytest.mark.parametrize("before", BEFORE, ids=str)
+
+
+def put(before: Sequence[tuple[str, str]], types: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
+    """Types and rows of a case behind other columns."""
+    return [name for name, _ in before] + [*types], [[value for _, value in before] + [*row] for row in rows]
+
+
+@behind
+def test_no_fold_of_two_halves_is_left_in_integers(server: Server, before: list[tuple[str, str]]) -> None:
+    hashes = server.hashes(*put(before, ["bigint"], [(number,) for number in SIGNED]))
     assert len(set(hashes)) == len(SIGNED)
     values = ", ".join(f"({number})" for number in SIGNED)
     assert server.one(f"(SELECT count(DISTINCT hashint8extended(n, 7)) FROM (VALUES {values}) v (n))") < len(SIGNED)
+
+
+def test_no_fold_of_two_halves_is_left_in_the_second_sum(server: Server) -> None:
+    first, second = server.way.content(sa.column("r", sa.BigInteger), [])
+    values = ", ".join(f"({number})" for number in SIGNED)
+
+    def different(aggregate: Any) -> int:
+        each = f"SELECT {aggregate.compile()} FROM (VALUES {values}) v (r) GROUP BY r"
+        return int(server.one(f"(SELECT count(DISTINCT x) FROM ({each}) e (x))"))
+
+    assert different(first) == different(second) == len(SIGNED)
+    assert different(sa.func.sum(sa.func.hashint8extended(sa.column("r"), sa.literal_column("1")))) < len(SIGNED)
 
 
 #: Microseconds since 2000 that a timestamp can hold, the first and the last among them.
@@ -144,9 +167,10 @@ def test_moments_that_differ(server: Server, rows: list[int]) -> None:
 NUMBERS = ["0", "NaN", "Infinity", "-Infinity", "1", "-1", "10000", "-10000", "0.0001", "1.5", "15", "100000000"]
 
 
-def test_numbers_do_not_cancel_between_columns(server: Server) -> None:
+@behind
+def test_numbers_do_not_cancel_between_columns(server: Server, before: list[tuple[str, str]]) -> None:
     rows = [*product([*NUMBERS, None], repeat=2)]
-    assert len(set(server.hashes(["numeric", "numeric"], rows))) == len(rows)
+    assert len(set(server.hashes(*put(before, ["numeric", "numeric"], rows)))) == len(rows)
     two = "hash_numeric_extended({}, 7) # hash_numeric_extended({}, 9)"
     assert server.one(f"{two.format(1, 10000)} = {two.format(10000, 1)}"), "the control has to fall for it"
     assert server.one(f"{two.format(0, chr(39) + 'NaN' + chr(39))} = {two.format(chr(39) + 'NaN' + chr(39), 0)}")
@@ -164,9 +188,22 @@ ALIKE: list[tuple[Kind, list[tuple[str, str]]]] = [
 ]
 
 
+@behind
 @pytest.mark.parametrize(("kind", "spellings"), ALIKE, ids=str)
-def test_one_value_of_several_types(server: Server, kind: Kind, spellings: list[tuple[str, str]]) -> None:
-    assert len({server.hashes([name], [(value,)], [kind])[0] for name, value in spellings}) == 1
+def test_one_value_of_several_types(
+    server: Server, kind: Kind, spellings: list[tuple[str, str]], before: list[tuple[str, str]]
+) -> None:
+    kinds = [*(KINDS[name] for name, _ in before), kind]
+    assert len({server.hashes(*put(before, [name], [(value,)]), kinds)[0] for name, value in spellings}) == 1
+
+
+@pytest.mark.parametrize("name", ["integer", "bigint", "text", "uuid"])
+def test_the_first_column_beside_all_others(server: Server, name: str) -> None:
+    """It takes their hash for its seed: values that change places with it, and NULL in each place."""
+    ids = [f"00000000-0000-4000-8000-{n:012}" for n in range(3)]
+    values = ids if name == "uuid" else ["0", "1", "-1"]
+    rows = [*product([*values, None], repeat=3)]
+    assert len(set(server.hashes([name] * 3, rows))) == len(rows)
 
 
 def test_each_column_has_a_hash_of_its_own(server: Server) -> None:

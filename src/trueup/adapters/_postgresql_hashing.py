@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -20,12 +20,17 @@ _NOTHING: Expression = sa.literal_column("''::bytea")
 _COLON, _COMMA = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ":,")
 #: Where PostgreSQL's timestamps begin to count, and the first of them.
 _EPOCH: Expression = sa.literal_column("TIMESTAMP '2000-01-01 00:00:00'")
+_EPOCH_UTC: Expression = sa.literal_column("TIMESTAMPTZ '2000-01-01 00:00:00+00'")
 _FIRST: Expression = sa.literal_column("TIMESTAMP '4714-11-24 00:00:00 BC'")
 #: 2**32 and 2**31 microseconds.
 _HIGH_HALF: Expression = sa.literal_column("INTERVAL '4294.967296 s'")
 _LESS_THAN_HALF: Expression = sa.literal_column("INTERVAL '2147.483648 s'")
 _NO_OFFSET: Expression = sa.literal_column("INTERVAL '0'")
 _INFINITY: Expression = sa.literal_column("'Infinity'::numeric")
+#: Kinds whose function hashes all of the seed and, with what is lost of the value in the seed, all of the value.
+_TAKES_A_SEED = (Kind.INTEGER, Kind.TEXT, Kind.UUID)
+#: Three seeds of a column, and what stands for NULL.
+Seeds = tuple[Expression, Expression, Expression, Expression]
 #: Column type -> a value: together they call every function that rows are hashed with.
 _PROBES = (
     (Kind.INTEGER, "bigint", "-9876543210"),
@@ -47,10 +52,10 @@ _PROBES = (
 class Native(Way):
     """PostgreSQL's extended hash functions: 64 bits of each value as it is stored, several times cheaper than an MD5.
 
-    A row's hash is the XOR of those of its columns, each with a seed of its own, so that a value that changes its
-    column is another one. A leaf's content is two sums: of the row hashes, and of another hash of each row hash. Equal
-    numbers hash alike whatever their scale. Not promised to be stable between versions, so it is never kept and always
-    probed.
+    The values of a row are hashed each with a seed of its own, so that a value that changes its column is another one.
+    The XOR of these is the seed of the key's first part, if that has a function to itself. A leaf's content is two
+    sums: of the row hashes, and of another hash of each row hash. Equal numbers hash alike whatever their scale. Not
+    promised to be stable between versions, so it is never kept and always probed.
     """
 
     name = "PostgreSQL's own hash"
@@ -69,45 +74,79 @@ class Native(Way):
         return sa.func.concat_ws("_", self.of(cells), self.of(nothing))
 
     def of(self, cells: Sequence[Cell]) -> Expression:
-        hashed = (self._hashed(cell, *_seeds(at)) for at, cell in enumerate(cells))
-        return reduce(lambda a, b: a.bitwise_xor(b), hashed)
+        first, *others = cells
+        if first.kind not in _TAKES_A_SEED:
+            return reduce(_xor, self._each(cells, 0))
+        seed, *_, null = _seeds(0)
+        beside = reduce(_xor, self._each(others, 1)) if others else seed
+        found = self._first(first, beside)
+        if not first.column.nullable:
+            return found
+        return sa.func.coalesce(found, _xor(beside, null), type_=sa.BigInteger)
+
+    def _each(self, cells: Sequence[Cell], place: int) -> Iterator[Expression]:
+        """The hash of each column; these are from this place in the row on."""
+        mixed = place > 0  # what comes of the XOR is hashed again
+        for at, cell in enumerate(cells, place):
+            found = self._hashed(cell, _seeds(at))
+            if cell.kind is Kind.DECIMAL:
+                if not mixed:
+                    found = _hash("hashint4extended", _number(0), found)  # or two points would cancel
+                mixed = False
+            yield found
+
+    def _first(self, cell: Cell, seed: Expression) -> Expression:
+        """The hash of the first column, with the hash of all others for its seed; NULL for NULL."""
+        if cell.kind is Kind.TEXT:
+            return self._of_text(cell, seed)
+        if cell.kind is Kind.UUID:
+            return _hash("uuid_hash_extended", cell.expression, seed)
+        number = _bigint(cell)  # what the fold of its halves loses is in the seed
+        return _hash("hashint8extended", number, number.bitwise_xor(seed))
 
     def key(self, cells: Sequence[Cell]) -> Expression:
         if [cell.kind for cell in cells] == [Kind.INTEGER]:
             return _bigint(cells[0])  # 64 bits already, and an index may serve them
         return self.of(cells)
 
-    def _hashed(self, cell: Cell, seed: Expression, other_seed: Expression, null: Expression) -> Expression:
+    def _hashed(self, cell: Cell, seeds: Seeds) -> Expression:
         """The hash of one column, never NULL. Where PostgreSQL's own function takes two values for one, the rest of the
         value is hashed, too.
         """
         column, part = cell.column, cell.expression
+        seed, other, _, null = seeds
         match cell.kind:
+            case Kind.INTEGER | Kind.BOOLEAN if column.kind is Kind.BOOLEAN:
+                yes, no = (_hash("hashint4extended", _number(value), seed) for value in (1, 0))  # computed once
+                return sa.case((part, yes), (part.is_not(None), no), else_=null)
             case Kind.INTEGER | Kind.BOOLEAN:
                 found = _of_integer(cell, seed)
             case Kind.DECIMAL:
                 number = sa.cast(_bigint(cell) if column.kind is Kind.INTEGER else part, sa.Numeric)
-                found = _of_number(column, number, seed)
+                found = _of_number(column, number, seeds)
             case Kind.FLOAT:
                 found = _hash("hashfloat4extended" if column.type_name == "real" else "hashfloat8extended", part, seed)
-            case Kind.TEXT | Kind.JSON:  # a collation that takes two texts for one hashes them alike, too
-                text = sa.collate(sa.cast(self.relations.read_as(column, part), sa.Text), "C")
-                found = _hash("hashtextextended", text, seed)
+            case Kind.TEXT | Kind.JSON:
+                found = self._of_text(cell, seed)
             case Kind.UUID:
                 found = _hash("uuid_hash_extended", part, seed)
             case Kind.TIMESTAMP | Kind.INSTANT:
-                moment = part if cell.kind is Kind.TIMESTAMP else sa.func.timezone(_NO_OFFSET, part)
-                return _of_moment(moment, seed, other_seed, null)
+                return _of_moment(cell, seed, other, null)
             case _:  # there is no function to be called, but that of a record of one
                 whole = sa.func.time_send(part) if cell.kind is Kind.TIME else part
                 return sa.case((part.is_not(None), _hash("hash_record_extended", sa.func.row(whole), seed)), else_=null)
         return sa.func.coalesce(found, null, type_=sa.BigInteger)
 
+    def _of_text(self, cell: Cell, seed: Expression) -> Expression:
+        """A collation that takes two texts for one hashes them alike, too: it is left out."""
+        text = sa.cast(self.relations.read_as(cell.column, cell.expression), sa.Text)
+        return _hash("hashtextextended", sa.collate(text, "C"), seed)
+
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
         return key_hash.op("&")(sa.literal_column(str(leaves - 1)))
 
     def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:  # noqa: ARG002 - sums have none
-        again = _hash("hashint8extended", row, _hash("hashint8extended", row.bitwise_rshift(_number(32)), _number(1)))
+        again = _hash("hashint8extended", row, row)  # its halves are folded; the seed has all of it
         return [sa.func.sum(row), sa.func.sum(again)]
 
     def packed(self, key: Expression, row: Expression) -> Expression:
@@ -118,10 +157,14 @@ class Native(Way):
         return [int.from_bytes(found, "big", signed=True) for found in hashes], sa.BigInteger()
 
 
-def _seeds(at: int) -> tuple[Expression, Expression, Expression]:
-    """Two seeds, and what stands for NULL, of the column at this place: numbers of 63 bits far from each other."""
-    one, other, null = (_number((3 * at + n) * 0x9E3779B97F4A7C15 % 2**63) for n in (1, 2, 3))
-    return one, other, null
+def _seeds(at: int) -> Seeds:
+    """Three seeds, and what stands for NULL, of the column at this place: numbers of 63 bits far from each other."""
+    one, other, third, null = (_number((4 * at + n) * 0x9E3779B97F4A7C15 % 2**63) for n in (1, 2, 3, 4))
+    return one, other, third, null
+
+
+def _xor(one: Expression, other: Expression) -> Expression:
+    return one.bitwise_xor(other)
 
 
 def _number(value: int) -> Expression:
@@ -143,38 +186,41 @@ def _of_integer(cell: Cell, seed: Expression) -> Expression:
 
     That is 0 for whatever an `integer` can hold, so that integers of all sizes hash alike.
     """
-    if cell.column.kind is Kind.BOOLEAN or cell.column.type_name in ("smallint", "integer"):
+    if cell.column.type_name in ("smallint", "integer"):
         return _hash("hashint4extended", sa.cast(cell.expression, sa.Integer), seed)
     number = _bigint(cell)
     beyond = number.bitwise_rshift(_number(31)).bitwise_xor(number.bitwise_rshift(_number(63)))
     return _hash("hashint8extended", number, seed.bitwise_xor(beyond))
 
 
-def _of_number(column: Column, number: Expression, seed: Expression) -> Expression:
-    """PostgreSQL leaves out the sign, and takes NaN and the infinities for one: a second round tells them apart.
+def _of_number(column: Column, number: Expression, seeds: Seeds) -> Expression:
+    """PostgreSQL leaves out the sign, and takes NaN and the infinities for one: other seeds tell them apart.
 
-    It is needed for all: the place of the point is only XORed in, and would cancel against another column's.
+    The place of the point is only XORed in, so there may be one such hash in a XOR.
     """
-    apart: Expression = sa.cast(number < _number(0), sa.Integer)
+    seed, below, infinite, _ = seeds
+    apart = [(number < _number(0), below)]
     if column.type_name == "numeric":  # with a precision there is no infinity
-        apart = apart + _number(2) * sa.cast(number == _INFINITY, sa.Integer)
-    return _hash("hashint4extended", apart, _hash("hash_numeric_extended", number, seed))
+        apart.append((number == _INFINITY, infinite))
+    return _hash("hash_numeric_extended", number, sa.case(*apart, else_=seed))
 
 
-def _of_moment(moment: Expression, seed: Expression, other_seed: Expression, null: Expression) -> Expression:
+def _of_moment(cell: Cell, seed: Expression, other: Expression, null: Expression) -> Expression:
     """PostgreSQL folds a timestamp as it does a bigint: the upper half is hashed first, and the fold on top of it.
 
     It is rounded down to 2**32 microseconds from 2000 on. Before, to 2**31 from the first timestamp on, so that no
     result is below that one; the fold still tells all moments apart that round to one.
     """
+    of_zone = cell.kind is Kind.INSTANT
+    moment = sa.func.timezone(_NO_OFFSET, cell.expression) if of_zone else cell.expression
 
     def hashed(step: Expression, origin: Expression, seed: Expression) -> Expression:
         upper = _hash("timestamp_hash_extended", sa.func.date_bin(step, moment, origin), seed)
         return _hash("timestamp_hash_extended", moment, upper)
 
     return sa.case(
-        (moment >= _EPOCH, hashed(_HIGH_HALF, _EPOCH, seed)),
-        (moment.is_not(None), hashed(_LESS_THAN_HALF, _FIRST, other_seed)),
+        (cell.expression >= (_EPOCH_UTC if of_zone else _EPOCH), hashed(_HIGH_HALF, _EPOCH, seed)),
+        (cell.expression.is_not(None), hashed(_LESS_THAN_HALF, _FIRST, other)),
         else_=null,
     )
 
