@@ -7,6 +7,7 @@ make, and takes the MD5 of the text: dearer by several times, and the same every
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,13 @@ from trueup.errors import BrokenRead
 
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
 _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError, UnicodeEncodeError)
-_NULL = sa.literal_column("'~'", sa.Text)
+_NULL, _NOTHING, _HASHED = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ("~", "", "#"))
+#: Bytes of the longest value that is spelt out; a longer one is its MD5.
+LONG = 500
+#: A text type with its length, in characters of up to four bytes.
+_OF_LENGTH = re.compile(r"(?:var)?char(?:acter(?: varying)?)?\((\d+)\)", re.IGNORECASE)
+#: More characters than any number or moment has.
+_FEW = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,16 @@ class Way(ABC):
         """Hashes from `packed` as `of` has them, and their type."""
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A part of a row's text."""
+
+    #: Never NULL.
+    text: Expression
+    #: Characters that it has at most.
+    most: int = _FEW
+
+
 class Spelling(Protocol):
     """What `Portable` needs of a database."""
 
@@ -101,11 +118,14 @@ class Spelling(Protocol):
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         """`expression` as the text of its value, the same in every product; NULL for NULL."""
 
-    def measured(self, text: Expression) -> Expression:
-        """A text behind its length in bytes of UTF-8 and a colon; NULL for NULL."""
+    def length(self, text: Expression) -> Expression:
+        """The number of bytes in UTF-8 of a spelt text, as text."""
 
-    def listed(self, fields: Sequence[Expression]) -> Expression:
-        """One text of all fields, none of which is NULL, with a comma behind each."""
+    def bounded(self, text: Expression, most: int) -> Expression:
+        """A text of no more than `most` bytes, so that the database knows it."""
+
+    def listed(self, fields: Sequence[Field]) -> Expression:
+        """One text of all fields, with a comma behind each."""
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
@@ -300,8 +320,9 @@ def _cells(side: BoundSide, parts: Sequence[Expression], hashing: Hashing) -> li
 class Portable(Way):
     """MD5 of a text in which each value is spelt in one way, and none can be taken for two.
 
-    A text value comes with its length, a NULL as a mark of its own, so that no two rows have one spelling. The rows of
-    a leaf are joined in key order and hashed once: a hash a row and a sum cost twice as much.
+    A text comes behind its length, a NULL is a mark of its own, and what is longer than LONG is its MD5, so that no two
+    rows have one spelling. The rows of a leaf are joined in key order and hashed once: a hash a row and a sum cost
+    twice as much.
     """
 
     name = "md5"
@@ -331,13 +352,23 @@ class Portable(Way):
 
     def row(self, cells: Sequence[Cell]) -> Expression:
         """All values in one text, none of whose spellings can be another's."""
-        return self.spelling.listed([self._field(cell) for cell in cells])
+        return self.spelling.listed([field for cell in cells for field in self._fields(cell)])
 
-    def _field(self, cell: Cell) -> Expression:
+    def _fields(self, cell: Cell) -> list[Field]:
         text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
-        if cell.kind is Kind.TEXT:
-            text = self.spelling.measured(text)
-        return sa.func.coalesce(text, _NULL, type_=sa.Text) if cell.column.nullable else text
+        if cell.kind is Kind.BYTES:
+            hashed = _HASHED + sa.func.md5(cell.expression, type_=sa.Text)
+            short = sa.func.octet_length(cell.expression) <= _number(LONG // 2)
+            return [Field(_never(cell, sa.case((short, self.spelling.bounded(text, LONG)), else_=hashed), _NULL), LONG)]
+        if cell.kind is not Kind.TEXT:
+            return [Field(_never(cell, text, _NULL))]
+        length = Field(_never(cell, self.spelling.length(text), _NULL))
+        declared = _OF_LENGTH.match(cell.column.type_name)
+        if declared and 4 * int(declared[1]) <= LONG:
+            return [length, Field(_never(cell, text, _NOTHING), int(declared[1]))]
+        short = sa.func.octet_length(text) <= _number(LONG)
+        known = sa.case((short, self.spelling.bounded(text, LONG)), else_=sa.func.md5(text, type_=sa.Text))
+        return [length, Field(_never(cell, known, _NOTHING), LONG)]
 
     def of(self, cells: Sequence[Cell]) -> Expression:
         hashed = sa.func.md5(self.row(cells))
@@ -358,3 +389,12 @@ class Portable(Way):
 
     def hash_values(self, hashes: Iterable[bytes]) -> tuple[list[Value], sa.types.TypeEngine[Any]]:
         return [found.decode("ascii") for found in hashes], sa.Text()
+
+
+def _never(cell: Cell, text: Expression, null: Expression) -> Expression:
+    """`text`, and `null` where it is NULL."""
+    return sa.func.coalesce(text, null, type_=sa.Text) if cell.column.nullable else text
+
+
+def _number(value: int) -> Expression:
+    return sa.literal_column(str(value))

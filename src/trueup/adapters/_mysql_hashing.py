@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from trueup.adapters._dialect import Expression
+from trueup.adapters._hashing import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind
@@ -20,8 +21,27 @@ from trueup.core.row import Kind
 JOINED_MAX = 2**30
 #: Most warnings of one statement that the server lists, its limit; its default is 64 (MySQL: 1,024).
 WARNINGS_MAX = 65_535
+#: Characters of an argument of GROUP_CONCAT beyond which the server makes a file for it, and so for each leaf: that
+#: takes a millisecond, as much as hashing a thousand rows.
+PART_MAX = 512
 #: Warnings: a row was cut by GROUP_CONCAT; a result was larger than a packet may be.
 CUT_OFF = (1260, 1301)
+
+
+class _Part(sa.sql.functions.GenericFunction[str]):
+    """Some fields of a row, with a comma behind each."""
+
+    name = "trueup_part"
+    type = sa.Text()
+    inherit_cache = True
+
+
+class _Listed(sa.sql.functions.GenericFunction[str]):
+    """Parts of a row, one behind the other."""
+
+    name = "trueup_listed"
+    type = sa.Text()
+    inherit_cache = True
 
 
 class _Joined(sa.sql.functions.GenericFunction[str]):
@@ -32,11 +52,33 @@ class _Joined(sa.sql.functions.GenericFunction[str]):
     inherit_cache = True
 
 
+def _parts(fields: Sequence[Field]) -> Iterator[list[Field]]:
+    """Fields in parts that are no longer than PART_MAX each."""
+    part: list[Field] = []
+    for field in fields:
+        if part and sum(one.most + 1 for one in (*part, field)) > PART_MAX:
+            yield part
+            part = []
+        part.append(field)
+    yield part
+
+
+@compiles(_Part)
+@compiles(_Listed)
+def _concat_ws(element: _Part | _Listed, compiler: SQLCompiler, **options: Any) -> str:
+    """In one call: each CONCAT within another copies the text once more."""
+    fields = [field for part in element.clauses for field in (part.clauses if isinstance(part, _Part) else [part])]
+    return f"CONCAT_WS(',', {', '.join(compiler.process(field, **options) for field in fields)}, '')"
+
+
 @compiles(_Joined)
 def _group_concat(element: _Joined, compiler: SQLCompiler, **options: Any) -> str:
-    text, *order = (compiler.process(clause, **options) for clause in element.clauses)
-    by = f" ORDER BY {', '.join(order)}" if order else ""
-    return f"GROUP_CONCAT({text}{by} SEPARATOR '')"
+    row, *order = element.clauses
+    parts = ", ".join(
+        compiler.process(part, **options) for part in (row.clauses if isinstance(row, _Listed) else [row])
+    )
+    by = f" ORDER BY {', '.join(compiler.process(key, **options) for key in order)}" if order else ""
+    return f"GROUP_CONCAT({parts}{by} SEPARATOR '')"
 
 
 class MysqlSpelling:
@@ -61,9 +103,8 @@ class MysqlSpelling:
                 return sa.func.replace(sa.func.lower(text), "-", "", type_=sa.Text)
             case Kind.TIMESTAMP | Kind.INSTANT:
                 since = sa.func.timestampdiff(_MICROSECOND, _EPOCH, expression)
-                digits = sa.func.lower(sa.func.lpad(sa.func.hex(since), _SIXTEEN, _ZERO))
                 # A date that no calendar has (0000-00-00) is told from NULL.
-                return sa.func.coalesce(digits, text, type_=sa.Text)
+                return sa.func.coalesce(since, text, type_=sa.Text)
             case Kind.TEXT:
                 return sa.type_coerce(expression, sa.Text)
         return text
@@ -76,12 +117,14 @@ class MysqlSpelling:
         number = self.relations.read_as(column, number).op("+")(_NOTHING)
         return sa.func.lower(sa.func.lpad(sa.func.hex(number), _SIXTEEN, _ZERO), type_=sa.Text)
 
-    def measured(self, text: Expression) -> Expression:
-        return sa.func.concat(sa.func.octet_length(text), _COLON, text, type_=sa.Text)
+    def length(self, text: Expression) -> Expression:
+        return sa.func.octet_length(text)
 
-    def listed(self, fields: Sequence[Expression]) -> Expression:
-        """In one call: each CONCAT within another copies the text once more."""
-        return sa.func.concat_ws(_COMMA, *fields, _EMPTY, type_=sa.Text)
+    def bounded(self, text: Expression, most: int) -> Expression:
+        return sa.func.left(sa.cast(text, sa.LargeBinary), sa.literal_column(str(most)), type_=sa.Text)
+
+    def listed(self, fields: Sequence[Field]) -> Expression:
+        return _Listed(*(_Part(*(field.text for field in part)) for part in _parts(fields)))
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         return _Joined(text, *order)
@@ -101,7 +144,6 @@ class MysqlSpelling:
 
 #: Numbers that are not declared ZEROFILL.
 _PLAIN = re.compile(r"(?:tiny|small|medium|big)?int(?:\(\d+\))?(?: unsigned)?|decimal\(\d+,\s*\d+\)(?: unsigned)?")
-_COLON, _COMMA, _EMPTY = (sa.literal_column(f"'{mark}'", sa.Text) for mark in (":", ",", ""))
 _MICROSECOND: Expression = sa.literal_column("MICROSECOND")
 _EPOCH: Expression = sa.literal_column("TIMESTAMP'2000-01-01 00:00:00'")
 _SIXTEEN: Expression = sa.literal_column("16")

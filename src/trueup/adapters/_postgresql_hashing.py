@@ -11,17 +11,24 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Cell, Way
+from trueup.adapters._hashing import Cell, Field, Way
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind, Value
 
 _NOTHING: Expression = sa.literal_column("''::bytea")
-_COLON, _COMMA = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ":,")
+_COMMA: Expression = sa.literal_column("','", sa.Text)
 #: Where PostgreSQL's timestamps begin to count, and the first of them.
 _EPOCH: Expression = sa.literal_column("TIMESTAMP '2000-01-01 00:00:00'")
 _EPOCH_UTC: Expression = sa.literal_column("TIMESTAMPTZ '2000-01-01 00:00:00+00'")
 _FIRST: Expression = sa.literal_column("TIMESTAMP '4714-11-24 00:00:00 BC'")
+#: In between, microseconds since 1970 are exact as a float's seconds times a million: they are less than 2**51.
+_EXACT: tuple[Expression, ...] = tuple(
+    sa.literal_column(f"TIMESTAMPTZ '{year}-01-01 00:00:00Z'") for year in (1900, 2040)
+)
+_MILLION: Expression = sa.literal_column("DOUBLE PRECISION '1000000'")
+#: From 1970 to 2000.
+_YEARS_S = 946_684_800
 #: 2**32 and 2**31 microseconds.
 _HIGH_HALF: Expression = sa.literal_column("INTERVAL '4294.967296 s'")
 _LESS_THAN_HALF: Expression = sa.literal_column("INTERVAL '2147.483648 s'")
@@ -241,10 +248,8 @@ class PostgresqlSpelling:
                 return sa.func.encode(expression, "hex", type_=sa.Text)
             case Kind.UUID:
                 return sa.func.replace(sa.cast(expression, sa.Text), "-", "", type_=sa.Text)
-            case Kind.TIMESTAMP:  # microseconds since 2000, as they are stored
-                return sa.func.encode(sa.func.timestamp_send(expression), "hex", type_=sa.Text)
-            case Kind.INSTANT:
-                return sa.func.encode(sa.func.timestamptz_send(expression), "hex", type_=sa.Text)
+            case Kind.TIMESTAMP | Kind.INSTANT:
+                return _microseconds(expression, kind)
             case Kind.TEXT:
                 expression = self.relations.read_as(column, expression)
         return sa.cast(expression, sa.Text)
@@ -254,11 +259,14 @@ class PostgresqlSpelling:
     def digits(self, column: Column, number: Expression) -> Expression:  # noqa: ARG002 - there is one form
         return sa.func.encode(sa.func.int8send(sa.cast(number, sa.BigInteger)), "hex", type_=sa.Text)
 
-    def measured(self, text: Expression) -> Expression:
-        return sa.cast(sa.func.octet_length(text), sa.Text) + _COLON + text
+    def length(self, text: Expression) -> Expression:
+        return sa.cast(sa.func.octet_length(text), sa.Text)
 
-    def listed(self, fields: Sequence[Expression]) -> Expression:
-        return reduce(lambda a, b: a + b, (field + _COMMA for field in fields))
+    def bounded(self, text: Expression, most: int) -> Expression:  # noqa: ARG002 - every text is one to it
+        return text
+
+    def listed(self, fields: Sequence[Field]) -> Expression:
+        return reduce(lambda a, b: a + b, (field.text + _COMMA for field in fields))
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         nothing: Expression = sa.literal_column("''")
@@ -266,3 +274,24 @@ class PostgresqlSpelling:
 
     def whole(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - too long is an error here
         return True
+
+
+def _microseconds(moment: Expression, kind: Kind) -> Expression:
+    """Microseconds since 2000 as text, of any moment; `infinity` as itself."""
+
+    def part(name: str, of: Expression) -> Expression:
+        return sa.func.date_part(sa.literal_column(f"'{name}'"), of, type_=sa.Double)
+
+    def whole(number: Expression) -> Expression:
+        return sa.cast(number, sa.BigInteger)
+
+    first, last = (end if kind is Kind.INSTANT else sa.func.timezone(_NO_OFFSET, end) for end in _EXACT)
+    quick = whole(part("epoch", moment) * _MILLION) - _number(_YEARS_S * 10**6)
+    at_utc = sa.func.timezone(_NO_OFFSET, moment) if kind is Kind.INSTANT else moment
+    seconds = whole(part("epoch", sa.func.date_trunc(sa.literal_column("'second'"), at_utc))) - _number(_YEARS_S)
+    exact = seconds * _number(10**6) + whole(part("microseconds", at_utc)) % _number(10**6)
+    return sa.case(
+        (sa.and_(moment >= first, moment < last), sa.cast(quick, sa.Text)),
+        (sa.func.isfinite(moment), sa.cast(exact, sa.Text)),
+        else_=sa.cast(moment, sa.Text),
+    )

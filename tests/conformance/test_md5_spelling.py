@@ -1,0 +1,126 @@
+"""The text of a row that its MD5 is taken of: one spelling in every database, and none that two rows share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.hashed import HASHED, HashedWorld, assert_differ, open_hashed
+from trueup.adapters import _mysql_hashing
+from trueup.adapters._hashing import LONG
+from trueup.by_digest import hashing_of
+from trueup.core.plan import Range, Ranges, slices
+
+PORTABLE = [(pairing, way) for pairing, way in HASHED if way == "md5"]
+
+
+@pytest.fixture(params=PORTABLE, ids=[str(pairing) for pairing, _ in PORTABLE])
+def world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[HashedWorld]:
+    yield from open_hashed(request.param, request, new_ledger, tmp_path)
+
+
+def moments() -> list[datetime]:
+    """Around each border of the quick way to spell them, and anywhere."""
+    chance = random.Random(11)
+    borders = [datetime(year, 1, 1) for year in (1000, 1900, 1970, 2000, 2038, 2040, 9999)]
+    near = [
+        at + timedelta(microseconds=by) for at in borders for by in (-1, 0, 1, 999_999) if at.year > 1000 or by >= 0
+    ]
+    span_us = (datetime(2040, 1, 1) - datetime(1900, 1, 1)) // timedelta(microseconds=1)
+    within = [datetime(1900, 1, 1) + timedelta(microseconds=chance.randrange(span_us)) for _ in range(400)]
+    late = [datetime(2039, 12, 31) + timedelta(microseconds=chance.randrange(86_400_000_000)) for _ in range(200)]
+    return [*near, *within, *late]
+
+
+def test_moments_are_spelt_alike_to_the_microsecond(world: HashedWorld) -> None:
+    columns = "id {integer} PRIMARY KEY NOT NULL, v {timestamp}"
+    rows = list(enumerate(moments()))
+    world.tables(columns, rows, rows)
+    assert_differ(world, set())
+    world.found()
+    assert world.steps() == {"digests"}, "a spelling differs, or the rows would not have been looked at"
+    world.again(columns, rows, [(n, at + timedelta(microseconds=1)) for n, at in rows])
+    assert_differ(world, {("different", n) for n, _ in rows})
+
+
+def test_instants_are_spelt_alike(world: HashedWorld) -> None:
+    chance = random.Random(12)
+    first = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    rows = [(n, first + timedelta(seconds=chance.randrange(2_145_000_000), microseconds=n)) for n in range(400)]
+    world.tables("id {integer} PRIMARY KEY NOT NULL, v {instant}", rows, rows)
+    world.found()
+    assert world.steps() == {"digests"}
+
+
+#: A letter of one byte, and one of three.
+LENGTHS = [0, 1, LONG - 1, LONG, LONG + 1, 3 * LONG]
+
+
+@pytest.mark.parametrize("letter", ["x", "漢"])
+def test_long_texts_are_told_apart_by_all_of_them(world: HashedWorld, letter: str) -> None:
+    columns = "id {integer} PRIMARY KEY NOT NULL, a {text}, b {text}, n varchar(100), v varchar(800)"
+    texts = [letter * length for length in LENGTHS]
+    rows = [(n, text, text, text[:100], text[:800]) for n, text in enumerate(texts)]
+    world.tables(columns, rows, rows)
+    world.found()
+    assert world.steps() == {"digests"}, "spelt in two ways"
+    changed = [(n, a[:-1] + "y" if a else "y", *rest) for n, a, *rest in rows]
+    world.again(columns, rows, changed)
+    assert_differ(world, {("different", n) for n, *_ in rows})
+
+
+def test_a_text_is_not_its_own_hash(world: HashedWorld) -> None:
+    """Longer texts are spelt as an MD5: a text of these digits is another one, and so are bytes."""
+    long = "a" * (LONG + 1)
+    (((digits,),)) = world.source.sql(f"SELECT md5('{long}')")
+    columns = "id {integer} PRIMARY KEY NOT NULL, t {text}, b {bytes}"
+    source = [(1, long, None), (2, None, long.encode()), (3, "x", b"x")]
+    target = [(1, digits, None), (2, None, bytes.fromhex(digits)), (3, "x", b"x")]
+    world.tables(columns, source, target)
+    assert_differ(world, {("different", 1), ("different", 2)})
+
+
+@pytest.mark.parametrize("length", [0, 1, LONG // 2, LONG // 2 + 1, 3 * LONG])
+def test_bytes_of_any_length(world: HashedWorld, length: int) -> None:
+    columns = "id {integer} PRIMARY KEY NOT NULL, v {bytes}"
+    data = bytes(range(256)) * (length // 256 + 1)
+    world.tables(columns, [(1, data[:length])], [(1, data[:length])])
+    world.found()
+    assert world.steps() == {"digests"}
+    world.again(columns, [(1, data[:length])], [(1, data[:length] + b"\0")])
+    assert_differ(world, {("different", 1)})
+
+
+@pytest.mark.parametrize("parts", [_mysql_hashing.PART_MAX, 10**6], ids=["as it is", "control"])
+def test_no_leaf_costs_mariadb_a_file(world: HashedWorld, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control gives GROUP_CONCAT one argument, however long it may be."""
+    if world.target.engine != "mysql":
+        pytest.skip("it is MariaDB that makes files")
+    monkeypatch.setattr(_mysql_hashing, "PART_MAX", parts)
+    columns = ", ".join(f"t{n} {{text}}, n{n} {{number}}" for n in range(12))
+    rows = [(key, *(str(key), key) * 12) for key in range(20)]
+    world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, {columns}", rows, rows)
+    asked = (
+        "SELECT variable_value FROM information_schema.session_status WHERE variable_name = 'Created_tmp_disk_tables'"
+    )
+    app = world.app()
+    binding = app.binding("p", writing=False)
+    hashing, _ = hashing_of(app.pair(binding))
+    assert hashing is not None
+    adapter: Any = app._adapter("b")
+    span = Range(lower=(0,), upper=(20,))
+    with adapter.reading() as connection:
+
+        def files() -> int:
+            return int(connection.exec_driver_sql(asked).scalar_one())
+
+        before, began = files(), files()
+        ranges = Ranges(within=span, ranges=tuple(slices(span, 4)))
+        assert len(adapter.hashed.digests(connection, binding.target, ranges, hashing)) == 4
+        made = files() - began - (began - before)
+    assert made == (4 if parts == 10**6 else 0)
