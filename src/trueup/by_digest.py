@@ -2,16 +2,19 @@
 
     digests of leaves -> hashes of the rows in leaves that differ -> the rows whose hashes differ -> values
 
-Both databases are asked at the same time. Each step reads the segment once more, and moves only what the step before
-could not rule out. Where hardly a leaf is equal, the segments that follow begin with the second step; where hardly a
-row is, rows are read side by side.
+Both databases are asked at the same time, and for digests before they are wanted. Each step reads the segment once
+more, and moves only what the step before could not rule out. Where hardly a leaf is equal, the segments that follow
+begin with the second step; where hardly a row is, rows are read side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import datetime
 
+from trueup.ahead import Ahead, Asked
 from trueup.core.compare import Counts
 from trueup.core.digest import (
     LEAVES,
@@ -25,7 +28,7 @@ from trueup.core.digest import (
     keys_that_differ,
     rows_in,
 )
-from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range, Ranges, joined, slices
+from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range, Ranges, Segment, joined, slices
 from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 
 #: Beyond this share of leaves that differ the next segments do without digests.
@@ -48,14 +51,11 @@ def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
 def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
     """Compare a key range by digests."""
     bounded = segment.lower is not None and segment.upper is not None
-    if segment.lower is None and segment.upper is None:
-        hashing = replace(hashing, leaves=LEAVES_OF_ALL)
-    cut = slices(segment, SLICES) if hashing.ranged else [segment]
+    whole, dealt = _whole(segment, hashing)
     part: Range | Leaves | Ranges = segment
     counts = Counts()
     if not (pair.learned.scattered and bounded):
-        whole = segment if len(cut) == 1 else Ranges(within=segment, ranges=tuple(cut))
-        source, target = digests(pair, whole, hashing)
+        source, target = digests(pair, segment, hashing)
         counts.source_rows, counts.target_rows = rows_in(source), rows_in(target)
         leaves = differing(source, target)
         pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
@@ -63,22 +63,65 @@ def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]
             yield Covered(span=segment, counts=counts, suspects=[])
             return
         if max(rows_in(source, leaves), rows_in(target, leaves)) > PRINTS_MAX:
-            yield from side_by_side(pair, segment)
+            with _closer(pair):
+                yield from side_by_side(pair, segment)
             return
         if isinstance(whole, Ranges):
-            part = Ranges(within=segment, ranges=joined([cut[at] for at in range(len(cut)) if at in leaves]))
+            part = Ranges(within=segment, ranges=joined([s for at, s in enumerate(whole.ranges) if at in leaves]))
         else:
-            part = Leaves(within=segment, hashing=hashing, leaves=tuple(leaves))
-    yield from _row_by_row(pair, segment, part, hashing, counts)
+            part = Leaves(within=segment, hashing=dealt, leaves=tuple(leaves))
+    elif pair.learned.ahead is not None:
+        pair.learned.ahead.pass_over(segment)
+    with _closer(pair):
+        yield from _row_by_row(pair, segment, part, dealt, counts)
 
 
-def digests(pair: Pair, part: Range | Ranges, hashing: Hashing) -> tuple[Digests, Digests]:
-    """What the leaves of a part amount to, in both databases."""
+def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:
+    """What the leaves of a segment amount to, in both databases."""
+    if pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
+        return pair.learned.ahead.digests(segment)
+    source, target = _asking(pair, hashing)
+    with _closer(pair):
+        return both(lambda: source(segment), lambda: target(segment))
+
+
+@contextmanager
+def asking_ahead(pair: Pair, segments: Sequence[Segment], now: Callable[[], datetime]) -> Iterator[None]:
+    """Around comparing these, one after the other: digests are asked for before they are wanted."""
+    hashing = None if pair.binding.one_database else hashing_of(pair)[0]
+    spans = [segment for segment in segments if isinstance(segment, Range)]
+    if hashing is None or len(spans) < 2:
+        yield
+        return
+    source, target = _asking(pair, hashing)
+    sides = Asked(source, pair.source.connections), Asked(target, pair.target.connections)
+    with closing(Ahead(spans, *sides, now)) as ahead:
+        pair.learned.ahead = ahead
+        try:
+            yield
+        finally:
+            pair.learned.ahead = None
+
+
+def _asking(pair: Pair, hashing: Hashing) -> tuple[Callable[[Range], Digests], Callable[[Range], Digests]]:
+    """Who asks the two databases for digests of a segment."""
     binding = pair.binding
-    return both(
-        lambda: pair.source.digests(binding.source, part, hashing),
-        lambda: pair.target.digests(binding.target, part, hashing),
+    return (
+        lambda segment: pair.source.digests(binding.source, *_whole(segment, hashing)),
+        lambda segment: pair.target.digests(binding.target, *_whole(segment, hashing)),
     )
+
+
+def _closer(pair: Pair) -> AbstractContextManager[None]:
+    return nullcontext() if pair.learned.ahead is None else pair.learned.ahead.closer()
+
+
+def _whole(segment: Range, hashing: Hashing) -> tuple[Range | Ranges, Hashing]:
+    """A segment as it is digested, and by how many leaves: ranges of it are leaves of their own."""
+    if segment.lower is None and segment.upper is None:
+        hashing = replace(hashing, leaves=LEAVES_OF_ALL)
+    cut = slices(segment, SLICES) if hashing.ranged else [segment]
+    return (segment if len(cut) == 1 else Ranges(within=segment, ranges=tuple(cut))), hashing
 
 
 def _row_by_row(

@@ -21,6 +21,7 @@ from trueup import config as configuration
 from trueup.adapters import connect
 from trueup.app import Trueup
 from trueup.bindings import described
+from trueup.by_digest import asking_ahead
 from trueup.core.binding import Binding, Shape, near
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
@@ -125,13 +126,14 @@ class Comparison:
         with discreet(self.projection):
             chosen = route(pair, self.engine.clock.now())
             counts, planned = Counts(), 0
-            for piece in pieces(pair, chosen.segments):
-                counts += piece.covered.counts
-                planned = piece.planned
-                self.engine.progress.narrowed(piece.done, planned, counts)
-                yield from piece.covered.suspects
-                if self.engine.stop_after_segment.asked:
-                    raise Interrupted
+            with asking_ahead(pair, chosen.segments, self.engine.clock.now):
+                for piece in pieces(pair, chosen.segments):
+                    counts += piece.covered.counts
+                    planned = piece.planned
+                    self.engine.progress.narrowed(piece.done, planned, counts)
+                    yield from piece.covered.suspects
+                    if self.engine.stop_after_segment.asked:
+                        raise Interrupted
         seconds = self.engine.clock.monotonic() - began
         self.report = _report(counts, chosen.strategy, segments=planned, seconds=seconds)
 

@@ -139,7 +139,12 @@ def _route_of_two(pair: Pair) -> Route:
     return Route(
         strategy=f"{what}, {how}",
         segments=[*ranges(cuts), *null_keys],
-        reasons=[why, f"source: {source.reason}", f"target: {target.reason}"],
+        reasons=[
+            why,
+            *(_connections(pair) if what == BY_DIGEST and cuts else []),
+            f"source: {source.reason}",
+            f"target: {target.reason}",
+        ],
     )
 
 
@@ -168,6 +173,15 @@ def _way_of_two(pair: Pair) -> tuple[str, str]:
     """How two databases are compared, and why."""
     hashing, why = hashing_of(pair)
     return SIDE_BY_SIDE if hashing is None else BY_DIGEST, why
+
+
+def _connections(pair: Pair) -> list[str]:
+    """How many statements digest a side at a time."""
+    most = {"source": pair.source.connections(), "target": pair.target.connections()}
+    if max(most.values()) == 1:
+        return []
+    told = ", ".join(f"{role} {many}" for role, many in most.items())
+    return [f"each side is digested by one connection; one that falls behind gets more, at most: {told} (`readers`)"]
 
 
 def _cuts(survey: Survey) -> list[Key]:

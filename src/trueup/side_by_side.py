@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, Adapter, Stream
+from trueup.ahead import Ahead
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
 from trueup.core.digest import Hashing
@@ -38,6 +39,8 @@ class Learned:
     hashing: tuple[Hashing | None, str] | None = None
     #: Differences are so many that hardly a leaf was equal: leaves are not worth asking for.
     scattered: bool = False
+    #: Who asks for digests before they are wanted; None: nobody.
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

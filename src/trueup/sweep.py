@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.by_digest import hashing_of
+from trueup.by_digest import asking_ahead, hashing_of
 from trueup.by_partition import retell
 from trueup.core.compare import Counts
 from trueup.core.decide import action_for
@@ -192,11 +192,12 @@ def _reading_ahead(work: Sweep, segments: Sequence[SegmentRow]) -> Iterator[Iter
             yield _ahead(begin, elsewhere.width, segments)
     elif width := work.job.patience.read(partial(readers, work.job.pair)):
         executor = ThreadPoolExecutor(width, thread_name_prefix="trueup-read")
-        try:
-            yield _ahead(partial(_on_thread, executor, work), lambda: width, segments)
-        finally:
-            # Statements that run are left to their end, which is near; those that wait are not begun.
-            executor.shutdown(wait=True, cancel_futures=True)
+        with asking_ahead(work.job.pair, [segment.span for segment in segments], work.job.clock.now):
+            try:
+                yield _ahead(partial(_on_thread, executor, work), lambda: width, segments)
+            finally:
+                # Statements that run are left to their end, which is near; those that wait are not begun.
+                executor.shutdown(wait=True, cancel_futures=True)
     else:
         yield here
 
@@ -206,7 +207,7 @@ def readers(pair: Pair) -> int:
     each committed as it comes.
     """
     if pair.binding.one_database:
-        return pair.source.capabilities.readers
+        return min(pair.source.capabilities.readers, pair.source.connections())
     return 1 if hashing_of(pair)[0] else 0
 
 
@@ -230,7 +231,10 @@ def _read_here(work: Sweep, segment: SegmentRow) -> Reading:
 
 
 def _read_whole(work: Sweep, segment: Segment) -> Reading:
-    clock = work.job.clock
+    clock, pair = work.job.clock, work.job.pair
     at, begun = clock.now(), clock.monotonic()
-    pieces = list(narrow(work.job.pair, segment, first=True, lots=work.lots))
+    pieces = list(narrow(pair, segment, first=True, lots=work.lots))
+    asked = pair.learned.ahead.since(segment) if pair.learned.ahead is not None else None
+    if asked is not None and not any(piece.suspects for piece in pieces):
+        at = min(at, asked)  # what differs was read since, and settles from then on
     return Reading(pieces=pieces, at=at, took_s=clock.monotonic() - begun)

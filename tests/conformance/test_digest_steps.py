@@ -19,6 +19,7 @@ from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
 from trueup.adapters import _hashing, mysql, postgresql
+from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
 from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
 from trueup.errors import BrokenRead, DesignProblem
@@ -135,7 +136,8 @@ def test_many_differences_make_the_next_segments_begin_with_hashes(
     digested = [part for side, what, part in world.asked if side == "source" and what == "digests"]
     assert digested[0].lower is None
     assert len(digested) > 2, "digests were not tried again"
-    assert len(whole) + len(digested) == report.segments["planned"]
+    in_vain = len(whole) + len(digested) - report.segments["planned"]
+    assert 0 <= in_vain <= AHEAD, "no more than were asked for before they were wanted"
 
 
 def test_borders_of_ranges_and_beyond(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +267,82 @@ def test_rows_that_move_between_two_steps_are_no_drift(
     report = app.check("p", rows=0)
     assert done, "nothing was written at that moment"
     assert [(row["kind"], row["key"]["id"]) for row in report.drift] == [("different", 9)]
+
+
+# --- digests that are asked ahead ---------------------------------------------------------------------------------
+
+
+def cut_up(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some ten segments with three differences."""
+    tune(monkeypatch)
+    in_ranges(monkeypatch)
+    world.tables(COLUMNS, ROWS, changed(ROWS, -150, 5, 700))
+    for place, table in ((world.source, "src"), (world.target, "dst")):
+        place.analyze(table)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_slow_side_is_read_by_as_many_connections_as_it_allows(
+    world: HashedWorld, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target answers only when so many wait for it; the answer is the same."""
+    cut_up(world, monkeypatch)
+    app = world.app()
+    adapter: Any = app._adapter("b")
+    assert adapter.connections() == 2, "unless told otherwise"
+    monkeypatch.setattr(adapter, "connections", lambda: readers)
+    together, most = threading.Condition(), [0, 0]
+    real = adapter.digests
+
+    def slow(*given: Any) -> Any:
+        with together:
+            most[0] += 1
+            most[1] = max(most)
+            together.notify_all()
+            together.wait_for(lambda: most[1] >= readers, 30)
+        try:
+            return real(*given)
+        finally:
+            with together:
+                most[0] -= 1
+
+    monkeypatch.setattr(adapter, "digests", slow)
+    report = app.check("p", rows=0)
+    assert {(row["kind"], row["key"]["id"]) for row in report.drift} == different(-150, 5, 700)
+    assert (report.source_rows, report.target_rows) == (len(ROWS), len(ROWS))
+    assert most[1] == readers
+    assert report.segments["planned"] > AHEAD + 1
+
+
+def test_an_error_ahead_ends_the_run_in_its_turn(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_up(world, monkeypatch)
+    app = world.app()
+    adapter: Any = app._adapter("b")
+    real, error = adapter.digests, DesignProblem("the cable was pulled")
+
+    def fails(side: Any, part: Any, hashing: Any) -> Any:
+        span = part.within if isinstance(part, Ranges) else part
+        if span.lower is not None and span.lower[0] >= 200:
+            raise error
+        return real(side, part, hashing)
+
+    monkeypatch.setattr(adapter, "digests", fails)
+    with pytest.raises(DesignProblem) as caught:
+        app.check("p")
+    assert caught.value is error
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("trueup")]
+    monkeypatch.setattr(adapter, "digests", real)
+    assert app.check("p").different == 3, "nothing of it is left"
+
+
+def test_how_many_connections_is_explained(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_up(world, monkeypatch)
+    app = world.app()
+    told = "at most: source 2, target 2 (`readers`)"
+    assert [reason for reason in app.explain("p").route.reasons if told in reason]
+    for name in ("a", "b"):
+        monkeypatch.setattr(app._adapter(name), "connections", lambda: 1)
+    assert not [reason for reason in app.explain("p").route.reasons if "readers" in reason]
 
 
 # --- who does not hash alike ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 
 from tests.pace.stepped import SteppedClock
 from trueup import Database, Limits, Projection, Report, Side, Trueup
+from trueup.adapters import Adapter, connect
 from trueup.core.plan import Range
 from trueup.core.states import Verdict
 from trueup.pace.admission import Admission, Gate, Worker
@@ -153,3 +154,20 @@ def test_cutting() -> None:
     assert _narrower(span, 80) == (span, None)  # no crumbs
     assert _until(span, None) == (span, None)
     assert _until(span, (0,)) == (span, None)  # many rows with one key: not to be cut there
+
+
+@pytest.mark.parametrize(("u", "many"), [(0.0, 1), (0.3, 1), (1.0, 1), (1.2, 2), (1000.0, 2)])
+def test_no_more_connections_than_are_admitted(postgres: str, u: float, many: int) -> None:
+    """Two are what the database allows; it is asked anew each time, since what is admitted changes."""
+    with closing(engine_adapter(postgres)) as adapter:
+        clock = SteppedClock()
+        gate = Gate("app", 1000.0, 0.02, clock.at_s)
+        paced = Paced(adapter, gate, Admission(clock), Worker(name="w"))
+        assert paced.connections() == 2
+        gate.u = u
+        assert paced.connections() == many
+        assert Paced(adapter, None, Admission(clock), Worker(name="w")).connections() == 2, "not paced itself"
+
+
+def engine_adapter(url: str) -> Adapter:
+    return connect("app", Database(url=url))

@@ -228,6 +228,9 @@ class Hasher(Protocol):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`, in one value."""
 
+    def connections(self) -> int:
+        """Statements that may hash its rows at a time, as of now; at least 1."""
+
 
 class Writer(Protocol):
     """Repairing one database."""

@@ -186,6 +186,9 @@ class DocumentStore(ABC):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002
         raise self._no_hashes()
 
+    def connections(self) -> int:
+        return 1
+
     def _no_hashes(self) -> DesignProblem:
         return DesignProblem(f"databases.{self.name}: it hashes no rows")
 

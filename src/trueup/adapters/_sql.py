@@ -290,10 +290,7 @@ class SqlAdapter(Probed):
             return happened(connection, self.relations, binding, keys)
 
     def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
-        """Raise DesignProblem if a key that was read could not be looked up again by its canonical value.
-
-        Most databases have nothing to check.
-        """
+        """Raise DesignProblem if a key that was read could not be looked up by its canonical value. Most can be."""
 
     def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Any]:
         """The driver's description of a query's columns; no row is read.
@@ -340,6 +337,9 @@ class SqlAdapter(Probed):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         with self.reading() as connection:
             return self.hashed.prints(connection, side, part, hashing)
+
+    def connections(self) -> int:
+        return self.database.readers
 
     # --- writing -------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ class Database(Declared):
     statement_timeout: Duration = Field(default=300.0, gt=0)
     #: Upper limit of waiting for a lock of the application, seconds.
     lock_timeout: Duration = Field(default=0.2, gt=0)
+    #: Statements of one run that look for differences in it at a time, at most.
+    readers: int = Field(default=2, ge=1, le=4)
     #: May Trueup keep its marker tables (`trueup_applied`, `trueup_fence`) in this database? Without them an outcome
     #: that a crash left open can only be called `converged`, never `applied`.
     markers: bool = True

@@ -34,7 +34,7 @@ from trueup.core.binding import Binding, BoundSide, Shape
 from trueup.core.decide import Action
 from trueup.core.digest import PRINTS_MAX, Digests, Hashing, Prints, RowHash
 from trueup.core.lot import LotOutcome
-from trueup.core.pace.credit import StatementSize
+from trueup.core.pace.credit import StatementSize, workers
 from trueup.core.plan import KEYS_PER_SEGMENT, Part, Range, Ranges, Segment
 from trueup.core.projection import Side
 from trueup.core.quiet import Happened
@@ -189,6 +189,10 @@ class Paced:
                 break
         assert whole is not None
         return whole
+
+    def connections(self) -> int:
+        """Never more than are admitted at a time now: another would only wait."""
+        return min([self.inner.connections(), *(max(workers(gate.u), 1) for gate in self.gates)])
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

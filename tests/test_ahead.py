@@ -1,0 +1,297 @@
+"""Digests asked ahead: what is begun when, how many at a time, and what becomes of errors."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.live.harness import until
+from trueup.ahead import AHEAD, Ahead, Asked
+from trueup.core.digest import Digest, Digests
+from trueup.core.plan import NullKeys, Range, ranges
+from trueup.errors import DesignProblem
+
+SEGMENTS = ranges([(n,) for n in range(1, 20)])
+WANTING = "test-wanting"
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def digests_of(side: str, at: int) -> Digests:
+    return {0: Digest(rows=at, content=(f"{side} {at}",))}
+
+
+@dataclass
+class Database:
+    """One that answers when it is told to, and notes what goes on."""
+
+    name: str
+    allowed: int = 2
+    #: Answers at once.
+    free: bool = False
+    fails: frozenset[int] = frozenset()
+    #: Segments that were begun, and those that go on, in order.
+    begun: list[int] = field(default_factory=list)
+    now: list[int] = field(default_factory=list)
+    #: Most that went on at a time, a closer look included.
+    most: int = 0
+    closer: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    told: set[int] = field(default_factory=set)
+    pause: Callable[[], None] = lambda: None
+
+    def ask(self, segment: Range) -> Digests:
+        at = SEGMENTS.index(segment)
+        with self.changed:
+            self.begun.append(at)
+            self.now.append(at)
+            self.most = max(self.most, len(self.now) + self.closer)
+            assert self.changed.wait_for(lambda: self.free or at in self.told, 60)
+        self.pause()
+        with self.changed:
+            self.now.remove(at)
+        if at in self.fails:
+            raise DesignProblem(f"{self.name} {at}")
+        return digests_of(self.name, at)
+
+    def answer(self, at: int) -> None:
+        with self.changed:
+            self.told.add(at)
+            self.changed.notify_all()
+
+    def answer_all(self) -> None:
+        with self.changed:
+            self.free = True
+            self.changed.notify_all()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """A statement of a closer look."""
+        with self.changed:
+            self.closer += 1
+            self.most = max(self.most, len(self.now) + self.closer)
+        yield
+        with self.changed:
+            self.closer -= 1
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.ask, lambda: self.allowed)
+
+
+@contextmanager
+def going(source: Database, target: Database) -> Iterator[Ahead]:
+    ticks = iter(range(1000))
+    with closing(Ahead(SEGMENTS, source.asked, target.asked, lambda: BEGIN + timedelta(seconds=next(ticks)))) as ahead:
+        try:
+            yield ahead
+        finally:
+            source.answer_all()
+            target.answer_all()
+            for thread in threading.enumerate():
+                if thread.name == WANTING:
+                    thread.join(60)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("trueup-ahead")]
+
+
+def want(ahead: Ahead, at: int) -> None:
+    """Wait for a segment, in a thread that ends when all was answered."""
+    threading.Thread(target=ahead.digests, args=(SEGMENTS[at],), name=WANTING).start()
+
+
+def answers(at: int) -> tuple[Digests, Digests]:
+    return digests_of("source", at), digests_of("target", at)
+
+
+@pytest.fixture
+def source() -> Database:
+    return Database("source")
+
+
+@pytest.fixture
+def target() -> Database:
+    return Database("target")
+
+
+def test_a_side_that_is_behind_gets_a_second_connection_until_it_has_caught_up(
+    source: Database, target: Database
+) -> None:
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: (source.now, target.now) == ([0], [0]))
+        source.answer(0)
+        until(lambda: source.now == [1])
+        assert target.now == [0], "it is one behind, as it may be by chance"
+        source.answer(1)
+        until(lambda: target.now == [0, 1])
+        assert source.now == [2], "the other has one connection as before"
+        target.answer(1)
+        until(lambda: 1 not in target.now)
+        target.answer(0)
+        until(lambda: target.now == [2])
+        assert source.now == [2], "both are even: one connection each"
+        target.answer(2)
+        until(lambda: target.now == [3])
+
+
+def test_neither_goes_further_than_so_many_segments(source: Database, target: Database) -> None:
+    source.free = True
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: source.begun == list(range(AHEAD + 1)))
+        until(lambda: target.now == [0, 1])
+        target.answer(1)
+        until(lambda: target.now == [0, 2])
+        target.answer(0)
+        until(lambda: target.now == [2, 3])
+        assert max(source.begun) == AHEAD, "nobody has come further yet"
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 3, 4])
+def test_no_more_at_a_time_than_allowed(source: Database, target: Database, allowed: int) -> None:
+    source.free, target.allowed = True, allowed
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: len(source.begun) == AHEAD + 1 and len(target.now) == allowed)
+        assert target.begun == list(range(allowed))
+    assert target.most == allowed
+
+
+def test_what_is_allowed_may_change_at_any_time(source: Database, target: Database) -> None:
+    source.free = True
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: target.now == [0, 1])
+        target.allowed = 1
+        target.answer(1)
+        until(lambda: target.now == [0])
+        target.answer(0)
+        until(lambda: target.now == [2])
+
+
+def test_a_closer_look_counts(source: Database, target: Database) -> None:
+    source.free = target.free = True
+    with going(source, target) as ahead:
+        ahead.digests(SEGMENTS[0])
+        until(lambda: all(len(side.begun) == AHEAD + 1 and not side.now for side in (source, target)))
+        source.free = target.free = False
+        want(ahead, AHEAD + 1)
+        until(lambda: source.now == target.now == [AHEAD + 1])
+        source.answer(AHEAD + 1)
+        target.answer(AHEAD + 1)
+        target.answer(AHEAD + 2)
+        until(lambda: target.now == [AHEAD + 3])
+        source.allowed = target.allowed = 1
+        begun = [*source.begun], [*target.begun]
+        looked = threading.Event()
+
+        def look() -> None:
+            with ahead.closer(), source.looking(), target.looking():
+                looked.set()
+                assert not source.now
+                assert not target.now
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        for side in (source, target):
+            for at in [*side.now]:
+                side.answer(at)
+        assert looked.wait(60)
+        thread.join(60)
+        assert (source.begun[: len(begun[0])], target.begun[: len(begun[1])]) == begun
+        until(lambda: bool(source.now and target.now), what="digests go on after it")
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "control"])
+def test_never_more_than_allowed_whatever_happens(counted: bool) -> None:
+    """A closer look at every third segment, and statements that take any time. The control looks without asking."""
+    chance = random.Random(7)
+    source = Database("source", free=True, pause=lambda: time.sleep(chance.random() / 1000))
+    target = Database("target", free=True, pause=lambda: time.sleep(0.003))
+    with going(source, target) as ahead:
+        for at, segment in enumerate(SEGMENTS):
+            assert ahead.digests(segment) == answers(at)
+            if at % 3 == 0:
+                with ahead.closer() if counted else nullcontext(), source.looking(), target.looking():
+                    time.sleep(0.002)
+    assert source.begun == target.begun == list(range(len(SEGMENTS)))
+    assert (target.most > 2) is not counted
+
+
+def test_answers_are_those_of_their_segments_and_errors_come_in_their_turn() -> None:
+    source = Database("source", free=True, fails=frozenset({5}))
+    target = Database("target", free=True, fails=frozenset({2, 5}))
+    with going(source, target) as ahead:
+        for at, segment in enumerate(SEGMENTS):
+            if at in (2, 5):
+                with pytest.raises(DesignProblem, match="target 2" if at == 2 else "source 5"):
+                    ahead.digests(segment)
+            else:
+                assert ahead.digests(segment) == answers(at)
+    assert source.begun == target.begun == list(range(len(SEGMENTS))), "each was asked once"
+
+
+def test_segments_that_are_looked_at_without_digests_are_passed_over(source: Database, target: Database) -> None:
+    source.free = target.free = True
+    with going(source, target) as ahead:
+        ahead.digests(SEGMENTS[0])
+        until(lambda: len(source.begun) == len(target.begun) == AHEAD + 1)
+        for at in range(1, 9):
+            ahead.pass_over(SEGMENTS[at])
+            with ahead.closer():
+                pass
+        assert max(source.begun + target.begun) == AHEAD
+        assert ahead.digests(SEGMENTS[9]) == answers(9)
+        until(lambda: source.begun[-1] == target.begun[-1] == 9 + AHEAD)
+    assert source.begun[AHEAD + 1] == 9
+
+
+def test_only_what_is_still_to_come_is_expected(source: Database, target: Database) -> None:
+    """A segment that was cut in two because its statement took too long is asked for as two others."""
+    source.free = target.free = True
+    with going(source, target) as ahead:
+        assert ahead.expects(SEGMENTS[0])
+        assert not ahead.expects(Range(lower=(1,), upper=(3,)))
+        ahead.digests(SEGMENTS[1])
+        assert [ahead.expects(segment) for segment in SEGMENTS[:4]] == [False, False, True, True]
+        ahead.pass_over(SEGMENTS[2])
+        ahead.pass_over(Range(lower=(7,), upper=(9,)))
+        assert [ahead.expects(segment) for segment in SEGMENTS[:4]] == [False, False, False, True]
+        assert ahead.digests(SEGMENTS[3]) == answers(3)
+
+
+def test_when_a_segment_was_begun(source: Database, target: Database) -> None:
+    source.free = target.free = True
+    with going(source, target) as ahead:
+        assert ahead.since(SEGMENTS[0]) is None
+        ahead.digests(SEGMENTS[0])
+        assert ahead.since(SEGMENTS[0]) == BEGIN
+        until(lambda: len(source.begun) == len(target.begun) == AHEAD + 1)
+        ahead.digests(SEGMENTS[1])
+        seen = ahead.since(SEGMENTS[1])
+        assert seen is not None
+        assert BEGIN < seen < BEGIN + timedelta(seconds=AHEAD + 1), "before it was wanted"
+        assert ahead.since(NullKeys()) is None
+
+
+def test_ending_early_waits_for_what_runs_and_begins_nothing(source: Database, target: Database) -> None:
+    source.free = True
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: target.now == [0, 1])
+        target.answer(0)
+        until(lambda: target.now == [1, 2])
+        begun, running = [*target.begun], [*target.now]
+        ended = threading.Thread(target=ahead.close)
+        ended.start()
+        for at in running:
+            target.answer(at)
+        ended.join(60)
+        assert not ended.is_alive()
+        assert target.begun == begun
