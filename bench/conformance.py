@@ -21,7 +21,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+HERE = str(Path(__file__).resolve().parent)
+# Scripts of this folder come last: one is called `events`, as a package is that OpenSearch's client needs.
+sys.path[:] = [str(ROOT), *(path for path in sys.path if path != HERE), HERE]
 
 from _common import say  # noqa: E402
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of  # noqa: E402

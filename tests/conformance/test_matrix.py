@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import zlib
 from functools import reduce
 from pathlib import Path
@@ -66,6 +68,12 @@ def _column(header: list[str], section: str, title: str) -> int | None:
     if section == title and "trueup" in header:
         return header.index("trueup")
     return header.index(title) if title in header else None
+
+
+def test_the_command_that_writes_the_document_can_be_started() -> None:
+    command = [sys.executable, "bench/conformance.py", "--help"]
+    done = subprocess.run(command, cwd=DOCUMENT.parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_are_unique() -> None:
