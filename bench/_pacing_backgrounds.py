@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from _pacing_rules import Rule
-from _plant import Foreground, Plant
+from _plant import Foreground, Plant, Replica
 
 from trueup.adapters import Looked
 from trueup.core.pace import governor as law
@@ -31,7 +32,11 @@ MARKS = {
     "active a core": Mark(idle=1.0, soft=3.0, hard=8.0),
     "canary, ms": Mark(idle=50, soft=200, hard=450, required=True),
     RUNNABLE: HOST_MARKS[RUNNABLE],
+    "replica lag, s": Mark(idle=0.2, soft=1, hard=5),
+    "a gauge": Mark(idle=0, soft=1, hard=2),
 }
+#: A reading that is given up, seconds, and until it is tried again.
+GIVEN_UP_S, AGAIN_S = 0.5, 2.0
 
 
 class Background:
@@ -127,10 +132,17 @@ class Governor(Background):
         jumps: bool = False,
         canary_alone: bool = False,
         remote: bool = False,
+        lies: bool = False,
+        deaf: bool = False,
+        blind: bool = False,
+        replica: Callable[[Plant], Replica] | None = None,
     ) -> None:
         """Faults: health signals that do not move, a clock that jumps, a canary on a table that feels nothing, a server
-        of which only the database's own counts are known.
+        of which only the database's own counts are known, a signal that always says it is too much, readings that are
+        given up from 60 to 90 s. `replica`: all that we do is a write, which it copies; `blind`: its lag is not seen.
         """
+        self.blind = blind
+        self.lies, self.deaf, self.replica = lies, deaf, None if replica is None else replica(plant)
         self.bucket, self.state, self.tails, self.means = Bucket(), law.State(at=0.0, since=0.0), Tails(), Means()
         self.sizes, self.signals, self.impact = StatementSize(500.0), dict[str, Any](), Impact()
         self.budget, self.frozen, self.jumps, self.remote = budget, frozen, jumps, remote
@@ -161,6 +173,8 @@ class Governor(Background):
     def _done(self, rows: int, seconds: float) -> None:
         self._moved()
         super()._done(rows, seconds)
+        if self.replica is not None:
+            self.replica.wrote(rows)
 
     def _moved(self) -> None:
         passed_s, self.moved_at = self.plant.now - self.moved_at, self.plant.now
@@ -173,6 +187,10 @@ class Governor(Background):
         return 0.0
 
     def _read(self) -> None:
+        if self.deaf and 60 < self.plant.now < 90:
+            self.slowest_ms = GIVEN_UP_S * 1000
+            self.plant.after(GIVEN_UP_S + AGAIN_S, self._read)
+            return
         own, begun, since, left = self.inflight > 0, self.begun, self.plant.now, [2 * TRIPS]
 
         def done(_: float) -> None:
@@ -205,7 +223,9 @@ class Governor(Background):
         else:
             self.means.add_taken(LOOK_S, (used_s - self.used_s) / LOOK_S - ours, on_core)
         self.used_s, self.flown_before_s = used_s, self.flown_s
-        values: dict[str, float | None] = {"canary, ms": self.slowest_ms}
+        values: dict[str, float | None] = {"canary, ms": self.slowest_ms, "a gauge": 1.5 if self.lies else 0.0}
+        lag_s = None if self.replica is None else self.replica.lag_s()
+        values["replica lag, s"] = None if self.blind else lag_s
         values["active a core"] = (self.means.active_lately or 0.0) / self.plant.cores
         if self.means.runnable is not None:
             values[RUNNABLE] = self.means.runnable / self.plant.cores

@@ -203,6 +203,32 @@ class Foreground:
         self.plant.submit(mean_s * SENDS * len(batch), "fg", sent)
 
 
+@dataclass(slots=True)
+class Replica:
+    """What copies our writes, so many rows a second, and is behind by those that are left."""
+
+    plant: Plant
+    rows_per_s: float
+    behind_rows: float = 0.0
+    #: How far it is behind, at each moment that somebody looked: the moment, seconds.
+    looked: list[tuple[float, float]] = field(default_factory=list)
+    _at: float = 0.0
+
+    def wrote(self, rows: int) -> None:
+        self._copied()
+        self.behind_rows += rows
+
+    def lag_s(self) -> float:
+        """Seconds, as the server tells it."""
+        self._copied()
+        self.looked.append((self.plant.now, self.behind_rows / self.rows_per_s))
+        return self.looked[-1][1]
+
+    def _copied(self) -> None:
+        self.behind_rows = max(self.behind_rows - self.rows_per_s * (self.plant.now - self._at), 0.0)
+        self._at = self.plant.now
+
+
 #: Round trips of a transaction that writes; of the mean, what each trip of either kind asks of a core; and the part of
 #: that which the client takes.
 TRIPS = 5

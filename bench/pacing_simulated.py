@@ -1,7 +1,7 @@
 """The pacing policy and what other tools do, on a server that does not exist: minutes of it in seconds.
 
     python bench/pacing_simulated.py                   # all of it, some minutes
-    python bench/pacing_simulated.py --scenario burst  # one of: calibration, steady, burst, faults
+    python bench/pacing_simulated.py --scenario burst  # one of: calibration, steady, burst, replica, faults
     python bench/pacing_simulated.py --plot plane.svg  # goodput against p95 at 50 %, governor and baselines on it
 
 The policy is the product's (`trueup.core.pace`); only time, the database and the statements are simulated.
@@ -19,11 +19,13 @@ from _common import percentile
 from _pacing_aims import reversals
 from _pacing_backgrounds import Background, FixedU, Governor, Ruled
 from _pacing_rules import RULES
-from _plant import Foreground, Plant
+from _plant import Foreground, Plant, Replica
 
 #: The plant: cores, what a transaction asks of them on average, seconds, and how many a second are 100 %.
 CORES, MEAN_S, CAPACITY = 2, 0.00015, 12_000.0
 SHARES = (0.1, 0.2, 0.5, 0.8)
+#: What a replica copies, rows a second.
+REPLICA_ROWS_PER_S = 60_000.0
 HEAD = "| load, background | x p50 / p95 / p99 | rows/s | |\n|---|---|---|---|"
 
 Make = Callable[[Plant, Foreground], Background]
@@ -130,6 +132,9 @@ def faults() -> None:
         "signals that do not move": (partial(Governor, frozen=True), None),
         "clock that jumps by an hour and back": (partial(Governor, jumps=True), None),
         "canary on a table that feels nothing": (partial(Governor, canary_alone=True), None),
+        "a signal that lies: always too much": (partial(Governor, lies=True), None),
+        "readings given up for 30 s": (partial(Governor, deaf=True), None),
+        "a replica that joins, five hours behind": (partial(Governor, replica=joined), None),
     }
     print("\n| fault | x p50 / p95 / p99 | rows/s | |\n|---|---|---|---|")
     for name, (make, fault) in cases.items():
@@ -142,6 +147,27 @@ def faults() -> None:
         modes = sorted({mode for _, _, mode, _ in governor.trace})
         more = f"{', '.join(modes)}; least in 60 s: {least:.1f} busy-s"
         line(name, quantiles(alone, 30, 120), quantiles(foreground, 30, 120), governor.rate(30, 120), more)
+
+
+def joined(plant: Plant) -> Replica:
+    return Replica(plant, REPLICA_ROWS_PER_S, behind_rows=5 * 3600 * REPLICA_ROWS_PER_S)
+
+
+def replica() -> None:
+    """All that we do is a write, and the replica copies less than we could write: how far is it behind?"""
+    print("\n| replica, background | rows/s | of what it copies | behind, s: mean / most |\n|---|---|---|---|")
+    makes: dict[str, Callable[..., Governor]] = {
+        "governor": Governor,
+        "governor that does not see it": partial(Governor, blind=True),
+    }
+    for name, make in makes.items():
+        _, background = course(
+            partial(make, replica=lambda plant: Replica(plant, REPLICA_ROWS_PER_S)), lambda _: 0.1, 180.0
+        )
+        lags = [lag for at, lag in background.replica.looked if at >= 60]
+        rows = background.rate(60, 180)
+        part = rows / REPLICA_ROWS_PER_S
+        print(f"| {name} | {rows:,.0f} | {part:.0%} | {sum(lags) / len(lags):.2f} / {max(lags):.2f} |")
 
 
 def plot(path: Path) -> None:
@@ -167,7 +193,13 @@ def plot(path: Path) -> None:
     pyplot.savefig(path)
 
 
-SCENARIOS = {"calibration": calibration, "steady": comparison, "burst": burst, "faults": faults}
+SCENARIOS = {
+    "calibration": calibration,
+    "steady": comparison,
+    "burst": burst,
+    "replica": replica,
+    "faults": faults,
+}
 
 
 def main() -> None:
