@@ -27,7 +27,7 @@ from trueup.core.pace.governor import (
     to_json,
 )
 from trueup.core.pace.pressure import BLIND_AFTER_S, Health, Mark, Signal, observed, worst
-from trueup.core.pace.tails import Impact
+from trueup.core.pace.tails import MEMORY_S, Impact
 
 LIMITS = Limits(least=0.05, most=4.0)
 MARKS = {"busy": Mark(idle=1, soft=2, hard=4, required=True), "lag": Mark(idle=0.2, soft=1, hard=5)}
@@ -325,3 +325,14 @@ def test_what_was_good_is_not_forgotten_because_it_is_too_much_while_less_is_fre
     back = after(burst, seen(impact=Impact(), room=1.0, fresh=(0, 0)), 10)
     assert back.u > 0.7 * 0.3
     assert after(alike, seen(impact=Impact(), room=1.0, fresh=(0, 0)), 10).u < 0.15
+
+
+def test_what_was_too_much_just_now_is_not_tried_again_before_that_is_forgotten() -> None:
+    """An estimate that moves about its budget: without a memory the load would follow it up and down."""
+    too_much = Impact(slowed=0.8, share=0.15, on=500, off=500)
+    cut = tick(LIMITS, steady(0.3), seen(impact=too_much), 1.0)
+    assert cut.u == pytest.approx(0.18)
+    assert after(cut, seen(), MEMORY_S - 5).u == cut.u
+    assert after(cut, seen(), MEMORY_S + 5).u > 1.1 * cut.u
+    known = replace(cut, good=1.0)  # unless more is known to be good, beside less
+    assert after(known, seen(), 10).u > 2 * cut.u

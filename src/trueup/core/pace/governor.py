@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from trueup.core.pace.pressure import Health
-from trueup.core.pace.tails import FIRST, SURE, Impact
+from trueup.core.pace.tails import FIRST, MEMORY_S, SURE, Impact
 
 #: A tick counts at most so many seconds, whatever the clock says.
 TICK_S_MAX = 5.0
@@ -46,7 +46,7 @@ RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
 #: Most that a second may raise.
 RISE_A_SECOND = 2.0
 #: The load is left alone while it is this near to what the estimate allows, as shares of it.
-NEAR_BELOW, NEAR_ABOVE = 0.80, 1.25
+NEAR_BELOW, NEAR_ABOVE = 0.70, 1.25
 #: The same of the ceiling: what is free is measured, and moves a little all the time.
 NEAR_MOST = 0.9
 #: The guaranteed minimum grows with the age of what is not reconciled, up to this.
@@ -122,6 +122,8 @@ class State:
     soft_since: float | None = None
     clear_since: float | None = None
     cut_at: float = 0.0
+    #: When the load was last lowered since it slowed the others too much; None: not, or it does not count any more.
+    slowed_at: float | None = None
     left_at: float | None = None
     relapses: int = 0
     #: The load when pressure began; None once it is known whose it was.
@@ -261,8 +263,10 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
     u, why = min(lower)
     if u < state.u:
-        if why == _slows(impact) and not _less_free(state):  # so what was thought to be good is not
-            state = replace(state, good=min(state.good, u))
+        if why == _slows(impact):
+            state = replace(state, slowed_at=now)
+            if not _less_free(state):  # so what was thought to be good is not
+                state = replace(state, good=min(state.good, u))
         return _at(state, max(u, least), now, why)
     if state.clear_since is None or now - state.clear_since < CLEAR_S:
         return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=now)
@@ -299,6 +303,8 @@ def _rise(
         return _stays(state, now, least, "within the budget", seen)
     if not (enough or blind):
         return _stays(state, now, least, "looks at the present load", seen)
+    if state.slowed_at is not None and now - state.slowed_at < MEMORY_S and not known:
+        return _stays(state, now, least, "more was too much just now", seen)
     step = RISE_FAST if state.u < FIRST_U or known else RISE
     if blind and not known:
         step = 1.1
@@ -339,5 +345,5 @@ def resumed(data: dict[str, Any], now: float, least: float) -> State:
     """A state that was stored: what was learnt stays, and it begins in recovery at the minimum, never in normal."""
     known = {field.name: data[field.name] for field in fields(State) if field.name in data}
     age = dict.fromkeys(("since", "at", "changed_at", "next_at", "cut_at", "bad_at"), now)
-    gone: dict[str, Any] = {"soft_since": None, "clear_since": None, "left_at": None, "before": None}
+    gone: dict[str, Any] = dict.fromkeys(("soft_since", "clear_since", "left_at", "before", "slowed_at"))
     return State(**{**known, **age, **gone, "mode": Mode.RECOVERY, "u": least, "reason": "resumed after a restart"})
