@@ -15,12 +15,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from trueup.ahead import Ahead, Asked
-from trueup.core.compare import Counts
+from trueup.core.compare import Counts, Suspect
 from trueup.core.digest import (
     LEAVES,
     LEAVES_OF_ALL,
     PRINTS_MAX,
-    SLICES,
     Digests,
     Hashing,
     agree,
@@ -31,8 +30,9 @@ from trueup.core.digest import (
 from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range, Ranges, Segment, joined, slices
 from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 
-#: Beyond this share of leaves that differ the next segments do without digests.
-SCATTERED = 0.5
+#: Beyond this share of leaves that differ the next segments do without digests: row hashes of everything cost little
+#: more than they do.
+SCATTERED = 0.25
 #: Beyond this share of rows that differ, reading them all is less work than picking them out.
 ROWS_SHARE = 0.2
 
@@ -51,13 +51,13 @@ def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
 def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
     """Compare a key range by digests."""
     bounded = segment.lower is not None and segment.upper is not None
-    whole, dealt = _whole(segment, hashing)
+    whole, dealt = _whole(pair, segment, hashing)
     part: Range | Leaves | Ranges = segment
     counts = Counts()
     if not (pair.learned.scattered and bounded):
         source, target = digests(pair, segment, hashing)
         counts.source_rows, counts.target_rows = rows_in(source), rows_in(target)
-        leaves = differing(source, target)
+        leaves = set(differing(source, target))
         pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
         if not leaves:
             yield Covered(span=segment, counts=counts, suspects=[])
@@ -107,8 +107,8 @@ def _asking(pair: Pair, hashing: Hashing) -> tuple[Callable[[Range], Digests], C
     """Who asks the two databases for digests of a segment."""
     binding = pair.binding
     return (
-        lambda segment: pair.source.digests(binding.source, *_whole(segment, hashing)),
-        lambda segment: pair.target.digests(binding.target, *_whole(segment, hashing)),
+        lambda segment: pair.source.digests(binding.source, *_whole(pair, segment, hashing)),
+        lambda segment: pair.target.digests(binding.target, *_whole(pair, segment, hashing)),
     )
 
 
@@ -116,12 +116,20 @@ def _closer(pair: Pair) -> AbstractContextManager[None]:
     return nullcontext() if pair.learned.ahead is None else pair.learned.ahead.closer()
 
 
-def _whole(segment: Range, hashing: Hashing) -> tuple[Range | Ranges, Hashing]:
-    """A segment as it is digested, and by how many leaves: ranges of it are leaves of their own."""
+def _whole(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Range | Ranges, Hashing]:
+    """A segment as it is digested, and by how many leaves: ranges of it are leaves of their own.
+
+    Always the same of a segment: the databases are not asked at one moment, and the answers are compared by number.
+    """
     if segment.lower is None and segment.upper is None:
         hashing = replace(hashing, leaves=LEAVES_OF_ALL)
-    cut = slices(segment, SLICES) if hashing.ranged else [segment]
+    cut = slices(segment, _slices(pair)) if hashing.ranged else [segment]
     return (segment if len(cut) == 1 else Ranges(within=segment, ranges=tuple(cut))), hashing
+
+
+def _slices(pair: Pair) -> int:
+    """Ranges that one segment is cut into, which both databases have to take."""
+    return min(pair.source.capabilities.slices, pair.target.capabilities.slices)
 
 
 def _row_by_row(
@@ -141,10 +149,11 @@ def _row_by_row(
         return
     if part == segment:
         counts.source_rows, counts.target_rows = len(source), len(target)
-        pair.learned.scattered = len(hashes) > SCATTERED * LEAVES
-    suspects = []
+        pair.learned.scattered = len(hashes) > SCATTERED * (_slices(pair) if hashing.ranged else LEAVES)
+    suspects: list[Suspect] = []
     for at in range(0, len(hashes), KEYS_AT_ONCE):
         some = KeyHashes(within=segment, hashing=hashing, hashes=tuple(hashes[at : at + KEYS_AT_ONCE]))
-        suspects += of_part(pair, some)
-    counts.tally(suspects, binding.columns)
+        found, differ = of_part(pair, some)
+        counts += found
+        suspects += differ
     yield Covered(span=segment, counts=counts, suspects=suspects)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.causes import causes
@@ -332,7 +332,7 @@ def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tupl
     if drift.expected is None or drift.observed is None:
         return ()
     differ = unequal_columns(rules, drift.expected, drift.observed)
-    return tuple(name for name, differs in zip(columns, differ, strict=True) if differs)
+    return tuple(compress(columns, differ))
 
 
 def presented(values: dict[str, object] | None) -> dict[str, Any] | None:
@@ -342,5 +342,5 @@ def presented(values: dict[str, object] | None) -> dict[str, Any] | None:
 
 def shown(names: Sequence[str], values: Values | None, sensitive: Sequence[str] = ()) -> dict[str, Any] | None:
     """Values with their names as reports show them, those of sensitive columns masked."""
-    told = covered(values, [name in sensitive for name in names])
+    told = covered(values, [name in sensitive for name in names]) if sensitive else values
     return None if told is None else presented(dict(zip(names, told, strict=True)))

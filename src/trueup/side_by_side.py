@@ -98,9 +98,11 @@ def all_at_once(pair: Pair, segment: Keys | NullKeys, *, first: bool = False) ->
     return Covered(span=segment, counts=counts, suspects=suspects)
 
 
-def of_part(pair: Pair, part: Leaves | KeyHashes) -> list[Suspect]:
-    """What differs among the rows of a part that fits into memory, at a first look."""
-    return _compared(pair, *_rows(pair, part, first=True))[1]
+def of_part(pair: Pair, part: Leaves | KeyHashes) -> tuple[Counts, list[Suspect]]:
+    """What differs among the rows of a part that fits into memory, at a first look; its rows are counted elsewhere."""
+    counts, suspects = _compared(pair, *_rows(pair, part, first=True))
+    counts.source_rows = counts.target_rows = 0
+    return counts, suspects
 
 
 def _rows(pair: Pair, part: Part, *, first: bool) -> tuple[Batch, Batch]:

@@ -45,7 +45,8 @@ def tune(
     """The constants of the strategy, so small that a few rows need all of it."""
     patch.setattr(by_digest, "LEAVES_OF_ALL", leaves)
     patch.setattr(by_digest, "LEAVES", leaves)
-    patch.setattr(by_digest, "SLICES", leaves)
+    for adapter in (mysql.MysqlAdapter, postgresql.PostgresqlAdapter):
+        patch.setattr(adapter, "capabilities", replace(adapter.capabilities, slices=leaves))
     patch.setattr(by_digest, "agree", partial(agree_on, leaves))
     patch.setattr(by_digest, "KEYS_AT_ONCE", keys)
     patch.setattr(by_digest, "ROWS_SHARE", share)
@@ -138,6 +139,41 @@ def test_many_differences_make_the_next_segments_begin_with_hashes(
     assert len(digested) > 2, "digests were not tried again"
     in_vain = len(whole) + len(digested) - report.segments["planned"]
     assert 0 <= in_vain <= AHEAD, "no more than were asked for before they were wanted"
+
+
+def test_integers_are_looked_for_along_their_index(native: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are not hashed as what they are stored as."""
+    native.tables("id integer PRIMARY KEY NOT NULL, v {integer}", ROWS, changed(ROWS, 5, -7))
+    assert native.found()[1] == different(5, -7)
+    (part,) = (part for side, _, part in native.asked if isinstance(part, KeyHashes) and side == "source")
+    app = native.app()
+    adapter: Any = app._adapter("a")
+    binding = app.binding("p", writing=False)
+
+    def plan() -> str:
+        rows = adapter.relations.rows(binding.source, part, tokens=False, order=False)
+        with adapter.reading() as connection:
+            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+            return " ".join(line for (line,) in adapter.explain(connection, "EXPLAIN", rows))
+
+    assert "Cond: (id = ANY" in plan()
+    monkeypatch.setattr(adapter.hashed.ways[native.way], "keys_of", lambda *_: None)
+    assert "Cond: (id = ANY" not in plan(), "the control has to read them all"
+
+
+def test_hashes_come_as_bytes_and_not_as_digits(native: HashedWorld) -> None:
+    native.tables(COLUMNS, ROWS, changed(ROWS, 5))
+    app = native.app()
+    forms: dict[bool, set[int]] = {True: set(), False: set()}
+
+    def note(_c: object, cursor: Any, sql: str, *_: object) -> None:
+        forms["int8send" in sql].add(int(cursor.format))
+
+    for name in ("a", "b"):
+        adapter: Any = app._adapter(name)
+        sa.event.listen(adapter.engine, "after_cursor_execute", note)
+    assert app.check("p").different == 1
+    assert forms == {True: {1}, False: {0}}
 
 
 def test_borders_of_ranges_and_beyond(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trueup.core import digest
 from trueup.core.binding import Binding, Column, Shape, bind
 from trueup.core.digest import (
     Digest,
@@ -218,5 +220,63 @@ def test_two_keys_with_one_hash_are_both_looked_at() -> None:
 def test_bytes_are_cut_where_rows_end() -> None:
     """Naively sought in the text, `bc11` would be found in `abbc` and `11..`."""
     source = Prints(width=4, packed=b"abbc" + b"11zz")
-    assert source.rows() == {b"abbc", b"11zz"}
     assert b"bc11" in source.packed
+    assert keys_that_differ(source, Prints(width=4, packed=b"bc11")) == [b"11", b"ab", b"bc"]
+
+
+#: Rows in a row that are missing, extra, different or the same, on both sides.
+STRETCHES = st.lists(
+    st.tuples(st.sampled_from(["missing", "extra", "different", "same", "swapped"]), st.integers(1, 200)), max_size=12
+)
+
+
+def stretched(stretches: list[tuple[str, int]]) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """Rows of the source and of the target in one order but where they are swapped, and the keys that differ."""
+    source: list[bytes] = []
+    target: list[bytes] = []
+    differing: list[bytes] = []
+    number = 0
+    for kind, many in stretches:
+        keys = [at.to_bytes(2, "big") for at in range(number, number + many)]
+        number += many
+        here = [key + b"aa" for key in keys]
+        source += here if kind != "extra" else []
+        target += {"missing": [], "different": [key + b"bb" for key in keys], "swapped": here[::-1]}.get(kind, here)
+        differing += keys if kind in ("missing", "extra", "different") else []
+    return source, target, differing
+
+
+@given(STRETCHES)
+def test_keys_that_differ_in_long_stretches(stretches: list[tuple[str, int]]) -> None:
+    source, target, differing = stretched(stretches)
+    one, other = (Prints(width=4, packed=b"".join(rows)) for rows in (source, target))
+    assert keys_that_differ(one, other) == differing
+    assert keys_that_differ(other, one) == differing
+
+
+@given(STRETCHES, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(stretches: list[tuple[str, int]], random: Random) -> None:
+    source, target, differing = stretched(stretches)
+    random.shuffle(target)
+    one, other = (Prints(width=4, packed=b"".join(rows)) for rows in (source, target))
+    assert keys_that_differ(one, other) == differing
+
+
+def test_what_is_in_order_is_not_looked_at_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gap in the middle of one side, and a few rows that differ: the rest is passed over whole."""
+    looked: list[int] = []
+    real = digest._rows
+
+    def counting(packed: bytes, width: int) -> list[bytes]:
+        looked.append(len(packed) // width)
+        return real(packed, width)
+
+    monkeypatch.setattr(digest, "_rows", counting)
+    source, target, differing = stretched([("same", 9000), ("missing", 40), ("same", 9000), ("different", 2)])
+    one, other = (Prints(width=4, packed=b"".join(rows)) for rows in (source, target))
+    assert keys_that_differ(one, other) == differing
+    assert 40 < sum(looked) < 1000
+    monkeypatch.setattr(digest, "UNMATCHED_SHARE", 0)
+    looked.clear()
+    assert keys_that_differ(one, other) == differing
+    assert sum(looked) == len(source) + len(target), "the control has to look at all of them"

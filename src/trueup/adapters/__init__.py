@@ -20,7 +20,7 @@ from trueup.adapters._discoverer import Discoverer
 from trueup.core.binding import Binding, BoundSide, Shape
 from trueup.core.compare import Counts, Suspect
 from trueup.core.decide import Action
-from trueup.core.digest import Digests, Hashing, Prints, RowHash
+from trueup.core.digest import SLICES, Digests, Hashing, Prints, RowHash
 from trueup.core.findings import Finding, Race
 from trueup.core.guarantee import Protocol as RepairProtocol
 from trueup.core.guarantee import Writing
@@ -50,6 +50,8 @@ class Capabilities:
     places: tuple[str, ...] = ("table", "query")
     #: Key ranges of one database that are worth reading at a time.
     readers: int = 1
+    #: Ranges of a key that one statement digests at little more than the price of a few.
+    slices: int = SLICES
     #: It is a file of this machine, which others do not see.
     embedded: bool = False
 

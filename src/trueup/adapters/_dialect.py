@@ -12,6 +12,8 @@ from trueup.core.plan import KeyHashes, Leaves
 from trueup.core.row import Kind, Value
 
 Expression = sa.ColumnElement[Any]
+#: Option of a statement whose answer is large and may come in the database's binary form, where it has one.
+BINARY = "trueup_binary"
 
 
 class Hashed(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from trueup.adapters._dialect import Expression
+from trueup.adapters._dialect import BINARY, Expression
 from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
@@ -197,8 +197,7 @@ class Hasher:
             content = self._content(way, side, span, hashing, beside=spans).lateral("d")
             each = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
             return _digests(connection.execute(each), connection, way)
-        ends = [value for span in part.ranges for (value,) in _ends(span)]
-        if not all(self.relations.dialect.can_hold(side.key[0], value) for value in ends):
+        if not self._can_hold(side, part):
             return _digests(connection.execute(self._union(way, side, part.ranges, hashing)), connection, way)
         # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
         about = (id(side), hashing, len(part.ranges), part.within.partition)
@@ -210,17 +209,17 @@ class Hasher:
             self._built[about] = side, compiled  # the side is kept, so that its id stays its own
         compiled = self._built[about][1]
         slots = (f"{end}{at}" for at in range(len(part.ranges)) for end in ("low", "high"))
-        values = dict(zip(slots, ends, strict=True))
+        values = dict(zip(slots, (end for span in part.ranges for (end,) in _ends(span)), strict=True))
         return _digests(connection.exec_driver_sql(compiled.string, given(compiled, values)), connection, way)
 
     def _are_rows(self, side: BoundSide, part: Part) -> bool:
         """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
-        dialect = self.relations.dialect
-        return (
-            dialect.lateral
-            and isinstance(part, Ranges)
-            and all(dialect.can_hold(side.key[0], value) for span in part.ranges for (value,) in _ends(span))
-        )
+        return self.relations.dialect.lateral and isinstance(part, Ranges) and self._can_hold(side, part)
+
+    def _can_hold(self, side: BoundSide, part: Ranges) -> bool:
+        """Can the key be any of the ends? They are ascending integers, so that the outermost two answer for all."""
+        outermost = (_ends(part.ranges[0])[0][0], _ends(part.ranges[-1])[1][0])
+        return all(self.relations.dialect.can_hold(side.key[0], value) for value in outermost)
 
     def _as_rows(self, side: BoundSide, part: Ranges) -> tuple[sa.FromClause, Range]:
         """The ends of the ranges as rows, and a range between the ends of any of these."""
@@ -274,7 +273,8 @@ class Hasher:
         else:
             hashed = hashed.where(*self.relations.within(side, keys, part))
         of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
-        count, found = connection.execute(sa.select(sa.func.count(), way.packed(of.k, of.r))).one()
+        packed = sa.select(sa.func.count(), way.packed(of.k, of.r))
+        count, found = connection.execute(packed, execution_options={BINARY: True}).one()
         blob = b"" if found is None else found.encode("ascii") if isinstance(found, str) else bytes(found)
         if len(blob) != count * way.width:
             raise BrokenRead(

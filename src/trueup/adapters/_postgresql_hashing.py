@@ -7,14 +7,16 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from trueup.adapters._dialect import Expression
+from trueup.adapters._dialect import BINARY, Expression
 from trueup.adapters._hashing import Cell, Field, Way
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
-from trueup.core.row import Kind, Value
+from trueup.core.digest import Hashing
+from trueup.core.row import Key, Kind, Value
 
 _NOTHING: Expression = sa.literal_column("''::bytea")
 _COMMA: Expression = sa.literal_column("','", sa.Text)
@@ -115,6 +117,12 @@ class Native(Way):
         if [cell.kind for cell in cells] == [Kind.INTEGER]:
             return _bigint(cells[0])  # 64 bits already, and an index may serve them
         return self.of(cells)
+
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:
+        """Looked for as the column's own type, which its index is made of."""
+        if hashing.key != (Kind.INTEGER,):
+            return None
+        return [(int.from_bytes(found, "big", signed=True),) for found in hashes]
 
     def _hashed(self, cell: Cell, seeds: Seeds) -> Expression:
         """The hash of one column, never NULL. Where PostgreSQL's own function takes two values for one, the rest of the
@@ -295,3 +303,9 @@ def _microseconds(moment: Expression, kind: Kind) -> Expression:
         (sa.func.isfinite(moment), sa.cast(exact, sa.Text)),
         else_=sa.cast(moment, sa.Text),
     )
+
+
+def binary_results(_connection: object, cursor: Any, _sql: str, _given: object, context: Any, _many: bool) -> None:
+    """Before a statement with the option BINARY: its bytes are not sent as hexadecimal digits, to be read again."""
+    if context.execution_options.get(BINARY):
+        cursor.format = psycopg.pq.Format.BINARY

@@ -25,7 +25,7 @@ from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._postgresql_discoverer import PostgresqlDiscoverer
 from trueup.adapters._postgresql_examiner import PostgresqlExaminer, regclass
-from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling
+from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
 from trueup.adapters._postgresql_lots import PostgresqlPacker
 from trueup.adapters._postgresql_probe import PostgresqlProbe
 from trueup.adapters._results import message, sqlstate
@@ -72,6 +72,7 @@ FEW = 6
 SAMPLE_PAGES_MIN = 200
 PAGES_PER_CUT = 10
 
+_WRITING = Writing(row_locks=True, row_version=True, single_writer=False)
 #: Raises `work_mem` where it is lower.
 _WORK_MEM = """
     SELECT set_config(name, greatest(setting::int, %s)::text, false) FROM pg_settings WHERE name = 'work_mem'"""
@@ -129,9 +130,7 @@ def connect(name: str, database: Database) -> PostgresqlAdapter:
 class PostgresqlAdapter(SqlAdapter):
     """Reads and repairs PostgreSQL."""
 
-    capabilities = Capabilities(
-        dialect="postgres", writing=Writing(row_locks=True, row_version=True, single_writer=False), readers=2
-    )
+    capabilities = Capabilities(dialect="postgres", writing=_WRITING, readers=2, slices=256)
     collation = "C"
     lateral = True
     discoverer_type = PostgresqlDiscoverer
@@ -156,6 +155,7 @@ class PostgresqlAdapter(SqlAdapter):
             },
         )
         sa.event.listen(engine, "connect", self._on_connect)
+        sa.event.listen(engine, "before_cursor_execute", binary_results)
         return engine
 
     def _on_connect(self, connection: psycopg.Connection[Any], _record: object) -> None:
@@ -269,8 +269,7 @@ class PostgresqlAdapter(SqlAdapter):
             connection.execute(sa.select(sa.func.set_config(name, value, True)))
 
     def ways(self) -> Sequence[Way]:
-        native: list[Way] = [Native(self.relations)]
-        return [*native, Portable(PostgresqlSpelling(self.relations))]
+        return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]
 
     # --- shape ---------------------------------------------------------------------------------------------------
 

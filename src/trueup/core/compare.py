@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import compress
 
 from trueup.core.row import Batch, Key, Kind, Values, same_as_they_are
 from trueup.core.rules import Rules, agree, differing
@@ -106,18 +107,17 @@ class Counts:
 
     def tally(self, suspects: list[Suspect], columns: tuple[str, ...], rules: Rules = ()) -> None:
         """Count `suspects` by kind and column."""
+        by_column = self.different_by_column
         for suspect in suspects:
-            match suspect.kind:
-                case DriftKind.MISSING:
-                    self.missing += 1
-                case DriftKind.EXTRA:
-                    self.extra += 1
-                case DriftKind.DIFFERENT:
-                    self.different += 1
-                    differ = differing(rules, suspect.expected or (), suspect.observed or ())
-                    for column, differs in zip(columns, differ, strict=False):
-                        if differs:
-                            self.different_by_column[column] = self.different_by_column.get(column, 0) + 1
+            if suspect.kind is DriftKind.MISSING:
+                self.missing += 1
+            elif suspect.kind is DriftKind.EXTRA:
+                self.extra += 1
+            else:
+                self.different += 1
+                differ = differing(rules, suspect.expected or (), suspect.observed or ())
+                for column in compress(columns, differ):
+                    by_column[column] = by_column.get(column, 0) + 1
 
 
 def classify(
@@ -280,12 +280,13 @@ def _first(rows: list[Values]) -> Values | None:
 
 def mask(suspect: Suspect, hidden: tuple[bool, ...]) -> Suspect:
     """The suspect with the values of sensitive columns replaced; `hidden` has one flag for each compared column."""
-
+    if True not in hidden:
+        return suspect
     return replace(suspect, expected=covered(suspect.expected, hidden), observed=covered(suspect.observed, hidden))
 
 
 def covered(values: Values | None, hidden: Sequence[bool]) -> Values | None:
     """Values with those replaced that `hidden` has a flag for; the one place where masking is done."""
-    if values is None:
-        return None
+    if values is None or True not in hidden:
+        return values
     return tuple(MASKED if hide else value for value, hide in zip(values, hidden, strict=True))

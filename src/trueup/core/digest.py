@@ -12,7 +12,7 @@ hold the same kind. A difference of spelling then costs a closer look, and no mo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trueup.core.binding import Binding, Column
@@ -22,12 +22,20 @@ from trueup.core.row import Kind
 LEAVES = 512
 #: Leaves of a range that is everything there is, since no index serves smaller ones.
 LEAVES_OF_ALL = 4_096
-#: Leaves of one segment that are ranges of the key, each read along the index: one statement names them all.
+#: Leaves of one segment that are ranges of the key, each read along the index: one statement names them all. The fewer
+#: there are, the less they cost; the more, the less there is to be read again where some differ. So many any database
+#: takes, see `Capabilities`.
 SLICES = 64
 #: Rows of a segment, about.
 SEGMENT_ROWS = 100_000
 #: Row hashes that are fetched at a time, at most; bounds the memory of the client.
 PRINTS_MAX = 400_000
+#: Row hashes that are compared at once where both sides are in one order; a power of two.
+RUN = 64
+#: Beyond this share of rows without their like in place, the rest is not expected to be in one order.
+UNMATCHED_SHARE = 1 / 16
+#: Row hashes of each side among which the next equal ones are sought, at first; twice as many each time there are none.
+AHEAD = 2
 
 #: Kinds that every way of hashing can spell.
 _HASHABLE = frozenset(
@@ -103,9 +111,6 @@ class Prints:
     def __len__(self) -> int:
         return len(self.packed) // self.width
 
-    def rows(self) -> set[bytes]:
-        return {self.packed[at : at + self.width] for at in range(0, len(self.packed), self.width)}
-
 
 #: A leaf's name (a number, or a few digits of a hash) -> its digest.
 Digests = Mapping[object, Digest]
@@ -170,7 +175,7 @@ def differing(source: Digests, target: Digests) -> list[object]:
     return [leaf for leaf in {**source, **target} if not same(leaf)]
 
 
-def rows_in(digests: Digests, leaves: Sequence[object] | None = None) -> int:
+def rows_in(digests: Digests, leaves: Iterable[object] | None = None) -> int:
     """Rows in `leaves` of one side; None: in all of them."""
     if leaves is None:
         return sum(digest.rows for digest in digests.values())
@@ -180,4 +185,46 @@ def rows_in(digests: Digests, leaves: Sequence[object] | None = None) -> int:
 def keys_that_differ(source: Prints, target: Prints) -> list[bytes]:
     """Hashes of the keys whose rows are not the same on both sides."""
     half = source.width // 2
-    return sorted({row[:half] for row in source.rows() ^ target.rows()})
+    return sorted({row[:half] for row in _unmatched(source.packed, target.packed, source.width)})
+
+
+def _unmatched(source: bytes, target: bytes, width: int) -> set[bytes]:
+    """Rows of `width` bytes that only one side has.
+
+    Whatever their order; but mostly both sides come in one order, and then runs of equal rows are passed over whole.
+    """
+    left: list[bytes] = []
+    right: list[bytes] = []
+    at, to, ahead = 0, 0, AHEAD * width
+    while at < len(source) and to < len(target) and len(left) < len(source) // width * UNMATCHED_SHARE:
+        if same := _alike(source, at, target, to, width):
+            at, to, ahead = at + same, to + same, AHEAD * width
+            continue
+        here, there = _rows(source[at : at + ahead], width), _rows(target[to : to + ahead], width)
+        places = {row: place for place, row in enumerate(there)}
+        passed, passed_there = len(here), len(there)
+        for place, row in enumerate(here):
+            if row in places:
+                passed, passed_there = place, places[row]
+                break
+        left += here[:passed]
+        right += there[:passed_there]
+        at, to, ahead = at + passed * width, to + passed_there * width, ahead * 2
+    return {*left, *_rows(source[at:], width)} ^ {*right, *_rows(target[to:], width)}
+
+
+def _rows(packed: bytes, width: int) -> list[bytes]:
+    return [packed[at : at + width] for at in range(0, len(packed), width)]
+
+
+def _alike(source: bytes, at: int, target: bytes, to: int, width: int) -> int:
+    """How many bytes are the same from these places on, in whole rows."""
+    begun, size = at, RUN * width
+    while size >= width and at < len(source):
+        piece = source[at : at + size]
+        if piece == target[to : to + size]:
+            at += len(piece)
+            to += len(piece)
+        else:
+            size //= 2
+    return at - begun

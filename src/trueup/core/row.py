@@ -178,10 +178,16 @@ def decode_rows(rows: Sequence[Sequence[Value]]) -> tuple[tuple[Value, ...], ...
     return tuple(decode_row(row) or () for row in rows)
 
 
+#: Types whose values reports show as they are.
+_SHOWN_AS_THEY_ARE = frozenset({str, bool, type(None)})
+
+
 def present(value: Value) -> Value:
     """A value as reports show it: what JSON cannot hold exactly becomes a string."""
+    if type(value) in _SHOWN_AS_THEY_ARE:
+        return value
     match value:
-        case bool() | None | str():
+        case bool() | str():
             return value
         case int():
             return value if abs(value) <= JSON_SAFE_INTEGER else str(value)
