@@ -11,7 +11,7 @@ from typing import Any
 from trueup import accepting, plans
 from trueup import config as configuration
 from trueup.adapters import FoundTable, connect
-from trueup.bindings import database_of, without_password
+from trueup.bound import without_password
 from trueup.core.approval import Said
 from trueup.core.binding import Binding
 from trueup.core.decide import Action
@@ -21,16 +21,19 @@ from trueup.core.projection import Projection
 from trueup.core.quarantine import Quarantined
 from trueup.core.row import Key
 from trueup.core.schedule import following
+from trueup.declarations import database_of
+from trueup.discreet import discreet
 from trueup.doctor import Examination
 from trueup.errors import NotThere, UsageError
 from trueup.indexes import that_pay
-from trueup.job import discreet, statements
+from trueup.job import statements
 from trueup.jobs import CanaryLike, Keys, Parts
 from trueup.narrow import Route, route
 from trueup.observe import Progress, Silent
 from trueup.observe.otlp import traced
 from trueup.plans import PlanStanding
-from trueup.report import Report, final_outcomes
+from trueup.report import Report
+from trueup.reporting import final_outcomes
 from trueup.steering import Steering
 from trueup.store.acceptances import Accepted
 from trueup.store.decided import Decided, decided_by

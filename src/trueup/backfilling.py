@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trueup import backfills, described, sandbox
 from trueup.asking import Asking
-from trueup.bindings import without_password
+from trueup.bound import without_password
 from trueup.core.backfill import Backfill
 from trueup.core.fixes import hashed
 from trueup.core.projection import Canary, Projection

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trueup.config import describe
 from trueup.core.backfill import Backfill, Given, backfill
 from trueup.core.binding import near
 from trueup.core.fixes import Fix, all_at_once, row_by_row
 from trueup.core.query import problem
 from trueup.core.update import columns_in, update_of
+from trueup.declarations import complaint
 from trueup.errors import ConfigError
 
 #: What a Python file is read for.
@@ -95,7 +95,7 @@ def _given(path: Path, told: dict[str, Any], databases: Collection[str]) -> Give
     try:
         given = Given.model_validate({"name": path.stem, **told})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(DECLARED, Given, error)}") from None
+        raise ConfigError(f"{path}: {complaint(DECLARED, Given, error)}") from None
     known = sorted(databases)
     database = given.database or (known[0] if len(known) == 1 else "")
     if database not in databases:

@@ -1,4 +1,4 @@
-"""Declarations bound to the databases they speak of: what every command does before anything else."""
+"""What a run asks of bound declarations: fingerprints, promises, who carries out handlers, what can be undone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from typing import Protocol as Interface
 
 from pydantic import ValidationError
 
-from trueup import config as configuration
-from trueup.adapters import Adapter, Server, connect
+from trueup.bound import Bound, without_password
 from trueup.core.approval import Said
-from trueup.core.binding import Binding, Shape, bind, check_query, near, not_writable
+from trueup.core.binding import Binding, bind, not_writable
 from trueup.core.guarantee import Guarantee, Promise, Protocol, promise
 from trueup.core.handlers import Handler
-from trueup.core.projection import PYTHON, Canary, Database, Partition, Projection, Side
+from trueup.core.projection import PYTHON, Canary, Database, Partition, Projection
 from trueup.core.retry import Retry
 from trueup.core.schedule import UNATTENDED
 from trueup.core.triggers import Broker
-from trueup.core.writer_columns import equip, events_side, pending_side, with_tombstones
+from trueup.core.writer_columns import with_tombstones
+from trueup.declarations import complaint
 from trueup.emitting import Emitter, emitter
-from trueup.errors import ConfigError, NotThere, Refused, UsageError
+from trueup.errors import ConfigError, Refused, UsageError
 from trueup.hands import Hand, Hands
 from trueup.python.found import find
 from trueup.python.handlers import Call
-from trueup.side_by_side import Pair
 from trueup.store.plans import PlanRow, Plans
 from trueup.store.records import RunRow
 from trueup.who import Actor
@@ -57,11 +56,8 @@ class Asked(Interface):
     def actor(self) -> Actor: ...
 
 
-class Bindings:
-    """Declared databases and projections, and the adapters that speak to them.
-
-    Raises ConfigError where the declarations do not fit each other.
-    """
+class Bindings(Bound):
+    """Declarations, bound, and all that a run asks of them."""
 
     def __init__(
         self,
@@ -69,34 +65,9 @@ class Bindings:
         projections: Sequence[Projection] | Mapping[str, Projection],
         brokers: Mapping[str, Broker | str] | None = None,
     ) -> None:
-        declared = {name: database_of(name, value) for name, value in databases.items()}
-        self.databases = configuration.with_stand_ins(declared)
-        self.brokers = {name: broker_of(name, value) for name, value in (brokers or {}).items()}
-        if isinstance(projections, Sequence) and len({p.name for p in projections}) != len(projections):
-            raise ConfigError("two projections have one name")
-        named = projections.items() if isinstance(projections, Mapping) else ((p.name, p) for p in projections)
-        self.projections = {name: projection.model_copy(update={"name": name}) for name, projection in named}
-        if "" in self.projections:
-            raise ConfigError("a projection declared in Python needs a `name`")
-        configuration.check_references(self.databases, self.projections, self.brokers)
-        self._adapters: dict[str, Adapter] = {}
+        super().__init__(databases, projections, brokers)
         #: By the handler that they carry out, as JSON.
         self._emitters: dict[str, Emitter] = {}
-
-    def binding(self, name: str, *, writing: bool) -> Binding:
-        """The declaration checked against what the databases say; reads no row.
-
-        Raises UsageError.
-        """
-        projection = self.projection(name)
-        source, target = (self._shape(projection, role, getattr(projection, role)) for role in ("source", "target"))
-        binding = bind(projection, source, target, writing=writing)
-        pending, events = pending_side(projection), events_side(projection)
-        return equip(
-            binding,
-            pending=None if pending is None else self._shape(projection, "pending", pending),
-            events=None if events is None else self._shape(projection, "events", events),
-        )
 
     def _handed(self, projection: Projection, command: str, plan: PlanRow | None, asked: Asked) -> Hands:
         """What carries out the handlers of a projection, and for whom.
@@ -128,20 +99,6 @@ class Bindings:
             url = declared[name].url.get_secret_value()
             self._emitters[known] = emitter(handler, f"{kind}.{name}", url)
         return self._emitters[known].send
-
-    def _shape(self, projection: Projection, role: str, side: Side) -> Shape:
-        adapter = self._adapter(side.database)
-        check_query(projection, role, side, adapter.capabilities.dialect)  # before the database gets to see it
-        try:
-            return described(adapter, side)
-        except ConfigError as error:
-            place = f"projections.{projection.name}.{role}.{side.origin}"
-            raise ConfigError(f"{place}: {error}") from error
-
-    def projection(self, name: str) -> Projection:
-        if name not in self.projections:
-            raise NotThere(f"there is no projection {name!r}; {near(name, self.projections)}")
-        return self.projections[name]
 
     def definition(self, name: str) -> str:
         """Fingerprint of what decides a projection's results; limits, approvals and descriptions do not."""
@@ -225,27 +182,6 @@ class Bindings:
         """Fingerprint of what decides the result of undoing a run: the source is no part of it."""
         return _fingerprint([run.id, run.columns, run.kinds, self.place(run.projection)])
 
-    def _adapter(self, database: str) -> Adapter:
-        if database not in self._adapters:
-            self._adapters[database] = connect(database, self.databases[database])
-        return self._adapters[database]
-
-    def pair(self, binding: Binding) -> Pair:
-        """Both sides with who reads them."""
-        return Pair(
-            binding=binding,
-            source=self._adapter(binding.projection.source.database),
-            target=self._adapter(binding.projection.target.database),
-        )
-
-    def dialect(self, database: str) -> str:
-        """The SQL that queries of a declared database are in."""
-        return self._adapter(database).capabilities.dialect
-
-    def server(self, database: str) -> Server:
-        """Version and settings of a declared database, as it tells them now."""
-        return self._adapter(database).examiner.server()
-
     def designed(self, binding: Binding) -> Promise:
         """What the design lets a repair promise, before anything was looked at."""
         target = self._adapter(binding.projection.target.database)
@@ -257,9 +193,7 @@ class Bindings:
         return promise(binding.projection, writing, obstacle)
 
     def close_adapters(self) -> None:
-        """Give the databases' connections back."""
-        for adapter in self._adapters.values():
-            adapter.close()
+        super().close_adapters()
         for opened in self._emitters.values():
             opened.close()
 
@@ -285,31 +219,13 @@ def _as_compared(binding: Binding, run: RunRow) -> Binding:
     )
 
 
-def database_of(name: str, value: Database | str) -> Database:
-    if isinstance(value, Database):
-        return value
-    try:
-        return Database.model_validate({"url": value})
-    except ValidationError as error:
-        raise ConfigError(configuration.describe(f"databases.{name}", Database, error)) from None
-
-
-def broker_of(name: str, value: Broker | str) -> Broker:
-    if isinstance(value, Broker):
-        return value
-    try:
-        return Broker.model_validate({"url": value})
-    except ValidationError as error:
-        raise ConfigError(configuration.describe(f"brokers.{name}", Broker, error)) from None
-
-
 def retry_of(value: Retry | Mapping[str, Any] | None) -> Retry:
     if isinstance(value, Retry):
         return value
     try:
         return Retry.model_validate(value or {})
     except ValidationError as error:
-        raise ConfigError(configuration.describe("retry", Retry, error)) from None
+        raise ConfigError(complaint("retry", Retry, error)) from None
 
 
 def canary_of(value: Canary | str | int) -> Canary:
@@ -318,26 +234,4 @@ def canary_of(value: Canary | str | int) -> Canary:
     try:
         return Canary.model_validate(value)
     except ValidationError as error:
-        raise UsageError(configuration.describe("canary", Canary, error)) from None
-
-
-def without_password(url: str) -> str:
-    import sqlalchemy as sa
-
-    try:
-        return sa.make_url(url).set(password=None).render_as_string()
-    except (sa.exc.ArgumentError, ValueError):
-        raise ConfigError(
-            "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
-        ) from None
-
-
-def described(adapter: Adapter, side: Side) -> Shape:
-    """What a side looks like, asked of a database that can have such a side.
-
-    Raises ConfigError.
-    """
-    places = adapter.capabilities.places
-    if side.origin not in places:
-        raise ConfigError(f"databases.{side.database} has no such sides; give `{'` or `'.join(places)}`")
-    return adapter.describe(side)
+        raise UsageError(complaint("canary", Canary, error)) from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from trueup.clock import Clock
 from trueup.errors import Interrupted, Refused
-from trueup.job import WRITING, Job, Stop
+from trueup.job import WRITING, Job
 from trueup.observe import Progress
+from trueup.stop import Stop
 from trueup.store.standing import Control, Standing
 
 #: Seconds between two looks at the pause switch while paused.

@@ -2,43 +2,41 @@
 
 Nothing is repaired and nothing is remembered, so there is nothing to protect: no limit refuses the answer, and one look
 at each difference is enough unless `settle` asks for two. Then a run with a ledger of its own does it, in a temporary
-folder that is gone when the comparison is over.
+folder that is gone when the comparison is over. One look needs neither run nor ledger, and does not import them.
 """
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from trueup import config as configuration
-from trueup.adapters import connect
-from trueup.app import Trueup
-from trueup.bindings import described
+from trueup.bound import Bound
 from trueup.by_digest import asking_ahead
-from trueup.core.binding import Binding, Shape, near
+from trueup.clock import Clock, SystemClock
+from trueup.core.binding import Binding
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
-from trueup.core.projection import Database, Projection, Side
+from trueup.core.projection import Database, Projection
 from trueup.core.row import Key, Values
-from trueup.core.side import PLACES
 from trueup.core.states import Verdict
+from trueup.declarations import complaint
+from trueup.discreet import discreet
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.in_time import pieces
-from trueup.job import discreet
 from trueup.narrow import route
-from trueup.observe import Progress
+from trueup.observe import Progress, Silent
 from trueup.report import Report, differing, presented
 from trueup.sides import NamedSide, declared, parse_side
+from trueup.stop import Stop
+from trueup.worded import NAME, worded
 
-#: Name of the only projection.
-NAME = "diff"
+if TYPE_CHECKING:
+    from trueup.app import Trueup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +56,23 @@ class Difference:
     reason: str
 
 
+class OneLook(Bound):
+    """Both sides, and what one look at them needs besides; `Trueup` has the same."""
+
+    def __init__(
+        self, databases: Mapping[str, Database], projections: Sequence[Projection], progress: Progress | None
+    ) -> None:
+        super().__init__(databases, projections)
+        self.clock: Clock = SystemClock()
+        self.progress: Progress = progress or Silent()
+        self.stop_after_segment = Stop()
+
+
 @dataclass(kw_only=True, slots=True)
 class Comparison:
     """Two sides that are ready to be compared, once."""
 
-    engine: Trueup
+    engine: Trueup | OneLook
     source: NamedSide
     target: NamedSide
     #: Where the key came from, if it was not given.
@@ -86,7 +96,7 @@ class Comparison:
 
     def differences(self) -> Iterator[Difference]:
         """Every difference, as it is found, however many there are."""
-        suspects = self._settled() if self.projection.settle else self._at_once()
+        suspects = self._at_once() if isinstance(self.engine, OneLook) else self._settled(self.engine)
         hidden, columns = self.binding.hidden, self.binding.columns
         for suspect in suspects:
             masked = mask(suspect, hidden)
@@ -112,10 +122,10 @@ class Comparison:
             row["reason"] = found.reason
         return row
 
-    def _settled(self) -> Iterator[Suspect]:
+    def _settled(self, engine: Trueup) -> Iterator[Suspect]:
         """What is the same after `settle`, by a run with all that belongs to it."""
-        report = self.engine.check(NAME, rows=1)
-        for item in self.engine.decisions(report.run):
+        report = engine.check(NAME, rows=1)
+        for item in engine.decisions(report.run):
             yield item.decision.drift
         self.report = replace(report, command=NAME, drift=[])
 
@@ -190,10 +200,15 @@ def comparing(
     mapped: dict[str, dict[str, str]] = {"source": {}, "target": dict(renamed or {})}
     declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
     with _worded(), ExitStack() as after:
-        look = _look(declarations, databases) if exclude or not key else None
-        chosen, key_from = (tuple(key), "") if key or look is None else _primary_key(look)
-        if exclude and look:
-            columns = _all_but(exclude, chosen, look)
+        chosen, key_from = tuple(key), ""
+        if exclude or not key:
+            from trueup.choosing import all_but, look_at, primary_key
+
+            look = look_at(declarations, databases)
+            if not key:
+                chosen, key_from = primary_key(look)
+            if exclude:
+                columns = all_but(exclude, chosen, look)
         projection = _projection(
             {
                 "name": NAME,
@@ -206,15 +221,7 @@ def comparing(
                 "limits": {"collapse": 0},
             }
         )
-        folder = after.enter_context(tempfile.TemporaryDirectory(prefix="trueup-diff-"))
-        engine = after.enter_context(
-            Trueup(
-                databases=databases,
-                projections=[projection],
-                ledger=f"sqlite:///{Path(folder) / 'ledger.db'}",
-                progress=progress,
-            )
-        )
+        engine = after.enter_context(_engine(databases, projection, progress))
         yield Comparison(
             engine=engine,
             source=sides["source"],
@@ -222,6 +229,28 @@ def comparing(
             key_from=key_from,
             binding=engine.binding(NAME, writing=False),
         )
+
+
+@contextmanager
+def _engine(
+    databases: Mapping[str, Database], projection: Projection, progress: Progress | None
+) -> Iterator[Trueup | OneLook]:
+    """Who compares. A second look, later, is a run's work, and needs a ledger to remember the first."""
+    if not projection.settle:
+        one = OneLook(databases, [projection], progress)
+        try:
+            yield one
+        finally:
+            one.close_adapters()
+        return
+    import tempfile
+
+    from trueup.app import Trueup
+
+    with tempfile.TemporaryDirectory(prefix="trueup-diff-") as folder:
+        ledger = f"sqlite:///{Path(folder) / 'ledger.db'}"
+        with Trueup(databases=databases, projections=[projection], ledger=ledger, progress=progress) as engine:
+            yield engine
 
 
 def diff(
@@ -269,117 +298,23 @@ def _database(role: str, side: NamedSide) -> Database:
     try:
         return Database.model_validate({"url": side.url})
     except ValidationError as error:
-        raise UsageError(configuration.describe(role, Database, error)) from None
+        raise UsageError(complaint(role, Database, error)) from None
 
 
 def _projection(values: dict[str, Any]) -> Projection:
     try:
         return Projection.model_validate(values)
     except ValidationError as error:
-        raise UsageError(configuration.describe(f"projections.{NAME}", Projection, error)) from None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """What both sides have, before a projection can be declared; columns by the source's names."""
-
-    shapes: Mapping[str, Shape]
-    #: Primary keys of the two tables, in their order; empty where there is none.
-    primary: Mapping[str, tuple[str, ...]]
-    #: Columns that both sides have.
-    shared: Sequence[str]
-
-
-def _look(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]) -> _Look:
-    known = configuration.with_stand_ins(databases)
-    shapes: dict[str, Shape] = {}
-    primary: dict[str, tuple[str, ...]] = {}
-    for role in ("target", "source"):
-        side = Side.model_validate(declarations[role])
-        back = {there: here for here, there in side.columns.items()}
-        with closing(connect(side.database, known[side.database])) as adapter:
-            try:
-                shapes[role] = described(adapter, side)
-            except ConfigError as error:
-                raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
-            tables = adapter.tables() if side.table else []
-        found = next((table.key for table in tables if table.name == side.table), ())
-        primary[role] = tuple(back.get(name, name) for name in found)
-    renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
-    theirs = {renamed.get(name, name) for name in shapes["target"].columns}
-    return _Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
-
-
-def _primary_key(look: _Look) -> tuple[tuple[str, ...], str]:
-    """The primary key of the target's table, or of the source's, if both sides have its columns; and whose it is.
-
-    Raises UsageError that names what else could be the key.
-    """
-    for role, key in look.primary.items():
-        if key and set(key) <= set(look.shared):
-            return key, f"the {role}'s primary key"
-    raise UsageError(_no_key(look.primary, look.shapes, look.shared))
-
-
-def _all_but(excluded: Sequence[str], key: Sequence[str], look: _Look) -> tuple[str, ...]:
-    """The columns of both sides without the key and the excluded ones.
-
-    Raises UsageError for one that is not there.
-    """
-    for name in excluded:
-        if name not in look.shared:
-            raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, look.shared)}")
-    left = tuple(name for name in look.shared if name not in key and name not in excluded)
-    if not left:
-        raise UsageError("--exclude leaves nothing to compare; to compare keys alone, give queries that select them")
-    return left
-
-
-def _no_key(primary: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape], shared: Sequence[str]) -> str:
-    """Why there is no key to compare by, and what could be one."""
-    told = [f"the primary key of the {role} is {','.join(key)}" for role, key in primary.items() if key]
-    why = f"{'; '.join(told)}, which the other side does not have" if told else "no primary key is known"
-    unique = {",".join(sorted(index)) for shape in shapes.values() for index in shape.unique if index <= set(shared)}
-    if unique:
-        return f"say by which columns rows belong together, --key A,B: {why}; unique: {' or '.join(sorted(unique))}"
-    if shared:
-        return f"say by which columns rows belong together, --key A,B: {why}; both sides have {', '.join(shared)}"
-    nearest = "; ".join(
-        f"{name}: {near(name, shapes['target'].columns)}" for name in list(shapes["source"].columns)[:3]
-    )
-    return f"the two sides have no column in common, so no row belongs to another; {nearest}"
-
-
-# --- messages --------------------------------------------------------------------------------------------------------
-
-#: Places in a configuration file -> what they are on the command line.
-_PLACES = (
-    (re.compile(rf"projections\.{NAME}\.(source|target)(?:\.(?:{'|'.join(PLACES)}))?: (?:databases\.\w+: )?"), r"\1: "),
-    (re.compile(rf"projections\.{NAME}\.(source|target)\b"), r"\1"),
-    (re.compile(rf"projections\.{NAME}\.(key|columns|sensitive|settle)\b"), r"--\1"),
-    (re.compile(rf"projections\.{NAME}: "), ""),
-    (re.compile(rf"projections\.{NAME}\b"), "diff"),
-    (re.compile(r"\bdatabases\.(source|target)\.url\b"), r"\1"),
-    (re.compile(r"\bdatabases\.(source|target|database)\b"), r"\1"),
-    (re.compile(r"databases\.<files>(?:: | )?"), ""),
-    (re.compile(r" in database '(?:source|target|database|<files>)'"), ""),
-    (re.compile(r"; give format = .* \(known"), " (known"),
-    (re.compile(r"leave it out of `columns`"), "leave it out with --exclude"),
-    (re.compile(r"`(key|columns)`"), r"--\1"),
-    (re.compile(r"^diff: "), ""),
-)
+        raise UsageError(complaint(f"projections.{NAME}", Projection, error)) from None
 
 
 @contextmanager
 def _worded() -> Iterator[None]:
-    """Errors speak of the command line: there is no configuration file to look into."""
+    """Errors speak of the command line."""
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted("stopped before the end; nothing is kept of an unfinished diff") from None
     except TrueupError as error:
-        words = str(error)
-        for place, meant in _PLACES:
-            words = place.sub(meant, words)
         kind = UsageError if isinstance(error, ConfigError) else type(error)
-        raise kind(words) from error
+        raise kind(worded(error)) from error

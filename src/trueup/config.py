@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
@@ -17,11 +17,11 @@ from trueup.core.api_settings import ApiSettings
 from trueup.core.audit_settings import AuditSettings
 from trueup.core.binding import near
 from trueup.core.declared import KEEP_S, THREADS, Engine, Keep
-from trueup.core.handlers import TAGS
-from trueup.core.projection import FILES, PYTHON, Database, Declared, Duration, Projection, Side
+from trueup.core.projection import PYTHON, Database, Declared, Duration, Projection, Side
 from trueup.core.retry import Retry
-from trueup.core.triggers import Broker, Listen, Outbox, fits, shared
+from trueup.core.triggers import Broker
 from trueup.core.zones import zone_problem
+from trueup.declarations import check_references, complaint
 from trueup.errors import ConfigError
 from trueup.store.lease import LEASE_S
 from trueup.urls import expanded, from_folder
@@ -132,85 +132,9 @@ def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.e
     )
 
 
-def check_references(
-    databases: Mapping[str, Database], projections: Mapping[str, Projection], brokers: Mapping[str, Broker]
-) -> None:
-    """Every side names a declared database, and what is named elsewhere is there.
-
-    Raises ConfigError.
-    """
-    for name, projection in projections.items():
-        for role in ("source", "target"):
-            side: Side = getattr(projection, role)
-            database = side.database
-            if database not in (FILES, PYTHON) and database not in databases:
-                raise ConfigError(
-                    f"projections.{name}.{role}.database: {database!r} is not declared; {near(database, databases)}"
-                )
-        for kind, handler in projection.handlers.items():
-            if handler.emit is not None and handler.emit not in {*databases, *brokers}:
-                known = near(handler.emit, {*databases, *brokers})
-                raise ConfigError(f"projections.{name}.on_{kind}.emit: {handler.emit!r} is not declared; {known}")
-        for key in ("conflicts", "after"):
-            for other in getattr(projection, key):
-                if other not in projections or other == name:
-                    raise ConfigError(f"projections.{name}.{key}: there is no other projection {other!r}")
-    _check_triggers(databases, projections, brokers)
-    if circle := _circle(projections):
-        raise ConfigError(f"projections.{circle[0]}.after: each would wait for the other: {' after '.join(circle)}")
-
-
-def _check_triggers(
-    databases: Mapping[str, Database], projections: Mapping[str, Projection], brokers: Mapping[str, Broker]
-) -> None:
-    taken: dict[tuple[str, ...], str] = {}
-    for name, projection in projections.items():
-        for at, trigger in enumerate(projection.triggers):
-            place = f"projections.{name}.triggers.{at}"
-            known: Mapping[str, Database | Broker] = databases if isinstance(trigger, Listen | Outbox) else brokers
-            role = "database" if known is databases else "broker"
-            there = getattr(trigger, role, None)
-            if there is None:
-                continue
-            if there not in known:
-                raise ConfigError(f"{place}.{role}: {there!r} is not declared in [{role}s]; {near(there, known)}")
-            scheme = known[there].url.get_secret_value().partition(":")[0]
-            if not fits(trigger, scheme):
-                raise ConfigError(f'{place}: kind = "{trigger.kind}" is not for {scheme}://, which {there!r} is')
-            if (only := shared(trigger, name)) is not None:
-                if only in taken:
-                    raise ConfigError(
-                        f"{place}: {trigger.place} is read by {taken[only]} already, and each event is handed to "
-                        f"one of them only; give each a consumer or a queue of its own"
-                    )
-                taken[only] = place
-
-
-def _circle(projections: Mapping[str, Projection]) -> list[str]:
-    """Projections of which each comes after the next, and the last after the first; empty: there are none."""
-    clear: set[str] = set()
-
-    def follow(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name not in clear:
-            for other in projections[name].after:
-                if found := follow(other, [*path, name]):
-                    return found
-        clear.add(name)
-        return []
-
-    return next((found for name in projections if (found := follow(name, []))), [])
-
-
 def _names_python(projection: Projection) -> bool:
     called = any(handler.call is not None for handler in projection.handlers.values())
     return called or PYTHON in (projection.source.database, projection.target.database)
-
-
-def with_stand_ins(databases: Mapping[str, Database]) -> dict[str, Database]:
-    """The databases, and those that stand for the files and the Python sides of projections."""
-    return {PYTHON: Database(url=SecretStr("python://")), **databases, FILES: Database(url=SecretStr("file://"))}
 
 
 def _tables(path: Path, data: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -246,43 +170,7 @@ def _model(path: Path, place: str, model: type[Model], values: Any) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(place, model, error)}") from None
-
-
-def describe(place: str, model: type[BaseModel], error: ValidationError) -> str:
-    """The first thing that is wrong, in words; never the value, which may be a secret."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = [str(part) for part in first["loc"] if part not in TAGS]
-    full = ".".join([place, *where])
-    if first["type"] == "extra_forbidden":
-        known = _fields(model, where[:-1])
-        return f"{full}: unknown key {where[-1]!r}; {near(where[-1], known)}"
-    if first["type"] == "missing":
-        return f"{full}: is missing"
-    words = first["msg"].removeprefix("Value error, ")
-    return f"{full}: {words}"
-
-
-def _fields(model: type[BaseModel], where: list[str]) -> list[str]:
-    """Names of the keys at a place inside a model."""
-    either: list[type[BaseModel]] = []
-    for name in where:
-        if name in model.model_fields:
-            either = _models(model.model_fields[name].annotation)
-        tagged = [
-            one
-            for one in either
-            if "kind" in one.model_fields and name in get_args(one.model_fields["kind"].annotation)
-        ]
-        model = (tagged or (either if len(either) == 1 else []) or [model])[0]
-    return [name for name in model.model_fields if name != "name"]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a type names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in get_args(annotation) for found in _models(inner)]
+        raise ConfigError(f"{path}: {complaint(place, model, error)}") from None
 
 
 def _seen_from(folder: Path, url: SecretStr) -> SecretStr:

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from trueup._version import __version__
 from trueup.adapters import Adapter
-from trueup.bindings import Bindings, without_password
+from trueup.bindings import Bindings
+from trueup.bound import without_password
 from trueup.clock import Clock
 from trueup.core.binding import Binding, not_writable
 from trueup.core.findings import Finding, Race, State, capped, worst

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from typing import Protocol as Interface
 
+from trueup._version import __version__
 from trueup.adapters import Adapter
 from trueup.clock import Clock
 from trueup.core.backfill import Backfill
@@ -20,10 +24,10 @@ from trueup.core.guarantee import Promise, Protocol
 from trueup.core.lanes import lane, lanes
 from trueup.core.partition import Slice
 from trueup.core.plan import Segment
-from trueup.core.projection import Canary, Projection
+from trueup.core.projection import Canary
 from trueup.core.row import Key
+from trueup.core.shapes import written
 from trueup.core.told import Fact, sha256
-from trueup.errors import LedgerFailed, TrueupError
 from trueup.hands import Hands
 from trueup.observe import Progress
 from trueup.patience import Patience
@@ -169,16 +173,33 @@ class Job:
         return self.command in WRITING
 
 
-@dataclass(kw_only=True, slots=True)
-class Stop:
-    """Set from outside (Ctrl-C, a signal) to end the run after the segment at hand."""
-
-    asked: bool = False
-    reason: str = ""
-
-    def lost(self) -> None:
-        """Another node has taken over: there is nothing to go on with."""
-        self.asked, self.reason = True, "another node has taken over"
+def record_of(job: Job) -> dict[str, Any]:
+    """What the ledger keeps of a run that does this job, and `told`, for its first audit line."""
+    binding = job.pair.binding
+    return {
+        "id": new_id("r"),
+        "projection": job.name,
+        "command": job.command,
+        "definition": job.definition,
+        "code_version": __version__,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "actor": job.actor.name,
+        "plan": job.plan_id,
+        "undoes": job.undoes,
+        "place": job.place,
+        "kinds": json.dumps(binding.kinds),
+        "columns": json.dumps(binding.columns),
+        "shapes": json.dumps(written(binding)),
+        "hidden": json.dumps(binding.hidden),
+        "told": told_of(job),
+        "guarantee": json.dumps(job.promise.to_dict(), ensure_ascii=False),
+        "started_at": job.clock.now(),
+        "keys": job.keys,
+        "lane": job.lane,
+        "described": job.described,
+        "revision": job.revision,
+    }
 
 
 def told_of(job: Job) -> dict[str, Fact]:
@@ -213,32 +234,3 @@ def statements(target: Adapter, binding: Binding) -> dict[Action, str]:
 def new_id(prefix: str) -> str:
     """`r-…` for a run, `p-…` for a plan."""
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
-
-
-@contextmanager
-def discreet(projection: Projection) -> Iterator[None]:
-    """Around everything that reads rows: where columns are sensitive, no driver's own words leave it.
-
-    A driver quotes the value that it stumbled over ('invalid input syntax for type integer: "..."'). Errors that are
-    ours hold no values; they are known by having no driver's error behind them.
-    """
-    try:
-        yield
-    except LedgerFailed:
-        raise
-    except TrueupError as error:
-        words = discreet_words(projection, error)
-        if words == str(error):
-            raise
-        raise type(error)(words) from None
-
-
-def discreet_words(projection: Projection, error: TrueupError) -> str:
-    """What an error says, as far as it may be shown and kept."""
-    behind = error.__cause__
-    if not projection.sensitive or behind is None or isinstance(behind, TrueupError):
-        return str(error)
-    return (
-        f"{projection.name}: a database refused to go on ({type(behind).__name__}); what it says may hold values of "
-        f"sensitive columns, and is neither shown nor kept. Run the query by hand to see it"
-    )

@@ -32,7 +32,7 @@ from trueup.core.triggers import Broker
 from trueup.doctor import Doctor
 from trueup.engines.beyond import Beyond, Engines
 from trueup.errors import UsageError
-from trueup.job import Job, Stop, Undoing
+from trueup.job import Job, Undoing
 from trueup.observe import Progress, Silent
 from trueup.pace.admission import Worker
 from trueup.pace.pacing import Pacing
@@ -40,6 +40,7 @@ from trueup.patience import Patience, enduring
 from trueup.report import Report
 from trueup.run import execute
 from trueup.side_by_side import Pair
+from trueup.stop import Stop
 from trueup.store.acceptances import Acceptances
 from trueup.store.coverage import Coverage
 from trueup.store.engine import exists

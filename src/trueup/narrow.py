@@ -18,14 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, hashing_of
-from trueup.by_partition import Cut, cut, exactly
 from trueup.core.compare import DriftKind, Suspect
-from trueup.core.decide import WRITES, action_for
-from trueup.core.lot import LOT_MIN, Lot
-from trueup.core.partition import Open, Slice
 from trueup.core.plan import (
     KEYS_AT_ONCE,
     Everything,
@@ -39,6 +36,11 @@ from trueup.core.plan import (
 )
 from trueup.core.row import Key
 from trueup.side_by_side import Covered, Pair, all_at_once, both, side_by_side
+
+if TYPE_CHECKING:
+    from trueup.by_partition import Cut
+    from trueup.core.lot import Lot
+    from trueup.core.partition import Open, Slice
 
 #: The strategies in words.
 INSIDE = "compared inside the database"
@@ -71,6 +73,8 @@ def narrow(pair: Pair, segment: Segment, *, first: bool = False, lots: bool = Fa
     if partition_of(segment) is None:
         yield from _compared(pair, segment, first=first)
         return
+    from trueup.by_partition import exactly
+
     for piece in _compared(pair, segment, first=first):
         yield exactly(pair, piece, partial(_by_key, pair))
 
@@ -98,6 +102,8 @@ def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Ro
     """
     binding = pair.binding
     if binding.cut_kind is not None:
+        from trueup.by_partition import cut
+
         return _route_of_partitions(pair, cut(pair, asked, now))
     if binding.one_database:
         (survey,) = surveys_of(pair)
@@ -209,9 +215,12 @@ def inside(pair: Pair, segment: Segment, *, lots: bool = False) -> Iterator[Cove
 
 def _look(pair: Pair, segment: Segment, *, lots: bool) -> Look | None:
     """Where `lots` are wanted, those that are worth it; the rows of the others are suspects like any."""
-    packer = pair.source.packer
-    if not lots or packer is None:
+    packer = pair.source.packer if lots else None
+    if packer is None:
         return pair.source.differences(pair.binding, segment)
+    from trueup.core.decide import WRITES, action_for
+    from trueup.core.lot import LOT_MIN
+
     look = packer.compared(pair.binding, segment)
     if look is None:
         return None

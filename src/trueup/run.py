@@ -9,7 +9,6 @@ All drift is known before anything is written: limits and guards judge the whole
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from trueup._version import __version__
 from trueup.accepting import Accepting
 from trueup.again import outrun, unannounced
 from trueup.border import border_of
@@ -29,6 +27,7 @@ from trueup.core.guarantee import Guarantee
 from trueup.core.plan import UnitSize
 from trueup.core.shapes import written
 from trueup.core.states import Outcome, RunState, Stage, Verdict
+from trueup.discreet import discreet
 from trueup.errors import (
     BrokenRead,
     DataProblem,
@@ -40,14 +39,16 @@ from trueup.errors import (
     TakenOver,
     TrueupError,
 )
-from trueup.job import Job, Stop, discreet, new_id, told_of
+from trueup.job import Job, record_of
 from trueup.judging import over_a_day, source_collapsed, too_many
 from trueup.plans import not_by_itself, permitted_now, plan_needs
 from trueup.reconcile import Corrected, Examined, examine, keys_of
-from trueup.report import IN_FLIGHT_ROWS, Report, build, final_outcomes
+from trueup.report import IN_FLIGHT_ROWS, Report
+from trueup.reporting import build, final_outcomes
 from trueup.schema_guard import SchemaGuard
 from trueup.scope import nothing_there, scope_of
 from trueup.stand import stand
+from trueup.stop import Stop
 from trueup.store import lock
 from trueup.store.decided import Decided, decided_by
 from trueup.store.plans import PlanRow
@@ -233,32 +234,11 @@ class _Run:
             (stage, work), segments = begins(self.job, self._decided()), []
         return self.ledger.start_run(
             {
-                "id": new_id("r"),
-                "projection": self.job.name,
-                "command": self.job.command,
-                "definition": self.job.definition,
-                "code_version": __version__,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "actor": self.job.actor.name,
-                "plan": self.job.plan_id,
-                "undoes": self.job.undoes,
-                "place": self.job.place,
-                "kinds": json.dumps(self.job.pair.binding.kinds),
+                **record_of(self.job),
                 "strategy": scope.strategy,
                 "base": scope.base,
                 "marks": scope.marks,
                 "partitions": scope.partitions,
-                "columns": json.dumps(self.job.pair.binding.columns),
-                "shapes": json.dumps(written(self.job.pair.binding)),
-                "hidden": json.dumps(self.job.pair.binding.hidden),
-                "told": told_of(self.job),
-                "guarantee": json.dumps(self.job.promise.to_dict(), ensure_ascii=False),
-                "started_at": self.job.clock.now(),
-                "keys": self.job.keys,
-                "lane": self.job.lane,
-                "described": self.job.described,
-                "revision": self.job.revision,
             },
             segments,
             stage,

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, Adapter, Stream
 from trueup.ahead import Ahead
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
-from trueup.core.digest import Hashing
-from trueup.core.lot import Lot
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.row import Batch, Key, batch_of
 from trueup.errors import BrokenRead, DataProblem, DesignProblem
+
+if TYPE_CHECKING:
+    from trueup.core.digest import Hashing
+    from trueup.core.lot import Lot
 
 Result = TypeVar("Result")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trueup import config as configuration
 from trueup.backfilling import Backfilling
 from trueup.core.binding import near
 from trueup.core.pace.settings import Override, Pace
+from trueup.declarations import complaint
 from trueup.errors import NotThere, UsageError
 from trueup.pace.trial import FOLLOW_S, Switch, Trial, alternate
 from trueup.store.paces import PaceRow
@@ -39,7 +39,7 @@ class Steering(Backfilling):
         try:
             override = Override.model_validate(settings)
         except ValidationError as error:
-            raise UsageError(configuration.describe(f"databases.{database}.pace", Override, error)) from None
+            raise UsageError(complaint(f"databases.{database}.pace", Override, error)) from None
         try:
             pace.profile(override.profile) if override.profile else None
         except ValueError as error:

@@ -23,10 +23,11 @@ from trueup.core.plan import Keys, Range, Segment, describe, from_json, to_json
 from trueup.core.quarantine import UNREADABLE_MAX, Quarantined, Trouble
 from trueup.core.row import Key
 from trueup.core.states import Stage
+from trueup.discreet import discreet_words
 from trueup.errors import DataProblem, DesignProblem, StatementTimeout, Transient
 from trueup.in_time import SPLITS_MAX, in_two
 from trueup.isolate import isolate
-from trueup.job import Job, Reading, discreet_words
+from trueup.job import Job, Reading
 from trueup.narrow import narrow
 from trueup.side_by_side import Covered, Pair
 from trueup.store.records import Narrowed, RunRow, SegmentRow

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.forecast import forecast
-from trueup.core.pace.settings import Pace, open_windows
+from trueup.core.pace.effective import open_windows
+from trueup.core.pace.settings import Pace
 from trueup.core.states import RunState, Stage
 
 if TYPE_CHECKING:

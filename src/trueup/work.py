@@ -15,9 +15,9 @@ from trueup.core.guarantee import Promise, Protocol
 from trueup.core.plan import KEYS_AT_ONCE, Keys, Segment, UnitSize, by_keys
 from trueup.core.row import Batch, Key, Values
 from trueup.core.writers import Writers
+from trueup.discreet import discreet_words
 from trueup.errors import BrokenRead, DataProblem, Interrupted
 from trueup.hands import Hands
-from trueup.job import discreet_words
 from trueup.narrow import narrow
 from trueup.patience import Patience
 from trueup.side_by_side import Covered, Pair

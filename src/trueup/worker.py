@@ -12,8 +12,8 @@ from trueup.core.keys import sound_keys
 from trueup.core.queue import Request
 from trueup.core.states import RunState
 from trueup.errors import Interrupted, LedgerFailed, Refused, TakenOver, Transient, TrueupError, UsageError
-from trueup.job import Stop
 from trueup.observe.log import about
+from trueup.stop import Stop
 from trueup.store import lock
 from trueup.who import Actor, account
 

@@ -78,7 +78,7 @@ def test_many_rows_go_in_lots(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("trueup.fixing.FIRST", 2)
     monkeypatch.setattr("trueup.undo.FIRST", 0)
     monkeypatch.setattr("trueup.fixing.LOT_MIN", 2)
-    monkeypatch.setattr("trueup.narrow.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.core.lot.LOT_MIN", 2)
     monkeypatch.setattr("trueup.adapters._lots.RowPacker.lot_rows", 3)
     with shop.engine() as engine:
         name = engine.backfill(shop.names())
@@ -101,7 +101,7 @@ def test_many_rows_go_in_lots(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_paced_database_gets_small_lots(small: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trueup.fixing.LOT_MIN", 2)
-    monkeypatch.setattr("trueup.narrow.LOT_MIN", 2)
+    monkeypatch.setattr("trueup.core.lot.LOT_MIN", 2)
     monkeypatch.setattr("trueup.fixing.FIRST", 0)
     monkeypatch.setattr("trueup.pace.paced.PacedPacker.lot_rows", 4)
     paced = Database(url=SecretStr(small.url), protect=0.5)
@@ -134,8 +134,8 @@ def test_a_function_is_called_by_one_thread_at_a_time(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool, wait_s: float, said: str
 ) -> None:
     """Though two segments are read at a time; without the lock two calls meet."""
-    monkeypatch.setattr("trueup.adapters.postgresql.SEGMENT_ROWS", 200)
-    monkeypatch.setattr("trueup.adapters.postgresql.RANGES_PAY_BELOW", 1e6)
+    monkeypatch.setattr("trueup.adapters._postgresql_survey.SEGMENT_ROWS", 200)
+    monkeypatch.setattr("trueup.adapters._postgresql_survey.RANGES_PAY_BELOW", 1e6)
     if not locked:
         monkeypatch.setattr("trueup.fixing.Lock", nullcontext)
     shop = Shop(postgres, tmp_path, rows=400)

@@ -18,7 +18,7 @@ from tests.conformance.hashed import HASHED, HASHED_IDS, NATIVE, HashedWorld, op
 from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
-from trueup.adapters import _hashing, mysql, postgresql
+from trueup.adapters import _hashing, _postgresql_survey, mysql
 from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
 from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
@@ -61,9 +61,9 @@ def agree_on(leaves: int, *given: Any) -> tuple[Hashing | None, str]:
 
 def in_ranges(patch: pytest.MonkeyPatch) -> None:
     """Segments of some 100 rows."""
-    for adapter in (mysql, postgresql):
+    for adapter in (mysql, _postgresql_survey):
         patch.setattr(adapter, "SEGMENT_ROWS", 100)
-    patch.setattr(postgresql, "RANGES_PAY_BELOW", 1e9)
+    patch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
 
 
 def changed(rows: list[Row], *keys: int) -> list[Row]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.worlds import Pairing, Row, Sqlite, World
 from trueup import Report, Verdict, side_by_side
-from trueup.adapters import _results, duckdb, mysql, postgresql, sqlite
+from trueup.adapters import _postgresql_survey, _results, duckdb, mysql, sqlite
 from trueup.core.plan import Range
 
 ROWS = 3000
@@ -25,10 +25,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_results, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 200)
     monkeypatch.setattr(side_by_side, "PIECE_ROWS", 1500)
-    for adapter in (duckdb, mysql, postgresql, sqlite):
+    for adapter in (duckdb, mysql, _postgresql_survey, sqlite):
         monkeypatch.setattr(adapter, "SEGMENT_ROWS", 500)
-    monkeypatch.setattr(postgresql, "COST_PER_SEGMENT", 20.0)
-    monkeypatch.setattr(postgresql, "RANGES_PAY_BELOW", 1e9)
+    monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 20.0)
+    monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
 
 
 def source_rows() -> list[Row]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tests.audit.shop import verified
 from tests.live.harness import WIDE, Background, Db, QuickClock, around, blocked, instead, until
 from trueup import Database, Limits, Projection, Side, Trueup, by_lot, narrow, undo
-from trueup.adapters import postgresql
+from trueup.adapters import _postgresql_survey
 from trueup.adapters._postgresql_lots import PostgresqlPacker, _Statement
 from trueup.core import lot
 from trueup.core.audit_settings import AuditSettings
@@ -45,8 +45,8 @@ def lots_of(rows: int, at_once: int = 1) -> Iterator[None]:
             (narrow, "LOT_MIN", 2),
             (by_lot, "LOTS_AT_ONCE", at_once),
             (undo, "FIRST", 0),
-            (postgresql, "COST_PER_SEGMENT", 60.0),
-            (postgresql, "RANGES_PAY_BELOW", 1e6),
+            (_postgresql_survey, "COST_PER_SEGMENT", 60.0),
+            (_postgresql_survey, "RANGES_PAY_BELOW", 1e6),
         ):
             stack.enter_context(instead(owner, name, value))
         yield

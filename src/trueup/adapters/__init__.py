@@ -13,25 +13,28 @@ import importlib.util
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trueup.adapters._copies import Sandboxed
-from trueup.adapters._discoverer import Discoverer
-from trueup.core.binding import Binding, BoundSide, Shape
-from trueup.core.compare import Counts, Suspect
-from trueup.core.decide import Action
-from trueup.core.digest import SLICES, Digests, Hashing, Prints, RowHash
-from trueup.core.findings import Finding, Race
-from trueup.core.guarantee import Protocol as RepairProtocol
-from trueup.core.guarantee import Writing
-from trueup.core.lot import Lot, LotOutcome
-from trueup.core.pace.pressure import Mark
-from trueup.core.plan import Part, Range, Segment
-from trueup.core.projection import Database, Side
-from trueup.core.quiet import Happened
-from trueup.core.row import Batch, Key, Value, Values
-from trueup.core.states import Outcome
+from trueup.core.digest import SLICES
 from trueup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trueup.adapters._discoverer import Discoverer
+    from trueup.core.binding import Binding, BoundSide, Shape
+    from trueup.core.compare import Counts, Suspect
+    from trueup.core.decide import Action
+    from trueup.core.digest import Digests, Hashing, Prints, RowHash
+    from trueup.core.findings import Finding, Race
+    from trueup.core.guarantee import Protocol as RepairProtocol
+    from trueup.core.guarantee import Writing
+    from trueup.core.lot import Lot, LotOutcome
+    from trueup.core.pace.pressure import Mark
+    from trueup.core.plan import Part, Range, Segment
+    from trueup.core.projection import Database, Side
+    from trueup.core.quiet import Happened
+    from trueup.core.row import Batch, Key, Value, Values
+    from trueup.core.states import Outcome
 
 #: Rows in one read batch of a stream; with two sides and a few columns this is a few megabytes.
 BATCH_ROWS = 10_000

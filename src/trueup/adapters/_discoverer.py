@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from trueup.core.discover.facts import KeptQuery, Schema
-from trueup.core.discover.ideas import Idea
-from trueup.core.discover.invariants import Invariant
-from trueup.core.discover.judge import Figures
-from trueup.core.row import Value
+if TYPE_CHECKING:
+    from trueup.core.discover.facts import KeptQuery, Schema
+    from trueup.core.discover.ideas import Idea
+    from trueup.core.discover.invariants import Invariant
+    from trueup.core.discover.judge import Figures
+    from trueup.core.row import Value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -192,25 +192,21 @@ class Hasher:
         self, connection: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
     ) -> Digests:
         """Each range by an aggregate of its own: what the index gives in order needs no grouping."""
-        if self._are_rows(side, part):
-            spans, span = self._as_rows(side, part)
-            content = self._content(way, side, span, hashing, beside=spans).lateral("d")
-            each = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
-            return _digests(connection.execute(each), connection, way)
         if not self._can_hold(side, part):
             return _digests(connection.execute(self._union(way, side, part.ranges, hashing)), connection, way)
         # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
-        about = (id(side), hashing, len(part.ranges), part.within.partition)
+        lateral = self.relations.dialect.lateral
+        about = (id(side), hashing, 0 if lateral else len(part.ranges), part.within.partition)
         if about not in self._built:
-            names = [
-                replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)
-            ]
-            compiled = self._union(way, side, names, hashing).compile(dialect=connection.dialect)
-            self._built[about] = side, compiled  # the side is kept, so that its id stays its own
+            build = self._rows_of_ranges if lateral else self._slots_of_ranges
+            # The side is kept, so that its id stays its own.
+            self._built[about] = side, build(way, side, part, hashing).compile(dialect=connection.dialect)
         compiled = self._built[about][1]
-        slots = (f"{end}{at}" for at in range(len(part.ranges)) for end in ("low", "high"))
-        values = dict(zip(slots, (end for span in part.ranges for (end,) in _ends(span)), strict=True))
-        return _digests(connection.exec_driver_sql(compiled.string, given(compiled, values)), connection, way)
+        lows, highs = _bounds(part)
+        ends: dict[str, Any] = {"lows": lows, "highs": highs}
+        if not lateral:
+            ends = {f"{name[:-1]}{at}": end for name, values in ends.items() for at, end in enumerate(values)}
+        return _digests(connection.exec_driver_sql(compiled.string, given(compiled, ends)), connection, way)
 
     def _are_rows(self, side: BoundSide, part: Part) -> bool:
         """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
@@ -218,14 +214,25 @@ class Hasher:
 
     def _can_hold(self, side: BoundSide, part: Ranges) -> bool:
         """Can the key be any of the ends? They are ascending integers, so that the outermost two answer for all."""
-        outermost = (_ends(part.ranges[0])[0][0], _ends(part.ranges[-1])[1][0])
-        return all(self.relations.dialect.can_hold(side.key[0], value) for value in outermost)
+        lows, highs = _bounds(part)
+        return all(self.relations.dialect.can_hold(side.key[0], value) for value in (lows[0], highs[-1]))
+
+    def _rows_of_ranges(self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> sa.Select[Any]:
+        """The ends of the ranges come as rows, so that one plan serves all of them."""
+        spans, span = self._as_rows(side, part)
+        content = self._content(way, side, span, hashing, beside=spans).lateral("d")
+        return sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
+
+    def _slots_of_ranges(self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> sa.CompoundSelect[Any]:
+        """One statement for so many ranges, with places for their ends."""
+        names = [replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)]
+        return self._union(way, side, names, hashing)
 
     def _as_rows(self, side: BoundSide, part: Ranges) -> tuple[sa.FromClause, Range]:
         """The ends of the ranges as rows, and a range between the ends of any of these."""
         type_ = sa.ARRAY(self.relations.type_of(side.key[0]))
-        low, high = ([end for (end,) in ends] for ends in zip(*map(_ends, part.ranges), strict=True))
-        arrays = (sa.bindparam(None, values, type_=type_) for values in (low, high))
+        named = zip(("lows", "highs"), _bounds(part), strict=True)
+        arrays = (sa.bindparam(name, values, type_=type_) for name, values in named)
         spans = sa.func.unnest(*arrays).table_valued("low", "high", with_ordinality="at", name="s").render_derived()
         return spans, replace(part.ranges[0], lower=(spans.c.low,), upper=(spans.c.high,))
 
@@ -290,11 +297,15 @@ class Hasher:
         return way.bucket(way.key(_cells(side, keys, hashing)), hashing.leaves)
 
 
-def _ends(span: Range) -> tuple[Key, Key]:
-    """Both ends of a range that is cut out of one between two keys."""
-    assert span.lower is not None
-    assert span.upper is not None
-    return span.lower, span.upper
+def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
+    """Lower and upper ends of ranges that are cut out of one between two keys."""
+    lows, highs = [], []
+    for span in part.ranges:
+        assert span.lower is not None
+        assert span.upper is not None
+        lows.append(span.lower[0])
+        highs.append(span.upper[0])
+    return lows, highs
 
 
 def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:

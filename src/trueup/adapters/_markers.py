@@ -12,8 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from trueup.adapters import Marker
-from trueup.adapters._outcomes import outcome_from_json
-from trueup.core import lot
 
 _metadata = sa.MetaData()
 
@@ -54,6 +52,9 @@ def claim(connection: sa.Connection, insert_if_absent: Any, unit: str) -> Marker
     if inserted(connection, insert_if_absent(applied, row)):
         return Marker(applied=False)
     found = connection.execute(sa.select(applied).where(applied.c.unit == unit)).one()
+    from trueup.adapters._outcomes import outcome_from_json
+    from trueup.core import lot
+
     images = json.loads(found.images)
     if isinstance(images, dict):
         return Marker(applied=True, lot=lot.outcome_from_json(images))

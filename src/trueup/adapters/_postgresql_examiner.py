@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from trueup.adapters import Server
 from trueup.adapters._examiner import SqlExaminer
+from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._schema_facts import cascades, claimed, mentions, together, triggers_fire
 from trueup.core.binding import Binding
 from trueup.core.findings import Finding, State, fact
@@ -177,9 +178,3 @@ def _claim(connection: sa.Connection, table: str, target: str) -> list[Finding]:
             )
         )
     return found
-
-
-def regclass(table: str) -> str:
-    """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
-    schema, _, name = table.rpartition(".")
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part)

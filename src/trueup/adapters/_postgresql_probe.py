@@ -11,7 +11,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from trueup.adapters import Looked
-from trueup.adapters._postgresql_examiner import regclass
+from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._probing import READING_MS, SqlProbe
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient

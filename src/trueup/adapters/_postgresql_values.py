@@ -177,3 +177,9 @@ def beyond_python(words: str) -> str:
         ". Dates and timestamps are compared between the years 1 and 9999. Read the column with a query, as text "
         "(`column::text`) or with what you take infinity for (`NULLIF(column, 'infinity')`), on both sides"
     )
+
+
+def regclass(table: str) -> str:
+    """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
+    schema, _, name = table.rpartition(".")
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name) if part)

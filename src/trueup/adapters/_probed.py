@@ -5,20 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from trueup.adapters import Probe
-from trueup.adapters._discoverer import Discoverer
-from trueup.adapters._discovering import SqlDiscoverer
-from trueup.adapters._examiner import SqlExaminer
-from trueup.adapters._probing import SqlProbe
 from trueup.adapters._relations import Relations
 from trueup.core.binding import BoundSide
 from trueup.core.plan import Range
 from trueup.core.projection import Database
 from trueup.core.row import Key, canonical
+
+if TYPE_CHECKING:
+    from trueup.adapters import Probe
+    from trueup.adapters._discoverer import Discoverer
+    from trueup.adapters._discovering import SqlDiscoverer
+    from trueup.adapters._examiner import SqlExaminer
+    from trueup.adapters._probing import SqlProbe
 
 
 class Probed(ABC):
@@ -30,22 +32,34 @@ class Probed(ABC):
     writing_options: Mapping[str, Any]
     relations: Relations
 
-    #: Who finds out about this database.
-    examiner_type: type[SqlExaminer] = SqlExaminer
+    # The types of these are imported when they are asked for: most commands need none of them.
+
+    @property
+    def examiner_type(self) -> type[SqlExaminer]:
+        """Who finds out about this database."""
+        from trueup.adapters._examiner import SqlExaminer
+
+        return SqlExaminer
 
     @property
     def examiner(self) -> SqlExaminer:
         return self.examiner_type(self)  # type: ignore[arg-type]  # every adapter is a whole one
 
-    #: Who looks for derived columns in it.
-    discoverer_type: type[SqlDiscoverer] = SqlDiscoverer
+    @property
+    def discoverer_type(self) -> type[SqlDiscoverer]:
+        """Who looks for derived columns in it."""
+        from trueup.adapters._discovering import SqlDiscoverer
+
+        return SqlDiscoverer
 
     @property
     def discoverer(self) -> Discoverer | None:
         return self.discoverer_type(self)  # type: ignore[arg-type]  # a whole one
 
-    #: Who looks at this database while it is worked on; None: nobody can.
-    probe_type: type[SqlProbe] | None = None
+    @property
+    def probe_type(self) -> type[SqlProbe] | None:
+        """Who looks at this database while it is worked on; None: nobody can."""
+        return None
 
     def probe(self, canary: str) -> Probe | None:
         kind = self.probe_type

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -20,37 +20,30 @@ from trueup.adapters import (
     Capabilities,
     FoundTable,
     Look,
-    Marker,
     Packer,
-    Reader,
-    RowOutcome,
     Stream,
-    Unit,
 )
 from trueup.adapters import _markers as markers
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._dialect import Expression
-from trueup.adapters._events import happened
 from trueup.adapters._hashing import Hasher, Way, given
-from trueup.adapters._lots import RowPacker
-from trueup.adapters._probed import Probed
 from trueup.adapters._relations import Relations, user_query
+from trueup.adapters._repairing import Repairing
 from trueup.adapters._results import RowStream, look_of, message, translating
-from trueup.adapters._statements import statement_of
 from trueup.adapters._unequal import by_meaning, unequal
-from trueup.adapters._units import run_unit
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.decide import Action
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database, Side
-from trueup.core.quiet import Happened
 from trueup.core.row import Key, Kind, Value
 from trueup.core.rules import Rule
-from trueup.errors import ConfigError, DataProblem, DesignProblem, TrueupError
+from trueup.errors import ConfigError, DesignProblem, TrueupError
+
+if TYPE_CHECKING:
+    from trueup.core.quiet import Happened
 
 
-class SqlAdapter(Probed):
+class SqlAdapter(Repairing):
     """Base of the SQL adapters."""
 
     capabilities: Capabilities
@@ -79,12 +72,18 @@ class SqlAdapter(Probed):
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
     stream_type: type[RowStream] = RowStream
-    #: Who deals with many rows at once.
-    packer: Packer | None = property(RowPacker)  # type: ignore[assignment]
-    #: Who makes copies of rows to try a backfill on.
-    sandbox: Sandboxing | None = None
-    #: The marker tables as this database makes them.
-    marker_tables = markers.MARKER_TABLES
+
+    @property
+    def packer(self) -> Packer | None:
+        """Who deals with many rows at once."""
+        from trueup.adapters._lots import RowPacker
+
+        return RowPacker(self)
+
+    @property
+    def sandbox(self) -> Sandboxing | None:
+        """Who makes copies of rows to try a backfill on."""
+        return None
 
     @abstractmethod
     def _create_engine(self, database: Database) -> sa.Engine: ...
@@ -147,18 +146,6 @@ class SqlAdapter(Probed):
     @abstractmethod
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         """`statement`, locking its rows against writers; rows that are locked are passed over unless `wait`."""
-
-    @abstractmethod
-    def insert_if_absent(self, table: sa.TableClause, row: dict[str, Any]) -> sa.Insert:
-        """INSERT that does nothing where the row is there."""
-
-    def insert_absent(self, connection: sa.Connection, table: sa.TableClause, rows: Sequence[Any]) -> list[bool]:
-        """Insert the rows that are not there; for each, whether this inserted it."""
-        return [markers.inserted(connection, self.insert_if_absent(table, row)) for row in rows]
-
-    @abstractmethod
-    def begin_writing(self, connection: sa.Connection) -> None:
-        """Settings of a unit's transaction; it has just begun."""
 
     @abstractmethod
     def translate(self, error: SQLAlchemyError) -> TrueupError:
@@ -286,6 +273,8 @@ class SqlAdapter(Probed):
             return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
+        from trueup.adapters._events import happened
+
         with self.reading() as connection:
             return happened(connection, self.relations, binding, keys)
 
@@ -340,61 +329,3 @@ class SqlAdapter(Probed):
 
     def connections(self) -> int:
         return self.database.readers
-
-    # --- writing -------------------------------------------------------------------------------------------------
-
-    def raise_fence(self, fence: str, *, stop: bool | None = None) -> int | None:
-        if self.markers and not self._marker_tables():
-            self.markers = False
-        if not self.markers:
-            return None
-        table = markers.fences
-        change: dict[str, Any] = {"token": table.c.token + 1}
-        if stop is not None:
-            change["stop"] = stop
-        with self._session(self.writing_options) as connection:
-            self.begin_fencing(connection)
-            connection.execute(self.insert_if_absent(table, {"fence": fence, "token": 0, "stop": False}))
-            connection.execute(table.update().where(table.c.fence == fence).values(**change))
-            token = connection.execute(sa.select(table.c.token).where(table.c.fence == fence)).scalar_one()
-            connection.commit()
-        return int(token)
-
-    @abstractmethod
-    def begin_fencing(self, connection: sa.Connection) -> None:
-        """Settings of the transaction that raises a fence: it waits for open units, which are short."""
-
-    def _marker_tables(self) -> bool:
-        """Make the marker tables where they are not there; False if the database does not let us."""
-        for _ in range(2):  # who loses a race to make them finds them at the second look
-            try:
-                with self._session(self.writing_options) as connection:
-                    self.marker_tables.create_all(connection)
-                    connection.commit()
-            except (DataProblem, DesignProblem):
-                continue
-            return True
-        return False
-
-    def statement(self, binding: Binding, action: Action) -> str:
-        return statement_of(self, binding, action)
-
-    def repair(self, binding: Binding, unit: Unit, source: Reader) -> list[RowOutcome]:
-        return run_unit(self, binding, unit, source)
-
-    def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002 - other adapters need the binding
-        if not self.markers:
-            return None
-        with self._session(self.writing_options) as connection:
-            self.begin_fencing(connection)
-            marker = markers.claim(connection, self.insert_if_absent, unit)
-            connection.commit()
-        return marker
-
-    def forget(self, units: Sequence[str]) -> None:
-        if not self.markers:
-            return
-        with self._session(self.writing_options) as connection:
-            self.begin_fencing(connection)
-            markers.forget(connection, units)
-            connection.commit()

@@ -6,14 +6,22 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from trueup import Trueup
+    from trueup.clock import Clock
+    from trueup.stop import Stop
+
+
+class Stoppable(Protocol):
+    """Who can be told to end after the segment at hand."""
+
+    stop_after_segment: Stop
+    clock: Clock
 
 
 @contextmanager
-def interruptible(engine: Trueup) -> Iterator[None]:
+def interruptible(engine: Stoppable) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) ends the run after the segment at hand, the second at once."""
 
     def on_signal(number: int, _frame: object) -> None:

@@ -107,7 +107,8 @@ def slices(span: Range, many: int) -> list[Range]:
         return [span]
     cuts = dict.fromkeys(low + (high - low) * at // many for at in range(1, many))
     inner = [(cut,) for cut in cuts if low < cut < high]
-    return [replace(span, lower=a, upper=b) for a, b in pairwise([span.lower, *inner, span.upper])]
+    bounds = pairwise([span.lower, *inner, span.upper])
+    return [Range(lower=a, upper=b, partition=span.partition) for a, b in bounds]
 
 
 def joined(spans: Sequence[Range]) -> tuple[Range, ...]:
@@ -165,7 +166,7 @@ def merge_by_work(cuts: Sequence[Key], work: Sequence[float], segments: int) -> 
 
     `work` holds one figure for each interval between neighbouring cuts, ends included: len(cuts) + 1 of them.
     """
-    share = sum(work) / max(segments, 1)
+    share = sum(work) / max(segments, 1) * (1 - 1e-9)  # a sum of floats may come out above its parts
     kept: list[Key] = []
     filled = 0.0
     for cut, amount in zip(cuts, work, strict=False):

@@ -24,12 +24,13 @@ from pathlib import Path
 from trueup import config
 from trueup._version import __version__
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.bindings import Bindings, without_password
+from trueup.bindings import Bindings
+from trueup.bound import without_password
 from trueup.clock import SystemClock
 from trueup.core.binding import Binding
 from trueup.core.plan import Segment
+from trueup.discreet import discreet
 from trueup.errors import ConfigError, TrueupError
-from trueup.job import discreet
 from trueup.narrow import narrow
 from trueup.pace.admission import Worker
 from trueup.pace.pacing import Pacing

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trueup.core.compare import Counts
-from trueup.core.states import RunState, Stage
-from trueup.store.records import OutcomeRow, RunRow
+if TYPE_CHECKING:
+    from trueup.core.compare import Counts
+    from trueup.core.states import RunState, Stage
+    from trueup.store.records import OutcomeRow, RunRow
 
 
 class Progress(Protocol):

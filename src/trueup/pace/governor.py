@@ -18,8 +18,9 @@ from typing import Any
 from trueup.adapters import Adapter, Looked, Probe
 from trueup.core.pace import governor as law
 from trueup.core.pace.credit import refilled, workers
+from trueup.core.pace.effective import Effective, effective
 from trueup.core.pace.pressure import Mark, Signal, observed, worst
-from trueup.core.pace.settings import Effective, Override, Pace, effective
+from trueup.core.pace.settings import Override, Pace
 from trueup.core.pace.sharing import GRANT_S, USED, Demand
 from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient

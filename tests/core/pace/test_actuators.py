@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trueup.core.pace.credit import REST_FROM, REST_S, Bucket, StatementSize, charged, rest_s, wait_s, workers
-from trueup.core.pace.settings import Override, Pace, effective
+from trueup.core.pace.effective import effective
+from trueup.core.pace.settings import Override, Pace
 from trueup.core.pace.sharing import GRANT_S, USED, Demand, Grant, Turn, granted, joined, next_turn, served, shares
 from trueup.core.pace.windows import parse_hours
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from trueup.core.declared import Declared, Duration
-from trueup.core.pace.pressure import Mark
+
+if TYPE_CHECKING:
+    from trueup.core.pace.pressure import Mark
 
 #: Pressures of sources that answer with a word instead of a number.
 FREE, TOO_MUCH, EMERGENCY = 0.0, 1.2, 2.0
@@ -78,6 +80,8 @@ class Gauge(Declared):
     @property
     def mark(self) -> Mark:
         """What its values mean."""
+        from trueup.core.pace.pressure import Mark
+
         if self.soft is None or self.hard is None:
             if self.write:
                 return Mark(**_WRITE_MS, required=self.required)

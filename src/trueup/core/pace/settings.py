@@ -1,22 +1,16 @@
-"""What is declared about pacing a database, and what of it holds now."""
+"""What is declared about pacing a database, and what somebody has set on it meanwhile."""
 
 from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
-from trueup.core.pace.governor import Limits
 from trueup.core.pace.windows import parse_hours
-
-#: How much more the tail may be slowed than the mean: who waits for a core waits for the end of a slice.
-TAIL_FACTOR = 4.0
 
 
 class Profile(Declared):
@@ -107,10 +101,6 @@ class Pace(Declared):
         return self.profiles[name]
 
 
-#: Settings that can be changed while runs go on, besides `protect`.
-LIVE = ("adaptive", "fixed", "least", "most", "statement")
-
-
 class Override(Profile):
     """What somebody has set on a database's pacing."""
 
@@ -118,59 +108,3 @@ class Override(Profile):
     pause: bool = False
     #: One of the declared profiles; what else is set holds beside it.
     profile: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Effective:
-    """What holds at a moment."""
-
-    limits: Limits
-    #: By how much the others may be slowed, on average.
-    protect: float
-    statement_s: float
-
-    @property
-    def budget(self) -> float:
-        """By how much the tail may be slowed."""
-        return self.protect * TAIL_FACTOR
-
-
-#: The ceiling where nothing is declared and the cores are not known.
-MOST = 4.0
-
-
-def effective(pace: Pace, protect: float, override: Override, now: datetime, cores: int | None = None) -> Effective:
-    """Settings, then the windows that are open (the later of two wins), then what somebody has set."""
-    values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
-    if pace.most is None:
-        values["most"] = MOST if cores is None else float(max(cores - 1, 1))
-    if not pace.adaptive:
-        values["most"] = max(values["most"], values["fixed"])
-    paused = ""
-    for window in open_windows(pace, now):
-        paused = f"closed: {window.when} ({pace.timezone})" if window.closed else ""
-        _lay(values, pace, window.profile, window.model_dump(include=set(Profile.model_fields)))
-    paused = "paused by hand" if override.pause else paused
-    _lay(values, pace, override.profile or "", override.model_dump(include=set(Profile.model_fields)))
-    limits = Limits(
-        least=min(values["least"], values["most"]),
-        most=values["most"],
-        paused=paused,
-        fixed=None if values["adaptive"] else values["fixed"],
-    )
-    return Effective(limits=limits, protect=values["protect"], statement_s=values["statement"])
-
-
-def open_windows(pace: Pace, now: datetime) -> list[Window]:
-    """Those that hold at a moment, in the order in which they are declared."""
-    local = now.astimezone(zoneinfo.ZoneInfo(pace.timezone))
-    return [window for window in pace.windows if parse_hours(window.when).hold(local)]
-
-
-def _lay(values: dict[str, Any], pace: Pace, profile: str, beside: Mapping[str, Any]) -> None:
-    """Let a profile hold, and what is said beside it. One that is not declared here any more says nothing."""
-    named = pace.profiles.get(profile, Profile()).model_dump()
-    given = {name: value for each in (named, beside) for name, value in each.items() if value is not None}
-    values |= given
-    if not values["adaptive"] and "most" not in given and given.keys() & {"adaptive", "fixed"}:
-        values["most"] = max(values["most"], values["fixed"])  # a ceiling that nobody has set holds nothing back

@@ -1,0 +1,87 @@
+"""What is compared where the command line does not say it: by which key, and all columns but excluded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from trueup.adapters import connect
+from trueup.bound import described
+from trueup.core.binding import Shape, near
+from trueup.core.projection import Database, Side
+from trueup.declarations import with_stand_ins
+from trueup.errors import ConfigError, UsageError
+from trueup.worded import NAME
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What both sides have, before a projection can be declared; columns by the source's names."""
+
+    shapes: Mapping[str, Shape]
+    #: Primary keys of the two tables, in their order; empty where there is none.
+    primary: Mapping[str, tuple[str, ...]]
+    #: Columns that both sides have.
+    shared: Sequence[str]
+
+
+def look_at(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]) -> Look:
+    known = with_stand_ins(databases)
+    shapes: dict[str, Shape] = {}
+    primary: dict[str, tuple[str, ...]] = {}
+    for role in ("target", "source"):
+        side = Side.model_validate(declarations[role])
+        back = {there: here for here, there in side.columns.items()}
+        with closing(connect(side.database, known[side.database])) as adapter:
+            try:
+                shapes[role] = described(adapter, side)
+            except ConfigError as error:
+                raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
+            tables = adapter.tables() if side.table else []
+        found = next((table.key for table in tables if table.name == side.table), ())
+        primary[role] = tuple(back.get(name, name) for name in found)
+    renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
+    theirs = {renamed.get(name, name) for name in shapes["target"].columns}
+    return Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
+
+
+def primary_key(look: Look) -> tuple[tuple[str, ...], str]:
+    """The primary key of the target's table, or of the source's, if both sides have its columns; and whose it is.
+
+    Raises UsageError that names what else could be the key.
+    """
+    for role, key in look.primary.items():
+        if key and set(key) <= set(look.shared):
+            return key, f"the {role}'s primary key"
+    raise UsageError(_no_key(look.primary, look.shapes, look.shared))
+
+
+def all_but(excluded: Sequence[str], key: Sequence[str], look: Look) -> tuple[str, ...]:
+    """The columns of both sides without the key and the excluded ones.
+
+    Raises UsageError for one that is not there.
+    """
+    for name in excluded:
+        if name not in look.shared:
+            raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, look.shared)}")
+    left = tuple(name for name in look.shared if name not in key and name not in excluded)
+    if not left:
+        raise UsageError("--exclude leaves nothing to compare; to compare keys alone, give queries that select them")
+    return left
+
+
+def _no_key(primary: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape], shared: Sequence[str]) -> str:
+    """Why there is no key to compare by, and what could be one."""
+    told = [f"the primary key of the {role} is {','.join(key)}" for role, key in primary.items() if key]
+    why = f"{'; '.join(told)}, which the other side does not have" if told else "no primary key is known"
+    unique = {",".join(sorted(index)) for shape in shapes.values() for index in shape.unique if index <= set(shared)}
+    if unique:
+        return f"say by which columns rows belong together, --key A,B: {why}; unique: {' or '.join(sorted(unique))}"
+    if shared:
+        return f"say by which columns rows belong together, --key A,B: {why}; both sides have {', '.join(shared)}"
+    nearest = "; ".join(
+        f"{name}: {near(name, shapes['target'].columns)}" for name in list(shapes["source"].columns)[:3]
+    )
+    return f"the two sides have no column in common, so no row belongs to another; {nearest}"

@@ -1,0 +1,34 @@
+"""What an error says, for those who have a command line and no configuration file to look into."""
+
+from __future__ import annotations
+
+import re
+
+from trueup.core.side import PLACES
+
+#: Name of the only projection of a comparison.
+NAME = "diff"
+#: Places in a configuration file -> what they are on the command line.
+_PLACES = (
+    (rf"projections\.{NAME}\.(source|target)(?:\.(?:{'|'.join(PLACES)}))?: (?:databases\.\w+: )?", r"\1: "),
+    (rf"projections\.{NAME}\.(source|target)\b", r"\1"),
+    (rf"projections\.{NAME}\.(key|columns|sensitive|settle)\b", r"--\1"),
+    (rf"projections\.{NAME}: ", ""),
+    (rf"projections\.{NAME}\b", "diff"),
+    (r"\bdatabases\.(source|target)\.url\b", r"\1"),
+    (r"\bdatabases\.(source|target|database)\b", r"\1"),
+    (r"databases\.<files>(?:: | )?", ""),
+    (r" in database '(?:source|target|database|<files>)'", ""),
+    (r"; give format = .* \(known", " (known"),
+    (r"leave it out of `columns`", "leave it out with --exclude"),
+    (r"`(key|columns)`", r"--\1"),
+    (r"^diff: ", ""),
+)
+
+
+def worded(error: Exception) -> str:
+    """The words of an error about declarations that nobody wrote down."""
+    words = str(error)
+    for place, meant in _PLACES:
+        words = re.sub(place, meant, words)
+    return words
