@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import trueup
+from tests.servers import Pair
 from trueup.cli.commands import app
 from trueup.config import Settings
 from trueup.core.pace.settings import Pace, Window
@@ -19,6 +21,23 @@ from trueup.core.projection import Database, Limits, Projection, Side
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAVY = ("sqlalchemy", "pydantic", "rich", "sqlglot", "alembic", "cyclopts", "psycopg")
+#: What one look at two PostgreSQL databases has no use for.
+UNUSED = (
+    *("alembic", "cyclopts", "duckdb", "numpy", "pymysql", "redis", "rich", "sqlglot", "sqlalchemy.orm"),
+    *(
+        "trueup.app",
+        "trueup.cli",
+        "trueup.config",
+        "trueup.core.discover",
+        "trueup.core.lot",
+        "trueup.core.pace.governor",
+    ),
+    *("trueup.doctor", "trueup.job", "trueup.pace", "trueup.run", "trueup.store"),
+    *(
+        f"trueup.adapters._{name}"
+        for name in ("discovering", "examiner", "lots", "probing", "race", "sandbox", "units")
+    ),
+)
 
 
 def test_all_is_sorted_and_has_no_name_twice() -> None:
@@ -75,6 +94,26 @@ def test_a_name_is_imported_when_it_is_asked_for() -> None:
 
 def test_the_help_is_cheap() -> None:
     assert imported_by("import trueup.cli.commands").isdisjoint({"sqlalchemy", "pydantic", "sqlglot", "alembic"})
+
+
+def imported_by_diff(pair: Pair, settle: float) -> set[str]:
+    """All modules that are there after two tables were compared."""
+    for url in (pair.source, pair.target):
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS t (id bigint PRIMARY KEY, v integer)")
+    sides = [f"{url}#t" for url in (pair.source, pair.target)]
+    return imported_by(f"import trueup; trueup.diff(*{sides!r}, settle={settle})")
+
+
+def test_a_comparison_imports_what_one_look_needs(postgres_pair: Pair) -> None:
+    found = imported_by_diff(postgres_pair, 0)
+    assert "trueup.adapters.postgresql" in found
+    assert found.isdisjoint(UNUSED)
+
+
+def test_a_second_look_needs_a_run_and_a_ledger(postgres_pair: Pair) -> None:
+    """The other way round: these are the modules that the test above would see."""
+    assert imported_by_diff(postgres_pair, 0.001) >= {"trueup.app", "trueup.run", "trueup.store", "trueup.job"}
 
 
 # --- documented ------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def small_units(patch: Callable[..., None], *, lots: bool) -> None:
     patch("trueup.fixing.FIRST", 0)
     patch("trueup.undo.FIRST", 0)
     patch("trueup.by_lot.LOTS_AT_ONCE", 1)
-    for module in ("fixing", "narrow"):
+    for module in ("fixing", "core.lot"):
         patch(f"trueup.{module}.LOT_MIN", 2 if lots else 1_000)
 
 

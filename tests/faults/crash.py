@@ -28,7 +28,7 @@ from tests.faults.children import children
 from tests.faults.proxy import Proxy, proxied
 from tests.live.harness import PATIENCE_S, WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
 from tests.live.mariadb import MariaDb
-from trueup import Projection, Refused, Report, Side, Trueup, by_lot, narrow, schema_guard, undo
+from trueup import Projection, Refused, Report, Side, Trueup, by_lot, schema_guard, undo
 from trueup.adapters import _postgresql_survey, _sql, _steps, mysql, postgresql, sqlite
 from trueup.adapters._postgresql_lots import PostgresqlPacker
 from trueup.core import lot
@@ -149,7 +149,7 @@ class Case:
         with small(), ExitStack() as stack:
             if self.lots:
                 stack.enter_context(instead(lot, "LOT_ROWS", 1))
-                stack.enter_context(instead(narrow, "LOT_MIN", 1))
+                stack.enter_context(instead(lot, "LOT_MIN", 1))
                 stack.enter_context(instead(by_lot, "LOTS_AT_ONCE", 1))  # else the points would come in any order
                 stack.enter_context(instead(undo, "FIRST", 0))
                 # The triggers that note each write are in nobody's way here.

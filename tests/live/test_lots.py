@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tests.audit.shop import verified
 from tests.live.harness import WIDE, Background, Db, QuickClock, around, blocked, instead, until
-from trueup import Database, Limits, Projection, Side, Trueup, by_lot, narrow, undo
+from trueup import Database, Limits, Projection, Side, Trueup, by_lot, undo
 from trueup.adapters import _postgresql_survey
 from trueup.adapters._postgresql_lots import PostgresqlPacker, _Statement
 from trueup.core import lot
@@ -42,7 +42,7 @@ def lots_of(rows: int, at_once: int = 1) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, value in (
             (lot, "LOT_ROWS", rows),
-            (narrow, "LOT_MIN", 2),
+            (lot, "LOT_MIN", 2),
             (by_lot, "LOTS_AT_ONCE", at_once),
             (undo, "FIRST", 0),
             (_postgresql_survey, "COST_PER_SEGMENT", 60.0),
