@@ -237,10 +237,8 @@ class Hasher:
         return spans, replace(part.ranges[0], lower=(spans.c.low,), upper=(spans.c.high,))
 
     def _union(self, way: Way, side: BoundSide, spans: Sequence[Range], hashing: Hashing) -> sa.CompoundSelect[Any]:
-        statements = (
-            self._content(way, side, span, hashing, sa.literal_column(str(at))) for at, span in enumerate(spans)
-        )
-        return sa.union_all(*statements)
+        at: list[Expression] = [sa.literal_column(str(number)) for number in range(len(spans))]
+        return sa.union_all(*(self._content(way, side, span, hashing, n) for n, span in zip(at, spans, strict=True)))
 
     def _content(
         self,
@@ -299,13 +297,9 @@ class Hasher:
 
 def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
     """Lower and upper ends of ranges that are cut out of one between two keys."""
-    lows, highs = [], []
-    for span in part.ranges:
-        assert span.lower is not None
-        assert span.upper is not None
-        lows.append(span.lower[0])
-        highs.append(span.upper[0])
-    return lows, highs
+    ends = [(span.lower[0], span.upper[0]) for span in part.ranges if span.lower and span.upper]
+    assert len(ends) == len(part.ranges)
+    return [low for low, _ in ends], [high for _, high in ends]
 
 
 def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:
