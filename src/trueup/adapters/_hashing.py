@@ -188,25 +188,20 @@ class Hasher:
         statement = sa.select(leaf, sa.func.count(), *way.content(row, keys_in_order)).group_by(leaf)
         return _digests(connection.execute(statement), connection, way)
 
-    def _of_ranges(
-        self, connection: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
-    ) -> Digests:
+    def _of_ranges(self, on: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> Digests:
         """Each range by an aggregate of its own: what the index gives in order needs no grouping."""
         if not self._can_hold(side, part):
-            return _digests(connection.execute(self._union(way, side, part.ranges, hashing)), connection, way)
+            return _digests(on.execute(self._union(way, side, part.ranges, hashing)), on, way)
         # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
-        lateral = self.relations.dialect.lateral
-        about = (id(side), hashing, 0 if lateral else len(part.ranges), part.within.partition)
+        about = (id(side), hashing, len(part.ranges), part.within.partition)
         if about not in self._built:
-            build = self._rows_of_ranges if lateral else self._slots_of_ranges
-            # The side is kept, so that its id stays its own.
-            self._built[about] = side, build(way, side, part, hashing).compile(dialect=connection.dialect)
+            compiled = self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
+            self._built[about] = side, compiled  # the side is kept, so that its id stays its own
         compiled = self._built[about][1]
-        lows, highs = _bounds(part)
-        ends: dict[str, Any] = {"lows": lows, "highs": highs}
-        if not lateral:
+        ends: dict[str, Any] = dict(zip(("lows", "highs"), _bounds(part), strict=True))
+        if not self.relations.dialect.lateral:
             ends = {f"{name[:-1]}{at}": end for name, values in ends.items() for at, end in enumerate(values)}
-        return _digests(connection.exec_driver_sql(compiled.string, given(compiled, ends)), connection, way)
+        return _digests(on.exec_driver_sql(compiled.string, given(compiled, ends)), on, way)
 
     def _are_rows(self, side: BoundSide, part: Part) -> bool:
         """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
@@ -217,14 +212,14 @@ class Hasher:
         lows, highs = _bounds(part)
         return all(self.relations.dialect.can_hold(side.key[0], value) for value in (lows[0], highs[-1]))
 
-    def _rows_of_ranges(self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> sa.Select[Any]:
-        """The ends of the ranges come as rows, so that one plan serves all of them."""
-        spans, span = self._as_rows(side, part)
-        content = self._content(way, side, span, hashing, beside=spans).lateral("d")
-        return sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
-
-    def _slots_of_ranges(self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> sa.CompoundSelect[Any]:
-        """One statement for so many ranges, with places for their ends."""
+    def _for_any_ends(
+        self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
+    ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        """The statement with places for the ends: as rows where that can be, so that one plan serves all ranges."""
+        if self.relations.dialect.lateral:
+            spans, span = self._as_rows(side, part)
+            content = self._content(way, side, span, hashing, beside=spans).lateral("d")
+            return sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
         names = [replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)]
         return self._union(way, side, names, hashing)
 
@@ -296,9 +291,9 @@ class Hasher:
 
 
 def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
-    """Lower and upper ends of ranges that are cut out of one between two keys."""
+    """Lower and upper ends of ranges between two keys."""
     ends = [(span.lower[0], span.upper[0]) for span in part.ranges if span.lower and span.upper]
-    assert len(ends) == len(part.ranges)
+    assert len(ends) == len(part.ranges), "a range without an end would be lost"
     return [low for low, _ in ends], [high for _, high in ends]
 
 
