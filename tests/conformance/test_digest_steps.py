@@ -18,7 +18,7 @@ from tests.conformance.hashed import HASHED, HASHED_IDS, NATIVE, HashedWorld, op
 from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
-from trueup.adapters import _hashing, _postgresql_survey, mysql
+from trueup.adapters import _hashing, _postgresql_survey, mysql, postgresql
 from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
 from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
