@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.worlds import Mysql, Place, Postgresql
 from tests.conftest import Pair as Databases
 from trueup import Database, Projection, Side, Trueup, Verdict
-from trueup.adapters import mysql, postgresql
+from trueup.adapters import _postgresql_survey, mysql
 from trueup.indexes import that_pay
 
 ROWS = 20_000
@@ -21,8 +21,8 @@ COUNTED = "SELECT post_id, count(*) AS likes FROM likes WHERE state = 'on' GROUP
 @pytest.fixture(autouse=True)
 def _long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is long enough to be cut is much less here."""
-    monkeypatch.setattr(postgresql, "SEGMENT_ROWS", 2_000)
-    monkeypatch.setattr(postgresql, "COST_PER_SEGMENT", 200.0)
+    monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 2_000)
+    monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 200.0)
     monkeypatch.setattr(mysql, "SEGMENT_ROWS", 2_000)
 
 
@@ -144,7 +144,7 @@ def test_none_that_would_not_pay(sides: Sides, declared: dict[str, Any]) -> None
 
 
 def test_none_for_a_small_table(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "SEGMENT_ROWS", 2 * ROWS)
+    monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 2 * ROWS)
     sides.tables("id {integer} NOT NULL, name {text}, v {integer}")
     app = sides.app()
     assert that_pay(app.pair(app.binding("p", writing=False))) == []
