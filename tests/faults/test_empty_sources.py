@@ -184,13 +184,13 @@ def cut_after(words: bytes) -> Callable[[Stage], None]:
 
 
 def slow_rows(stage: Stage) -> None:
-    """The first rows come at once, and the others take longer than a statement may."""
+    """The first rows come at once, and each of the others takes longer than a statement may, however few it reads."""
     stage.settings["statement_timeout"] = "1s"
     stage.sql(
         "CREATE TABLE slow_from(at bigint)",
         "INSERT INTO slow_from VALUES (100000)",
         "CREATE FUNCTION slow(n bigint) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN "
-        "IF n > (SELECT at FROM slow_from) THEN PERFORM pg_sleep(0.1); END IF; RETURN true; END'",
+        "IF n > (SELECT at FROM slow_from) THEN PERFORM pg_sleep(1.5); END IF; RETURN true; END'",
     )
     stage.side = Side(database="here", query="SELECT id, tenant, v FROM src WHERE slow(id)")
 
@@ -462,7 +462,7 @@ WAYS: dict[str, Way] = {
         prepare=lambda stage: (
             stage.settings.update(statement_timeout="1s"),
             query(
-                "SELECT id, tenant, v FROM src JOIN wait WHERE SLEEP(IF(id > wait.after, 0.05, 0)) = 0",
+                "SELECT id, tenant, v FROM src JOIN wait WHERE SLEEP(IF(id > wait.after, 1.5, 0)) = 0",
                 "CREATE TABLE wait AS SELECT 100000 AS after",
             )(stage),
         ),
