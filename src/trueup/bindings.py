@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from typing import Protocol as Interface
 
@@ -16,10 +17,9 @@ from trueup.core.approval import Said
 from trueup.core.binding import Binding, bind, not_writable
 from trueup.core.guarantee import Guarantee, Promise, Protocol, promise
 from trueup.core.handlers import Handler
-from trueup.core.projection import PYTHON, Canary, Database, Partition, Projection
+from trueup.core.projection import PYTHON, Canary, Partition, Projection
 from trueup.core.retry import Retry
 from trueup.core.schedule import UNATTENDED
-from trueup.core.triggers import Broker
 from trueup.core.writer_columns import with_tombstones
 from trueup.declarations import complaint
 from trueup.emitting import Emitter, emitter
@@ -59,15 +59,10 @@ class Asked(Interface):
 class Bindings(Bound):
     """Declarations, bound, and all that a run asks of them."""
 
-    def __init__(
-        self,
-        databases: Mapping[str, Database | str],
-        projections: Sequence[Projection] | Mapping[str, Projection],
-        brokers: Mapping[str, Broker | str] | None = None,
-    ) -> None:
-        super().__init__(databases, projections, brokers)
-        #: By the handler that they carry out, as JSON.
-        self._emitters: dict[str, Emitter] = {}
+    @cached_property
+    def _emitters(self) -> dict[str, Emitter]:
+        """By the handler that they carry out, as JSON."""
+        return {}
 
     def _handed(self, projection: Projection, command: str, plan: PlanRow | None, asked: Asked) -> Hands:
         """What carries out the handlers of a projection, and for whom.
