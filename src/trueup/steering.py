@@ -59,7 +59,8 @@ class Steering(Backfilling):
         before = self.paces.find(name)
         if before is None or not before.nodes:
             raise UsageError(f"databases.{name}: nobody works on it, so there is nothing to try; begin a run first")
-        probe = self._adapter(name).probe((self.databases[name].pace or Pace()).canary)
+        pace = self.databases[name].pace or Pace()
+        probe = self._adapter(name).probe(pace.canary)
         if probe is None:
             raise UsageError(f"databases.{name}: it cannot be looked at while it is worked on")
         instead = settings or {"pause": True}
@@ -73,7 +74,7 @@ class Steering(Backfilling):
             monotonic=self.clock.monotonic,
         )
         try:
-            as_it_is, other = alternate(probe, self.clock, switch.turn, rounds=rounds, part_s=part_s)
+            as_it_is, other = alternate(probe, self.clock, switch.turn, rounds=rounds, part_s=part_s, trips=pace.trips)
         finally:
             switch.back()
             probe.close()

@@ -68,6 +68,15 @@ def test_what_the_others_feel_is_told_apart_from_what_changes_meanwhile() -> Non
     assert "4 rounds holds the ratio with 88% certainty" in lines[-1]
 
 
+def test_a_reading_is_as_many_round_trips_as_the_governors() -> None:
+    clock = SteppedClock()
+    one, three = (
+        alternate(Probe(clock), clock, lambda _: None, rounds=1, part_s=10, trips=trips)[0][0]  # type: ignore[arg-type]
+        for trips in (1, 3)
+    )
+    assert three.quantile(0.5) == pytest.approx(3 * one.quantile(0.5), rel=0.05)  # it gets slower by itself
+
+
 def test_a_count_that_goes_back_is_not_told() -> None:
     """The transactions of a server are those of its databases, and one of them was dropped."""
     clock = SteppedClock()

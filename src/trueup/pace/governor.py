@@ -29,6 +29,7 @@ from trueup.pace.gauges import Gauges
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE, Host, cores
 from trueup.pace.means import Means
+from trueup.pace.reading import read
 from trueup.store.paces import Paces, Renewed, Report
 
 log = logging.getLogger(__name__)
@@ -177,8 +178,7 @@ class Governor:
             return
         begun, busy, failed = self.gate.begun, self.gate.inflight > 0, ""
         try:
-            for _ in range(self.pace.trips):
-                self._probe.canary()
+            read(self._probe, self.pace.trips)
         except Transient as error:
             self._due["read again"], failed = now + AGAIN_S, str(error)
             self._lacking["canary"] = failed

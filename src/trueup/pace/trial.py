@@ -18,6 +18,7 @@ from trueup.adapters import Probe
 from trueup.clock import Clock
 from trueup.core.pace.settings import Override
 from trueup.errors import Interrupted, Refused
+from trueup.pace.reading import read
 from trueup.store.paces import PaceRow, Paces
 from trueup.who import Actor
 
@@ -145,9 +146,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def alternate(
-    probe: Probe, clock: Clock, switch: Callable[[bool], None], *, rounds: int, part_s: float
+    probe: Probe, clock: Clock, switch: Callable[[bool], None], *, rounds: int, part_s: float, trips: int = 1
 ) -> tuple[list[Part], list[Part]]:
-    """Parts as it is, and with the other settings. `switch(True)` lets these hold, `switch(False)` undoes it.
+    """Parts as it is, and with the other settings. `switch(True)` lets these hold, `switch(False)` undoes it. `trips`:
+    round trips of a reading.
 
     Raises Interrupted where `clock` was interrupted, Transient where the database cannot be read.
     """
@@ -157,17 +159,17 @@ def alternate(
             switch(other)
             if clock.wait(FOLLOW_S):
                 raise Interrupted
-            seen[other].append(_part(probe, clock, part_s))
+            seen[other].append(_part(probe, clock, part_s, trips))
     return seen
 
 
-def _part(probe: Probe, clock: Clock, part_s: float) -> Part:
+def _part(probe: Probe, clock: Clock, part_s: float, trips: int) -> Part:
     began = looked_at = clock.monotonic()
     took_ms: list[float] = []
     first = last = probe.look()
     ours = [first.own]
     while (now := clock.monotonic()) - began < part_s:
-        probe.canary()
+        read(probe, trips)
         took_ms.append((clock.monotonic() - now) * 1000)
         if now - looked_at >= LOOK_S:
             looked_at, last = now, probe.look()
