@@ -271,6 +271,8 @@ def test_an_update_that_duckdb_skips_is_no_repair(world: World) -> None:
         ("BOOLEAN", "true", "BIGINT", "2", True),
         ("TIMESTAMP_NS", "'2026-01-02 03:04:05.000001'", "TIMESTAMP", "'2026-01-02 03:04:05.000001'", False),
         ("UTINYINT", "255", "BIGINT", "255", False),
+        ("DECIMAL(5, 0)", "10", "BIGINT", "1", True),
+        ("DECIMAL(5, 0)", "10", "DECIMAL(7, 2)", "10", False),
     ],
 )
 def test_numbers_of_two_types(

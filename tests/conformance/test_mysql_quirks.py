@@ -16,8 +16,8 @@ from tests.conformance.conftest import _open
 from tests.conformance.hashed import HashedWorld, open_hashed
 from tests.conformance.worlds import Mysql, Pairing, World
 from tests.live.harness import until
-from tests.servers import mariadb_connection
-from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest
+from tests.servers import Pair, mariadb_connection
+from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest, diff
 from trueup.adapters import _mysql_values as values
 from trueup.adapters import _results, connect, mysql
 from trueup.adapters.mysql import MysqlAdapter
@@ -523,6 +523,17 @@ def test_what_a_session_is_set_to(mariadb: str) -> None:
         Mysql(mariadb).sql("CREATE TABLE t (id int)")
         with adapter.reading() as connection, pytest.raises(sa.exc.DBAPIError, match="READ ONLY"):
             connection.exec_driver_sql("DELETE FROM t")
+
+
+def test_no_limit_of_the_server_ends_an_answer_early(mariadb_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise both sides would end after their first rows, in silence, and be equal."""
+    for url, last in zip(mariadb_pair, (0, 1), strict=True):
+        rows = [*((n, n) for n in range(1, 21)), (99, last)]
+        Mysql(url).table("t", "id {integer} PRIMARY KEY NOT NULL, v {integer}", rows)
+    # As where the server's own limit is lower: this is what sessions begin with.
+    monkeypatch.setattr(mysql, "SQL_MODE", f"', sql_select_limit = 5, sql_mode = '{mysql.SQL_MODE}")
+    report = diff(f"{mariadb_pair.source}#SELECT id, v FROM t", f"{mariadb_pair.target}#t", key="id")
+    assert (report.source_rows, report.different) == (21, 1)
 
 
 def test_both_statements_of_a_comparison_see_one_snapshot(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:

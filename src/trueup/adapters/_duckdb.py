@@ -312,7 +312,8 @@ def _digits(column: Column, expression: Expression) -> Expression:
     if column.kind is Kind.BOOLEAN:
         expression = sa.cast(expression, sa.Integer)
     text = sa.cast(expression, sa.Text)
-    return sa.func.rtrim(sa.func.rtrim(text, "0"), ".") if column.kind is Kind.DECIMAL else text
+    whole = column.kind is not Kind.DECIMAL or column.type_name.endswith(",0)")  # its zeros are all of its digits
+    return text if whole else sa.func.rtrim(sa.func.rtrim(text, "0"), ".")
 
 
 def _input_output(words: str) -> TrueupError:

@@ -58,7 +58,7 @@ BITS = {"smallint": 15, "integer": 31, "bigint": 63}
 WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 
 #: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN'): compared as text.
-LOOSE = ("interval", "citext")
+_LOOSE = ("interval", "citext")
 
 #: Kinds whose values travel as text.
 AS_TEXT = (Kind.OPAQUE, Kind.INCOMPARABLE, Kind.JSON, Kind.INTERVAL)
@@ -90,8 +90,15 @@ def literal(value: Value) -> str:
 
 
 def column_of(
-    name: str, row: sa.Row[Any], *, nullable: bool = True, required: bool = False, generated: bool = False
+    name: str,
+    row: sa.Row[Any],
+    *,
+    loose: bool,
+    nullable: bool = True,
+    required: bool = False,
+    generated: bool = False,
 ) -> Column:
+    """`loose`: a part of the type has an equality that takes two different values for one."""
     kind = KINDS.get(row.base, Kind.OPAQUE)
     type_name = row.type
     element = KINDS.get(row.base[1:]) if row.base[:1] == "_" and row.base != "_bpchar" else None  # padded
@@ -99,6 +106,8 @@ def column_of(
         kind = Kind.ARRAY
     if row.type_type == "e":
         kind, type_name = Kind.TEXT, f"enum {row.type}"
+    if kind is Kind.OPAQUE and loose and not by_text(type_name):
+        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (whose equality takes different values for one)"
     if row.base in WITHOUT_EQUALITY:
         kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which has no equality)"
     return Column(
@@ -110,6 +119,11 @@ def column_of(
         generated=generated,
         element=element,
     )
+
+
+def by_text(type_name: str) -> bool:
+    """Is it a type that is compared as text, or an array of such? An extension may be in a schema of its own."""
+    return type_name.rpartition(".")[2].startswith(_LOOSE)
 
 
 def as_numeric(column: Column, expression: Expression) -> Expression:

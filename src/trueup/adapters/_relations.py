@@ -64,9 +64,8 @@ class Relations:
 
     def ordered(self, column: Column, expression: Expression) -> Expression:
         """`expression` in binary order: text is pinned to it, other key kinds have no other."""
-        if column.kind in (Kind.TEXT, Kind.ANY):
-            return sa.collate(self.read_as(column, expression), self.dialect.collation)
-        return expression
+        read = self.read_as(column, expression)
+        return sa.collate(read, self.dialect.collation) if column.kind in (Kind.TEXT, Kind.ANY) else read
 
     def bound(self, column: Column, value: Value) -> Expression:
         return self._parameter(column, value, self.type_of(column))

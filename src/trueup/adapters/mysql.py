@@ -126,6 +126,7 @@ class MysqlAdapter(SqlAdapter):
             "max_sort_length": f"{SORTED_BYTES}",
             "group_concat_max_len": f"{JOINED_MAX}",
             "max_error_count": f"{WARNINGS_MAX}",
+            "sql_select_limit": f"{2**64 - 1}",  # a lower one ends each answer early, and in silence
             "lock_wait_timeout": _seconds(self.database.lock_timeout),
             "net_write_timeout": "600",  # a side that is read in step with a slower one waits for it
         }

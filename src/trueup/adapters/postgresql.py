@@ -22,11 +22,11 @@ from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
+from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import Surveying
-from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._results import message, sqlstate
 from trueup.adapters._sql import SqlAdapter
-from trueup.core.binding import Binding, BoundSide, Column, Shape, near
+from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Part, Ranges
@@ -66,32 +66,6 @@ _WORK_MEM = """
 #: and far less where the table is in another order. Its planner cannot know: it sees no ends of ranges. The aggregate
 #: of a range needs no order. What an index covers is still read from it alone.
 _BY_BITMAP = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)"
-#: Columns of a relation with what decides whether they can be read, written and looked up.
-_COLUMNS = sa.text("""
-    SELECT a.attname AS name, t.typname AS base, t.typtype::text AS type_type,
-           format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
-           a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = :relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""")
-#: Types by number.
-_TYPES_OF = sa.text("""
-    SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
-    FROM pg_type WHERE oid = ANY (:oids)""")
-#: Triggers of a relation, with the text of their functions.
-_TRIGGERS = sa.text("""
-    SELECT t.tgname AS name, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS told
-    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = :relation AND NOT t.tgisinternal""")
-#: Tables that a delete reaches by a foreign key.
-_DEPENDENTS = sa.text("""
-    SELECT DISTINCT conrelid::regclass::text FROM pg_constraint
-    WHERE confrelid = :relation AND contype = 'f' AND confdeltype IN ('c', 'n', 'd') ORDER BY 1""")
-#: Unique, complete, valid indexes of a relation over plain columns.
-_UNIQUE = sa.text("""
-    SELECT array_agg(a.attname::text) AS columns
-    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
-    WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
-      AND i.indpred IS NULL AND i.indexprs IS NULL
-    GROUP BY i.indexrelid""")
 
 
 #: SQLSTATE (or its class, its first two characters) -> what it is; the first that fits. All others are design: a table
@@ -180,6 +154,8 @@ class PostgresqlAdapter(SqlAdapter):
             "timezone": "UTC",
             "datestyle": "ISO",
             "intervalstyle": "iso_8601",
+            "extra_float_digits": "1",  # below, floats lose digits on their way to us
+            "quote_all_identifiers": "off",  # types are told apart by their names
             "row_security": "off",  # a hidden row then raises an error instead of looking absent
             "cursor_tuple_fraction": "1.0",  # our cursors are read to the end
             "jit": "off",  # compiling costs each key range more than it saves
@@ -202,6 +178,8 @@ class PostgresqlAdapter(SqlAdapter):
             return sa.cast(expression, sa.Text)  # its trailing blanks mean nothing, and are not sent by every route
         if column.type_name.startswith("enum "):
             return sa.cast(expression, sa.Text)  # its own order is that of its declaration
+        if column.type_name == "oid":
+            return sa.cast(expression, sa.BigInteger)  # beside an `integer`, 4294967295 would be -1
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
@@ -233,7 +211,9 @@ class PostgresqlAdapter(SqlAdapter):
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         kinds = {source.kind, target.kind}
-        if kinds == {Kind.TEXT} or source.type_name.startswith(held.LOOSE):
+        if kinds == {Kind.ARRAY} and Kind.TEXT in (source.element, target.element):
+            return sa.collate(a, self.collation).is_distinct_from(b)
+        if kinds == {Kind.TEXT} or held.by_text(source.type_name):
             return sa.cast(a, sa.Text).collate(self.collation).is_distinct_from(sa.cast(b, sa.Text))
         if Kind.FLOAT in kinds and kinds & {Kind.INTEGER, Kind.BOOLEAN}:
             return held.float_differs(source, target, a, b)
@@ -295,40 +275,10 @@ class PostgresqlAdapter(SqlAdapter):
     # --- shape ---------------------------------------------------------------------------------------------------
 
     def query_columns(self, connection: sa.Connection, query: str) -> dict[str, Column]:
-        described = self.describe_query(connection, query)
-        types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]})
-        by_oid = {row.oid: row for row in types}
-        return {item[0]: held.column_of(item[0], by_oid[item[1]]) for item in described}
+        return describe_query(connection, self.describe_query(connection, query))
 
     def describe_table(self, connection: sa.Connection, table: str) -> Shape:
-        schema, _, name = table.rpartition(".")
-        relation = connection.execute(
-            sa.text("SELECT c.oid, c.relkind::text AS kind FROM pg_class c WHERE c.oid = to_regclass(:name)"),
-            {"name": regclass(table)},
-        ).one_or_none()
-        if relation is None:
-            tables = sa.inspect(connection).get_table_names(schema or None)
-            raise ConfigError(f"databases.{self.name}: there is no table {table!r}; {near(name, tables)}")
-        rows = connection.execute(_COLUMNS, {"relation": relation.oid}).all()
-        columns = {
-            row.name: held.column_of(
-                row.name,
-                row,
-                nullable=not row.not_null,
-                required=row.not_null and not row.has_default and not row.generated,
-                generated=row.generated,
-            )
-            for row in rows
-        }
-        unique = connection.execute(_UNIQUE, {"relation": relation.oid}).scalars()
-        return Shape(
-            columns=columns,
-            unique=tuple(frozenset(names) for names in unique),
-            triggers={row.name: row.told for row in connection.execute(_TRIGGERS, {"relation": relation.oid})},
-            dependents=tuple(connection.execute(_DEPENDENTS, {"relation": relation.oid}).scalars()),
-            table=relation.kind in ("r", "p"),
-            dialect=self.capabilities.dialect,
-        )
+        return describe_table(connection, self.name, table, self.capabilities.dialect)
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:

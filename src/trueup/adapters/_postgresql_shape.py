@@ -1,0 +1,115 @@
+"""What PostgreSQL says of tables and queries: columns by their base types, unique indexes, and what these hold for.
+
+A domain is compared as the type that it restricts. A constraint is relied on only where it holds for every row that is
+read: a parent in an inheritance tree has neither its unique indexes nor, always, its NOT NULLs in its children, nobody
+enforces those of a foreign table, and PostgreSQL 18 has NOT NULLs that are not validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.adapters import _postgresql_values as held
+from trueup.core.binding import Column, Shape, near
+from trueup.errors import ConfigError
+
+#: A relation, and whether what is declared of it holds for all rows that reading it gives.
+_RELATION = sa.text("""
+    SELECT c.oid, c.relkind::text AS kind, CASE c.relkind
+             WHEN 'r' THEN NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+             WHEN 'p' THEN NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class k ON k.oid = p.relid
+                                       WHERE k.relkind = 'f')
+             ELSE c.relkind <> 'f' END AS holds
+    FROM pg_class c WHERE c.oid = to_regclass(:name)""")
+#: Columns of a relation with what decides whether they can be read, written and looked up.
+_COLUMNS = sa.text("""
+    WITH RECURSIVE base AS (
+        SELECT attnum, atttypid AS type, atttypmod AS typmod
+        FROM pg_attribute WHERE attrelid = :relation AND attnum > 0 AND NOT attisdropped
+        UNION ALL SELECT attnum, typbasetype, typtypmod FROM base JOIN pg_type ON oid = type WHERE typtype = 'd')
+    SELECT a.attname AS name, t.oid, t.typname AS base, t.typtype::text AS type_type,
+           format_type(b.type, b.typmod) AS type, a.attnotnull AS not_null,
+           a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
+                                        AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated) AS validated,
+           a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
+    FROM pg_attribute a JOIN base b USING (attnum) JOIN pg_type t ON t.oid = b.type
+    WHERE a.attrelid = :relation AND t.typtype <> 'd' ORDER BY a.attnum""")
+#: Types by number. What a query gives is of no domain.
+_TYPES_OF = sa.text("""
+    SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
+    FROM pg_type WHERE oid = ANY (:oids)""")
+#: Of these types, those in which a field, an element or an end has an equality that takes two different values for one.
+_LOOSE = sa.text("""
+    WITH RECURSIVE part AS (
+        SELECT oid AS root, oid AS type, typcollation AS collated FROM pg_type WHERE oid = ANY (:oids)
+        UNION SELECT root, inner_.oid, inner_.collated FROM part JOIN pg_type t ON t.oid = type CROSS JOIN LATERAL (
+            SELECT oid, typcollation AS collated FROM pg_type
+            WHERE t.typtype = 'd' AND oid = t.typbasetype OR t.typcategory = 'A' AND oid = t.typelem
+            UNION ALL SELECT rngsubtype, rngcollation FROM pg_range WHERE rngtypid = t.oid
+            UNION ALL SELECT atttypid, attcollation FROM pg_attribute
+            WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped) inner_)
+    SELECT DISTINCT root FROM part JOIN pg_type t ON t.oid = type LEFT JOIN pg_collation c ON c.oid = collated
+    WHERE t.typname IN ('interval', 'citext') OR NOT c.collisdeterministic""")
+#: Triggers of a relation, with the text of their functions.
+_TRIGGERS = sa.text("""
+    SELECT t.tgname AS name, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS told
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = :relation AND NOT t.tgisinternal""")
+#: Tables that a delete reaches by a foreign key.
+_DEPENDENTS = sa.text("""
+    SELECT DISTINCT conrelid::regclass::text FROM pg_constraint
+    WHERE confrelid = :relation AND contype = 'f' AND confdeltype IN ('c', 'n', 'd') ORDER BY 1""")
+#: Unique, complete, valid indexes of a relation over plain columns.
+_UNIQUE = sa.text("""
+    SELECT array_agg(a.attname::text) AS columns
+    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+    WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
+      AND i.indpred IS NULL AND i.indexprs IS NULL
+    GROUP BY i.indexrelid""")
+
+
+def describe_table(connection: sa.Connection, database: str, table: str, dialect: str) -> Shape:
+    schema, _, name = table.rpartition(".")
+    relation = connection.execute(_RELATION, {"name": held.regclass(table)}).one_or_none()
+    if relation is None:
+        tables = sa.inspect(connection).get_table_names(schema or None)
+        raise ConfigError(f"databases.{database}: there is no table {table!r}; {near(name, tables)}")
+    of = {"relation": relation.oid}
+    rows = connection.execute(_COLUMNS, of).all()
+    loose = _loose(connection, rows)
+    columns = {
+        row.name: held.column_of(
+            row.name,
+            row,
+            loose=row.oid in loose,
+            nullable=not (row.validated and relation.holds),
+            required=row.not_null and not row.has_default and not row.generated,
+            generated=row.generated,
+        )
+        for row in rows
+    }
+    unique = connection.execute(_UNIQUE, of).scalars() if relation.holds else ()
+    return Shape(
+        columns=columns,
+        unique=tuple(frozenset(names) for names in unique),
+        triggers={row.name: row.told for row in connection.execute(_TRIGGERS, of)},
+        dependents=tuple(connection.execute(_DEPENDENTS, of).scalars()),
+        table=relation.kind in ("r", "p"),
+        dialect=dialect,
+    )
+
+
+def describe_query(connection: sa.Connection, described: Sequence[Any]) -> dict[str, Column]:
+    """Columns of a query, from the driver's description of it."""
+    types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]}).all()
+    loose = _loose(connection, types)
+    by_oid = {row.oid: row for row in types}
+    return {item[0]: held.column_of(item[0], by_oid[item[1]], loose=item[1] in loose) for item in described}
+
+
+def _loose(connection: sa.Connection, types: Sequence[sa.Row[Any]]) -> set[int]:
+    """Types whose equality takes two different values for one, of those that have only their own."""
+    own = [row.oid for row in types if row.base not in held.KINDS]
+    return set(connection.execute(_LOOSE, {"oids": own}).scalars()) if own else set()

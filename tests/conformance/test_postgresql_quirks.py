@@ -1,0 +1,159 @@
+"""PostgreSQL's own ways: domains, types with loose parts, settings of a role, and constraints that do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.servers import Pair, mariadb_connection, run_sql
+from trueup import Report, diff
+from trueup.errors import UsageError
+
+LOOSE_COLLATION = "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+
+
+def version(url: str) -> int:
+    return int(run_sql(url, "SELECT current_setting('server_version_num')")[0][0]) // 10_000
+
+
+def drift(report: Report) -> set[tuple[str, Any]]:
+    return {(row["kind"], row["key"]["id"]) for row in report.drift}
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "type_", "one", "other", "control"),
+    [
+        ("CREATE DOMAIN span AS interval", "span", "1 month", "30 days", True),
+        (f"{LOOSE_COLLATION}; CREATE DOMAIN name_ AS text COLLATE loose", "name_", "Ann", "ANN", True),
+        ("CREATE DOMAIN one AS int; CREATE DOMAIN two AS one", "two", "1", "2", False),
+        (LOOSE_COLLATION, "text[] COLLATE loose", "{Ann}", "{ANN}", True),
+    ],
+    ids=["domain of intervals", "domain of texts", "domain of a domain", "array of texts"],
+)
+def test_a_domain_or_an_array_is_compared_as_what_it_is_made_of(
+    postgres: str, made: str, type_: str, one: str, other: str, control: bool
+) -> None:
+    run_sql(postgres, made, *(f"CREATE TABLE {name} (id int PRIMARY KEY, v {type_})" for name in ("src", "dst")))
+    run_sql(postgres, f"INSERT INTO src VALUES (1, '{one}'), (2, '{one}'), (3, NULL)")
+    run_sql(postgres, f"INSERT INTO dst VALUES (1, '{other}'), (2, '{one}'), (3, NULL)")
+    same = run_sql(postgres, "SELECT src.v = dst.v FROM src JOIN dst USING (id) WHERE id = 1")
+    assert same == [(control,)], "the control: PostgreSQL takes one for the other"
+    assert drift(diff(f"{postgres}#src", f"{postgres}#dst")) == {("different", 1)}
+
+
+def test_domains_are_compared_across_databases(postgres_pair: Pair) -> None:
+    """Also as a key, and hashed."""
+    source, target = postgres_pair
+    run_sql(source, "CREATE DOMAIN number AS bigint", "CREATE DOMAIN day AS date", "CREATE DOMAIN pad AS char(5)")
+    run_sql(source, "CREATE TABLE src (id number PRIMARY KEY, d day, p pad)")
+    run_sql(target, "CREATE TABLE dst (id bigint PRIMARY KEY, d date, p text)")
+    run_sql(source, "INSERT INTO src SELECT n, date '2026-01-01' + n, 'a' FROM generate_series(1, 9) n")
+    run_sql(target, "INSERT INTO dst SELECT n, date '2026-01-01' + n, 'a' FROM generate_series(1, 9) n")
+    assert drift(diff(f"{source}#src", f"{target}#dst")) == set()
+    run_sql(target, "UPDATE dst SET d = NULL WHERE id = 4", "UPDATE dst SET p = 'a ' WHERE id = 5")
+    report = diff(f"{source}#src", f"{target}#dst")
+    assert drift(report) == {("different", 4), ("different", 5)}
+    assert "digests" in report.strategy
+
+
+@pytest.mark.parametrize("part", ["interval", "text COLLATE loose", "interval[]"])
+def test_a_type_with_a_loose_part_is_refused(postgres: str, part: str) -> None:
+    """Two rows of a composite type are equal to PostgreSQL where their fields are: '1 month' is '30 days'."""
+    run_sql(postgres, LOOSE_COLLATION, f"CREATE TYPE loose_one AS (v {part})", "CREATE TYPE fine AS (v text)")
+    run_sql(postgres, "CREATE TABLE t (id int PRIMARY KEY, a loose_one, b loose_one[], c fine)")
+    for column in "ab":
+        with pytest.raises(UsageError, match=rf"{column}.*loose_one.*equality takes different values for one"):
+            diff(f"{postgres}#t", f"{postgres}#t", key="id", columns=[column])
+    with pytest.raises(UsageError, match="equality takes different values for one"):
+        diff(f"{postgres}#SELECT id, a FROM t", f"{postgres}#t", key="id")
+    assert not drift(diff(f"{postgres}#t", f"{postgres}#t", key="id", columns=["c"]))
+
+
+def test_an_oid_beyond_an_integer_is_no_negative_one(postgres: str) -> None:
+    run_sql(postgres, "CREATE TABLE src (id oid PRIMARY KEY, v oid)", "CREATE TABLE dst (id int PRIMARY KEY, v int)")
+    run_sql(postgres, "INSERT INTO src VALUES (1, 4294967295), (4294967295, 1), (2, 2)")
+    run_sql(postgres, "INSERT INTO dst VALUES (1, -1), (-1, 1), (2, 2)")
+    assert run_sql(postgres, "SELECT oid '4294967295' = int '-1'") == [(True,)], "the control"
+    found = {("different", 1), ("missing", 4294967295), ("extra", -1)}
+    assert drift(diff(f"{postgres}#src", f"{postgres}#dst")) == found
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_digits(postgres_pair: Pair) -> Iterator[Pair]:
+    """Databases in which a session shows floats with few digits, and types in quotes."""
+    names = [run_sql(url, "SELECT current_database()")[0][0] for url in postgres_pair]
+    settings = "extra_float_digits", "quote_all_identifiers"
+    for url, name in zip(postgres_pair, names, strict=True):
+        run_sql(
+            url, f"ALTER DATABASE {name} SET extra_float_digits = -8", f"ALTER DATABASE {name} SET {settings[1]} = on"
+        )
+    yield postgres_pair
+    for url, name in zip(postgres_pair, names, strict=True):
+        run_sql(url, *(f"ALTER DATABASE {name} RESET {setting}" for setting in settings))
+
+
+def test_no_setting_of_a_database_takes_digits_off(few_digits: Pair) -> None:
+    source, target = few_digits
+    run_sql(
+        source, "CREATE TABLE src (id int PRIMARY KEY, v float8)", "INSERT INTO src VALUES (1, 0.123456789), (2, 5)"
+    )
+    run_sql(
+        source, "CREATE TABLE near (id int PRIMARY KEY, v numeric)", "INSERT INTO near VALUES (1, 0.1234568), (2, 5)"
+    )
+    run_sql(
+        target, "CREATE TABLE dst (id int PRIMARY KEY, v float8)", "INSERT INTO dst VALUES (1, 0.123456799), (2, 5)"
+    )
+    assert run_sql(source, "SELECT v::text FROM src WHERE id = 1") == [("0.1234568",)], "the control"
+    assert drift(diff(f"{source}#src", f"{target}#dst")) == {("different", 1)}
+    assert drift(diff(f"{source}#src", f"{source}#near")) == {("different", 1)}
+
+
+# --- constraints that do not hold for all rows -----------------------------------------------------------------------
+
+
+def test_a_unique_index_of_a_parent_says_nothing_of_its_children(postgres_pair: Pair) -> None:
+    source, target = postgres_pair
+    for url in postgres_pair:
+        run_sql(url, "CREATE TABLE t (id bigint PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    run_sql(source, "CREATE TABLE u AS TABLE t", "ALTER TABLE u ADD PRIMARY KEY (id)")
+    run_sql(source, "CREATE TABLE child () INHERITS (t)", "INSERT INTO child VALUES (2, 'b')")
+    for other in (f"{target}#t", f"{source}#u"):
+        report = diff(f"{source}#t", other)
+        assert (drift(report), report.source_rows, report.duplicate_keys["source"]) == ({("different", 2)}, 3, 1)
+
+
+def test_a_key_that_is_null_in_a_child(postgres_pair: Pair) -> None:
+    source, target = postgres_pair
+    if version(source) >= 18:
+        pytest.skip("PostgreSQL 18 keeps the NOT NULL of a parent in its children")
+    run_sql(source, "CREATE TABLE t (id bigint PRIMARY KEY, v text)", "CREATE TABLE child () INHERITS (t)")
+    run_sql(source, "ALTER TABLE child ALTER id DROP NOT NULL", "INSERT INTO child VALUES (NULL, 'a'), (1, 'b')")
+    run_sql(target, "CREATE TABLE t (id bigint PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'b')")
+    report = diff(f"{source}#t", f"{target}#t")
+    assert (drift(report), report.null_keys["source"]) == ({("missing", None)}, 1)
+
+
+def test_a_not_null_that_was_not_validated(postgres_pair: Pair, mariadb: str) -> None:
+    """A NULL where none is expected would take its whole row out of what a leaf is made of."""
+    source, _ = postgres_pair
+    if version(source) < 18:
+        pytest.skip("NOT NULL ... NOT VALID came with PostgreSQL 18")
+    rows = ", ".join(f"({n}, {n}, {n if n != 3 else 'NULL'})" for n in range(1, 9))
+    run_sql(source, "CREATE TABLE t (id bigint PRIMARY KEY, w bigint, v bigint)", f"INSERT INTO t VALUES {rows}")
+    run_sql(source, "ALTER TABLE t ADD CONSTRAINT later NOT NULL v NOT VALID")
+    other = rows.replace("(3, 3, NULL)", "(3, 99, NULL)")
+    with closing(mariadb_connection(mariadb)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (id bigint PRIMARY KEY, w bigint, v bigint)")
+        cursor.execute(f"INSERT INTO t VALUES {other}")
+    report = diff(f"{source}#t", f"{mariadb}#t")
+    assert "digests" in report.strategy
+    assert drift(report) == {("different", 3)}
