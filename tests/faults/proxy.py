@@ -27,6 +27,8 @@ class Proxy:
         self.passing = 0
         #: COMMITs that came by, armed or not.
         self.seen = 0
+        #: Round trips: how often the client spoke after the server.
+        self.trips = 0
         #: Cut each connection when the server's answer comes to these bytes: nothing from there on arrives.
         self.until = b""
         #: These bytes themselves are the last that arrive.
@@ -74,11 +76,14 @@ class Proxy:
 
     def _carry(self, client: socket.socket) -> None:
         with closing(client), contextlib.suppress(OSError), closing(self._server()) as server:
+            last = server
             while True:
                 for ready in select.select([client, server], [], [])[0]:
                     data = ready.recv(65536)
                     if not data:
                         return
+                    self.trips += ready is client and last is server
+                    last = ready
                     if ready is client and self.word in data and self._is_it():
                         self._cut(server, data)
                         return

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from trueup.adapters._built import Built
 from trueup.adapters._dialect import BINARY, Expression
 from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
-from trueup.core.partition import Slice
 from trueup.core.plan import KeyHashes, Keys, Leaves, Part, Range, Ranges
 from trueup.core.row import Key, Kind, Value
 from trueup.errors import BrokenRead
@@ -143,10 +143,10 @@ class Spelling(Protocol):
 class Hasher:
     """Row hashes of one database, as the comparison asks for them."""
 
-    def __init__(self, relations: Relations, ways: Sequence[Way]) -> None:
+    def __init__(self, relations: Relations, ways: Sequence[Way], built: Built) -> None:
         self.relations = relations
         self.ways = {way.name: way for way in ways}
-        self._built: dict[tuple[int, Hashing, int, Slice | None], tuple[BoundSide, Any]] = {}
+        self._built = built
 
     def offers(self, connection: sa.Connection) -> list[RowHash]:
         """The ways that this very server has: an old one lacks a function, an encoding a letter of the probe."""
@@ -193,11 +193,10 @@ class Hasher:
         if not self._can_hold(side, part):
             return _digests(on.execute(self._union(way, side, part.ranges, hashing)), on, way)
         # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
-        about = (id(side), hashing, len(part.ranges), part.within.partition)
-        if about not in self._built:
-            compiled = self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
-            self._built[about] = side, compiled  # the side is kept, so that its id stays its own
-        compiled = self._built[about][1]
+        about = (hashing, len(part.ranges), part.within.partition)
+        compiled: Any = self._built.once(
+            side, about, lambda: self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
+        )
         ends: dict[str, Any] = dict(zip(("lows", "highs"), _bounds(part), strict=True))
         if not self.relations.dialect.lateral:
             ends = {f"{name[:-1]}{at}": end for name, values in ends.items() for at, end in enumerate(values)}

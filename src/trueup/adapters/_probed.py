@@ -68,7 +68,7 @@ class Probed(ABC):
     def cut(self, side: BoundSide, span: Range, rows: int) -> Key | None:
         if side.side.table is None:
             return None
-        with self.reading() as connection:
+        with self.reading_once() as connection:
             row = connection.execute(self.relations.nth(side, span, rows)).first()
         return None if row is None else tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
 
@@ -90,6 +90,10 @@ class Probed(ABC):
     @abstractmethod
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A connection in a read-only transaction."""
+
+    @abstractmethod
+    def reading_once(self) -> AbstractContextManager[sa.Connection]:
+        """A connection for one statement that reads, or for several that need not see the same moment."""
 
     @abstractmethod
     def _session(self, options: Mapping[str, Any]) -> AbstractContextManager[sa.Connection]:

@@ -26,6 +26,8 @@ from trueup.core.values import plain
 
 #: The type in which values are compared with a column.
 Form = Callable[[Column], sa.types.TypeEngine[Any]]
+#: Kinds whose values every column of the kind spells alike, and what they are.
+_SLOTTED = {Kind.INTEGER: int, Kind.TEXT: str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,26 @@ class Relations:
         if isinstance(value, sa.ColumnElement):  # the end of a range that stands in the statement itself
             return value
         return sa.bindparam(None, self.dialect.spell(column, plain(value)), type_=type_)
+
+    def slotted(self, sides: Sequence[BoundSide], segment: Segment) -> tuple[Segment, dict[str, Value]]:
+        """`segment` with slots for the ends of a range, and what goes into them.
+
+        As it is, and nothing, where the statement depends on the ends, or where the sides spell them differently.
+        """
+        if not isinstance(segment, Range):
+            return segment, {}
+        values: dict[str, Value] = {}
+        for name, key in (("lower", segment.lower), ("upper", segment.upper)):
+            for at, value in enumerate(key or ()):
+                columns = [side.key[at] for side in sides]
+                if not all(_SLOTTED.get(c.kind) is type(value) and self.dialect.can_hold(c, value) for c in columns):
+                    return segment, {}
+                values[f"{name}{at}"] = self.dialect.spell(columns[0], value)
+        lower, upper = (
+            key and tuple(Slot(f"{name}{at}") for at in range(len(key)))
+            for name, key in (("lower", segment.lower), ("upper", segment.upper))
+        )
+        return replace(segment, lower=lower, upper=upper), values
 
     def nth(self, side: BoundSide, span: Range, rows: int) -> sa.Select[Any]:
         """The key after the first `rows` rows of a range."""

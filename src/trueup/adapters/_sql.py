@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from trueup.adapters import (
     Stream,
 )
 from trueup.adapters import _markers as markers
+from trueup.adapters._built import Built
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Hasher, Way, given
@@ -59,7 +60,8 @@ class SqlAdapter(Repairing):
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers
         self.relations: Relations = self.relations_type(self)
-        self.hashed: Hasher = Hasher(self.relations, self.ways())
+        self.built = Built()
+        self.hashed: Hasher = Hasher(self.relations, self.ways(), self.built)
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 
@@ -159,6 +161,10 @@ class SqlAdapter(Repairing):
         with self._session(self.reading_options) as connection:
             yield connection
 
+    def reading_once(self) -> AbstractContextManager[sa.Connection]:
+        """A connection for one statement that reads, or for several that need not see the same moment."""
+        return self.reading()
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A connection in a transaction that commits at the end, or rolls back if anything goes wrong."""
@@ -224,7 +230,7 @@ class SqlAdapter(Repairing):
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         if not self.inside(binding):
             return None
-        with self.reading() as connection:
+        with self.reading_once() as connection:
             for side in (binding.source, binding.target):
                 if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
                     return None
@@ -233,11 +239,19 @@ class SqlAdapter(Repairing):
 
     def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
         """The figures of a comparison, then the rows that differ."""
-        return connection.execute(self.comparison(binding, segment)).fetchall()
+        statement, ends = self.comparison_of_any(binding, segment)
+        return connection.execute(statement, ends).fetchall()
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
         """The statement that compares `segment` inside the database."""
         return self.relations.differences(binding, segment, partial(unequal, self, binding), DIFFERENCES_MAX)
+
+    def comparison_of_any(self, binding: Binding, segment: Segment) -> tuple[sa.CompoundSelect[Any], dict[str, Value]]:
+        """The same with slots for the ends of `segment`, built once, and what goes into them."""
+        slotted, ends = self.relations.slotted((binding.source, binding.target), segment)
+        if not ends:
+            return self.comparison(binding, segment), {}
+        return self.built.once(binding, slotted, lambda: self.comparison(binding, slotted)), ends
 
     def check_partitions(self, binding: Binding, side: BoundSide) -> None:
         odd = self.relations.misspelt_cut(binding, side)
@@ -324,7 +338,7 @@ class SqlAdapter(Repairing):
             return self.hashed.digests(connection, side, part, hashing)
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
-        with self.reading() as connection:
+        with self.reading_once() as connection:
             return self.hashed.prints(connection, side, part, hashing)
 
     def connections(self) -> int:

@@ -30,6 +30,7 @@ from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelli
 from trueup.adapters._mysql_probe import MysqlProbe
 from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables, refuse_coerced
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
+from trueup.adapters._pool import try_idle
 from trueup.adapters._results import message
 from trueup.adapters._sandbox import InDatabase
 from trueup.adapters._sql import SqlAdapter
@@ -98,7 +99,6 @@ class MysqlAdapter(SqlAdapter):
             raise ConfigError(f"databases.{self.name}.url: name the database: mysql://user@host/database")
         engine = sa.create_engine(
             url,
-            pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             connect_args={
                 "conv": held.CONVERSIONS,
@@ -108,6 +108,7 @@ class MysqlAdapter(SqlAdapter):
                 "init_command": f"SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00'",
             },
         )
+        try_idle(engine)
         sa.event.listen(engine, "connect", self._on_connect)
         sa.event.listen(engine, "begin", _on_begin)
         sa.event.listen(engine, "after_cursor_execute", _after_execute)
@@ -220,12 +221,13 @@ class MysqlAdapter(SqlAdapter):
         """Two statements on one snapshot, the second only where there are differences: a CTE that is named twice is
         computed twice here.
         """
-        selects: Any = self.comparison(binding, segment).selects
+        statement, ends = self.comparison_of_any(binding, segment)
+        selects: Any = statement.selects
         figures, differing = selects
-        rows = list(connection.execute(figures))
+        rows = list(connection.execute(figures, ends))
         refuse_coerced(connection, self.name)
         _, _, *found = map(int, rows[0].figures.split(",")[:5])
-        return rows + list(connection.execute(differing)) if any(found) else rows
+        return rows + list(connection.execute(differing, ends)) if any(found) else rows
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:

@@ -9,6 +9,7 @@ September 2025.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,11 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
+from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._pool import try_idle
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import Surveying
@@ -134,7 +137,6 @@ class PostgresqlAdapter(SqlAdapter):
         url = sa.make_url(database.url.get_secret_value()).set(drivername="postgresql+psycopg")
         engine = sa.create_engine(
             url,
-            pool_pre_ping=True,
             # A plan made for one key range is wrong for the next: never prepare.
             connect_args={
                 "prepare_threshold": None,
@@ -143,8 +145,10 @@ class PostgresqlAdapter(SqlAdapter):
                 "client_encoding": "UTF8",  # a server of SQL_ASCII then checks what it sends
             },
         )
+        try_idle(engine)
         sa.event.listen(engine, "connect", self._on_connect)
         sa.event.listen(engine, "before_cursor_execute", binary_results)
+        sa.event.listen(engine, "do_execute", once.execute)
         return engine
 
     def _on_connect(self, connection: psycopg.Connection[Any], _record: object) -> None:
@@ -267,10 +271,12 @@ class PostgresqlAdapter(SqlAdapter):
         return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
-        with self.reading() as connection:
-            if isinstance(part, Ranges):
-                connection.exec_driver_sql(_BY_BITMAP)
+        with self.reading_once(*([_BY_BITMAP] if isinstance(part, Ranges) else [])) as connection:
             return self.hashed.digests(connection, side, part, hashing)
+
+    def reading_once(self, *before: str) -> AbstractContextManager[sa.Connection]:
+        """`before`: statements of ours before each one; what they set holds for it alone."""
+        return self._session({"isolation_level": "AUTOCOMMIT", once.ONCE: before})
 
     # --- shape ---------------------------------------------------------------------------------------------------
 
