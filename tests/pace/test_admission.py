@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from tests.live.harness import PATIENCE_S, Background, until
 from tests.pace.stepped import SteppedClock
 from trueup.clock import SystemClock
+from trueup.core.pace.sharing import WAITED_S
 from trueup.errors import Busy, Interrupted, Refused
 from trueup.pace import admission as module
 from trueup.pace.admission import LOOK_S, Admission, Gate, Worker
@@ -104,6 +106,43 @@ def test_an_interrupt_ends_a_wait_and_a_switch_is_seen_in_it() -> None:
         pass
     assert len(clock.waits) <= 3
     assert not admission.waits(gate)
+
+
+def test_a_switch_is_seen_where_no_wait_is_long() -> None:
+    """Each statement waited for less than the time between two looks, so a run only saw it at its next border."""
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.1)
+    looks: list[float] = []
+    worker = Worker(name="ann", look=lambda: looks.append(clock.at_s))
+    for _ in range(40):
+        with admission.admitted([gate], worker):
+            clock.pass_(0.02)
+    assert max(clock.waits) < LOOK_S
+    assert looks
+    assert max(later - sooner for sooner, later in pairwise(looks)) < 2 * LOOK_S
+    looks.clear()
+    for _ in range(40):  # nor does it wait at all
+        with admission.admitted([], worker):
+            clock.pass_(0.02)
+    assert looks
+
+
+def test_who_is_paused_stands_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had waited for longest, so it was next for as long as the pause lasted, and nobody else began anything."""
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.1)
+    monkeypatch.setattr(gate, "wait_s", lambda _now: 0.0 if begun else None)
+    begun: list[str] = []
+
+    def paused() -> None:
+        clock.pass_(WAITED_S + 1)
+        begun.append("bob")
+        with admission.admitted([gate], Worker(name="bob")):
+            begun.append("bob is in")
+        clock.pass_(LOOK_S)
+
+    with admission.admitted([gate], Worker(name="ann", look=paused)):
+        assert begun == ["bob", "bob is in"]
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

@@ -342,6 +342,49 @@ def test_what_somebody_sets_holds_within_seconds_for_as_long_as_they_said(clock:
     assert node.governor.gate.u == pytest.approx(0.3)
 
 
+def test_a_pause_is_followed_within_a_second_on_each_node(clock: SteppedClock, paces: Paces) -> None:
+    """It was seen at the next renewal, and by who does not look one renewal of the other later: four seconds."""
+    one, two = nodes = Node("one", clock, paces), Node("two", clock, paces)
+    for node in nodes:
+        node.governor.begin()
+    for _ in range(40):
+        one.step(0.1)
+        two.step(0.1)
+    assert one.governor.gate.u > 0
+    assert two.governor.gate.u > 0  # and it does not look
+    assert not two.governor._leads
+    paces.set("app", Override(pause=True), by=ANN, why="", for_s=None)
+    for _ in range(4):
+        one.step(0.1)
+        two.step(0.1)
+    assert (one.governor.gate.u, two.governor.gate.u) == (0.0, 0.0)
+    paces.set("app", Override(), by=ANN, why="", for_s=None)
+    for _ in range(30):
+        one.step(0.1)
+        two.step(0.1)
+    assert one.governor.gate.u > 0
+    assert two.governor.gate.u > 0
+    assert one.governor.state.mode is Mode.RECOVERY
+
+
+def test_in_any_minute_the_minimum_is_granted_but_for_a_pause(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(5)
+    node.seen.lag = 5.0  # an emergency that does not end
+    granted = []
+    for _ in range(80):
+        node.step(1)
+        granted.append(node.governor.told(clock.at_s)["granted_s"])
+    assert node.modes[-1] == Mode.DEGRADED
+    assert min(after - before for before, after in zip(granted, granted[60:], strict=False)) >= 0.999 * 0.05 * 60
+    paces.set("app", Override(pause=True), by=ANN, why="", for_s=None)
+    node.step(2)
+    before = node.governor.told(clock.at_s)["granted_s"]
+    node.step(5)
+    assert node.governor.told(clock.at_s)["granted_s"] == before
+
+
 def test_a_process_that_works_on_more_gets_more(clock: SteppedClock, paces: Paces) -> None:
     one, two = Node("one", clock, paces), Node("two", clock, paces)
     one.governor.workers += [Worker(name="p", weight=2.0), Worker(name="q")]

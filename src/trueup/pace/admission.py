@@ -18,7 +18,7 @@ from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
 from trueup.core.pace.sharing import CLAIMS, Turn, joined, next_turn, served
 from trueup.errors import Busy, Interrupted, StatementTimeout
 
-#: Seconds between two looks at the switches while waiting.
+#: Seconds between two looks at a worker's switches.
 LOOK_S = 0.5
 
 
@@ -102,11 +102,21 @@ class Gate:
         self._busy_s += passed_s if self.inflight else 0.0
         self._flown_s += passed_s * self.inflight
 
+    def permitted(self, now: float) -> float:
+        """What may be in flight now."""
+        return self.u if now < self.until else 0.0
+
+    def refilled(self, now: float) -> Bucket:
+        """With what was earned since, while `u` held."""
+        bucket = self.bucket
+        if bucket.at < self.until <= now:
+            bucket = refilled(bucket, self.u, self.until)
+        return refilled(bucket, self.permitted(now), max(now, bucket.at))
+
     def wait_s(self, now: float) -> float | None:
         """Seconds until a statement may begin; None: not known."""
-        u = self.u if now < self.until else 0.0
-        self.bucket = refilled(self.bucket, u, now)
-        return wait_s(self.bucket, u, self.inflight, now + self.offset_s)
+        self.bucket = self.refilled(now)
+        return wait_s(self.bucket, self.permitted(now), self.inflight, now + self.offset_s)
 
     def enter(self, now: float) -> None:
         self._advance(now)
@@ -118,7 +128,7 @@ class Gate:
         self._advance(now)
         self.inflight -= 1
         self.caused = Caused(statements=self.caused.statements + 1, seconds=self.caused.seconds + took_s)
-        self.bucket = charged(self.bucket, self.u, now, took_s)
+        self.bucket = charged(self.refilled(now), self.permitted(now), now, took_s)
 
 
 @dataclass(eq=False, slots=True)
@@ -135,6 +145,13 @@ class Admission:
         self.lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._turns: dict[str, Turn] = {}
+        #: When each worker's switches were looked at last.
+        self._looked: dict[str, float] = {}
+
+    def begins(self, worker: Worker) -> None:
+        """A job begins, and looks at its switches by itself."""
+        with self.lock:
+            self._looked[worker.name] = self.clock.monotonic()
 
     @contextmanager
     def admitted(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
@@ -178,7 +195,7 @@ class Admission:
     def permit(self, gate: Gate, u: float, statement_s: float, *, until: float = math.inf) -> None:
         """From now on so much may be in flight, until a moment of this clock at the longest."""
         with self.lock:
-            gate.bucket = refilled(gate.bucket, gate.u, self.clock.monotonic())
+            gate.bucket = gate.refilled(self.clock.monotonic())
             gate.u, gate.statement_s, gate.until = u, statement_s, until
         self.clock.wake()
 
@@ -194,13 +211,11 @@ class Admission:
                 gate.wanted_at = now
             me = _Waiting(gates, self._turn(worker, now))
             self._waiting.append(me)
-        looked = now
         try:
+            self._look(me, worker)
             while not self._entered(me):
                 interrupted = self.clock.wait_for(lambda: self._may_enter(me), self._pause_s(me))
-                if interrupted or self.clock.monotonic() - looked >= LOOK_S:
-                    worker.look()
-                    looked = self.clock.monotonic()
+                self._look(me, worker, at_once=interrupted)
                 if interrupted:
                     raise Interrupted(f"{worker.name}: interrupted while it waited for its turn; run again to go on")
         finally:
@@ -208,6 +223,23 @@ class Admission:
                 if me in self._waiting:
                     self._waiting.remove(me)
             self.clock.wake()
+
+    def _look(self, me: _Waiting, worker: Worker, *, at_once: bool = False) -> None:
+        """Look at the switches now and then, also where no statement waits for long. Who is paused stands in nobody's
+        way, and what it misses meanwhile is not made up for.
+        """
+        began = self.clock.monotonic()
+        with self.lock:
+            if not at_once and began - self._looked.setdefault(worker.name, began) < LOOK_S:
+                return
+            self._looked[worker.name] = began
+            self._waiting.remove(me)
+        worker.look()
+        now = self.clock.monotonic()
+        with self.lock:
+            if now - began >= LOOK_S:
+                me.turn = self._turn(worker, now)
+            self._waiting.append(me)
 
     def _turn(self, worker: Worker, now: float) -> Turn:
         """The worker's place, among those who are waiting now."""

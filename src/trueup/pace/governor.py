@@ -17,7 +17,6 @@ from typing import Any
 
 from trueup.adapters import Adapter, Looked, Probe
 from trueup.core.pace import governor as law
-from trueup.core.pace.credit import refilled, workers
 from trueup.core.pace.effective import Effective, effective
 from trueup.core.pace.pressure import Mark, Signal, observed, worst
 from trueup.core.pace.settings import Override, Pace
@@ -25,6 +24,7 @@ from trueup.core.pace.sharing import GRANT_S, USED, Demand
 from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace.admission import Admission, Gate, Worker
+from trueup.pace.deciding import decide
 from trueup.pace.gauges import Gauges
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE, Host, cores
@@ -103,6 +103,7 @@ class Governor:
         """Work begins: ask for a share, and look from now on. Raises LedgerFailed."""
         now = self._clock.monotonic()
         self._due, self._begun, self._signals = {}, now, {}
+        self._ask(now)
         self._admission.permit(self.gate, self.gate.u, self.settings.statement_s)
         self.gate.wanted_at = now
         self._probe = self.adapter.probe(self.pace.canary)
@@ -248,8 +249,17 @@ class Governor:
     def _effective(self, override: Override) -> Effective:
         return effective(self.pace, self.protect, override, self._now(), self._cores)
 
-    def _tick(self, now: float) -> None:
+    def _ask(self, now: float) -> None:
+        """What somebody has set by now, on this node or another one. While the ledger is away, what was set before."""
+        if now >= self._due.get("ask again", now):
+            try:
+                self._override = self._paces.override(self.name)
+            except LedgerFailed:
+                self._due["ask again"] = now + AGAIN_S
         self.settings = self._effective(self._override)
+
+    def _tick(self, now: float) -> None:
+        self._ask(now)
         with self._admission.lock:
             errors, self.gate.errors = self.gate.errors, 0
             busy_s, flown_s = self.gate.busy_s(now), self.gate.flown_s(now)
@@ -257,29 +267,22 @@ class Governor:
         if not self._leads:
             self._permit(now)
             return
-        budget, before = self.settings.budget, self.state
-        self.impact, room = self._means.effect(
-            self._tails, now, cores=self._cores, budget=budget, busy_s=busy_s, flown_s=flown_s
-        )
-        self.state = law.tick(
-            self.settings.limits,
+        before = self.state
+        self.state, self.impact = decide(
             before,
-            law.Seen(
-                health=worst(self._signals, self._marks, now, self._begun),
-                impact=self.impact,
-                fresh=self._tails.count(before.changed_at),
-                room=room,
-                waiting=waiting,
-                errors=errors,
-                age=max((worker.age() for worker in tuple(self.workers)), default=0.0),
-            ),
+            self.settings.limits,
+            self._tails,
+            self._means,
             now,
+            health=worst(self._signals, self._marks, now, self._begun),
+            cores=self._cores,
+            budget=self.settings.budget,
+            busy_s=busy_s,
+            flown_s=flown_s,
+            waiting=waiting,
+            errors=errors,
+            age=max((worker.age() for worker in tuple(self.workers)), default=0.0),
         )
-        over = before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode
-        if over or self._means.shifted(self._cores):
-            self._tails.forget()  # what was read under pressure, or beside another load, says nothing of the present
-        elif workers(self.state.u) != workers(before.u):
-            self._tails.forget_own()
         if self.state.mode is not before.mode:
             self._tells(self.name, self.state)
         if self.state.u > self._granted * 1.01 and self._wanted(now):
@@ -288,7 +291,7 @@ class Governor:
         self._permit(now)
 
     def _permit(self, now: float) -> None:
-        u = self._granted if now < self._granted_until else 0.0
+        u = self._granted if now < self._granted_until and not self.settings.limits.paused else 0.0
         u = min(u, self.state.u) if self._leads else u
         self._admission.permit(self.gate, u, self._statement_s, until=self._granted_until)
 
@@ -303,7 +306,6 @@ class Governor:
             if self._thread is None:
                 raise
             return
-        self._override = renewed.override
         if renewed.leads and not self._leads:
             self._takes_the_lead(renewed, now)
         self._leads = renewed.leads
@@ -335,6 +337,8 @@ class Governor:
         """What people are shown."""
         state, limits = self.state, self.settings.limits
         health = worst(self._signals, self._marks, now, self._begun)
+        with self._admission.lock:
+            bucket = self.gate.refilled(now)
         return {
             "mode": state.mode,
             "since_s": now - state.since,
@@ -350,8 +354,9 @@ class Governor:
             "base_ms": self.impact.base_ms,
             "taken": self._means.taken,
             "latency_ms": None if self._means.latency_s is None else self._means.latency_s * 1000,
-            "credit_s": refilled(self.gate.bucket, self.gate.u, now).credit,
-            "spent_s": self.gate.bucket.spent_s,
+            "credit_s": bucket.credit,
+            "spent_s": bucket.spent_s,
+            "granted_s": bucket.granted_s,
             "next_s": max(state.next_at - now, 0.0),
             "pressure": health.pressure,
             "signal": health.signal,

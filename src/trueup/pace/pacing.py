@@ -97,6 +97,7 @@ class Pacing:
         if not chosen:
             yield pair
             return
+        self._admission.begins(worker)
         with ExitStack() as stack:
             adapters = {names["source"]: pair.source, names["target"]: pair.target}
             for name in chosen:

@@ -45,7 +45,6 @@ class Renewed:
     u: float
     total: float
     statement_s: float
-    override: Override
     #: The state that the last one who looked has left; None: nobody has yet.
     state: dict[str, Any] | None
 
@@ -110,7 +109,6 @@ class Paces:
             u=mine.u,
             total=total,
             statement_s=report.statement_s if leads else row.statement_s,
-            override=_override(row, now),
             state=json.loads(row.state) if first and row.state else None,
         )
 
@@ -156,6 +154,14 @@ class Paces:
             until = None if for_s is None else now + for_s
             c.execute(paces.update().where(paces.c.database == database).values(**values, override_until=until))
         return made
+
+    def override(self, database: str) -> Override:
+        """What somebody has set and holds now; asked often."""
+        asked = sa.select(paces.c.override, paces.c.override_until).where(paces.c.database == database)
+        with self.ledger.reading() as c:
+            row = c.execute(asked).one_or_none()
+            now = 0.0 if row is None or row.override_until is None else self._now(c)
+        return Override() if row is None else _override(row, now)
 
     def note(self, database: str, mode: str, reason: str, *, at: datetime) -> None:
         """A governor went into another state: for the audit log. `at`: when, by the clock of its node."""

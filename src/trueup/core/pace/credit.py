@@ -31,15 +31,17 @@ class Bucket:
 
     credit: float = 0.0
     at: float = 0.0
-    #: Spent so far.
+    #: Spent so far, and earned, whether or not it was kept.
     spent_s: float = 0.0
+    granted_s: float = 0.0
 
 
 def refilled(bucket: Bucket, u: float, now: float) -> Bucket:
     """With what was earned since. A clock that went back earns nothing."""
     most = max(KEPT_LEAST_S, KEPT_S * u)
-    credit = max(bucket.credit, -DEBT_S) + u * max(now - bucket.at, 0.0)
-    return replace(bucket, credit=min(credit, most), at=now)
+    earned_s = u * max(now - bucket.at, 0.0)
+    credit = min(max(bucket.credit, -DEBT_S) + earned_s, most)
+    return replace(bucket, credit=credit, at=now, granted_s=bucket.granted_s + earned_s)
 
 
 def charged(bucket: Bucket, u: float, now: float, busy_s: float) -> Bucket:
