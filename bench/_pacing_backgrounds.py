@@ -13,14 +13,17 @@ from _plant import Foreground, Plant, Replica
 
 from trueup.adapters import Looked
 from trueup.core.pace import governor as law
-from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s, workers
+from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s
+from trueup.core.pace.effective import TAIL_FACTOR
 from trueup.core.pace.pressure import Mark, observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
+from trueup.pace.deciding import decide
 from trueup.pace.governor import LOOK_S, READ_CLOSE_S, READ_S, SELDOM, TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
 from trueup.pace.means import Means
+from trueup.pace.pacing import PROTECT
 
 #: Rows a second of one statement, and what it pays once, seconds.
 ROWS_PER_S, OVERHEAD_S = 1_050_000.0, 0.003
@@ -50,6 +53,8 @@ class Background:
         self.inflight = self.begun = 0
         #: When, the load, the state, and what our effect is taken for.
         self.trace: list[tuple[float, float, str, float | None]] = []
+        #: When, and the busy-seconds that were granted so far.
+        self.granted: list[tuple[float, float]] = []
         self.chance = random.Random(plant.seed)
         for at in range(count):
             plant.after(0.001 * at, self._next)
@@ -122,12 +127,15 @@ class FixedU(Background):
 class Governor(Background):
     """The product's policy; what it is told is what the product would see."""
 
+    #: By how much the tail may be slowed, by default.
+    BUDGET = PROTECT * TAIL_FACTOR
+
     def __init__(
         self,
         plant: Plant,
         foreground: Foreground,
         *,
-        budget: float = 0.4,
+        budget: float = BUDGET,
         frozen: bool = False,
         jumps: bool = False,
         canary_alone: bool = False,
@@ -235,19 +243,11 @@ class Governor(Background):
 
     def _tick(self) -> None:
         self._moved()
-        now, before, cores = self.clock, self.state, self.plant.cores
+        now, cores = self.clock, self.plant.cores
+        self.bucket = refilled(self.bucket, self.state.u, self.plant.now)
+        self.granted.append((self.plant.now, self.bucket.granted_s))
+        limits, health = law.Limits(most=max(cores - 1, 1)), worst(self.signals, MARKS, now, 0.0)
         told = {"cores": cores, "budget": self.budget, "busy_s": self.busy_s, "flown_s": self.flown_s}
-        self.impact, room = self.means.effect(self.tails, now, **told)
-        seen = law.Seen(
-            health=worst(self.signals, MARKS, now, 0.0),
-            impact=self.impact,
-            fresh=self.tails.count(before.changed_at),
-            room=room,
-        )
-        self.state = law.tick(law.Limits(most=max(cores - 1, 1)), before, seen, now)
-        if (before.mode is law.Mode.DEGRADED and self.state.mode is not before.mode) or self.means.shifted(cores):
-            self.tails.forget()
-        elif workers(self.state.u) != workers(before.u):
-            self.tails.forget_own()
+        self.state, self.impact = decide(self.state, limits, self.tails, self.means, now, health=health, **told)
         self.trace.append((self.plant.now, self.state.u, self.state.mode, self.impact.slowed))
         self.plant.after(TICK_S, self._tick)

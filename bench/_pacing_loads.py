@@ -7,11 +7,13 @@ All of them compare the same two tables by key range through the same adapter; o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,25 +21,26 @@ import pymysql
 from _pacing_rules import RULES, Rule
 from sqlalchemy.engine import make_url
 
-from trueup import Database, Projection, Side, Trueup
+from trueup import Trueup, load
 from trueup.core.plan import Range
+from trueup.errors import Refused
 
 
-def declared(url: str, pace: dict[str, Any] | None, folder: str) -> Trueup:
-    more = {} if pace is None else pace
-    return Trueup(
-        databases={"app": Database(url=url, **more)},
-        projections=[
-            Projection(
-                name="copy",
-                source=Side(database="app", table="trueup_one"),
-                target=Side(database="app", table="trueup_two"),
-                key=["id"],
-                writers="same_transaction",
-            )
-        ],
-        ledger=f"sqlite:///{folder}/ledger.db",
-    )
+def declared(url: str, pace: dict[str, Any] | None, folder: Path, names: Sequence[str] = ("copy",)) -> Path:
+    """A configuration of projections that compare the same two tables; who works in one folder shares a ledger."""
+    pace = {**(pace or {})}
+    tables = {"trueup": {"ledger": "sqlite:///ledger.db"}, "databases.app.pace": pace.pop("pace", {})}
+    tables["databases.app"] = {"url": url, **pace}
+    for name in names:
+        tables[f"projections.{name}"] = {"key": "id", "writers": "same_transaction"}
+        for side, table in (("source", "trueup_one"), ("target", "trueup_two")):
+            tables[f"projections.{name}.{side}"] = {"database": "app", "table": table}
+    lines = []
+    for table, values in tables.items():
+        lines += [f"[{table}]" if values else "", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    path = folder / "trueup.toml"
+    path.write_text("\n".join(lines))
+    return path
 
 
 class Rows:
@@ -62,8 +65,8 @@ class Rows:
 # --- what others do --------------------------------------------------------------------------------------------------
 
 
-def by_rule(url: str, rule: Rule, rows: Rows, folder: str, keys: int) -> None:
-    with declared(url, None, folder) as app:
+def by_rule(url: str, rule: Rule, rows: Rows, folder: Path, keys: int) -> None:
+    with load(declared(url, None, folder)) as app:
         binding, adapter = app.binding("copy", writing=False), app._adapter("app")
         rows.counted(adapter)
         at = [0]
@@ -120,41 +123,91 @@ def watched(url: str, told: Callable[[float], None]) -> None:
 # --- the product -----------------------------------------------------------------------------------------------------
 
 
-def by_product(url: str, pace: dict[str, Any], rows: Rows, folder: str, trace: dict[str, Any]) -> None:
-    with declared(url, pace, folder) as app:
-        rows.counted(app._adapter("app"))
+class Cpu:
+    """Core-seconds so far of threads and processes that come and go, as the kernel counts them."""
 
-        def look() -> None:
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+
+    def total_s(self, task: str) -> float:
+        """`task`: the folder of one that is there now, or empty."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._seen[task] = int(Path(task, "schedstat").read_text().split()[0]) / 1e9
+        return sum(self._seen.values())
+
+
+class Watched:
+    """What a governor of the product says of itself, and what it costs."""
+
+    def __init__(self, app: Trueup) -> None:
+        self.app, self.thread, self.session = app, Cpu(), Cpu()
+
+    def __call__(self) -> dict[str, Any]:
+        governor = self.app.pacing._governors.get("app")
+        if governor is None:
+            return {}
+        now = self.app.clock.monotonic()
+        told = {name: value for name, value in governor.told(now).items() if name != "signals"}
+        thread = governor._thread.native_id if governor._thread and governor._thread.is_alive() else None
+        return {
+            **told,
+            "u": governor.gate.u,
+            "leads": governor._leads,
+            "good": governor.state.good,
+            "now": now,
+            "thread_s": self.thread.total_s(f"/proc/self/task/{thread}" if thread else ""),
+            "session_s": self.session.total_s(_session(governor._probe)),
+        }
+
+
+def _session(probe: Any) -> str:
+    """The server's process that answers a probe; empty: there is none of its own, or it cannot be told."""
+    with contextlib.suppress(Exception):  # it is being closed, or of another kind of database
+        return f"/proc/{probe._connections[False].info.backend_pid}"
+    return ""
+
+
+def by_product(app: Trueup, names: Sequence[str], *, writes: bool) -> None:
+    """Work without an end, or until it is stopped: each projection on a thread of its own."""
+
+    def work(name: str) -> None:
+        with contextlib.suppress(Refused):  # it is stopped
             while True:
-                governor = app.pacing._governors.get("app")
-                if governor is not None:
-                    now = app.clock.monotonic()
-                    trace.update(governor.told(now), u=governor.gate.u)
-                time.sleep(0.25)
+                (app.run if writes else app.check)(name)
 
-        threading.Thread(target=look, daemon=True).start()
-        while True:
-            app.check("copy")
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def main(text: str) -> None:
     asked = json.loads(text)
-    rows, trace = Rows(), dict[str, Any]()
+    rows, says, folder = Rows(), list[Callable[[], dict[str, Any]]](), Path(asked["folder"])
 
     def tell() -> None:
         while True:
             time.sleep(0.25)
-            line = {"at": time.time(), "rows": rows.count, "cpu_s": time.process_time(), **trace}
-            print(json.dumps({name: value for name, value in line.items() if name != "signals"}), flush=True)
+            line = {"at": time.time(), "rows": rows.count, "cpu_s": time.process_time()}
+            for say in says:
+                line |= say()
+            print(json.dumps(line), flush=True)
 
     threading.Thread(target=tell, daemon=True).start()
     if asked["kind"] not in RULES:
-        by_product(asked["url"], asked["pace"], rows, asked["folder"], trace)
+        config = folder / "trueup.toml"
+        if not config.exists():
+            declared(asked["url"], asked["pace"], folder, asked["names"])
+        with load(config) as app:
+            rows.counted(app._adapter("app"))
+            says.append(Watched(app))
+            by_product(app, asked["names"], writes=asked["kind"] == "run")
         return
     rule = RULES[asked["kind"]](time.monotonic)
     watches = (asked["url"], lambda value: setattr(rule, "running", value))
     threading.Thread(target=watched, args=watches, daemon=True).start()
-    by_rule(asked["url"], rule, rows, asked["folder"], asked["keys"])
+    by_rule(asked["url"], rule, rows, folder, asked["keys"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much background work slows the foreground, and what each way of holding back gets done meanwhile.
 
-    python bench/pacing.py --json pacing.json                 # all of it, about 27 minutes
+    python bench/pacing.py --json pacing.json                 # all of it, half an hour
     python bench/pacing.py --part frontier --json pacing.json # one part; the file keeps the others
     python bench/pacing.py --show pacing.json                 # the tables, and each aim with whether it is held
 
@@ -12,6 +12,8 @@ tables of three million rows in the same server, in a process of its own.
     governor    the product as it is by default (protect 10 %), between two looks at the foreground alone
     baselines   what other tools do
     burst       a second pgbench joins for a while
+    stop        runs are stopped and paused from another process, in the middle of a statement and of a rest
+    shared      two processes of two projections have one budget; the one that decides is killed
 """
 
 from __future__ import annotations
@@ -24,21 +26,30 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psycopg
 from _common import LOCAL, percentile, scratch_database
-from _pacing_aims import reversals
+from _pacing_aims import least_in, reversals
 from _pacing_aims import show as show_aims
 from _pacing_rules import RULES
+from _pacing_shared import shared
+from _pacing_shared import show as show_shared
+from _pacing_stops import show as show_stops
+from _pacing_stops import stops
 
 ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
-CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 14, 4, 95, 30
+CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 13, 3, 95, 30
 CLIENTS = 8
+#: The product as it is by default.
+PACE = {"protect": 0.1}
 #: What is kept of a governor's trace.
 TRACED = ("u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling", "base_ms", "readings", "latency_ms")
 
@@ -120,12 +131,20 @@ class Bench:
         logged = sorted(latencies(self.folder, "fg") + latencies(self.folder, "more"))
         return {"share": share, "kind": kind, "pace": pace, "began": began, "logged": logged, "trace": list(trace)}
 
-    def background(self, kind: str, pace: dict[str, Any] | None, trace: list[dict[str, Any]]) -> subprocess.Popen[str]:
-        """A worker that is about to begin, or has begun; what it says comes into `trace`."""
-        self.workers += 1
-        folder = self.folder / f"worker{self.workers}"
-        folder.mkdir()
-        asked = {"url": self.url, "kind": kind, "pace": pace, "keys": ROWS, "folder": str(folder)}
+    def background(
+        self,
+        kind: str,
+        pace: dict[str, Any] | None,
+        trace: list[dict[str, Any]],
+        *,
+        folder: Path | None = None,
+        names: Sequence[str] = ("copy",),
+    ) -> subprocess.Popen[str]:
+        """A worker that is about to begin, or has begun; what it says comes into `trace`. `folder`: of its
+        configuration and its ledger, which others may share; `names`: projections that it works on.
+        """
+        folder = folder or self.folder_of_a_worker()
+        asked = {"url": self.url, "kind": kind, "pace": pace, "keys": ROWS, "folder": str(folder), "names": names}
         command = [sys.executable, str(Path(__file__).with_name("_pacing_loads.py")), json.dumps(asked)]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         begun = threading.Event()
@@ -139,6 +158,24 @@ class Bench:
         threading.Thread(target=read, daemon=True).start()
         begun.wait(20)
         return worker
+
+    @contextmanager
+    def foreground(self, share: float) -> Iterator[None]:
+        """Beside the block, for as long as it lasts; nobody asks how it felt."""
+        running = pgbench(self.url, 600, self.folder, "beside", self.max_tps * share)
+        try:
+            yield
+        finally:
+            running.terminate()
+            running.wait()
+            for path in self.folder.glob("beside.*"):
+                path.unlink()
+
+    def folder_of_a_worker(self) -> Path:
+        self.workers += 1
+        folder = self.folder / f"worker{self.workers}"
+        folder.mkdir()
+        return folder
 
     def _joins(self, began: float, at_s: float, lasts_s: float) -> threading.Thread:
         """A second foreground, which comes later."""
@@ -168,11 +205,32 @@ def summary(cell: dict[str, Any], begin_s: float, end_s: float) -> dict[str, Any
     lines = [line for line in cell["trace"] if begin <= line["at"] <= end]
     found: dict[str, Any] = {"share": cell["share"], "kind": cell["kind"], **quantiles(cell["logged"], begin, end)}
     found["rows_per_s"] = rate(cell["trace"], begin, end)
-    us = [line["u"] for line in lines if "u" in line]
-    slowed = [line["slowed"] for line in lines if line.get("slowed") is not None]
-    found |= {"u": sum(us) / len(us) if us else None, "believed": sum(slowed) / len(slowed) if slowed else None}
-    found["modes"] = sorted({line["mode"] for line in lines if "mode" in line})
-    return found
+    return found | of_governor([line for line in lines if "u" in line])
+
+
+def of_governor(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a governor did and believed; nothing, where there was none."""
+    slowed = [line["slowed"] for line in lines if line["slowed"] is not None]
+    return {
+        "u": fmean(line["u"] for line in lines) if lines else None,
+        "believed": fmean(slowed) if slowed else None,
+        "modes": sorted({line["mode"] for line in lines}),
+        "reversals_per_min": reversals([(line["at"], line["u"]) for line in lines]),
+    }
+
+
+def promised(cell: dict[str, Any]) -> dict[str, Any]:
+    """The least that was granted and spent in any minute, and what the sensor and the law cost meanwhile."""
+    lines = [line for line in cell["trace"] if "granted_s" in line]
+    granted, spent = ([(line["now"], line[name]) for line in lines] for name in ("granted_s", "spent_s"))
+    passed_s = lines[-1]["now"] - lines[0]["now"]
+    return {
+        "least_s": least_in(granted),
+        "least_spent_s": least_in(spent),
+        "promised_s": 60 * max(line["floor"] for line in lines),
+        "thread_share": (lines[-1]["thread_s"] - lines[0]["thread_s"]) / passed_s,
+        "session_share": (lines[-1]["session_s"] - lines[0]["session_s"]) / passed_s or None,
+    }
 
 
 def fixed(u: float, statement_s: float) -> dict[str, Any]:
@@ -197,7 +255,7 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for share in SHARES:
         alone = summary(bench.cell(share, CELL_S), WARM_S, CELL_S)
-        cell = bench.cell(share, GOVERNOR_S, "governor", {"protect": 0.1})
+        cell = bench.cell(share, GOVERNOR_S, "governor", PACE)
         again = summary(bench.cell(share, CELL_S), WARM_S, CELL_S)
         found.append(alone | {q: (alone[q] + again[q]) / 2 for q in ("p50", "p95", "p99")})
         row = summary(cell, STEADY_FROM_S, GOVERNOR_S - 1)
@@ -206,19 +264,9 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
             for at in range(1, STEADY_FROM_S - 4)
         ]
         row["ramp_p95"] = max(windows)
-        loads = [(line["at"] - cell["began"], line["u"]) for line in cell["trace"] if "u" in line]
-        row["reversals_per_min"] = reversals([point for point in loads if STEADY_FROM_S <= point[0] <= GOVERNOR_S - 1])
         cpu = [line["cpu_s"] for line in cell["trace"]]
         row["cpu_share"] = (cpu[-1] - cpu[0]) / GOVERNOR_S
-        row["trace"] = [
-            {
-                name: line.get(name)
-                for name in ("at", "u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling")
-            }
-            | {"at": round(line["at"] - cell["began"], 1)}
-            for line in cell["trace"]
-        ]
-        found.append(row)
+        found.append(row | promised(cell) | {"trace": traced(cell)})
     return found
 
 
@@ -233,25 +281,39 @@ def baselines(bench: Bench) -> list[dict[str, Any]]:
 def burst(bench: Bench) -> list[dict[str, Any]]:
     """40 %, and 40 % more from 40 s to 65 s."""
     found = []
-    for kind, pace in (("", None), ("governor", {"protect": 0.1})):
+    for kind, pace in (("", None), ("governor", PACE)):
         cell = bench.cell(0.4, 90, kind, pace, (40, 25))
         for name, begin, end in (("before", 25, 39), ("burst, first 10 s", 40, 50), ("burst, then", 50, 64)):
             found.append(summary(cell, begin, end) | {"part": name})
         later = (66, 71, 76, 81)
         found += [summary(cell, begin, begin + 5) | {"part": f"{begin - 65} s after"} for begin in later]
-        found[-1]["trace"] = [
-            {name: line.get(name) for name in TRACED} | {"at": round(line["at"] - cell["began"], 1)}
-            for line in cell["trace"]
-        ]
+        found[-1] |= {"trace": traced(cell)} | (promised(cell) if kind else {})
     return found
 
 
-PARTS = {"frontier": frontier, "governor": governor, "baselines": baselines, "burst": burst}
+def traced(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {name: line.get(name) for name in TRACED} | {"at": round(line["at"] - cell["began"], 1)}
+        for line in cell["trace"]
+    ]
+
+
+PARTS = {
+    "frontier": frontier,
+    "governor": governor,
+    "baselines": baselines,
+    "burst": burst,
+    "stop": stops,
+    "shared": shared,
+}
+#: Parts whose rows are what the foreground felt.
+FELT = ("frontier", "governor", "baselines", "burst")
 
 
 def show(told: dict[str, Any]) -> None:
-    for part in PARTS:
-        rows = told.get(part, [])
+    for part in FELT:
+        if not (rows := told.get(part, [])):
+            continue
         base: dict[Any, dict[str, Any]] = {}
         print(f"\n## {part} (at most {told.get('max_tps', {}).get(part, 0):,.0f} transactions a second)\n")
         print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states |")
@@ -271,6 +333,14 @@ def show(told: dict[str, Any]) -> None:
             )
 
 
+def show_all(told: dict[str, Any]) -> None:
+    show(told)
+    for part, table in (("stop", show_stops), ("shared", show_shared)):
+        if part in told:
+            table(told[part])
+    show_aims(told)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default=LOCAL, help="a PostgreSQL server on this machine")
@@ -279,8 +349,7 @@ def main() -> None:
     parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
     asked = parser.parse_args()
     if asked.show:
-        show(json.loads(asked.show.read_text()))
-        show_aims(json.loads(asked.show.read_text()))
+        show_all(json.loads(asked.show.read_text()))
         return
     told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
     with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
@@ -291,8 +360,7 @@ def main() -> None:
             told[part] = PARTS[part](bench)
             told.setdefault("max_tps", {})[part] = bench.max_tps
             asked.json.write_text(json.dumps(told, indent=1))
-    show(told)
-    show_aims(told)
+    show_all(told)
 
 
 if __name__ == "__main__":

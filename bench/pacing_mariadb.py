@@ -1,6 +1,7 @@
-"""How much background work slows the foreground on MariaDB: the shortest form of `pacing.py`.
+"""How much background work slows the foreground on MariaDB: a short form of `pacing.py`, judged by the same aims.
 
-    python bench/pacing_mariadb.py --json pacing_mariadb.json      # about 5 minutes; needs sysbench
+    python bench/pacing_mariadb.py --json pacing_mariadb.json      # about 7 minutes; needs sysbench
+    python bench/pacing_mariadb.py --show pacing_mariadb.json      # the tables, and each aim with whether it is held
 
 The foreground is sysbench with an open loop (`--rate`): events of four reads by key and one update, each a transaction
 of its own, at shares of what it can do alone. The background is that of `pacing.py`. After a while that does not count,
@@ -17,26 +18,37 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from _common import LOCAL_MARIADB
 from _databases import scratch
-from pacing import ROWS, Bench, rate
+from _pacing_aims import FIXED_BATCH, UNPACED
+from pacing import (
+    CELL_S,
+    GOVERNOR_S,
+    PACE,
+    ROWS,
+    STEADY_FROM_S,
+    WARM_S,
+    Bench,
+    of_governor,
+    promised,
+    rate,
+    show_all,
+    traced,
+)
 from peers.tables import mariadb
 from sqlalchemy.engine import make_url
 
 SHARES = (0.2, 0.5)
-#: Kind of background, its pacing, and the seconds that do not count and that do.
-KINDS: list[tuple[str, dict[str, Any] | None, int, int]] = [
-    ("", None, 3, 12),
-    ("one unpaced worker", None, 3, 12),
-    ("fixed 1,000 rows + 0.1 s", None, 3, 12),
-    ("governor", {"protect": 0.1}, 30, 20),
-]
+#: What other tools do, of which the aims speak; some seconds between two reports of the foreground.
+KINDS, EACH_S = (UNPACED, FIXED_BATCH), 5
 #: What sysbench counts as an event: 4 reads and an update.
 WORK = ["oltp_read_write", "--tables=1", "--table-size=100000", "--skip-trx=on", "--point-selects=4"]
 WORK += ["--index-updates=0", "--non-index-updates=1", "--delete-inserts=0", "--range-selects=off"]
+_INTERVAL = re.compile(r"lat \(ms,95%\): ([\d.]+)")
 _BAR = re.compile(r"\s*([\d.]+) \|[* ]*\s(\d+)\s*$")
 
 
@@ -59,9 +71,19 @@ def sysbench(url: str, action: str, *more: str) -> str:
     return done.stdout
 
 
-def foreground(url: str, seconds: int, events: float) -> dict[str, float]:
-    """Quantiles of an event's time since it was due, milliseconds."""
-    told = sysbench(url, "run", f"--time={seconds}", f"--rate={events:.0f}", "--histogram=on")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Felt:
+    """What the foreground felt in one run of it."""
+
+    #: Quantiles of an event's time since it was due, milliseconds, and how many events there were.
+    times: dict[str, float]
+    #: The 95th percentile of each few seconds.
+    p95s: list[float]
+
+
+def foreground(url: str, seconds: int, events: float) -> Felt:
+    more = [f"--time={seconds}", f"--rate={events:.0f}", "--histogram=on", "--percentile=95"]
+    told = sysbench(url, "run", *more, f"--report-interval={EACH_S}")
     bars = [(float(found[1]), int(found[2])) for line in told.splitlines() if (found := _BAR.match(line))]
     total, seen, found_ms = sum(count for _, count in bars), 0, dict[str, float]()
     for ms, count in bars:
@@ -69,12 +91,12 @@ def foreground(url: str, seconds: int, events: float) -> dict[str, float]:
         for q in (50, 95, 99):
             if seen >= total * q / 100:
                 found_ms.setdefault(f"p{q}", ms)
-    return {**found_ms, "count": total}
+    return Felt(times={**found_ms, "count": total}, p95s=[float(ms) for ms in _INTERVAL.findall(told)])
 
 
 @contextmanager
-def beside(bench: Bench, kind: str, pace: dict[str, Any] | None, trace: list[dict[str, Any]]) -> Iterator[None]:
-    worker = bench.background(kind, pace, trace) if kind else None
+def beside(bench: Bench, kind: str, trace: list[dict[str, Any]]) -> Iterator[None]:
+    worker = bench.background(kind, PACE if kind == "governor" else None, trace) if kind else None
     try:
         yield
     finally:
@@ -83,58 +105,54 @@ def beside(bench: Bench, kind: str, pace: dict[str, Any] | None, trace: list[dic
             worker.wait()
 
 
-def measured(bench: Bench) -> list[dict[str, Any]]:
+def cell(bench: Bench, share: float, kind: str, warm_s: int, counts_s: int) -> dict[str, Any]:
+    trace: list[dict[str, Any]] = []
+    began = time.time()
+    with beside(bench, kind, trace):
+        ramp = foreground(bench.url, warm_s, bench.max_tps * share)
+        begin = time.time()
+        felt = foreground(bench.url, counts_s, bench.max_tps * share)
+        end = time.time()
+    row = {"share": share, "kind": kind, **felt.times, "rows_per_s": rate(trace, begin, end)}
+    if kind == "governor":
+        row |= of_governor([line for line in trace if "u" in line and begin <= line["at"] <= end])
+        row |= promised({"trace": trace}) | {"ramp_p95": max(ramp.p95s)}
+        row["trace"] = traced({"trace": trace, "began": began})
+    return row
+
+
+def measured(bench: Bench) -> dict[str, Any]:
+    """In the form of what `pacing.py` measures."""
     told = sysbench(bench.url, "run", "--time=10", "--rate=0")
     bench.max_tps = float(re.findall(r"transactions: .*\(([\d.]+) per sec", told)[0])
-    found = []
+    governors, others = [], []
     for share in SHARES:
-        for kind, pace, warm_s, counts_s in KINDS:
-            trace: list[dict[str, Any]] = []
-            with beside(bench, kind, pace, trace):
-                sysbench(bench.url, "run", f"--time={warm_s}", f"--rate={bench.max_tps * share:.0f}")
-                begin = time.time()
-                times = foreground(bench.url, counts_s, bench.max_tps * share)
-                end = time.time()
-            us = [line["u"] for line in trace if "u" in line and begin <= line["at"] <= end]
-            row = {"share": share, "kind": kind, **times, "rows_per_s": rate(trace, begin, end)}
-            found.append(row | {"u": sum(us) / len(us) if us else None})
-    return found
-
-
-def show(told: dict[str, Any]) -> None:
-    print(f"\nat most {told['max_tps']:,.0f} events a second\n")
-    print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 |")
-    print("|---|---|---|---|---|---|---|---|")
-    alone: dict[str, Any] = {}
-    for row in told["cells"]:
-        alone = row if not row["kind"] else alone
-        times = " / ".join(f"{row[q] / alone[q]:.2f}" for q in ("p50", "p95", "p99"))
-        u = "" if row["u"] is None else f"{row['u']:.2f}"
-        print(
-            f"| {row['share']:.0%} | {row['kind'] or 'none'} | {u} | {row['rows_per_s']:,.0f} "
-            f"| {row['p50']:.2f} | {row['p95']:.2f} | {row['p99']:.2f} | {times} |"
-        )
+        alone = cell(bench, share, "", WARM_S, CELL_S - WARM_S)
+        ours = cell(bench, share, "governor", STEADY_FROM_S, GOVERNOR_S - STEADY_FROM_S)
+        again = cell(bench, share, "", WARM_S, CELL_S - WARM_S)
+        governors += [alone | {q: (alone[q] + again[q]) / 2 for q in ("p50", "p95", "p99")}, ours]
+        others += [again, *(cell(bench, share, kind, WARM_S, CELL_S - WARM_S) for kind in KINDS)]
+    most = dict.fromkeys(("governor", "baselines"), bench.max_tps)
+    return {"governor": governors, "baselines": others, "max_tps": most}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mariadb", default=LOCAL_MARIADB, help="a local MariaDB server (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=Path("pacing_mariadb.json"), help="figures")
-    parser.add_argument("--show", type=Path, help="print the table of this file, and measure nothing")
+    parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
     asked = parser.parse_args()
     if asked.show:
-        show(json.loads(asked.show.read_text()))
+        show_all(json.loads(asked.show.read_text()))
         return
     with (
         scratch("mariadb", 1, postgresql="", mariadb_server=asked.mariadb) as (url,),
         tempfile.TemporaryDirectory() as folder,
     ):
         fill(url)
-        bench = Bench(url, Path(folder))
-        cells = measured(bench)
-        told = {"max_tps": bench.max_tps, "cells": cells}
+        told = measured(Bench(url, Path(folder)))
         asked.json.write_text(json.dumps(told, indent=1))
-    show(told)
+    show_all(told)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python bench/pacing_simulated.py                   # all of it, some minutes
     python bench/pacing_simulated.py --scenario burst  # one of: calibration, steady, burst, replica, faults
-    python bench/pacing_simulated.py --plot plane.svg  # goodput against p95 at 50 %, governor and baselines on it
+    python bench/pacing_simulated.py --plot plane.svg  # the plane of rows and p95 at each load, and who is where on it
 
-The policy is the product's (`trueup.core.pace`); only time, the database and the statements are simulated.
+The policy is the product's (`trueup.core.pace`); only time, the database and the statements are simulated. What is
+simulated is judged by the aims of `pacing.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from _common import percentile
-from _pacing_aims import reversals
+from _pacing_aims import least_in, reversals, slowed
+from _pacing_aims import show as show_aims
 from _pacing_backgrounds import Background, FixedU, Governor, Ruled
 from _pacing_rules import RULES
 from _plant import Foreground, Plant, Replica
+
+from trueup.core.pace import governor as law
 
 #: The plant: cores, what a transaction asks of them on average, seconds, and how many a second are 100 %.
 CORES, MEAN_S, CAPACITY = 2, 0.00015, 12_000.0
@@ -28,6 +34,12 @@ SHARES = (0.1, 0.2, 0.5, 0.8)
 REPLICA_ROWS_PER_S = 60_000.0
 HEAD = "| load, background | x p50 / p95 / p99 | rows/s | |\n|---|---|---|---|"
 
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+#: Of the rules in a plane, one after another.
+MARKERS = "osD^v<>P"
+
+Row = dict[str, Any]
+Told = dict[str, list[Row]]
 Make = Callable[[Plant, Foreground], Background]
 BASELINES: dict[str, Make] = {name: partial(Ruled, kind=kind) for name, kind in RULES.items()}
 
@@ -45,72 +57,107 @@ def course(
     return foreground, background
 
 
-def quantiles(foreground: Foreground, begin: float, end: float) -> list[float]:
+def line(name: str, alone: Row, beside: Row, more: str = "") -> None:
+    times = " / ".join(f"{beside[q] / alone[q]:.2f}" for q in QUANTILES)
+    print(f"| {name} | x {times} | {beside['rows_per_s']:,.0f} | {more} |", flush=True)
+
+
+def felt(foreground: Foreground, background: Background | None, begin: float, end: float) -> Row:
+    """What a part of a course amounts to."""
     ms = sorted(took * 1000 for at, took in foreground.taken if begin <= at < end)
-    return [percentile(ms, q) for q in (0.5, 0.95, 0.99)]
+    rows = 0.0 if background is None else background.rate(begin, end)
+    return {**{q: percentile(ms, share) for q, share in QUANTILES.items()}, "rows_per_s": rows}
 
 
-def line(name: str, alone: list[float], beside: list[float], rows: float, more: str = "") -> None:
-    times = " / ".join(f"{b / a:.2f}" for a, b in zip(alone, beside, strict=True))
-    print(f"| {name} | x {times} | {rows:,.0f} | {more} |")
-
-
-def told(trace: list[tuple[float, float, str, float | None]]) -> str:
+def governed(governor: Background, begin: float) -> Row:
     """What a governor did, and what it took its effect for."""
-    if not trace:
+    points = [point for point in governor.trace if point[0] >= begin]
+    if not points:
+        return {}
+    slowed = [slowed for *_, slowed in points if slowed is not None]
+    return {
+        "u": fmean(u for _, u, *_ in points),
+        "believed": fmean(slowed) if slowed else None,
+        "reversals_per_min": reversals([(at, u) for at, u, *_ in points]),
+        "least_s": least_in(governor.granted),
+        "promised_s": 60 * law.Limits().least,
+    }
+
+
+def in_words(row: Row) -> str:
+    if "u" not in row:
         return ""
-    slowed = [1 + slowed for *_, slowed in trace if slowed is not None]
-    turns = reversals([(at, u) for at, u, *_ in trace])
-    believed = f"x {sum(slowed) / len(slowed):.2f}" if slowed else "-"
-    return f"u {sum(u for _, u, *_ in trace) / len(trace):.2f}, believed {believed}, {turns:.1f} reversals a minute"
+    believed = "-" if row["believed"] is None else f"x {1 + row['believed']:.2f}"
+    return f"u {row['u']:.2f}, believed {believed}, {row['reversals_per_min']:.1f} reversals a minute"
 
 
-def steady(share: float, makes: dict[str, Make], until: float = 40.0, begin: float = 20.0) -> None:
-    alone, _ = course(None, lambda _: share, until)
-    base = quantiles(alone, begin, until)
+@cache
+def alone(share: float, begin: float, until: float) -> Row:
+    """The foreground by itself; not to be changed."""
+    return {"share": share, "kind": "", **felt(*course(None, lambda _: share, until), begin, until)}
+
+
+def steady(share: float, makes: dict[str, Make], until: float = 40.0, begin: float = 20.0) -> list[Row]:
+    """The foreground alone, and beside each."""
+    base = alone(share, begin, until)
+    rows = [base]
     for name, make in makes.items():
         foreground, background = course(make, lambda _: share, until)
-        beside = quantiles(foreground, begin, until)
-        more = told([point for point in background.trace if point[0] >= begin])
-        line(f"{share:.0%}, {name}", base, beside, background.rate(begin, until), more)
+        row = {"share": share, "kind": name, **felt(foreground, background, begin, until)}
+        row |= governed(background, begin)
+        ramp = [felt(foreground, None, at, at + 5)["p95"] for at in range(1, int(begin) - 4)]
+        rows.append(row | {"ramp_p95": max(ramp, default=0.0)})
+        line(f"{share:.0%}, {name}", base, row, in_words(row))
+    return rows
 
 
 def fixed(u: float, statement_s: float) -> Make:
     return partial(FixedU, u=u, statement_s=statement_s)
 
 
-def calibration() -> None:
+def calibration() -> Told:
     """The fixed loads that were measured beside a real server (docs/BENCHMARKS.md, pacing)."""
     print(f"\n{HEAD}")
+    rows = []
     for share in SHARES:
-        steady(share, {f"U={u} T=20": fixed(u, 0.02) for u in (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)}, until=20.0, begin=4.0)
-    steady(0.5, {f"U=0.35 T={t * 1000:g}": fixed(0.35, t) for t in (0.005, 0.1)}, until=20.0, begin=4.0)
+        makes = {f"U={u} T=20": fixed(u, 0.02) for u in (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)}
+        if share == 0.5:
+            makes |= {f"U=0.35 T={t * 1000:g}": fixed(0.35, t) for t in (0.005, 0.1)}
+        rows += steady(share, makes, until=20.0, begin=5.0)
+    return {"frontier": rows}
 
 
-def comparison() -> None:
+def comparison() -> Told:
     print(f"\n{HEAD}")
+    governors, baselines = [], []
     for share in SHARES:
-        steady(share, {"governor": Governor}, until=120.0, begin=45.0)
+        governors += steady(share, {"governor": Governor}, until=120.0, begin=45.0)
         steady(share, {"governor, the host not seen": partial(Governor, remote=True)}, until=60.0, begin=30.0)
-        steady(share, BASELINES, until=20.0, begin=5.0)
+        baselines += steady(share, BASELINES, until=20.0, begin=5.0)
+    return {"governor": governors, "baselines": baselines}
 
 
-def burst() -> None:
+def burst() -> Told:
     """40 %, from 60 s to 85 s 80 %."""
 
     def load(now: float) -> float:
         return 0.8 if 60 <= now < 85 else 0.4
 
     print("\n| burst, part | x p50 / p95 / p99 | rows/s | |\n|---|---|---|---|")
-    alone, _ = course(None, load, 120.0)
+    rows = []
+    by_itself, _ = course(None, load, 120.0)
     foreground, governor = course(Governor, load, 120.0)
-    for name, begin, end in [
+    for part, begin, end in [
         ("before", 40, 60),
-        ("its first 10 s", 60, 70),
-        ("its rest", 70, 85),
-        *((f"{at - 85} s after", at, at + 5) for at in (85, 90, 95, 100)),
+        ("burst, first 10 s", 60, 70),
+        ("burst, then", 70, 85),
+        *((f"{at - 85} s after", at, at + 5) for at in (86, 91, 96, 101)),
     ]:
-        line(name, quantiles(alone, begin, end), quantiles(foreground, begin, end), governor.rate(begin, end))
+        base = {"share": 0.4, "kind": "", "part": part, **felt(by_itself, None, begin, end)}
+        row = {"share": 0.4, "kind": "governor", "part": part, **felt(foreground, governor, begin, end)}
+        rows += [base, row | governed(governor, 0.0)]
+        line(part, base, row)
+    return {"burst": rows}
 
 
 def faults() -> None:
@@ -138,15 +185,11 @@ def faults() -> None:
     }
     print("\n| fault | x p50 / p95 / p99 | rows/s | |\n|---|---|---|---|")
     for name, (make, fault) in cases.items():
-        alone, _ = course(None, lambda _: 0.3, 120.0, fault)
+        base = felt(*course(None, lambda _: 0.3, 120.0, fault), 30, 120)
         foreground, governor = course(make, lambda _: 0.3, 120.0, fault)
-        least = min(
-            governor.bucket.spent_s,
-            *(sum(u * 0.5 for at, u, *_ in governor.trace if begin <= at < begin + 60) for begin in range(0, 60, 10)),
-        )
         modes = sorted({mode for _, _, mode, _ in governor.trace})
-        more = f"{', '.join(modes)}; least in 60 s: {least:.1f} busy-s"
-        line(name, quantiles(alone, 30, 120), quantiles(foreground, 30, 120), governor.rate(30, 120), more)
+        more = f"{', '.join(modes)}; least in 60 s: {least_in(governor.granted):.1f} busy-s"
+        line(name, base, felt(foreground, governor, 30, 120), more)
 
 
 def joined(plant: Plant) -> Replica:
@@ -170,30 +213,35 @@ def replica() -> None:
         print(f"| {name} | {rows:,.0f} | {part:.0%} | {sum(lags) / len(lags):.2f} / {max(lags):.2f} |")
 
 
-def plot(path: Path) -> None:
-    """Goodput against p95 at 50 %."""
+def plot(path: Path, told: Told) -> None:
+    """Rows against p95, a plane for each load."""
     try:
         from matplotlib import pyplot
     except ModuleNotFoundError:
         sys.exit("a plot needs matplotlib: pip install matplotlib")
-    base = quantiles(course(None, lambda _: 0.5, 40.0)[0], 20, 40)
+    figure, planes = pyplot.subplots(2, 2, figsize=(11, 8.5), sharey=True)
+    for axes, share in zip(planes.flat, SHARES, strict=True):
 
-    def point(make: Make, until: float = 40.0) -> tuple[float, float]:
-        foreground, background = course(make, lambda _: 0.5, until)
-        return quantiles(foreground, until - 20, until)[1] / base[1], background.rate(until - 20, until)
+        def points(part: str, share: float = share) -> list[tuple[str, float, float]]:
+            rows = [row for row in told[part] if row["share"] == share]
+            return [(row["kind"], slowed(row, rows[0]), row["rows_per_s"]) for row in rows[1:]]
 
-    _, axes = pyplot.subplots(figsize=(8, 5))
-    swept = [point(fixed(u, 0.02)) for u in (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)]
-    axes.plot(*zip(*swept, strict=True), marker=".", label="fixed U, 20 ms")
-    for name, make in {"governor": Governor, **BASELINES}.items():
-        x, y = point(make, 60.0)
-        axes.scatter(x, y, label=name, s=80 if name == "governor" else 30)
-    axes.set(xlabel="p95 of the foreground, times alone", ylabel="rows/s", xscale="log", yscale="log")
-    axes.legend()
+        swept = [(times, rows) for kind, times, rows in points("frontier") if kind.endswith("T=20")]
+        axes.plot(*zip(*swept, strict=True), color="0.6", marker=".", label="fixed U, 20 ms", zorder=1)
+        axes.axvline(1 + Governor.BUDGET, color="0.8", linestyle="--", zorder=0, label="the governor's budget")
+        for at, (kind, times, rows) in enumerate(points("baselines")):
+            axes.scatter(times, rows, label=kind, marker=MARKERS[at], s=45, zorder=2)
+        for _, times, rows in points("governor"):
+            axes.scatter(times, rows, label="governor", color="black", marker="*", s=160, zorder=3)
+        axes.set(xscale="log", yscale="log", title=f"{share:.0%} of load")
+        axes.set(xlabel="p95 of the foreground, times alone", ylabel="rows/s")
+        axes.xaxis.set_major_formatter("{x:g}")
+    handles, labels = planes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     pyplot.savefig(path)
 
 
-SCENARIOS = {
+SCENARIOS: dict[str, Callable[[], Told | None]] = {
     "calibration": calibration,
     "steady": comparison,
     "burst": burst,
@@ -205,13 +253,16 @@ SCENARIOS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=SCENARIOS, help="only this one")
-    parser.add_argument("--plot", type=Path, help="draw the plane of goodput and p95 at 50 % into this file")
+    parser.add_argument("--plot", type=Path, help="calibration and steady, and draw what came of them into this file")
     asked = parser.parse_args()
+    told: Told = {}
+    chosen = ("calibration", "steady") if asked.plot else [asked.scenario] if asked.scenario else SCENARIOS
+    for name in chosen:
+        told |= SCENARIOS[name]() or {}
+    if told:
+        show_aims(told)
     if asked.plot:
-        plot(asked.plot)
-        return
-    for name in [asked.scenario] if asked.scenario else SCENARIOS:
-        SCENARIOS[name]()
+        plot(asked.plot, told)
 
 
 if __name__ == "__main__":
