@@ -28,8 +28,11 @@ SHARE = 0.1
 WARM_S, COUNTS_S, TAKEN_OVER_S = 8, 60, 12
 #: Seconds of the control, in which each process has a budget of its own.
 CONTROL_S = 8
-#: Generous, so that the budget is soon larger than what is guaranteed in any case.
-PACE = {"protect": 1.0}
+#: Enough to be counted, however busy the machine is, in statements that are long beside what the client does in between.
+LEAST, STATEMENT_S = 0.4, 0.2
+PACE = {"protect": 1.0, "pace": {"least": LEAST, "statement": STATEMENT_S}}
+#: Of the control.
+FIXED = {"pace": {"adaptive": False, "fixed": LEAST, "most": LEAST, "statement": STATEMENT_S}}
 PROJECTIONS = (("a", "b"), ("c", "d"))
 LOOK_S = 0.01
 
@@ -92,10 +95,10 @@ def shared(bench: Bench) -> list[dict[str, Any]]:
         found.append(_taken_over("all are killed, and one begins anew", anew[1], good))
     with bench.foreground(SHARE), _workers(bench) as begin:
         for names in PROJECTIONS:
-            begin(names, bench.folder_of_a_worker(), {"pace": {"adaptive": False, "fixed": 1.0, "most": 1.0}})
+            begin(names, bench.folder_of_a_worker(), FIXED)
         with InFlight(bench.url, None) as seen:
             time.sleep(CONTROL_S)
-        found.append(_together("a ledger each", seen, 1.0))
+        found.append(_together("a ledger each", seen, LEAST))
     return found
 
 
