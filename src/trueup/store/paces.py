@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,11 @@ from trueup.store.ledger import Ledger
 from trueup.store.schema import pace_nodes, paces
 from trueup.who import Actor
 
+#: What is asked many times a minute, made once: to make a statement costs as much as to ask it.
+_ROW = sa.select(paces).where(paces.c.database == sa.bindparam("of")).with_for_update()
+_TOLD = paces.update().where(paces.c.database == sa.bindparam("of"))
+_NODES = sa.select(pace_nodes).where(pace_nodes.c.database == sa.bindparam("of"))
+_SET = sa.select(paces.c.override, paces.c.override_until).where(paces.c.database == sa.bindparam("of"))
 #: Nodes that have not been heard of for so long are forgotten, seconds.
 GONE_S = 600.0
 
@@ -93,17 +99,19 @@ class Paces:
             leads = row.holder in (None, demand.who) or row.holder_until <= now
             first = leads and row.holder != demand.who
             total = report.u if leads else row.u
-            theirs = c.execute(sa.select(pace_nodes).where(pace_nodes.c.database == database)).all()
+            theirs = c.execute(_NODES, {"of": database}).all()
             grants = {one.node: _grant(one) for one in theirs}
             mine = granted(total, grants, demand, now)
             self._note(c, database, mine)
-            c.execute(pace_nodes.delete().where(pace_nodes.c.database == database, pace_nodes.c.until < now - GONE_S))
+            if any(one.until < now - GONE_S for one in theirs):
+                gone = (pace_nodes.c.database == database) & (pace_nodes.c.until < now - GONE_S)
+                c.execute(pace_nodes.delete().where(gone))
             if leads:
                 values: dict[str, Any] = {"holder": demand.who, "holder_until": now + GRANT_S, "u": total, "at": now}
                 values["statement_s"] = report.statement_s
                 if not first:
                     values |= {"state": json.dumps(report.state), "told": json.dumps(report.told)}
-                c.execute(paces.update().where(paces.c.database == database).values(**values))
+                c.execute(_TOLD, {"of": database, **values})
         return Renewed(
             leads=leads,
             u=mine.u,
@@ -157,9 +165,8 @@ class Paces:
 
     def override(self, database: str) -> Override:
         """What somebody has set and holds now; asked often."""
-        asked = sa.select(paces.c.override, paces.c.override_until).where(paces.c.database == database)
         with self.ledger.reading() as c:
-            row = c.execute(asked).one_or_none()
+            row = c.execute(_SET, {"of": database}).one_or_none()
             now = 0.0 if row is None or row.override_until is None else self._now(c)
         return Override() if row is None else _override(row, now)
 
@@ -195,16 +202,23 @@ class Paces:
 
     def _locked(self, c: sa.Connection, database: str) -> sa.Row[Any]:
         """The database's row, which nobody else writes until this transaction ends; made where there is none."""
+        if (row := c.execute(_ROW, {"of": database}).one_or_none()) is not None:
+            return row
         new = {"database": database, "holder_until": 0.0, "u": 0.0, "statement_s": 0.0, "at": 0.0}
         new |= {"override_by": "", "override_why": ""}
         c.execute(self.ledger.upsert(paces).values(**new).on_conflict_do_nothing())
-        return c.execute(sa.select(paces).where(paces.c.database == database).with_for_update()).one()
+        return c.execute(_ROW, {"of": database}).one()
 
     def _note(self, c: sa.Connection, database: str, grant: Grant) -> None:
         demand = grant.demand
         values = {"wants": demand.wants, "weight": demand.weight, "u": grant.u, "until": grant.until}
-        new = self.ledger.upsert(pace_nodes).values(database=database, node=demand.who, **values)
-        c.execute(new.on_conflict_do_update(index_elements=["database", "node"], set_=values))
+        c.execute(self._noted, {"database": database, "node": demand.who, **values})
+
+    @cached_property
+    def _noted(self) -> Any:
+        new = self.ledger.upsert(pace_nodes)
+        changed = {name: new.excluded[name] for name in ("wants", "weight", "u", "until")}
+        return new.on_conflict_do_update(index_elements=["database", "node"], set_=changed)
 
     def _now(self, c: sa.Connection) -> float:
         """The ledger's clock, seconds since 1970. A file's is this machine's."""
