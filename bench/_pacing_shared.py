@@ -28,7 +28,7 @@ SHARE = 0.1
 WARM_S, COUNTS_S, TAKEN_OVER_S = 8, 60, 12
 #: Seconds of the control, in which each process has a budget of its own.
 CONTROL_S = 8
-#: Enough to be counted, however busy the machine is, in statements that are long beside what the client does in between.
+#: Enough to be counted however busy the machine is, in statements that are long beside what is done in between.
 LEAST, STATEMENT_S = 0.4, 0.2
 PACE = {"protect": 1.0, "pace": {"least": LEAST, "statement": STATEMENT_S}}
 #: Of the control.
