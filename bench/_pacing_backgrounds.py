@@ -18,8 +18,8 @@ from trueup.core.pace.effective import TAIL_FACTOR
 from trueup.core.pace.pressure import Mark, observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
-from trueup.pace.deciding import decide
-from trueup.pace.governor import LOOK_S, READ_CLOSE_S, READ_S, SELDOM, TICK_S
+from trueup.pace.deciding import decide, pause_s
+from trueup.pace.governor import LOOK_S, TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
 from trueup.pace.means import Means
@@ -153,6 +153,7 @@ class Governor(Background):
         self.lies, self.deaf, self.replica = lies, deaf, None if replica is None else replica(plant)
         self.bucket, self.state, self.tails, self.means = Bucket(), law.State(at=0.0, since=0.0), Tails(), Means()
         self.sizes, self.signals, self.impact = StatementSize(500.0), dict[str, Any](), Impact()
+        self.plenty = (False, False)
         self.budget, self.frozen, self.jumps, self.remote = budget, frozen, jumps, remote
         self.canary_alone = canary_alone
         self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
@@ -212,8 +213,7 @@ class Governor(Background):
             self.readings += TRIPS
             self.slowest_ms = max(self.slowest_ms, felt * 1000)
             self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
-            close = self.inflight and self.state.u < SELDOM
-            self.plant.after(READ_CLOSE_S if close else READ_S, self._read)
+            self.plant.after(pause_s(self.plenty, self.state.u, inflight=self.inflight > 0), self._read)
 
         self.plant.submit(CANARY_S / 2, "canary", done)
 
@@ -248,6 +248,7 @@ class Governor(Background):
         self.granted.append((self.plant.now, self.bucket.granted_s))
         limits, health = law.Limits(most=max(cores - 1, 1)), worst(self.signals, MARKS, now, 0.0)
         told = {"cores": cores, "budget": self.budget, "busy_s": self.busy_s, "flown_s": self.flown_s}
-        self.state, self.impact = decide(self.state, limits, self.tails, self.means, now, health=health, **told)
+        decided = decide(self.state, limits, self.tails, self.means, now, health=health, **told)
+        self.state, self.impact, self.plenty = decided
         self.trace.append((self.plant.now, self.state.u, self.state.mode, self.impact.slowed))
         self.plant.after(TICK_S, self._tick)

@@ -1,12 +1,38 @@
-"""From what was read to what is permitted: one decision of the law, for the governor and for the simulation of it."""
+"""From what was read to what is permitted, and when to read again: for the governor and for the simulation of it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from trueup.core.pace import governor as law
 from trueup.core.pace.credit import workers
 from trueup.core.pace.pressure import Health
-from trueup.core.pace.tails import Impact, Tails
+from trueup.core.pace.tails import SURE, Impact, Tails
 from trueup.pace.means import Means
+
+#: Seconds between two readings: as a rule, while a statement of ours is in flight that seldom is, and where there are
+#: many already.
+READ_S, READ_CLOSE_S, READ_SELDOM_S = 0.1, 0.01, 0.25
+#: Below this load, statements of ours are looked at closely.
+SELDOM = 0.3
+#: Readings of a kind that are enough; more than the law ever asks for.
+PLENTY = 180
+
+
+class Decided(NamedTuple):
+    """What a decision came to."""
+
+    state: law.State
+    impact: Impact
+    #: Are there enough readings with ours in flight, and without, beside the present load too?
+    plenty: tuple[bool, bool]
+
+
+def pause_s(plenty: tuple[bool, bool], u: float, *, inflight: bool) -> float:
+    """Seconds until the next reading."""
+    if plenty[0 if inflight else 1]:
+        return READ_SELDOM_S
+    return READ_CLOSE_S if inflight and u < SELDOM else READ_S
 
 
 def decide(
@@ -24,7 +50,7 @@ def decide(
     waiting: bool = True,
     errors: int = 0,
     age: float = 0.0,
-) -> tuple[law.State, Impact]:
+) -> Decided:
     """The state a moment later, and our effect; then what was read is forgotten that says nothing of the present."""
     impact, room = means.effect(tails, now, cores=cores, budget=budget, busy_s=busy_s, flown_s=flown_s)
     seen = law.Seen(
@@ -42,4 +68,5 @@ def decide(
         tails.forget()  # it was read under pressure, or beside another load
     elif workers(decided.u) != workers(state.u):
         tails.forget_own()  # it was read with another number of ours in flight
-    return decided, impact
+    on, off = (many >= PLENTY and new >= SURE for many, new in zip((impact.on, impact.off), seen.fresh, strict=True))
+    return Decided(decided, impact, (on, off))

@@ -24,7 +24,7 @@ from trueup.core.pace.sharing import GRANT_S, USED, Demand
 from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace.admission import Admission, Gate, Worker
-from trueup.pace.deciding import decide
+from trueup.pace.deciding import READ_CLOSE_S, decide, pause_s
 from trueup.pace.gauges import Gauges
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE, Host, cores
@@ -34,10 +34,6 @@ from trueup.store.paces import Paces, Renewed, Report
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two readings: as a rule, and while a statement of ours is in flight that seldom is.
-READ_S, READ_CLOSE_S = 0.1, 0.01
-#: Below this load, statements of ours are looked at closely.
-SELDOM = 0.3
 #: Seconds between two looks at the database's health, two ticks, two renewals, two tries to connect.
 LOOK_S, TICK_S, RENEW_S, AGAIN_S = 0.5, 0.5, 2.0, 2.0
 #: How long is wanted after the last statement, seconds.
@@ -69,7 +65,7 @@ class Governor:
         begun = self._clock.monotonic()
         self.gate = Gate(name, 0.0, pace.statement, begun)
         self.state = law.State(since=begun, at=begun, changed_at=begun, u=pace.least)
-        self.impact = Impact()
+        self.impact, self._plenty = Impact(), (False, False)
         self._cores: int | None = pace.cores
         self.settings = self._effective(Override())
         self._override = Override()
@@ -134,23 +130,22 @@ class Governor:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                pause_s, began = self.step(), self.gate.began
+                pause, began = self.step(), self.gate.began
             except Exception as fault:  # whatever it is: what was permitted ends by itself, and people are told
                 log.exception("databases.%s: pacing failed, and is tried again", self.name)
                 self._lacking["governor"] = f"{type(fault).__name__}: {fault}"
                 self._ended.wait(AGAIN_S)
                 continue
-            if pause_s == READ_S and began.wait(pause_s):  # look while it is in flight, but not only at its beginning
+            if pause == READ_CLOSE_S or not self._reads or self._plenty[0]:
+                self._ended.wait(pause)
+            elif began.wait(pause):  # look while it is in flight, but not only at its beginning
                 began.clear()
-                pause_s = self._spread.uniform(0.0, self.settings.statement_s / 2)
-                self._ended.wait(pause_s)
-            elif pause_s != READ_S:
-                self._ended.wait(pause_s)
+                self._ended.wait(self._spread.uniform(0.0, self.settings.statement_s / 2))
 
     def step(self) -> float:
         """Do what is due; seconds until something is."""
         now = self._clock.monotonic()
-        if self._leads and self._probe is not None:
+        if self._reads:
             self._read(now)
         if self._leads and self._is_due("look", now, LOOK_S):
             self._look(now)
@@ -158,9 +153,12 @@ class Governor:
             self._tick(now)
         if self._is_due("renew", now, RENEW_S):
             self._renew(now)
-        if not self._leads or self._probe is None:
-            return TICK_S
-        return READ_CLOSE_S if self.gate.inflight and self.gate.u < SELDOM else READ_S
+        return pause_s(self._plenty, self.gate.u, inflight=self.gate.inflight > 0) if self._reads else TICK_S
+
+    @property
+    def _reads(self) -> bool:
+        """Is it this one that reads the canary, and can it?"""
+        return self._leads and self._probe is not None
 
     def _is_due(self, what: str, now: float, every_s: float) -> bool:
         if now < self._due.get(what, now):
@@ -268,7 +266,7 @@ class Governor:
             self._permit(now)
             return
         before = self.state
-        self.state, self.impact = decide(
+        self.state, self.impact, self._plenty = decide(
             before,
             self.settings.limits,
             self._tails,
