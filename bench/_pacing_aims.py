@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from math import exp, log
 from typing import Any
 
+from trueup.core.pace.effective import TAIL_FACTOR
+from trueup.pace.pacing import PROTECT
+
 #: What of the fixed loads' rows is asked at the same p95, and of one unpaced worker's at little load.
 OF_FRONTIER, OF_UNPACED = 0.8, 0.75
 #: How much slower p95 may be at little load, at half load, in the ramp against the steady part, and in a burst.
@@ -29,6 +32,8 @@ KNOWN = 0.75
 #: Names of what the governor is held against.
 UNPACED, FIXED_BATCH = "one unpaced worker", "fixed 1,000 rows + 0.1 s"
 
+#: What the budget lets p95 be, by default, as a multiple of it alone.
+ALLOWED = 1 + PROTECT * TAIL_FACTOR
 #: How a rule stands beside the governor.
 BEATEN, NEITHER, BETTER = "beaten", "neither", "better"
 #: Parts that are read load by load.
@@ -128,10 +133,18 @@ def against(told: dict[str, Any]) -> Iterator[tuple[float, str, str, str]]:
             share = ours["share"]
             times, theirs = slowed(ours, alone["governor"][share]), slowed(other, alone["baselines"][share])
             rows = ours["rows_per_s"] / max(other["rows_per_s"], 1.0)
-            more, gentler = rows >= 1, times <= theirs
-            verdict = {2: BEATEN, 1: NEITHER, 0: BETTER}[more + gentler]
-            much = f"{rows:.1f} times the rows" if rows >= 0.1 else f"a {1 / rows:.0f}th of the rows"
-            yield share, other["kind"], verdict, f"{much}, p95 x {times:.2f} against x {theirs:.2f}"
+            verdict, why = _beside(rows, times, theirs)
+            much = f"{rows:.1f} times" if rows >= 1 else f"{rows:.0%} of"
+            yield share, other["kind"], verdict, f"{why}: {much} its rows, p95 x {times:.2f} and it x {theirs:.2f}"
+
+
+def _beside(rows: float, times: float, theirs: float) -> tuple[str, str]:
+    """Who slows the others beyond the budget, and more than the governor, is no choice, whatever gets done."""
+    if times <= theirs:
+        if rows >= 1:
+            return BEATEN, "in both"
+        return (BEATEN, f"beyond the budget of x {ALLOWED:g}") if theirs > ALLOWED else (NEITHER, "more rows, slower")
+    return (NEITHER, "gentler, fewer rows") if rows >= 1 else (BETTER, "in both")
 
 
 def _of_promises(where: str, row: Row) -> Iterator[tuple[str, str, bool]]:
@@ -206,7 +219,7 @@ def _of_burst(parts: Sequence[Row]) -> Iterator[tuple[str, str, bool]]:
 def show(told: dict[str, Any]) -> None:
     """The other rules beside the governor, and a table of the aims."""
     if rules := list(against(told)):
-        print("\n## the governor beside other rules\n\n| load | rule | | the governor has |\n|---|---|---|---|")
+        print("\n## the governor beside other rules\n\n| load | rule | | why; the governor has |\n|---|---|---|---|")
         for share, kind, verdict, why in rules:
             print(f"| {share:.0%} | {kind} | {verdict} | {why} |")
     print("\n## aims\n\n| aim | measured | |\n|---|---|---|")

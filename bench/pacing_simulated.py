@@ -216,28 +216,36 @@ def replica() -> None:
 def plot(path: Path, told: Told) -> None:
     """Rows against p95, a plane for each load."""
     try:
-        from matplotlib import pyplot
+        from matplotlib import pyplot, ticker
     except ModuleNotFoundError:
         sys.exit("a plot needs matplotlib: pip install matplotlib")
-    figure, planes = pyplot.subplots(2, 2, figsize=(11, 8.5), sharey=True)
+    figure, planes = pyplot.subplots(2, 2, figsize=(11, 9), sharey=True, layout="constrained")
     for axes, share in zip(planes.flat, SHARES, strict=True):
 
         def points(part: str, share: float = share) -> list[tuple[str, float, float]]:
             rows = [row for row in told[part] if row["share"] == share]
             return [(row["kind"], slowed(row, rows[0]), row["rows_per_s"]) for row in rows[1:]]
 
-        swept = [(times, rows) for kind, times, rows in points("frontier") if kind.endswith("T=20")]
-        axes.plot(*zip(*swept, strict=True), color="0.6", marker=".", label="fixed U, 20 ms", zorder=1)
+        swept = [point for point in points("frontier") if point[0].endswith("T=20")]
+        _, times, rows = zip(*swept, strict=True)
+        axes.plot(times, rows, color="0.6", marker=".", label="fixed U, statements of 20 ms", zorder=1)
+        for kind, *at in swept:
+            axes.annotate(kind.split()[0], at, xytext=(5, -9), textcoords="offset points", fontsize=7, color="0.5")
         axes.axvline(1 + Governor.BUDGET, color="0.8", linestyle="--", zorder=0, label="the governor's budget")
         for at, (kind, times, rows) in enumerate(points("baselines")):
             axes.scatter(times, rows, label=kind, marker=MARKERS[at], s=45, zorder=2)
         for _, times, rows in points("governor"):
             axes.scatter(times, rows, label="governor", color="black", marker="*", s=160, zorder=3)
         axes.set(xscale="log", yscale="log", title=f"{share:.0%} of load")
-        axes.set(xlabel="p95 of the foreground, times alone", ylabel="rows/s")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=12))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.grid(color="0.93")
+        axes.set_axisbelow(True)
     handles, labels = planes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.supxlabel("p95 of the foreground, times alone (less is better)")
+    figure.supylabel("rows a second (more is better)")
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     pyplot.savefig(path)
 
 

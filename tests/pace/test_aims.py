@@ -79,6 +79,7 @@ def test_each_rule_is_set_beside_the_governor(aims: ModuleType) -> None:
         {**OTHER, "kind": kind, "p95": p95, "rows_per_s": rows}
         for kind, p95, rows in [
             ("worse", 1.4, 20_000.0),
+            ("beyond", 1.5, 900_000.0),
             ("bolder", 1.4, 90_000.0),
             ("shyer", 1.1, 9_000.0),
             ("best", 1.1, 90_000.0),
@@ -88,4 +89,10 @@ def test_each_rule_is_set_beside_the_governor(aims: ModuleType) -> None:
         kind: verdict
         for _, kind, verdict, _ in aims.against({"governor": [ALONE, GOVERNOR], "baselines": [ALONE, *rules]})
     }
-    assert verdicts == {"worse": "beaten", "bolder": "neither", "shyer": "neither", "best": "better"}
+    assert verdicts == {
+        "worse": "beaten",
+        "beyond": "beaten",
+        "bolder": "neither",
+        "shyer": "neither",
+        "best": "better",
+    }
