@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trueup.core.pace.governor import Limits, Mode, State
@@ -22,8 +24,8 @@ def read(kinds: tuple[int, int], *, since: float = NOW - 50) -> Tails:
     return tails
 
 
-def decided(state: State, tails: Tails, **limits: float) -> Decided:
-    told = {"health": CALM, "cores": None, "budget": 0.4, "busy_s": 0.0, "flown_s": 0.0}
+def decided(state: State, tails: Tails, **limits: Any) -> Decided:
+    told: dict[str, Any] = {"health": CALM, "cores": None, "budget": 0.4, "busy_s": 0.0, "flown_s": 0.0}
     return decide(state, Limits(**limits), tails, Means(), NOW, **told)
 
 
