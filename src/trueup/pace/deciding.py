@@ -16,7 +16,7 @@ READ_S, READ_CLOSE_S, READ_SELDOM_S = 0.1, 0.01, 0.25
 #: Below this load, statements of ours are looked at closely.
 SELDOM = 0.3
 #: Readings of a kind that are enough; more than the law ever asks for.
-PLENTY = 180
+PLENTY = 160
 
 
 class Decided(NamedTuple):
