@@ -46,7 +46,7 @@ ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
-CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 13, 3, 95, 30
+CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 12, 2, 95, 30
 CLIENTS = 8
 #: The product as it is by default.
 PACE = {"protect": 0.1}
@@ -282,7 +282,7 @@ def burst(bench: Bench) -> list[dict[str, Any]]:
     """40 %, and 40 % more from 40 s to 65 s."""
     found = []
     for kind, pace in (("", None), ("governor", PACE)):
-        cell = bench.cell(0.4, 90, kind, pace, (40, 25))
+        cell = bench.cell(0.4, 87, kind, pace, (40, 25))
         for name, begin, end in (("before", 25, 39), ("burst, first 10 s", 40, 50), ("burst, then", 50, 64)):
             found.append(summary(cell, begin, end) | {"part": name})
         later = (66, 71, 76, 81)
