@@ -236,7 +236,7 @@ def _held(row: sa.Row[Any]) -> Held:
     return Held(override=row.override or "", by=row.override_by, why=row.override_why)
 
 
-def _override(row: sa.Row[Any], now: float) -> Override:
+def _override(row: sa.Row[*tuple[Any, ...]], now: float) -> Override:
     if not row.override or (row.override_until is not None and row.override_until <= now):
         return Override()
     return Override.model_validate_json(row.override)
