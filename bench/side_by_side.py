@@ -7,16 +7,19 @@
 PostgreSQL to PostgreSQL and PostgreSQL to MariaDB; no difference, 10,000 in a row, 0.01 % and 1 % scattered. Each
 tool is a process of its own, under an interpreter of its own (peers/environments.py makes it); tools take turns. Every
 answer is held against what was planted: one that is wrong is shown as wrong. `floor` is two ordered binary COPYs and
-cmp, which tell whether, not what. Total CPU is the client's and the servers'. Within one database: post_likes.py.
+cmp, which tell whether, not what. A tool's time is that of its process from start to end, imports and all; total CPU is
+the client's and the servers'. Within one database: post_likes.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -132,24 +135,31 @@ MEMORY_MAX_MB = 300
 def measure(tool: str, python: Path, task: dict[str, Any], wanted: Planted, roots: Sequence[int]) -> Round | str:
     """Run one tool once; the reason where it gave no answer."""
     command = [str(python), str(HERE / TOOLS[tool][0]), json.dumps(task)]
-    before = servers.cpu_s(roots)
+    servers_before, client_before, began = servers.cpu_s(roots), _children_cpu_s(), time.perf_counter()
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_S, check=False)
     except subprocess.TimeoutExpired:
         return f"no answer within {PROCESS_S} s"
-    server_cpu_s = servers.cpu_s(roots) - before
+    wall_s = time.perf_counter() - began
+    client_cpu_s, server_cpu_s = _children_cpu_s() - client_before, servers.cpu_s(roots) - servers_before
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         return f"failed: {lines[-1][:160] if lines else done.returncode}"
     told = json.loads(done.stdout.splitlines()[-1])
     found = dict(told["found"])
     return Round(
-        wall_s=told["wall_s"],
-        client_cpu_s=told["client_cpu_s"],
+        wall_s=wall_s,
+        client_cpu_s=client_cpu_s,
         server_cpu_s=server_cpu_s,
         peak_mb=told["peak_mb"],
         wrong=judged(found, wanted, len(told["found"])),
     )
+
+
+def _children_cpu_s() -> float:
+    """CPU time of the processes that were waited for, and of those that these waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def judged(found: Mapping[str, str], wanted: Mapping[str, str], listed: int) -> str:

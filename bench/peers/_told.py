@@ -1,16 +1,14 @@
 """What each measured process shares: the task from its command line, the answer to stdout. Standard library only.
 
-Each tool runs in a process of its own, under its own interpreter. What is measured begins when its modules are
-imported and ends with the answer as plain values; connecting is in it, starting the interpreter is not.
+Each tool runs in a process of its own, under its own interpreter. What it costs is measured from outside, from the
+start of the process to its end: starting the interpreter, importing and connecting are what a user pays, too.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,6 @@ from typing import Any
 Task = dict[str, Any]
 #: What a tool found: [key as text, kind] for each row; a kind is `missing`, `extra` or `different`.
 Found = list[list[Any]]
-
-
-def _cpu_s() -> float:
-    """CPU time of this process and of those that it waited for."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _peak_mb() -> float:
@@ -35,13 +27,9 @@ def _peak_mb() -> float:
 
 
 def answer(call: Callable[[Task], Found]) -> None:
-    """Do the task of the command line and tell what was found and what it cost."""
-    task: Task = json.loads(sys.argv[1])
-    gc.collect()
-    wall, cpu = time.perf_counter(), _cpu_s()
-    found = call(task)
-    cost = {"wall_s": time.perf_counter() - wall, "client_cpu_s": _cpu_s() - cpu, "peak_mb": _peak_mb()}
-    print(json.dumps({"found": found, "startup_cpu_s": cpu} | cost))
+    """Do the task of the command line and tell what was found."""
+    found = call(json.loads(sys.argv[1]))
+    print(json.dumps({"found": found, "peak_mb": _peak_mb()}))
 
 
 def rows_to_found(signed: list[tuple[str, Any]]) -> Found:
