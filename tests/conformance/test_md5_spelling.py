@@ -27,13 +27,13 @@ def world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> I
 def moments() -> list[datetime]:
     """Around each border of the quick way to spell them, and anywhere."""
     chance = random.Random(11)
-    borders = [datetime(year, 1, 1) for year in (1000, 1900, 1970, 2000, 2038, 2040, 9999)]
+    borders = [datetime(year, 1, 1) for year in (1000, 1900, 1930, 1970, 2000, 2038, 2070, 9999)]
     near = [
         at + timedelta(microseconds=by) for at in borders for by in (-1, 0, 1, 999_999) if at.year > 1000 or by >= 0
     ]
-    span_us = (datetime(2040, 1, 1) - datetime(1900, 1, 1)) // timedelta(microseconds=1)
-    within = [datetime(1900, 1, 1) + timedelta(microseconds=chance.randrange(span_us)) for _ in range(400)]
-    late = [datetime(2039, 12, 31) + timedelta(microseconds=chance.randrange(86_400_000_000)) for _ in range(200)]
+    span_us = (datetime(2070, 1, 1) - datetime(1930, 1, 1)) // timedelta(microseconds=1)
+    within = [datetime(1930, 1, 1) + timedelta(microseconds=chance.randrange(span_us)) for _ in range(400)]
+    late = [datetime(2069, 12, 31) + timedelta(microseconds=chance.randrange(86_400_000_000)) for _ in range(200)]
     return [*near, *within, *late]
 
 

@@ -117,7 +117,10 @@ def test_no_fold_of_two_halves_is_left_in_the_second_sum(server: Server) -> None
 #: Microseconds since 2000 that a timestamp can hold, the first and the last among them.
 FIRST, END = -211_813_488_000_000_000, 9_223_371_331_200_000_000
 STEPS = [step * 2**31 + near for step in (-98_632, -98_631, -3, -2, -1, 0, 1, 2, 3, 98_631) for near in (-1, 0, 1, 5)]
-MOMENTS = sorted({n for n in [FIRST, FIRST + 1, FIRST + 2**31, END - 1, *SIGNED, *STEPS] if FIRST <= n < END})
+#: The ends of the years that are hashed as they are, and neighbours that share a float far from there.
+BORDERS = [years + near for years in (-2_208_988_800_000_000, 2_209_075_200_000_000) for near in range(-9, 9)]
+FAR = [far + near for far in (FIRST, 2**61, 2**62 - 2**32, END - 5_000) for near in range(0, 5_000, 97)]
+MOMENTS = sorted({n for n in [FIRST + 1, FIRST + 2**31, END - 1, *SIGNED, *STEPS, *BORDERS, *FAR] if FIRST <= n < END})
 
 
 def moments(microseconds: Sequence[int]) -> list[str]:
@@ -139,9 +142,8 @@ def test_no_fold_of_two_halves_is_left_in_moments(server: Server, name: str) -> 
     assert len(set(hashes)) == len(texts) + 1
     values = ", ".join(f"(timestamp '{text}')" for text in texts)
     assert server.one(f"(SELECT count(DISTINCT t) FROM (VALUES {values}) v (t))") == len(texts)
-    assert server.one(f"(SELECT count(DISTINCT timestamp_hash_extended(t, 7)) FROM (VALUES {values}) v (t))") < len(
-        texts
-    )
+    for control in ("timestamp_hash_extended(t, 7)", "tsrange_subdiff(t, timestamp '2000-01-01')"):
+        assert server.one(f"(SELECT count(DISTINCT {control}) FROM (VALUES {values}) v (t))") < len(texts)
 
 
 #: A bigint from two halves that repeat, so that folds meet.
