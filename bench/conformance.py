@@ -33,6 +33,7 @@ from tests.conformance import matrix  # noqa: E402
 from tests.conformance.matrix import REFUSED, RIGHT, Cell  # noqa: E402
 from tests.conformance.matrix_cases import CASES  # noqa: E402
 from tests.conformance.matrix_types import Case  # noqa: E402
+from tests.conformance.oracle import told  # noqa: E402
 from tests.conformance.worlds import Pairing  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "CONFORMANCE.md"
@@ -53,7 +54,7 @@ _HEAD = """\
 What a comparison gets wrong, it gets wrong on values like these. Each case is two small tables; what differs is known,
 and found again by plain Python over the fetched values. `python bench/conformance.py` writes this page, and a test
 holds Trueup's columns against a run on every change (of DuckDB and files, each case on one of the pairs). Do not edit
-it by hand.
+it by hand. CSV and JSON have no types: the other side says what a text means, or `types` do where it does not.
 
 | word | means |
 |---|---|
@@ -97,9 +98,16 @@ def scratch(engine: str, label: str) -> Iterator[str]:
 def run(pairing: Pairing, peers: Mapping[str, Path]) -> Answers:
     """All tools on all cases of a pairing."""
     say(matrix.title(pairing))
-    with scratch(pairing.source, "mxs") as source_url, scratch(pairing.target, "mxt") as target_url:
+    with (
+        scratch(pairing.source, "mxs") as source_url,
+        scratch(pairing.target, "mxt") as target_url,
+        ExitStack() as opened,
+    ):
         source, target = matrix.places_of(pairing, source_url, target_url)
         wanted = matrix.cases(pairing)
+        for place in {source, target}:
+            place.keep_open()
+            opened.callback(place.close)
         matrix.prepared(source, target, wanted)
         for case in wanted:
             right = matrix.oracle(case, source, target)
@@ -150,7 +158,8 @@ def _cell(case: Case, answer: Mapping[str, object]) -> Cell:
         return Cell(verdict=REFUSED if refused else "error", reason=reason)
     found = answer["found"]
     assert isinstance(found, list)
-    return matrix.judged(case, {str(key): str(kind) for key, kind in found})
+    meaning = case.type_of("source", case.key[0]).meaning if len(case.key) == 1 else "text"
+    return matrix.judged(case, {told(key, meaning): str(kind) for key, kind in found})
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------

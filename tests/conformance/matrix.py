@@ -1,26 +1,22 @@
 """Runs the conformance matrix: makes the tables, asks the oracle, runs Trueup, and judges answers.
 
-The oracle is plain Python over values that the drivers fetched; it shares no code with the engine.
+The oracle (`oracle.py`) is plain Python over values that the drivers fetched; it shares no code with the engine.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID
 
 from tests.conformance.matrix_cases import CASES
 from tests.conformance.matrix_types import Case
+from tests.conformance.oracle import meant, told
+from tests.conformance.text_files import Csv, Json, TextFile
 from tests.conformance.worlds import SETUPS, Pairing, Parquet, Place
 from trueup import Database, Limits, Projection, Side, Trueup, TrueupError
 
@@ -28,8 +24,12 @@ from trueup import Database, Limits, Projection, Side, Trueup, TrueupError
 ENGINES: Mapping[str, str] = MappingProxyType(
     {"postgresql": "PostgreSQL", "mysql": "MariaDB", "sqlite": "SQLite", "duckdb": "DuckDB"}
 )
-#: Written by DuckDB, and only ever the source.
-FILES = "Parquet"
+#: Files, which are only ever the source; Parquet is written by DuckDB.
+FILES: Mapping[str, str] = MappingProxyType({"file": "Parquet", "csv": "CSV", "json": "JSON"})
+#: As `worlds.SETUPS`, with files without types.
+SIDES: Mapping[str, tuple[Callable[[str], Place], str]] = MappingProxyType(
+    {**SETUPS, "csv": (Csv, "sqlite_pair"), "json": (Json, "sqlite_pair")}
+)
 #: Kind of a difference by key; parts of a key are joined by |.
 Found = dict[str, str]
 RIGHT, REFUSED = "right", "refused"
@@ -49,11 +49,11 @@ class Cell:
 def pairs() -> list[Pairing]:
     """Each engine with itself in one database, then all ordered pairs of two databases, then files and each."""
     alone = [Pairing(source=name, target=name, together=True) for name in ENGINES]
-    return alone + [Pairing(source=a, target=b) for a in [*ENGINES, "file"] for b in ENGINES]
+    return alone + [Pairing(source=a, target=b) for a in [*ENGINES, *FILES] for b in ENGINES]
 
 
 def title(pairing: Pairing) -> str:
-    name = ENGINES.get(pairing.source, FILES)
+    name = {**ENGINES, **FILES}[pairing.source]
     return f"{name}, one database" if pairing.together else f"{name} to {ENGINES[pairing.target]}"
 
 
@@ -65,13 +65,15 @@ def tried(pairing: Pairing) -> list[Case]:
     """What the test suite runs: everything between servers and SQLite; of DuckDB, whose file is opened anew for each
     reading, and of files, each case on one of the pairs.
     """
-    slow = [pair for pair in pairs() if {pair.source, pair.target} & {"duckdb", "file"}]
+    slow = [pair for pair in pairs() if {pair.source, pair.target} & {"duckdb", *FILES}]
     if pairing not in slow:
         return cases(pairing)
-    turn = slow.index(pairing)
-    return [
-        case for at, case in enumerate(CASES) if at % len(slow) == turn and case.fits(pairing.source, pairing.target)
-    ]
+    return [case for at, case in enumerate(CASES) if _in_turn(case, at, slow) == pairing]
+
+
+def _in_turn(case: Case, at: int, of: Sequence[Pairing]) -> Pairing | None:
+    able = [pair for pair in of if case.fits(pair.source, pair.target)]
+    return able[at % len(able)] if able else None
 
 
 #: First key and number of the rows that are the same on both sides.
@@ -92,6 +94,11 @@ def table_of(case: Case, side: str) -> str:
 
 def make(place: Place, side: str, wanted: Iterable[Case]) -> None:
     """The tables of one side."""
+    if isinstance(place, TextFile):
+        for case in wanted:
+            meanings = [case.type_of(side, name).meaning for name in case.columns]
+            place.write(table_of(case, side), list(case.columns), meanings, [*case.source, *filler(case)])
+        return
     if place.engine == "postgresql":
         place.sql(_MOOD)
     statements = []
@@ -119,61 +126,16 @@ def _written(value: Any, engine: str) -> Any:
     return value.removesuffix("+00:00") if engine == "mysql" and isinstance(value, str) else value
 
 
+def declared(case: Case, target: str) -> dict[str, str]:
+    """Types that have to be said of a file without types: where the target's do not, or are others."""
+    return {
+        name: case.type_of("source", name).file
+        for name in case.columns
+        if name in case.target_types or not case.type_of("target", name).says(target)
+    }
+
+
 # --- the oracle ------------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any) -> Any:
-    number = Decimal({"true": "1", "false": "0"}.get(str(value).lower(), str(value)))
-    return Fraction(number) if number.is_finite() else str(number)
-
-
-def _float(value: Any) -> Any:
-    number = float(value)
-    return Fraction(number) if abs(number) < float("inf") else str(number)
-
-
-def _float32(value: Any) -> Any:
-    return _float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
-
-
-def _bytes(value: Any) -> bytes:
-    return bytes.fromhex(value[2:]) if isinstance(value, str) else bytes(value)
-
-
-def _uuid(value: Any) -> UUID:
-    if isinstance(value, UUID):
-        return value
-    if isinstance(value, bytes):
-        return UUID(bytes=value)
-    return UUID(value[2:] if value.startswith("\\x") else value)
-
-
-def _moment(value: Any) -> datetime:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _date(value: Any) -> date:
-    return value if isinstance(value, date) else date.fromisoformat(value)
-
-
-def _json(value: Any) -> Any:
-    return repr(_sorted(json.loads(value, parse_int=Decimal, parse_float=Decimal)))
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [(name, _sorted(value[name])) for name in sorted(value)]
-    if isinstance(value, list):
-        return ["list", *map(_sorted, value)]
-    return Fraction(value) if isinstance(value, Decimal) else value
-
-
-#: Meaning of a type -> from what a driver fetched to a value whose == is equality by meaning.
-MEANINGS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {"number": _number, "float": _float, "float32": _float32, "text": str, "bytes": _bytes, "uuid": _uuid}
-    | {"timestamp": _moment, "date": _date, "json": _json}
-)
 
 
 def oracle(case: Case, source: Place, target: Place) -> Found:
@@ -190,25 +152,29 @@ def oracle(case: Case, source: Place, target: Place) -> Found:
 def _by_key(case: Case, side: str, place: Place) -> dict[str, Counter[tuple[Any, ...]]]:
     names = list(case.columns)
     types = [case.type_of(side, name) for name in names]
-    read = [_fetched(name, of.meaning, place.engine) for name, of in zip(names, types, strict=True)]
-    before = ["SET TimeZone = 'UTC'"] if place.engine == "postgresql" else []
+    if isinstance(place, TextFile):
+        rows = place.read(table_of(case, side), names, [of.meaning for of in types])
+    else:
+        read = [_fetched(name, of.meaning, place.engine) for name, of in zip(names, types, strict=True)]
+        before = ["SET TimeZone = 'UTC'"] if place.engine == "postgresql" else []
+        rows = place.sql(*before, f"SELECT {', '.join(read)} FROM {table_of(case, side)}")
     found: dict[str, Counter[tuple[Any, ...]]] = {}
-    for row in place.sql(*before, f"SELECT {', '.join(read)} FROM {table_of(case, side)}"):
-        meant = dict(zip(names, (_meant(v, of.meaning) for v, of in zip(row, types, strict=True)), strict=True))
-        key = "|".join("NULL" if meant[part] is None else str(meant[part]) for part in case.key)
-        found.setdefault(key, Counter())[tuple(meant[name] for name in names if name not in case.key)] += 1
+    for row in rows:
+        values = dict(zip(names, (meant(v, of.meaning) for v, of in zip(row, types, strict=True)), strict=True))
+        key = "|".join("NULL" if values[part] is None else str(values[part]) for part in case.key)
+        found.setdefault(key, Counter())[tuple(values[name] for name in names if name not in case.key)] += 1
     return found
 
 
 def _fetched(name: str, meaning: str, engine: str) -> str:
-    """PostgreSQL's own text of everything: exact, and no driver's conversion; MariaDB shows a float in six digits."""
-    if engine == "postgresql":
+    """PostgreSQL's own text of all but arrays: exact, and no driver's conversion. MariaDB shows a float in six digits,
+    and of DuckDB's intervals the driver makes days.
+    """
+    if engine == "postgresql" and meaning != "list":
         return f"{name}::text"
+    if engine in ("duckdb", "file") and meaning == "interval":
+        return f"{name}::VARCHAR"
     return f"CAST({name} AS DOUBLE)" if engine == "mysql" and meaning == "float32" else name
-
-
-def _meant(value: Any, meaning: str) -> Any:
-    return None if value is None else MEANINGS[meaning](value)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -230,12 +196,12 @@ def trueup(pairing: Pairing, source: Place, target: Place, wanted: Sequence[Case
     """What Trueup says of cases of a pairing, by name of the case; the tables are there."""
     here = "a" if pairing.together else "b"
     databases = {here: Database(url=target.url)}
-    if not isinstance(source, Parquet):
+    if not isinstance(source, Parquet | TextFile):
         databases["a"] = Database(url=source.url)
     projections = [
         Projection(
             name=f"p{CASES.index(case)}",
-            source=_source(source, table_of(case, "source")),
+            source=_source(case, source, target.engine),
             target=Side(database=here, table=table_of(case, "target")),
             key=case.key,
             settle=0,
@@ -249,7 +215,10 @@ def trueup(pairing: Pairing, source: Place, target: Place, wanted: Sequence[Case
             return {case.name: _checked(app, case) for case in wanted}
 
 
-def _source(place: Place, table: str) -> Side:
+def _source(case: Case, place: Place, target: str) -> Side:
+    table = table_of(case, "source")
+    if isinstance(place, TextFile):
+        return Side(file=str(place.path(table)), types=declared(case, target))
     return Side(file=str(place.path(table))) if isinstance(place, Parquet) else Side(database="a", table=table)
 
 
@@ -262,8 +231,7 @@ def _checked(app: Trueup, case: Case) -> Cell:
         return Cell(verdict=REFUSED, reason=f"{report.verdict}: {report.reason}")
     found = {}
     for row in report.drift:
-        parts = [row["key"][name] for name in case.key]
-        found["|".join("NULL" if part is None else str(part) for part in parts)] = row["kind"]
+        found["|".join(told(row["key"][name], case.type_of("source", name).meaning) for name in case.key)] = row["kind"]
     if (str(report.verdict) == "drift") is not bool(found):
         return Cell(verdict="error", reason=f"{report.verdict} with {len(found)} differences")
     return judged(case, found)
@@ -271,8 +239,8 @@ def _checked(app: Trueup, case: Case) -> Cell:
 
 def places_of(pairing: Pairing, source_url: str, target_url: str) -> tuple[Place, Place]:
     """Both sides; of one database if the pairing says so."""
-    source = SETUPS[pairing.source][0](source_url)
-    return source, source if pairing.together else SETUPS[pairing.target][0](target_url)
+    source = SIDES[pairing.source][0](source_url)
+    return source, source if pairing.together else SIDES[pairing.target][0](target_url)
 
 
 def prepared(source: Place, target: Place, wanted: Sequence[Case]) -> None:

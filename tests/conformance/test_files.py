@@ -135,6 +135,10 @@ def test_digits_are_never_cut(files: Files) -> None:
         ("integer", "1.7"),
         ("integer", "1e3"),
         ("integer", "0x10"),
+        ("float", "1e400"),
+        ("float", "-1e400"),
+        ("float", "1e-400"),
+        ("float", "9007199254740993"),
         ("decimal(12,2)", "1.505"),
         ("decimal(3,2)", "10.00"),
         ("date", "2026-01-02 10:00"),
@@ -153,6 +157,44 @@ def test_a_value_that_is_not_of_its_declared_type_is_an_error(files: Files, type
     # As text it is what it is.
     app = files.app("a.csv", target=Side(database="t", table="v"), types={"v": "text"})
     assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_floats_that_a_text_means(files: Files) -> None:
+    texts = [
+        "1e308",
+        "inf",
+        "0.000",
+        "-0e5",
+        "9007199254740992",
+        "1152921504606847000",
+        "1152921504606846976",
+        "5e-324",
+        "0.1",
+    ]
+    files.write("a.csv", "id,v\n" + "".join(f"{at},{text}\n" for at, text in enumerate(texts)))
+    files.table.table("v", "id {integer} PRIMARY KEY, v {float}", [(at, float(text)) for at, text in enumerate(texts)])
+    assert files.app("a.csv", target=Side(database="t", table="v")).check("p").verdict is Verdict.IN_SYNC
+
+
+def test_a_text_and_a_number_of_a_document_are_two_values(files: Files) -> None:
+    """The rows of a JSON file, beside a column of documents: `"1"` is not `1`."""
+    members = ['"1"', "1", '{"b": 1.0, "a": "x"}', "[1,2]", "true", '"true"', "null"]
+    files.write("a.jsonl", "".join(f'{{"id": {at}, "v": {member}}}\n' for at, member in enumerate(members)))
+    held = ['"1"', "1.0", '{"a":"x","b":1}', "[1, 2]", "true", '"true"', None]
+    files.table.sql("CREATE TABLE v (id BIGINT PRIMARY KEY, v JSON)")
+    files.table.insert("v", list(enumerate(held)))
+    app = files.app("a.jsonl", target=Side(database="t", table="v"))
+    assert app.check("p").verdict is Verdict.IN_SYNC
+    files.table.sql("UPDATE v SET v = '1' WHERE id = 0", """UPDATE v SET v = '"1"' WHERE id = 1""")
+    assert [row["key"]["id"] for row in app.check("p").drift] == [0, 1]
+
+
+@pytest.mark.parametrize("type_", ["BLOB", "INTERVAL", "BIGINT[]"])
+def test_bytes_intervals_and_lists_have_no_text_that_all_products_spell(files: Files, type_: str) -> None:
+    files.write("a.csv", "id,v\n1,x\n")
+    files.table.sql(f"CREATE TABLE v (id BIGINT PRIMARY KEY, v {type_})")
+    with pytest.raises(ConfigError, match="cannot be compared exactly: text of a file in the source"):
+        files.app("a.csv", target=Side(database="t", table="v")).check("p")
 
 
 def test_parquet_files_of_two_types_are_not_converted(files: Files) -> None:

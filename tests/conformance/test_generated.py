@@ -5,6 +5,7 @@ The oracle is a third: plain Python over fractions, bytes and microseconds, whic
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -56,6 +57,42 @@ def day(rng: random.Random) -> date:
 
 def text(rng: random.Random) -> str:
     return "".join(rng.choices(LETTERS, k=rng.randint(0, 2)))
+
+
+def document(rng: random.Random, depth: int = 2) -> str:
+    """JSON with its keys in any order, numbers spelt in any way, and blanks here and there."""
+    if depth and rng.random() < 0.6:
+        parts = [document(rng, depth - 1) for _ in range(rng.randint(0, 2))]
+        blank = rng.choice(["", " ", "\n"])
+        if rng.random() < 0.5:
+            return "[" + f",{blank}".join(parts) + f"{blank}]"
+        names = rng.sample(["a", "b", "\\u00e9", "e\u0301"], len(parts))
+        return "{" + ",".join(f'{blank}"{name}":{blank}{part}' for name, part in zip(names, parts, strict=True)) + "}"
+    return rng.choice(
+        ["0", "-0", "1", "1.0", "1e0", "10e-1", '"1"', '"é"', '"\\u00e9"', "true", "null", str(2**53 + 1)]
+    )
+
+
+def respelt(text: str) -> str:
+    """The same document, spelt in another way."""
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: turned(part) for name, part in reversed(value.items())}
+        return [turned(part) for part in value] if isinstance(value, list) else value
+
+    return json.dumps(turned(json.loads(text)), indent=1)
+
+
+def by_parts(text: str) -> Any:
+    def pure(value: Any) -> Any:
+        if isinstance(value, dict):
+            return frozenset((name, pure(part)) for name, part in value.items())
+        if isinstance(value, list):
+            return tuple(map(pure, value))
+        return (type(value) is bool, value)
+
+    return pure(json.loads(text, parse_int=Fraction, parse_float=Fraction))
 
 
 def by_spelling(value: float) -> Fraction:
@@ -111,6 +148,7 @@ COLUMNS: Mapping[str, Column] = {
     "dates": Column(source="date", target="date", draw=day, tolerance="2d", limit=2 * 86400 * SECOND),
     "times": Column(source="time", target="time", draw=lambda rng: moment(rng).time()),
     "strings": Column(source="bytes", target="bytes", draw=lambda rng: rng.randbytes(rng.randint(0, 1))),
+    "documents": Column(source="json", target="json", draw=document, held=respelt, meaning=by_parts),
     "uuids": Column(
         source="uuid", target="uuid", draw=lambda rng: UUID(int=rng.choice([0, 1, rng.getrandbits(128)]), version=4)
     ),

@@ -27,7 +27,7 @@ def pairing(request: pytest.FixtureRequest) -> Pairing:
 
 @pytest.fixture
 def sides(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Place]:
-    source, target = places(pairing, request)
+    source, target = places(pairing, request, matrix.SIDES)
     matrix.prepared(source, target, matrix.tried(pairing))
     return source, target
 

@@ -164,6 +164,57 @@ def test_an_enum_and_text_in_a_query(alone: World) -> None:
     assert report.verdict is Verdict.REPAIRED, (report.drift, app.outcomes(report.run))
 
 
+# --- documents -------------------------------------------------------------------------------------------------------
+
+#: Source, target, and whether they mean the same.
+DOCUMENTS = [
+    ('{"a": 1, "b": [1, 2]}', '{"b":[1.0,2],"a":1}', True),
+    ("1", "1.0", True),
+    ("[1]", "[ 1 ]", True),
+    ("[1, 2]", "[2, 1]", False),
+    ('"1"', "1", False),
+    ('{"a":"A"}', '{"a":"a"}', False),
+    ("null", None, False),
+    (None, None, True),
+]
+
+
+def test_a_json_column_is_compared_by_meaning(into: World) -> None:
+    """To MariaDB it is a text with a condition; one without it is a text."""
+    json = {"postgresql": "jsonb", "duckdb": "JSON", "sqlite": "JSON"}.get(into.source.engine, "json")
+    into.source.sql(f"CREATE TABLE src (id bigint PRIMARY KEY, v {json})")
+    into.source.insert("src", [(at, one) for at, (one, _, _) in enumerate(DOCUMENTS)])
+    into.target.sql("CREATE TABLE dst (id bigint PRIMARY KEY, v json)")
+    into.target.insert("dst", [(at, other) for at, (_, other, _) in enumerate(DOCUMENTS)])
+    app = into.app()
+    different = {("different", at) for at, (*_, same) in enumerate(DOCUMENTS) if not same}
+    assert found(app.check("p")) == different
+    assert found(app.check("p", keys=[{"id": at} for at in range(len(DOCUMENTS))])) == different
+    assert app.run("p").repaired == len(different)
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_a_text_is_no_document_though_it_looks_like_one(alone: World) -> None:
+    """Nor is one with a condition that says more, or nothing of this column."""
+    held = "v longtext CHECK (json_valid(v) OR v = ''), w longtext, `o``d` json, CHECK (json_valid(w) IS NOT NULL)"
+    alone.source.sql(
+        f"CREATE TABLE src (id bigint PRIMARY KEY, {held})", f"CREATE TABLE dst (id bigint PRIMARY KEY, {held})"
+    )
+    alone.source.insert("src", [(1, "[1]", "[1]", "[1]")])
+    alone.target.insert("dst", [(1, "[1.0]", "[1.0]", "[1.0]")])
+    assert alone.app().check("p").different_by_column == {"v": 1, "w": 1}
+
+
+def test_documents_that_are_spelt_alike_are_not_read(hashed: HashedWorld) -> None:
+    columns = "id {integer} PRIMARY KEY NOT NULL, v json"
+    rows = [(at, document) for at, (document, *_) in enumerate(DOCUMENTS)]
+    hashed.again(columns, rows, rows)
+    assert hashed.found() == set()
+    assert hashed.steps() == {"digests"}
+    hashed.again(columns, rows, [(at, document) for at, (_, document, _) in enumerate(DOCUMENTS)])
+    assert hashed.found() == {("different", at) for at, (*_, same) in enumerate(DOCUMENTS) if not same}
+
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 

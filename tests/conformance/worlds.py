@@ -102,7 +102,7 @@ class Postgresql(Place):
     types = MappingProxyType(
         {"integer": "bigint", "small": "integer", "text": "text", "number": "numeric", "float": "double precision"}
         | {"boolean": "boolean", "bytes": "bytea", "uuid": "uuid", "date": "date", "time": "time"}
-        | {"timestamp": "timestamp", "instant": "timestamptz"}
+        | {"timestamp": "timestamp", "instant": "timestamptz", "json": "jsonb"}
     )
 
     def connect(self) -> Any:
@@ -138,7 +138,7 @@ class Mysql(Place):
     types = MappingProxyType(
         {"integer": "bigint", "small": "int", "text": "longtext", "number": "decimal(50,20)", "float": "double"}
         | {"boolean": "boolean", "bytes": "longblob", "uuid": "uuid", "date": "date", "time": "time(6)"}
-        | {"timestamp": "datetime(6)", "instant": "timestamp(6)"}
+        | {"timestamp": "datetime(6)", "instant": "timestamp(6)", "json": "json"}
     )
     #: A text column of a key.
     text_key = "varchar(190) COLLATE utf8mb4_nopad_bin"
@@ -195,7 +195,7 @@ class Sqlite(Place):
     types = MappingProxyType(
         {"integer": "INTEGER", "small": "INTEGER", "text": "TEXT", "number": "NUMERIC", "float": "REAL"}
         | {"boolean": "BOOLEAN", "bytes": "BLOB", "uuid": "UUID", "date": "DATE", "time": "TIME"}
-        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMP"}
+        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMP", "json": "JSON"}
     )
 
     @property
@@ -229,7 +229,7 @@ class Duckdb(Place):
     types = MappingProxyType(
         {"integer": "BIGINT", "small": "INTEGER", "text": "VARCHAR", "number": "DECIMAL(38, 15)", "float": "DOUBLE"}
         | {"boolean": "BOOLEAN", "bytes": "BLOB", "uuid": "UUID", "date": "DATE", "time": "TIME"}
-        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMPTZ"}
+        | {"timestamp": "TIMESTAMP", "instant": "TIMESTAMPTZ", "json": "JSON"}
     )
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -343,12 +343,14 @@ TOGETHER = [pairing for pairing in ALL if pairing.together]
 EACH_SIDE = ring(TABLES)
 
 
-def places(pairing: Pairing, request: pytest.FixtureRequest) -> tuple[Place, Place]:
+def places(
+    pairing: Pairing, request: pytest.FixtureRequest, setups: Mapping[str, tuple[Callable[[str], Place], str]] = SETUPS
+) -> tuple[Place, Place]:
     """The two sides of a pairing, empty; the application has them open."""
     for name in (pairing.source, pairing.target):
-        if name not in SETUPS:
+        if name not in setups:
             pytest.fail(f"the adapter {name!r} has no entry in SETUPS of {__file__}: it is not tested", pytrace=False)
-    (make_source, from_source), (make_target, from_target) = SETUPS[pairing.source], SETUPS[pairing.target]
+    (make_source, from_source), (make_target, from_target) = setups[pairing.source], setups[pairing.target]
     source: Pair = request.getfixturevalue(from_source)
     target: Pair = request.getfixturevalue(from_target)
     there = make_source(source.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -173,6 +174,16 @@ def test_kinds_without_an_exact_rule_are_refused_with_the_column() -> None:
     words = refusal(source=shape({"id": K.INTEGER, "n": K.TEXT}))
     assert "column 'n' cannot be compared exactly: text in the source, integer in the target" in words
     assert "Cast it in the source query" in words
+
+
+@pytest.mark.parametrize(("kind", "words"), [(K.BYTES, "for bytes"), (K.INTERVAL, "for such"), (K.ARRAY, "for such")])
+def test_texts_that_no_two_products_spell_alike_are_refused(kind: Kind, words: str) -> None:
+    """Of a file without types it is known that it holds texts; where nothing is known, the other side decides."""
+    source, target = shape({"id": K.INTEGER, "n": K.ANY}), shape({"id": K.INTEGER, "n": kind}, unique=[{"id"}])
+    texts = replace(source, columns={**source.columns, "n": replace(source.columns["n"], texts=True)})
+    assert f"Every product has spellings of its own {words}" in refusal(source=texts, target=target)
+    if kind is not K.ARRAY:
+        assert bound(source=source, target=target).value_kinds == (kind,)
 
 
 @pytest.mark.parametrize("kind", [K.FLOAT, K.DECIMAL, K.BYTES, K.BOOLEAN, K.TIME])

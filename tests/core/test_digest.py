@@ -111,12 +111,18 @@ def test_a_pair_that_has_no_common_spelling_is_named(source: Type, target: Type)
     assert target[1] in why
 
 
-@pytest.mark.parametrize("kind", [FLOAT, (Kind.TIME, "time"), (Kind.JSON, "jsonb")])
+@pytest.mark.parametrize("kind", [FLOAT, (Kind.TIME, "time")])
 def test_stored_values_hash_alike_where_no_text_does(kind: Type) -> None:
     hashing, _ = agree(bound(kind, kind), [MD5, OWN], [OWN, MD5])
     assert hashing is not None
     assert hashing.name == "own", "the portable one comes first and does not fit"
     assert agree(bound(kind, kind), [MD5], [MD5])[0] is None
+
+
+@pytest.mark.parametrize("offer", [OWN, MD5])
+def test_documents_of_one_type_are_hashed_as_they_are_spelt(offer: RowHash) -> None:
+    hashing, _ = agree(bound((Kind.JSON, "json"), (Kind.JSON, "json")), [offer], [offer])
+    assert hashing is not None
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,17 @@ def _converted(name: str, declared: str) -> str:
         f"column {name!r} holds a value that is no {declared}, or would lose digits as one; "
         f'declare types = {{ {name} = "text" }} to compare it as it is'
     )
+    fits = f"regexp_full_match({column}, {_literal(pattern)})"
+    if type_name == "DOUBLE":  # which DuckDB makes infinite where it is too large, and 0 where it is too small
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        fits += f" AND (isfinite({number}) OR regexp_full_match({column}, '[+-]?[iInN].*'))"
+        fits += f" AND ({number} <> 0 OR regexp_full_match({column}, '[+-]?[0.]+([eE].*)?'))"
+        # An integer is as many digits as there are, and not the float next to it.
+        whole, exact = f"TRY_CAST({column} AS HUGEINT)", f"TRY_CAST({number} AS HUGEINT)"
+        spelt = f"TRY_CAST(TRY_CAST({number} AS VARCHAR) AS HUGEINT)"
+        fits += f" AND (NOT regexp_full_match({column}, '[+-]?[0-9]+') OR {whole} = {exact} OR {whole} = {spelt})"
     return (
-        f"CASE WHEN {column} IS NULL THEN NULL WHEN regexp_full_match({column}, {_literal(pattern)}) "
+        f"CASE WHEN {column} IS NULL THEN NULL WHEN {fits} "
         f"THEN CAST({column} AS {type_name}) ELSE error({_literal(problem)}) END"
     )
 
@@ -197,9 +206,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_hook=_object)
 
 
-def json_to_csv(files: Sequence[Path], folder: Path) -> tuple[Path, list[str]]:
+def json_to_csv(files: Sequence[Path], folder: Path, documents: frozenset[str]) -> tuple[Path, list[str]]:
     """Rows of JSON files as one CSV file in `folder`, and its columns: every name that occurs.
 
+    Columns of `documents` hold JSON, so that the text "1" is told from the number 1; others hold texts.
     Raises BrokenRead if a file is not JSON to its end.
     """
     names: dict[str, None] = {}
@@ -211,7 +221,8 @@ def json_to_csv(files: Sequence[Path], folder: Path) -> tuple[Path, list[str]]:
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(_cell(name) for name in names) + "\n")
         for row in _json_rows(files):
-            file.write(",".join(_cell(_text(row.get(name))) for name in names) + "\n")
+            texts = (_document(row.get(name)) if name in documents else _text(row.get(name)) for name in names)
+            file.write(",".join(map(_cell, texts)) + "\n")
     return path, list(names)
 
 
@@ -256,6 +267,10 @@ def _text(value: Any) -> str | None:
         case bool():
             return "true" if value else "false"
     return _nested(value)
+
+
+def _document(value: Any) -> str | None:
+    return None if value is None else _nested(value)
 
 
 def _nested(value: Any) -> str:

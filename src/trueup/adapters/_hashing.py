@@ -359,7 +359,7 @@ class Portable(Way):
             hashed = _HASHED + sa.func.md5(cell.expression, type_=sa.Text)
             short = sa.func.octet_length(cell.expression) <= _number(LONG // 2)
             return [Field(_never(cell, sa.case((short, self.spelling.bounded(text, LONG)), else_=hashed), _NULL), LONG)]
-        if cell.kind is not Kind.TEXT:
+        if cell.kind not in (Kind.TEXT, Kind.JSON):
             return [Field(_never(cell, text, _NULL))]
         length = Field(_never(cell, self.spelling.length(text), _NULL))
         declared = _OF_LENGTH.match(cell.column.type_name)

@@ -105,7 +105,7 @@ class MysqlSpelling:
                 since = sa.func.timestampdiff(_MICROSECOND, _EPOCH, expression)
                 # A date that no calendar has (0000-00-00) is told from NULL.
                 return sa.func.coalesce(since, text, type_=sa.Text)
-            case Kind.TEXT:
+            case Kind.TEXT | Kind.JSON:
                 return sa.type_coerce(expression, sa.Text)
         return text
 

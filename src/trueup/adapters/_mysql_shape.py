@@ -24,6 +24,11 @@ _COLUMNS = sa.text("""
 _TABLE = sa.text("""
     SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
+#: MariaDB's JSON is a LONGTEXT with this condition, and nothing else says it.
+_JSON = sa.text("""
+    SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
+    WHERE CONSTRAINT_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
+      AND CHECK_CLAUSE LIKE 'json_valid(%'""")
 #: Columns of unique indexes; a part of a column (prefix) or an expression is not unique on the column.
 _UNIQUE = sa.text("""
     SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
@@ -52,8 +57,13 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     unique: dict[str, list[str]] = {}
     for row in connection.execute(_UNIQUE, where):
         unique.setdefault(row.name, []).append("" if row.partial else row.of)
+    rows = connection.execute(_COLUMNS, where).all()
+    documents = set[str]()
+    if getattr(connection.dialect, "is_mariadb", False) and any(row.base == "longtext" for row in rows):
+        documents.update(connection.execute(_JSON, where).scalars())
+    quote = connection.dialect.identifier_preparer.quote_identifier
     return Shape(
-        columns={row.name: _column(row) for row in connection.execute(_COLUMNS, where)},
+        columns={row.name: _column(row, json=f"json_valid({quote(row.name)})" in documents) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),
@@ -83,13 +93,15 @@ def describe_query(connection: sa.Connection, query: str, fields: Sequence[Any])
     return {name: Column(name=name, kind=held.kind_of(of), type_name=of) for name, of in zip(names, types, strict=True)}
 
 
-def _column(row: sa.Row[Any]) -> Column:
+def _column(row: sa.Row[Any], *, json: bool) -> Column:
+    """`json`: a condition of the table says that it holds documents."""
     extra = row.extra.upper()
     generated = " GENERATED" in extra
     given = row.fallback is not None or "AUTO_INCREMENT" in extra
     not_null = row.nullable == "NO"
-    kind = held.kind_of(row.base)
-    type_name = held.text_type(row.type, row.collation) if row.collation else row.type
+    base = "json" if json and row.base == "longtext" else row.type
+    kind = held.kind_of(base)
+    type_name = held.text_type(base, row.collation) if row.collation else base
     return Column(
         name=row.name,
         kind=kind,

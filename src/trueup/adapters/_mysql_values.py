@@ -27,6 +27,7 @@ KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), Kind.TEXT),
     **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), Kind.BYTES),
     "uuid": Kind.UUID,
+    "json": Kind.JSON,
     "date": Kind.DATE,
     "time": Kind.TIME,
     "datetime": Kind.TIMESTAMP,

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from trueup.adapters import FoundTable, Survey
 from trueup.adapters import _markers as markers
-from trueup.adapters._duckdb import DuckdbReader, column_of
+from trueup.adapters._duckdb import DuckdbReader
+from trueup.adapters._duckdb_values import column_of
 from trueup.adapters._results import translating
 from trueup.core.binding import Binding, BoundSide, Shape, near
 from trueup.core.projection import Database

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.adapters import Capabilities, FoundTable, Look, Stream, Survey
 from trueup.adapters import _files as files
-from trueup.adapters._duckdb import DuckdbReader, column_of
+from trueup.adapters._duckdb import DuckdbReader
+from trueup.adapters._duckdb_values import column_of
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
 from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
@@ -127,7 +128,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
         for name in side.types:
             if name not in names:
                 raise ConfigError(f"types: {side.file} has no column {name!r}; {near(name, names)}")
-        columns = {name: Column(name=name, kind=Kind.ANY, type_name="text of a file") for name in names}
+        columns = {name: Column(name=name, kind=Kind.ANY, type_name="text of a file", texts=True) for name in names}
         declared = {name: type_ for name, type_ in side.types.items() if type_ != "text"}
         for name, type_ in side.types.items():
             columns[name] = Column(name=name, kind=Kind.TEXT, type_name="VARCHAR")
@@ -135,10 +136,12 @@ class FileAdapter(ReadOnly, DuckdbReader):
                 columns[name] = column_of(name, files.type_of(type_)[0])
         return columns
 
-    def _text_names(self, side: Side, found: Sequence[Path]) -> tuple[Sequence[Path], list[str], str, str]:
-        """CSV files to read, their columns, delimiter and NULL."""
+    def _text_names(
+        self, side: Side, found: Sequence[Path], documents: frozenset[str] = frozenset()
+    ) -> tuple[Sequence[Path], list[str], str, str]:
+        """CSV files to read, their columns, delimiter and NULL; `documents`: columns that are compared as JSON."""
         if files.format_of(side, found) == "json":
-            path, names = self._json(tuple(found))
+            path, names = self._json(tuple(found), documents)
             return [path], names, ",", ""
         delimiter = files.delimiter_of(side, found[0])
         names = files.header_of(found[0], delimiter)
@@ -147,19 +150,19 @@ class FileAdapter(ReadOnly, DuckdbReader):
                 raise ConfigError(f"{path} has other columns than {found[0]}, or in another order; name them apart")
         return found, names, delimiter, side.null
 
-    def _json(self, found: tuple[Path, ...]) -> tuple[Path, list[str]]:
+    def _json(self, found: tuple[Path, ...], documents: frozenset[str]) -> tuple[Path, list[str]]:
         """JSON files as one CSV file, made again when one of them changed."""
         state = files.state_of(found)
-        if state not in self._converted:
+        if (state, documents) not in self._converted:
             folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-            made = files.json_to_csv(found, folder)
+            made = files.json_to_csv(found, folder, documents)
             if files.state_of(found) != state:
                 raise BrokenRead(f"{found[0]}: it changed while it was read; run again")
-            self._converted[state] = made
-        return self._converted[state]
+            self._converted[state, documents] = made
+        return self._converted[state, documents]
 
     @cached_property
-    def _converted(self) -> dict[files.State, tuple[Path, list[str]]]:
+    def _converted(self) -> dict[tuple[files.State, frozenset[str]], tuple[Path, list[str]]]:
         return {}
 
     def _queried(self, binding: Binding, side: BoundSide, found: Sequence[Path]) -> BoundSide:
@@ -180,7 +183,8 @@ class FileAdapter(ReadOnly, DuckdbReader):
             elif column.kind is Kind.ANY:
                 wanted = Column(name=column.name, kind=Kind.TEXT, type_name="VARCHAR")
             columns.append(wanted)
-        read, names, delimiter, null = self._text_names(side.side, found)
+        documents = frozenset(column.name for column, kind in pairs if kind is Kind.JSON)
+        read, names, delimiter, null = self._text_names(side.side, found, documents)
         query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
         width, end = len(side.key), len(side.columns)
         return replace(

@@ -5,12 +5,18 @@ is known to be binary here, and no equality that is known to be exact, so text c
 tested against the order that comparing needs, so a database that sorts in another way is a broken read and no drift.
 Repairing needs locks, versions and a marker table whose behaviour was shown under live writes: none of it was shown
 here, so a target is only reported.
+
+Nor is a driver believed that hands out less than there is: an instant without its zone, or a moment of a column that
+has nanoseconds, which Python's types cut to microseconds. Such columns are refused, and the reason says what to write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,11 +25,11 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from trueup.adapters import Capabilities, Look, Stream, Survey, known, scheme_of
 from trueup.adapters._dialect import Expression
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
-from trueup.adapters._results import message
+from trueup.adapters._results import RowStream, message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database
-from trueup.core.row import Kind, Value
+from trueup.core.row import TIMES, Kind, Value
 from trueup.errors import ConfigError, ConnectionFailed, DataProblem, DesignProblem, Transient, TrueupError
 
 #: SQLAlchemy's type -> kind; the first that fits. What is not listed has no exact rule.
@@ -40,6 +46,13 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Kind], ...] = (
     (sa.Date, Kind.DATE),
     (sa.Time, Kind.TIME),
 )
+#: Digits of a second that Python's times have.
+_MICROSECONDS = 6
+#: In the name of a type: its values are instants, whatever SQLAlchemy's flag says (`DATETIMEOFFSET`, `TIMESTAMP_TZ`).
+_ZONED = re.compile(r"OFFSET|(?<!N)TZ|WITH (?:LOCAL )?TIME ZONE", re.IGNORECASE)
+_MIDNIGHT = time()
+#: Place of the number of digits in a driver's description of a column.
+_SCALE = 5
 #: SQLAlchemy's name of a dialect -> SQLGlot's, where they differ.
 _SQLGLOT = {"mssql": "tsql", "awsathena": "athena"}
 
@@ -48,11 +61,60 @@ def connect(name: str, database: Database) -> GenericAdapter:
     return GenericAdapter(name, database)
 
 
+class _Moment(sa.types.TypeDecorator[Any]):
+    """Dates and times as the kind that they are compared in; one that does not tell what it is, is an error."""
+
+    impl = sa.types.NullType
+    cache_ok = True
+
+    def __init__(self, where: str, kind: Kind) -> None:
+        super().__init__()
+        self.where = where
+        self.kind = kind
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        zoned = getattr(value, "tzinfo", None) is not None
+        if getattr(value, "nanosecond", 0):
+            raise DesignProblem(f"{self.where} holds nanoseconds: {_cast_to_microseconds()}")
+        if self.kind is Kind.INSTANT and isinstance(value, datetime) and not zoned:
+            raise DesignProblem(
+                f"{self.where} holds instants, and the driver hands them out without saying in which zone. Convert it "
+                f"to UTC and cast it to text that ends with +00:00 in the source query"
+            )
+        if self.kind in (Kind.TIMESTAMP, Kind.TIME) and zoned:
+            raise DesignProblem(
+                f"{self.where} holds values with a time zone, and is compared without. Convert it to a {self.kind} "
+                f"without time zone in the source query"
+            )
+        if self.kind is Kind.TIME and isinstance(value, timedelta) and timedelta() <= value < timedelta(days=1):
+            return (datetime.min + value).time()  # noqa: DTZ901 - only its clock is looked at
+        if self.kind is Kind.DATE and isinstance(value, datetime) and not zoned and value.time() == _MIDNIGHT:
+            return value.date()
+        return value
+
+
+class GenericStream(RowStream):
+    """Rows of a driver that says of no column that it has more digits than it hands out."""
+
+    @contextmanager
+    def _execute(self, connection: sa.Connection) -> Iterator[sa.CursorResult[Any]]:
+        with super()._execute(connection) as result:
+            described = (result.cursor.description or []) if result.cursor is not None else []
+            for column, told in zip(self._side.columns, described, strict=False):
+                timed = column.kind in (Kind.TIME, Kind.TIMESTAMP, Kind.INSTANT)
+                digits: Any = told[_SCALE] if len(told) > _SCALE else None
+                if timed and digits is not None and digits > _MICROSECONDS:
+                    where = _where(self._adapter.name, column)
+                    raise DesignProblem(f"{where} has {digits} digits of a second: {_cast_to_microseconds()}")
+            yield result
+
+
 class GenericAdapter(ReadOnly):
     """Reads a database by its SQLAlchemy dialect alone."""
 
     collation = ""
     full_join = False
+    stream_type = GenericStream
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = database.url.get_secret_value()
@@ -75,8 +137,9 @@ class GenericAdapter(ReadOnly):
 
     # --- types ---------------------------------------------------------------------------------------------------
 
-    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:  # noqa: ARG002 - the driver knows its own values
-        return sa.types.NullType()
+    def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
+        """The driver knows its own values; those of a calendar and a clock are looked at."""
+        return _Moment(_where(self.name, column), column.kind) if column.kind in TIMES else sa.types.NullType()
 
     def spell(self, column: Column, value: Value) -> Value:  # noqa: ARG002
         return value
@@ -96,7 +159,7 @@ class GenericAdapter(ReadOnly):
             found["name"]: Column(
                 name=found["name"],
                 kind=_kind_of(found["type"]),
-                type_name=str(found["type"]),
+                type_name=_name_of(found["type"]),
                 nullable=bool(found.get("nullable", True)),
             )
             for found in inspector.get_columns(name, schema or None)
@@ -114,9 +177,10 @@ class GenericAdapter(ReadOnly):
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         self._check_order(binding, side)
-        kinds = zip(side.key, binding.key_kinds, strict=True)
-        keyed = replace(_cut_as_settled(binding, side), key=tuple(replace(column, kind=kind) for column, kind in kinds))
-        return super().stream(binding, keyed, segment, tokens=tokens)
+        settled = _as_settled(side.columns, binding.kinds)
+        width = len(side.key)
+        found = replace(_cut_as_settled(binding, side), key=settled[:width], values=settled[width:])
+        return super().stream(binding, found, segment, tokens=tokens)
 
     def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
         return super().partitions(binding, _cut_as_settled(binding, side))
@@ -158,6 +222,19 @@ class GenericAdapter(ReadOnly):
         return DesignProblem(words)
 
 
+def _where(database: str, column: Column) -> str:
+    return f"databases.{database}: column {column.name!r}" + (f" ({column.type_name})" if column.type_name else "")
+
+
+def _cast_to_microseconds() -> str:
+    return "only microseconds can be compared. Cast it in the source query to six digits, or to text to compare all"
+
+
+def _as_settled(columns: Sequence[Column], kinds: Sequence[Kind]) -> tuple[Column, ...]:
+    """Columns of the kinds that both sides settled on; a query's have none of their own."""
+    return tuple(replace(column, kind=kind) for column, kind in zip(columns, kinds, strict=True))
+
+
 def _cut_as_settled(binding: Binding, side: BoundSide) -> BoundSide:
     """The side with its partition column of the kind that both sides settled on; a query's has none of its own."""
     if side.cut is None or binding.cut_kind is None:
@@ -165,8 +242,23 @@ def _cut_as_settled(binding: Binding, side: BoundSide) -> BoundSide:
     return replace(side, cut=replace(side.cut, kind=binding.cut_kind))
 
 
+def _digits_of(type_: sa.types.TypeEngine[Any]) -> int:
+    """Digits of a second that a type of moments is declared with; 0 where that is not said."""
+    return int(getattr(type_, "precision", None) or 0) if isinstance(type_, sa.DateTime | sa.Time) else 0
+
+
+def _name_of(type_: sa.types.TypeEngine[Any]) -> str:
+    digits = _digits_of(type_)
+    return f"{type_} of {digits} digits" if digits > _MICROSECONDS else str(type_)
+
+
 def _kind_of(type_: sa.types.TypeEngine[Any]) -> Kind:
     kind = next((kind for of, kind in _KINDS if isinstance(type_, of)), Kind.OPAQUE)
-    if kind is Kind.TIMESTAMP and getattr(type_, "timezone", False):
-        return Kind.INSTANT
-    return kind
+    if kind not in (Kind.TIMESTAMP, Kind.TIME):
+        return kind
+    if _digits_of(type_) > _MICROSECONDS:
+        return Kind.OPAQUE  # the driver's values have six
+    zoned = getattr(type_, "timezone", False) or _ZONED.search(f"{type(type_).__name__} {type_}")
+    if not zoned:
+        return kind
+    return Kind.INSTANT if kind is Kind.TIMESTAMP else Kind.OPAQUE

@@ -143,9 +143,10 @@ class MysqlAdapter(SqlAdapter):
 
     def read_as(self, column: Column, expression: Expression) -> Expression:
         base = held.base_of(column)
-        if column.kind is Kind.TEXT and base not in ("enum", "set") and held.collation_of(column)[:7] == "utf8mb4":
+        text = column.kind in (Kind.TEXT, Kind.JSON)
+        if text and base not in ("enum", "set") and held.collation_of(column)[:7] == "utf8mb4":
             return expression
-        if column.kind in (Kind.TEXT, Kind.UUID, Kind.OPAQUE, Kind.ANY):
+        if text or column.kind in (Kind.UUID, Kind.OPAQUE, Kind.ANY):
             return sa.cast(expression, mysql.CHAR(charset="utf8mb4"))
         if base == "bit":
             return sa.cast(expression, mysql.BIGINT(unsigned=True))
@@ -154,7 +155,7 @@ class MysqlAdapter(SqlAdapter):
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
-        return sa.Text() if column.kind is Kind.TEXT else sa.types.NullType()
+        return sa.Text() if column.kind in (Kind.TEXT, Kind.JSON) else sa.types.NullType()
 
     def spell(self, column: Column, value: Value) -> Value:  # noqa: ARG002
         return held.spell(value)

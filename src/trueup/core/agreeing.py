@@ -8,13 +8,16 @@ from trueup.core.projection import Projection
 from trueup.core.shape import Column
 from trueup.errors import ConfigError
 
+#: Kinds that no text spells in a way that everybody shares.
+_NO_TEXT_SPELLS = (Kind.BYTES, Kind.INTERVAL)
+
 
 def kind_of(place: str, name: str, source: Column, target: Column, one_database: bool, *, key: bool) -> Kind:
     kind = _meeting(source, target, one_database, key=key)
     pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
     if kind is None:
         raise ConfigError(
-            f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not({source.kind, target.kind})}"
+            f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not(source, target)}"
             f"Cast it in the source query to the target's type or to text, or leave it out of `columns`"
         )
     if key and (kind not in KEY_KINDS or Kind.BOOLEAN in (source.kind, target.kind)):
@@ -75,6 +78,8 @@ def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -
     if kinds == {Kind.ARRAY}:
         return Kind.ARRAY if elements_meet(source.element, target.element) else None
     kind = meeting(source.kind, target.kind)
+    if (source.texts or target.texts) and kind in _NO_TEXT_SPELLS:
+        return None
     if key and kinds == {Kind.UUID, Kind.BYTES}:
         return None  # a look-up would need the bytes
     if one_database and kinds > {Kind.TEXT} and kind in (Kind.UUID, *TIMES):
@@ -82,12 +87,15 @@ def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -
     return kind
 
 
-def _why_not(kinds: set[Kind]) -> str:
+def _why_not(source: Column, target: Column) -> str:
     """What a pair lacks, where that is not plain from its names."""
+    kinds = {Kind.TEXT if column.texts else column.kind for column in (source, target)}
     if kinds in ({Kind.TIMESTAMP, Kind.INSTANT}, {Kind.DATE, Kind.INSTANT}):
         return "One has a time zone, the other does not say in which it is. "
     if Kind.BOOLEAN in kinds and Kind.TEXT in kinds:
         return "Which words mean true is not known. "
     if Kind.TEXT in kinds and kinds & {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT}:
         return "'5', '05' and '5.0' are three texts and one number. "
+    if Kind.TEXT in kinds and kinds & {*_NO_TEXT_SPELLS, Kind.ARRAY}:
+        return f"Every product has spellings of its own for {'bytes' if Kind.BYTES in kinds else 'such values'}. "
     return ""

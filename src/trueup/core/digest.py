@@ -51,9 +51,11 @@ _HASHABLE = frozenset(
         Kind.INSTANT,
     }
 )
-#: Further kinds that the two servers of one product hash alike, where the columns have one type. Documents are hashed
-#: as they are spelt: what is spelt alike means the same, and of the rest the values decide.
-_HASHABLE_ALIKE = _HASHABLE | {Kind.FLOAT, Kind.TIME, Kind.JSON}
+#: Further kinds that two columns of one type are hashed alike in. Documents are hashed as they are spelt: what is spelt
+#: alike means the same, and of the rest the values decide.
+_HASHABLE_ALIKE = _HASHABLE | {Kind.JSON}
+#: The same, of two servers of one product that hash values as they are stored.
+_HASHABLE_AS_STORED = _HASHABLE_ALIKE | {Kind.FLOAT, Kind.TIME}
 #: Kinds that may meet: numbers are spelt as the wider of the two.
 _MAY_MEET = ({Kind.INTEGER, Kind.DECIMAL}, {Kind.INTEGER, Kind.BOOLEAN})
 #: A decimal type with its scale, as databases print it.
@@ -148,8 +150,8 @@ def _unfit(binding: Binding, *, portable: bool) -> str:
     sides = zip(names, binding.source.columns, binding.target.columns, strict=True)
     for name, source, target in sides:
         if source.kind is target.kind:
-            alike = not portable and source.type_name == target.type_name
-            hashable = source.kind in (_HASHABLE_ALIKE if alike else _HASHABLE)
+            alike = _HASHABLE_ALIKE if portable else _HASHABLE_AS_STORED
+            hashable = source.kind in (alike if source.type_name == target.type_name else _HASHABLE)
         else:
             hashable = {source.kind, target.kind} in _MAY_MEET and name not in binding.projection.key
         if not hashable:

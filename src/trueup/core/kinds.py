@@ -133,9 +133,15 @@ def _uuid(value: Value) -> Value:
     return value
 
 
+#: Digits beyond microseconds, which Python's parsers cut off; zeros say nothing.
+_BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}0*[1-9]", re.ASCII)
+
+
 def _parsed(parse: Callable[[str], Value]) -> Callable[[Value], Value]:
+    """Read text; one that would lose something is not read."""
+
     def read(value: Value) -> Value:
-        if isinstance(value, str):
+        if isinstance(value, str) and not _BEYOND_MICROSECONDS.search(value):
             try:
                 return parse(value)
             except ValueError:
@@ -172,6 +178,8 @@ def _json(value: Value) -> Value:
     try:
         if isinstance(value, str):
             return Json(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):  # SQLite stores the text `1` as a number
+            return Json(repr(value))
         if isinstance(value, dict | list):  # as a person declares it
             return Json(json.dumps(value, default=str))
     except ValueError:

@@ -25,6 +25,8 @@ class Column:
     sample: str = ""
     #: Kind of an array's elements.
     element: Kind | None = None
+    #: It holds nothing but texts, which mean what the other side's kind says.
+    texts: bool = False
     #: SQL that gives its value, where it is none of the table's own.
     computed: str = ""
 
