@@ -209,10 +209,10 @@ def test_documents_that_are_spelt_alike_are_not_read(hashed: HashedWorld) -> Non
     columns = "id {integer} PRIMARY KEY NOT NULL, v json"
     rows = [(at, document) for at, (document, *_) in enumerate(DOCUMENTS)]
     hashed.again(columns, rows, rows)
-    assert hashed.found() == set()
+    assert hashed.found()[1] == set()
     assert hashed.steps() == {"digests"}
     hashed.again(columns, rows, [(at, document) for at, (_, document, _) in enumerate(DOCUMENTS)])
-    assert hashed.found() == {("different", at) for at, (*_, same) in enumerate(DOCUMENTS) if not same}
+    assert hashed.found()[1] == {("different", at) for at, (*_, same) in enumerate(DOCUMENTS) if not same}
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
