@@ -108,7 +108,13 @@ def make(place: Place, side: str, wanted: Iterable[Case]) -> None:
             columns = [f"{c} NOT NULL" if c.split()[0] in case.key else c for c in columns]
             columns.append(f"PRIMARY KEY ({', '.join(case.key)})")
         statements.append(f"CREATE TABLE {table_of(case, side)} ({', '.join(columns)})")
-    place.sql(*statements)
+    # PostgreSQL takes many statements for one transaction.
+    place.sql(*(["; ".join(statements)] if place.engine == "postgresql" and statements else statements))
+    with place.at_once():
+        _fill(place, side, wanted)
+
+
+def _fill(place: Place, side: str, wanted: Iterable[Case]) -> None:
     for case in wanted:
         rows = [*(case.source if side == "source" else case.target), *filler(case)]
         place.insert(table_of(case, side), [[_written(value, place.engine) for value in row] for row in rows])

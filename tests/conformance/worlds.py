@@ -51,6 +51,11 @@ class Place:
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         raise NotImplementedError
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inserts within are one transaction, where each of its own takes its time."""
+        yield
+
     def holding(self, statement: str, *, commit: bool = False) -> AbstractContextManager[None]:
         """A transaction of the application that has executed `statement` and stays open meanwhile."""
         raise NotImplementedError
@@ -117,6 +122,11 @@ class Postgresql(Place):
         return rows
 
     @contextmanager
+    def at_once(self) -> Iterator[None]:
+        with self.session() as c, c.transaction():
+            yield
+
+    @contextmanager
     def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
         with psycopg.connect(self.url) as holder:
             holder.execute(statement.encode())
@@ -140,6 +150,8 @@ class Mysql(Place):
         | {"boolean": "boolean", "bytes": "longblob", "uuid": "uuid", "date": "date", "time": "time(6)"}
         | {"timestamp": "datetime(6)", "instant": "timestamp(6)", "json": "json"}
     )
+    #: Inserts are in a transaction that goes on.
+    within = False
     #: A text column of a key.
     text_key = "varchar(190) COLLATE utf8mb4_nopad_bin"
 
@@ -154,6 +166,17 @@ class Mysql(Place):
 
     def analyze(self, table: str) -> None:
         self.sql(f"ANALYZE TABLE {table}")
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        with self.session() as c:
+            c.begin()
+            self.within = True
+            try:
+                yield
+            finally:
+                self.within = False
+            c.commit()
 
     @contextmanager
     def holding(self, statement: str, *, commit: bool = False) -> Iterator[None]:
@@ -177,10 +200,12 @@ class Mysql(Place):
         if rows := [[in_utc(value) for value in row] for row in rows]:
             places = ", ".join(["%s"] * len(rows[0]))
             with self.session() as c, c.cursor() as cursor:
-                c.begin()
+                if not self.within:
+                    c.begin()
                 into = table.replace("%", "%%")
                 cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
-                c.commit()
+                if not self.within:
+                    c.commit()
 
 
 def in_utc(value: Any) -> Any:
