@@ -135,7 +135,8 @@ def against(told: dict[str, Any]) -> Iterator[tuple[float, str, str, str]]:
             rows = ours["rows_per_s"] / max(other["rows_per_s"], 1.0)
             verdict, why = _beside(rows, times, theirs)
             much = f"{rows:.1f} times" if rows >= 1 else f"{rows:.0%} of"
-            yield share, other["kind"], verdict, f"{why}: {much} its rows, p95 x {times:.2f} and it x {theirs:.2f}"
+            felt = " and it ".join(f"x {each:.2f}" if each < 100 else f"x {each:,.0f}" for each in (times, theirs))
+            yield share, other["kind"], verdict, f"{why}: {much} its rows, p95 {felt}"
 
 
 def _beside(rows: float, times: float, theirs: float) -> tuple[str, str]:

@@ -237,7 +237,8 @@ def plot(path: Path, told: Told) -> None:
         for _, times, rows in points("governor"):
             axes.scatter(times, rows, label="governor", color="black", marker="*", s=160, zorder=3)
         axes.set(xscale="log", yscale="log", title=f"{share:.0%} of load")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=12))
+        subs = (1, 2, 5) if axes.get_xlim()[1] < 200 else (1,)
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=subs, numticks=12))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.grid(color="0.93")
