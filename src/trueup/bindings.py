@@ -144,7 +144,7 @@ class Bindings(Bound):
         plain["sensitive"] = sensitive
         projection = declared.model_copy(update=plain)
         try:
-            shape = self._shape(projection, "target", projection.target)
+            shape = self.shape(name, "target", projection.target)
             binding = bind(projection, shape, shape, writing=True)
             if projection.tombstone is not None:
                 binding = with_tombstones(binding, projection.tombstone.column, f"projections.{name}")

@@ -44,23 +44,26 @@ class Bound:
         Raises UsageError.
         """
         projection = self.projection(name)
-        source, target = (self._shape(projection, role, getattr(projection, role)) for role in ("source", "target"))
+        source, target = (self.shape(name, role, getattr(projection, role)) for role in ("source", "target"))
         binding = bind(projection, source, target, writing=writing)
         pending, events = pending_side(projection), events_side(projection)
         return equip(
             binding,
-            pending=None if pending is None else self._shape(projection, "pending", pending),
-            events=None if events is None else self._shape(projection, "events", events),
+            pending=None if pending is None else self.shape(name, "pending", pending),
+            events=None if events is None else self.shape(name, "events", events),
         )
 
-    def _shape(self, projection: Projection, role: str, side: Side) -> Shape:
-        adapter = self._adapter(side.database)
-        check_query(projection, role, side, adapter.capabilities.dialect)  # before the database gets to see it
+    def shape(self, name: str, role: str, side: Side) -> Shape:
+        """What a side of a projection looks like, as its database says now.
+
+        Raises ConfigError.
+        """
+        adapter, place = self._adapter(side.database), f"projections.{name}.{role}"
+        check_query(place, side, adapter.capabilities.dialect)  # before the database gets to see it
         try:
             return described(adapter, side)
         except ConfigError as error:
-            place = f"projections.{projection.name}.{role}.{side.origin}"
-            raise ConfigError(f"{place}: {error}") from error
+            raise ConfigError(f"{place}.{side.origin}: {error}") from error
 
     def projection(self, name: str) -> Projection:
         if name not in self.projections:
@@ -87,6 +90,10 @@ class Bound:
     def server(self, database: str) -> Server:
         """Version and settings of a declared database, as it tells them now."""
         return self._adapter(database).examiner.server()
+
+    def take_over(self, other: Bound) -> None:
+        """Go on with the connections of another who speaks to the same databases, and has none from then on."""
+        self._adapters, other._adapters = other._adapters, self._adapters
 
     def close_adapters(self) -> None:
         """Give the databases' connections back."""

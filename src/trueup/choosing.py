@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.adapters import connect
-from trueup.bound import described
+from trueup.bound import Bound
 from trueup.core.binding import Shape, near
-from trueup.core.projection import Database, Side
-from trueup.declarations import with_stand_ins
-from trueup.errors import ConfigError, UsageError
+from trueup.core.projection import Side
+from trueup.errors import UsageError
 from trueup.worded import NAME
 
 
@@ -21,27 +18,20 @@ class Look:
     """What both sides have, before a projection can be declared; columns by the source's names."""
 
     shapes: Mapping[str, Shape]
-    #: Primary keys of the two tables, in their order; empty where there is none.
+    #: Primary keys of the two tables; empty where there is none.
     primary: Mapping[str, tuple[str, ...]]
     #: Columns that both sides have.
     shared: Sequence[str]
 
 
-def look_at(declarations: Mapping[str, dict[str, Any]], databases: Mapping[str, Database]) -> Look:
-    known = with_stand_ins(databases)
+def look_at(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Look:
     shapes: dict[str, Shape] = {}
     primary: dict[str, tuple[str, ...]] = {}
     for role in ("target", "source"):
         side = Side.model_validate(declarations[role])
         back = {there: here for here, there in side.columns.items()}
-        with closing(connect(side.database, known[side.database])) as adapter:
-            try:
-                shapes[role] = described(adapter, side)
-            except ConfigError as error:
-                raise ConfigError(f"projections.{NAME}.{role}: {error}") from error
-            tables = adapter.tables() if side.table else []
-        found = next((table.key for table in tables if table.name == side.table), ())
-        primary[role] = tuple(back.get(name, name) for name in found)
+        shapes[role] = sides.shape(NAME, role, side)
+        primary[role] = tuple(back.get(name, name) for name in shapes[role].primary)
     renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
     theirs = {renamed.get(name, name) for name in shapes["target"].columns}
     return Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])

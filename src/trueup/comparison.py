@@ -21,8 +21,9 @@ from trueup.clock import Clock, SystemClock
 from trueup.core.binding import Binding
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
-from trueup.core.projection import Database, Projection
+from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
+from trueup.core.shape import Shape
 from trueup.core.states import Verdict
 from trueup.declarations import complaint
 from trueup.discreet import discreet
@@ -59,13 +60,22 @@ class Difference:
 class OneLook(Bound):
     """Both sides, and what one look at them needs besides; `Trueup` has the same."""
 
-    def __init__(
-        self, databases: Mapping[str, Database], projections: Sequence[Projection], progress: Progress | None
-    ) -> None:
-        super().__init__(databases, projections)
+    def __init__(self, databases: Mapping[str, Database], progress: Progress | None) -> None:
+        super().__init__(databases, [])
         self.clock: Clock = SystemClock()
         self.progress: Progress = progress or Silent()
         self.stop_after_segment = Stop()
+        self._shapes: dict[str, Shape] = {}
+
+    def shape(self, name: str, role: str, side: Side) -> Shape:
+        """As of `Bound`; each side is asked once: for the key, if that is not given, and not again to compare."""
+        if role not in self._shapes:
+            self._shapes[role] = super().shape(name, role, side)
+        return self._shapes[role]
+
+    def declare(self, projection: Projection) -> None:
+        """What is to be compared, when it is known."""
+        self.projections[projection.name] = projection
 
 
 @dataclass(kw_only=True, slots=True)
@@ -187,10 +197,12 @@ def comparing(
     renamed: Mapping[str, str] | None = None,
     sensitive: Sequence[str] = (),
     settle: str | float = 0,
+    tolerance: Mapping[str, str | float] | None = None,
+    nulls: Mapping[str, str] | None = None,
+    exact: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Comparison]:
-    """Both sides, checked and ready. `exclude`: columns not to compare; `renamed`: the source's name of a column -> the
-    target's.
+    """Both sides, checked and ready; all but the two as of `diff`.
 
     Raises UsageError if a side, the key or a column is not there, or two columns cannot be compared exactly.
     """
@@ -200,11 +212,13 @@ def comparing(
     mapped: dict[str, dict[str, str]] = {"source": {}, "target": dict(renamed or {})}
     declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
     with _worded(), ExitStack() as after:
+        look_once = OneLook(databases, progress)
+        after.callback(look_once.close_adapters)
         chosen, key_from = tuple(key), ""
         if exclude or not key:
             from trueup.choosing import all_but, look_at, primary_key
 
-            look = look_at(declarations, databases)
+            look = look_at(declarations, look_once)
             if not key:
                 chosen, key_from = primary_key(look)
             if exclude:
@@ -217,11 +231,14 @@ def comparing(
                 "columns": None if columns is None else tuple(columns),
                 "sensitive": tuple(sensitive),
                 "settle": settle,
+                "tolerance": dict(tolerance or {}),
+                "nulls": dict(nulls or {}),
+                "exact": exact,
                 "on_extra": "delete",  # nothing is written; any other policy would be given as the reason why
                 "limits": {"collapse": 0},
             }
         )
-        engine = after.enter_context(_engine(databases, projection, progress))
+        engine = after.enter_context(_engine(look_once, projection))
         yield Comparison(
             engine=engine,
             source=sides["source"],
@@ -232,16 +249,11 @@ def comparing(
 
 
 @contextmanager
-def _engine(
-    databases: Mapping[str, Database], projection: Projection, progress: Progress | None
-) -> Iterator[Trueup | OneLook]:
+def _engine(look_once: OneLook, projection: Projection) -> Iterator[Trueup | OneLook]:
     """Who compares. A second look, later, is a run's work, and needs a ledger to remember the first."""
     if not projection.settle:
-        one = OneLook(databases, [projection], progress)
-        try:
-            yield one
-        finally:
-            one.close_adapters()
+        look_once.declare(projection)
+        yield look_once
         return
     import tempfile
 
@@ -249,7 +261,9 @@ def _engine(
 
     with tempfile.TemporaryDirectory(prefix="trueup-diff-") as folder:
         ledger = f"sqlite:///{Path(folder) / 'ledger.db'}"
-        with Trueup(databases=databases, projections=[projection], ledger=ledger, progress=progress) as engine:
+        asked = {"databases": look_once.databases, "projections": [projection], "progress": look_once.progress}
+        with Trueup(**asked, ledger=ledger) as engine:
+            engine.take_over(look_once)
             yield engine
 
 
@@ -263,13 +277,16 @@ def diff(
     renamed: Mapping[str, str] | None = None,
     sensitive: Sequence[str] = (),
     settle: str | float = 0,
+    tolerance: Mapping[str, str | float] | None = None,
+    nulls: Mapping[str, str] | None = None,
+    exact: bool = False,
     rows: int = 100,
 ) -> Report:
     """Compare two sides that are named as on the command line: `sqlite:///a.db#orders`, `URL#SELECT ...`, a file.
 
     Without `key`, the target's primary key; without `columns`, all that both have but those in `exclude`. Nothing is
-    written and nothing is kept. `renamed`: the source's name of a column -> the target's; `rows`: differences listed at
-    most (0: all).
+    written and nothing is kept. `renamed`: the source's name of a column -> the target's; `tolerance`, `nulls` and
+    `exact` as a projection declares them, by the source's names; `rows`: differences listed at most (0: all).
     """
     parts = (key,) if isinstance(key, str) else key
     with comparing(
@@ -281,6 +298,9 @@ def diff(
         renamed=renamed,
         sensitive=sensitive,
         settle=settle,
+        tolerance=tolerance,
+        nulls=nulls,
+        exact=exact,
     ) as comparison:
         return comparison.compare(rows=rows)
 

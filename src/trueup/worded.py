@@ -12,7 +12,8 @@ NAME = "diff"
 _PLACES = (
     (rf"projections\.{NAME}\.(source|target)(?:\.(?:{'|'.join(PLACES)}))?: (?:databases\.\w+: )?", r"\1: "),
     (rf"projections\.{NAME}\.(source|target)\b", r"\1"),
-    (rf"projections\.{NAME}\.(key|columns|sensitive|settle)\b", r"--\1"),
+    (rf"projections\.{NAME}\.(tolerance|nulls)\.(.+?): ", r"--\1 \2: "),
+    (rf"projections\.{NAME}\.(key|columns|sensitive|settle|tolerance|nulls)\b", r"--\1"),
     (rf"projections\.{NAME}: ", ""),
     (rf"projections\.{NAME}\b", "diff"),
     (r"\bdatabases\.(source|target)\.url\b", r"\1"),

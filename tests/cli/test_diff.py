@@ -10,15 +10,23 @@ import struct
 import subprocess
 import sys
 import termios
-from typing import Any
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
 
+import duckdb
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 import trueup
 from tests.cli.shop import PATIENCE_S, SCHEMA, Ran, Shop
 from tests.cli.test_loop import FIELDS
-from trueup.adapters import _sql
+from tests.servers import Pair
+from trueup.adapters import _sql, connect
+from trueup.adapters._sql import SqlAdapter
 from trueup.comparison import comparing
+from trueup.core.projection import Database
 
 SOURCE = [(1, 10), (2, 20), (3, 30), (5, 50)]
 TARGET = [(1, 10), (2, 99), (4, 40), (5, 50)]
@@ -129,6 +137,41 @@ def test_columns_that_are_called_otherwise(drifted: Shop) -> None:
     assert "SOURCE_COLUMN=TARGET_COLUMN" in diff(drifted, *BOTH, "--map", "id").err
 
 
+@pytest.mark.parametrize(
+    ("allowed", "left"),
+    [
+        ((), [2, 3, 4]),
+        (("--tolerance", "n=1"), [3, 4]),
+        (("--tolerance", "n=5%", "--nulls", "email=unknown"), [3]),
+        (("--tolerance", "n=5%,email=1"), None),  # text has no distance
+        (("--nulls", "n=zero,email=zero"), [2, 4]),
+        (("--nulls", "n=unknown", "--nulls", "email=unknown", "--tolerance", "n=0.99"), [2]),
+    ],
+)
+@pytest.mark.parametrize("settle", ["0s", "1ms"])
+def test_what_is_allowed_beyond_equality(
+    drifted: Shop, allowed: tuple[str, ...], left: list[int] | None, settle: str
+) -> None:
+    """As a projection declares it, of one look and of two."""
+    drifted.sql("DELETE FROM src", "INSERT INTO src VALUES (1, 1, 'a'), (2, 20, 'b'), (3, 0, 'c'), (4, 4, 'd')")
+    drifted.sql("DELETE FROM tgt", "INSERT INTO tgt VALUES (1, 1, 'a'), (2, 21, 'b'), (3, NULL, 'c'), (4, 4, NULL)")
+    ran = diff(drifted, *BOTH, *allowed, "--settle", settle, "--json")
+    if left is None:
+        assert (ran.code, "no distance" in ran.err) == (2, True)
+        return
+    assert sorted(row["key"]["id"] for row in ran.report["drift"]) == left, ran.err
+
+
+def test_exact_reads_values_where_digests_would_do(postgres_pair: Pair) -> None:
+    for url in (postgres_pair.source, postgres_pair.target):
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE t AS SELECT id, 1 AS v FROM generate_series(1, 3000) id")
+            connection.execute("ALTER TABLE t ADD PRIMARY KEY (id)")
+    sides = (f"{postgres_pair.source}#t", f"{postgres_pair.target}#t")
+    assert "digests" in trueup.diff(*sides).strategy
+    assert "digests" not in trueup.diff(*sides, exact=True).strategy
+
+
 def test_an_empty_source_is_an_answer_here_and_not_for_check(drifted: Shop) -> None:
     """Nothing will be repaired by it. The other way round the same tables are refused."""
     drifted.sql("DELETE FROM src")
@@ -200,10 +243,43 @@ def test_without_a_key_it_is_the_primary_key_and_that_is_said(drifted: Shop) -> 
     assert "primary key" not in diff(drifted, *BOTH, "--key", "id").out
 
 
-def test_a_composite_primary_key_keeps_its_order(drifted: Shop) -> None:
-    drifted.sql("CREATE TABLE c (n INTEGER, b TEXT, a TEXT, PRIMARY KEY (a, b))", "INSERT INTO c VALUES (1, 'x', 'y')")
-    ran = diff(drifted, "sqlite:///app.db#c", "sqlite:///app.db#c", "--json")
-    assert ran.report["key"] == ["a", "b"]
+@pytest.mark.parametrize("database", ["sqlite_url", "postgres", "mariadb", "duckdb"])
+def test_a_composite_primary_key_keeps_its_order(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Not that of its columns in the table, and not that of their names."""
+    url = f"duckdb:///{tmp_path / 'c.duckdb'}" if database == "duckdb" else request.getfixturevalue(database)
+    if database == "duckdb":
+        duckdb.connect(str(tmp_path / "c.duckdb")).close()
+    (tmp_path / "trueup.db").touch()
+    adapter = cast(SqlAdapter, connect("app", Database(url=url)))
+    with adapter.as_application() as connection:
+        connection.exec_driver_sql("CREATE TABLE c (n INTEGER, a INTEGER, b INTEGER, v INTEGER, PRIMARY KEY (b, n, a))")
+        connection.exec_driver_sql("CREATE UNIQUE INDEX cv ON c (v)")
+        connection.commit()
+    adapter.close()
+    with comparing(f"{url}#c", f"{url}#SELECT * FROM c") as comparison:
+        assert (comparison.projection.key, comparison.key_from) == (("b", "n", "a"), "the source's primary key")
+
+
+@pytest.mark.parametrize("settle", [0, 0.001], ids=["one look", "two"])
+def test_who_finds_the_key_compares_too(postgres_pair: Pair, settle: float) -> None:
+    """As many connections, and as many statements in one look, as where the key is given."""
+    for url in (postgres_pair.source, postgres_pair.target):
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE t (id bigint PRIMARY KEY, v integer)")
+    sides = (f"{postgres_pair.source}#t", f"{postgres_pair.target}#t")
+    made: list[str] = []
+    sa.event.listen(sa.pool.Pool, "connect", lambda *_: made.append("connection"))
+    sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: made.append("statement"))
+
+    def used(**more: Any) -> Counter[str]:
+        made.clear()
+        assert trueup.diff(*sides, settle=settle, **more).verdict == "in_sync"
+        return Counter(made)
+
+    given, found = used(key="id"), used()
+    assert found["connection"] == given["connection"]
+    assert settle or found == given
+    assert given["connection"] == 2 + bool(settle)  # the ledger
 
 
 @pytest.mark.parametrize(
@@ -238,6 +314,15 @@ def test_without_any_key_the_candidates_are_named(drifted: Shop, source: str, ta
         ((*BOTH, "--key", "id=42"), "--key names columns"),
         ((*BOTH, "--settle", "soon"), "--settle: 'soon' is not a duration"),
         ((*BOTH, "--sensitive", "emial"), "--sensitive: there is no column 'emial'"),
+        ((*BOTH, "--tolerance", "0.01"), "--tolerance '0.01': write it as COLUMN=0.01"),
+        ((*BOTH, "--tolerance", "n=some"), "--tolerance n: 'some' is not a tolerance; write a number"),
+        ((*BOTH, "--tolerance", "n=1,n=2"), "--tolerance names 'n' twice"),
+        ((*BOTH, "--tolerance", "nn=1"), "--tolerance: 'nn' is not a compared column; did you mean 'n'?"),
+        ((*BOTH, "--tolerance", "id=1"), "--tolerance: 'id' is in the key"),
+        ((*BOTH, "--tolerance", "n=1s"), "--tolerance: column 'n' cannot have '1s'"),
+        ((*BOTH, "--nulls", "email=maybe"), "--nulls email: "),
+        ((*BOTH, "--nulls", "emial=zero"), "--nulls: 'emial' is not a compared column"),
+        ((BOTH[0], "sqlite:///app.db#SELECT 1 AS id; DELETE FROM src"), "target: the query"),
         ((BOTH[0], "sqlite:///app.db#SELECT 1 AS id; DELETE FROM src", "--key", "id"), "target"),
         ((BOTH[0],), "TARGET"),
         ((*BOTH, "--rows", "-1"), "rows"),

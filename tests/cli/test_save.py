@@ -57,7 +57,8 @@ def test_it_can_be_repaired_once_it_is_said_how_the_application_writes(drifted: 
 
 def test_everything_that_was_asked_is_in_it(drifted: Shop) -> None:
     target = "sqlite:///app.db#SELECT id AS number, n, \"email\" FROM tgt -- it's\n  WHERE id <> '\\'"
-    asked = ("--key", "id", "--map", "id=number", "--columns", "email,n", "--sensitive", "email")
+    asked = ["--key", "id", "--map", "id=number", "--columns", "email,n", "--sensitive", "email"]
+    asked += ["--tolerance", "n=1%", "--nulls", "n=zero,email=unknown", "--exact"]
     ran = drifted.run("diff", BOTH[0], target, *asked, "--save", "counts")
     assert ran.code == 1
     assert saved(drifted)["projections"]["counts"] == {
@@ -66,6 +67,9 @@ def test_everything_that_was_asked_is_in_it(drifted: Shop) -> None:
         "key": ["id"],
         "columns": ["email", "n"],
         "sensitive": ["email"],
+        "tolerance": {"n": "1%"},
+        "nulls": {"n": "zero", "email": "unknown"},
+        "exact": True,
     }
     assert saved(drifted)["databases"] == {"counts": {"url": "sqlite:///app.db"}}
     with trueup.load(drifted.folder / "trueup.toml") as engine:

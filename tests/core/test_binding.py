@@ -121,7 +121,7 @@ def test_the_nearest_name_or_all_of_them() -> None:
 def test_a_query_that_is_not_one_select(role: str) -> None:
     side = Side(database="app", query="DELETE FROM t")
     with pytest.raises(ConfigError, match=rf"projections\.p\.{role}\.query: the query is a DELETE; give one SELECT"):
-        check_query(projection(**{role: side}), role, side, SOURCE.dialect)
+        check_query(f"projections.p.{role}", side, SOURCE.dialect)
 
 
 def test_a_query_that_groups_by_the_key_is_known_to_be_unique() -> None:

@@ -33,7 +33,8 @@ _JSON = sa.text("""
 _UNIQUE = sa.text("""
     SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
     FROM information_schema.STATISTICS
-    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0""")
+    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0
+    ORDER BY INDEX_NAME, SEQ_IN_INDEX""")
 
 _TRIGGERS = sa.text("""
     SELECT TRIGGER_NAME AS name, concat_ws(' ', ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT) AS told
@@ -65,6 +66,7 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     return Shape(
         columns={row.name: _column(row, json=f"json_valid({quote(row.name)})" in documents) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
+        primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),
         table=found.type != "VIEW",

@@ -63,11 +63,12 @@ _DEPENDENTS = sa.text("""
     WHERE confrelid = :relation AND contype = 'f' AND confdeltype IN ('c', 'n', 'd') ORDER BY 1""")
 #: Unique, complete, valid indexes of a relation over plain columns.
 _UNIQUE = sa.text("""
-    SELECT array_agg(a.attname::text) AS columns
+    SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum)) AS columns,
+           i.indisprimary AS is_primary
     FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
     WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
       AND i.indpred IS NULL AND i.indexprs IS NULL
-    GROUP BY i.indexrelid""")
+    GROUP BY i.indexrelid, i.indisprimary""")
 
 
 def describe_table(connection: sa.Connection, database: str, table: str, dialect: str) -> Shape:
@@ -90,10 +91,11 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
         )
         for row in rows
     }
-    unique = connection.execute(_UNIQUE, of).scalars() if relation.holds else ()
+    unique = connection.execute(_UNIQUE, of).all() if relation.holds else ()
     return Shape(
         columns=columns,
-        unique=tuple(frozenset(names) for names in unique),
+        unique=tuple(frozenset(index.columns) for index in unique),
+        primary=next((tuple(index.columns) for index in unique if index.is_primary), ()),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, of)},
         dependents=tuple(connection.execute(_DEPENDENTS, of).scalars()),
         table=relation.kind in ("r", "p"),

@@ -153,13 +153,20 @@ class DuckdbAdapter(DuckdbReader):
             )
             for row in rows
         }
-        unique = [frozenset(row.columns) for row in connection.execute(_CONSTRAINTS, place)]
+        constraints = connection.execute(_CONSTRAINTS, place).all()
+        unique = [frozenset(row.columns) for row in constraints]
         for row in connection.execute(_INDEXES, place):
             names = [part.strip().strip("\"'") for part in row.expressions.strip("[]").split(",")]
             if all(part in columns for part in names):
                 unique.append(frozenset(names))
         is_table = connection.execute(_IS_TABLE, place).first() is not None
-        return Shape(columns=columns, unique=tuple(unique), table=is_table, dialect=self.capabilities.dialect)
+        return Shape(
+            columns=columns,
+            unique=tuple(unique),
+            primary=next((tuple(row.columns) for row in constraints if row.is_primary), ()),
+            table=is_table,
+            dialect=self.capabilities.dialect,
+        )
 
     def tables(self) -> list[FoundTable]:
         with self.reading() as connection:
@@ -216,7 +223,7 @@ _COLUMNS = sa.text("""
     FROM duckdb_columns() WHERE database_name = current_database()
       AND schema_name = coalesce(:schema, current_schema()) AND table_name = :name ORDER BY column_index""")
 _CONSTRAINTS = sa.text("""
-    SELECT constraint_column_names AS columns FROM duckdb_constraints()
+    SELECT constraint_column_names AS columns, constraint_type = 'PRIMARY KEY' AS is_primary FROM duckdb_constraints()
     WHERE constraint_type IN ('PRIMARY KEY', 'UNIQUE') AND database_name = current_database()
       AND schema_name = coalesce(:schema, current_schema()) AND table_name = :name""")
 _INDEXES = sa.text("""

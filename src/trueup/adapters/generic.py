@@ -164,7 +164,8 @@ class GenericAdapter(ReadOnly):
             )
             for found in inspector.get_columns(name, schema or None)
         }
-        return Shape(columns=columns, dialect=self.capabilities.dialect)
+        primary = inspector.get_pk_constraint(name, schema or None)["constrained_columns"]
+        return Shape(columns=columns, primary=tuple(primary), dialect=self.capabilities.dialect)
 
     # --- reading -------------------------------------------------------------------------------------------------
 

@@ -264,6 +264,7 @@ class SqliteAdapter(SqlAdapter):
         shape = Shape(
             columns=columns,
             unique=tuple(unique),
+            primary=tuple(primary),
             triggers={row.name: row.sql for row in triggers},
             dependents=tuple(connection.execute(_DEPENDENTS, {"name": name}).scalars()),
             table=name in tables,

@@ -36,6 +36,9 @@ class Asked:
     renamed: dict[str, str]
     sensitive: tuple[str, ...]
     settle: str
+    tolerance: dict[str, str]
+    nulls: dict[str, str]
+    exact: bool
     #: None: as many as fit the format.
     rows: int | None
     as_json: bool
@@ -70,6 +73,9 @@ def run(asked: Asked) -> int:
                 renamed=asked.renamed,
                 sensitive=asked.sensitive,
                 settle=asked.settle,
+                tolerance=asked.tolerance,
+                nulls=asked.nulls,
+                exact=asked.exact,
                 progress=shown,
             )
         )
@@ -153,15 +159,17 @@ def names(texts: Sequence[str], option: str) -> tuple[str, ...]:
     return found
 
 
-def renames(texts: Sequence[str]) -> dict[str, str]:
-    """`--map likes=like_count` as a mapping.
+def pairs(texts: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """`--map likes=like_count`, or `--tolerance price=0.01,ratio=1%`, as a mapping; `form`: how one is written.
 
     Raises UsageError.
     """
     found: dict[str, str] = {}
     for part in (part for text in texts for part in text.split(",")):
-        here, equals, there = part.partition("=")
-        if not equals or not here.strip() or not there.strip():
-            raise UsageError(f"--map {part!r}: write it as SOURCE_COLUMN=TARGET_COLUMN")
-        found[here.strip()] = there.strip()
+        column, _, meant = (word.strip() for word in part.partition("="))
+        if not column or not meant:
+            raise UsageError(f"{option} {part!r}: write it as {form}")
+        if column in found:
+            raise UsageError(f"{option} names {column!r} twice")
+        found[column] = meant
     return found

@@ -115,6 +115,9 @@ def diff(
     map: Columns = (),  # noqa: A002 - it is the option's name
     sensitive: Columns = (),
     settle: str = "0s",
+    tolerance: Columns = (),
+    nulls: Columns = (),
+    exact: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     rows: Annotated[int | None, Parameter(validator=NOT_NEGATIVE)] = None,
     as_json: AsJson = False,
     form: Form = None,
@@ -142,6 +145,12 @@ def diff(
         Columns whose values are never shown.
     settle
         Look at what differs again after this long, `10s`, and leave out what moved.
+    tolerance
+        `price=0.01`, `ratio=1%`, `seen_at=1s`: how far a column may be from the source's value.
+    nulls
+        `note=unknown`, `total=zero`: what a NULL in a column means. Default: `exact`, that it is NULL.
+    exact
+        Compare every value, and trust no digest.
     rows
         Rows listed at most; 0: all. Default: 100 in a table or document, else all. Counts are always complete.
     output
@@ -157,9 +166,12 @@ def diff(
         key=comparing.names(key, "--key"),
         columns=comparing.names(columns, "--columns"),
         exclude=comparing.names(exclude, "--exclude"),
-        renamed=comparing.renames(map),
+        renamed=comparing.pairs(map, "--map", "SOURCE_COLUMN=TARGET_COLUMN"),
         sensitive=comparing.names(sensitive, "--sensitive"),
         settle=settle,
+        tolerance=comparing.pairs(tolerance, "--tolerance", "COLUMN=0.01, COLUMN=1% or COLUMN=1s"),
+        nulls=comparing.pairs(nulls, "--nulls", "COLUMN=exact, COLUMN=unknown or COLUMN=zero"),
+        exact=exact,
         rows=rows,
         as_json=as_json,
         form=form,

@@ -168,6 +168,12 @@ def _projection(name: str, sides: Mapping[str, str], comparison: Comparison) -> 
         lines.append(f"columns = {quoted_list(declared.columns)}")
     if declared.sensitive:
         lines.append(f"sensitive = {quoted_list(declared.sensitive)}")
+    if declared.tolerance:
+        lines.append(f"tolerance = {_value(declared.tolerance)}")
+    if declared.nulls:
+        lines.append(f"nulls = {_value(declared.nulls)}")
+    if declared.exact:
+        lines.append("exact = true")
     settle = f'settle = "{declared.settle:g}s"' if declared.settle else '# settle = "10s"'
     return [
         *lines,

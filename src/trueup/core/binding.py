@@ -169,14 +169,14 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
     )
 
 
-def check_query(projection: Projection, role: str, side: Side, dialect: str) -> None:
-    """A side that is a query is one SELECT that only reads.
+def check_query(place: str, side: Side, dialect: str) -> None:
+    """A side that is a query is one SELECT that only reads; `place`: where it is declared.
 
     Raises ConfigError.
     """
     found = query.problem(side.query, dialect) if side.query is not None else ""
     if found:
-        raise ConfigError(f"projections.{projection.name}.{role}.query: {found}")
+        raise ConfigError(f"{place}.query: {found}")
 
 
 def near(name: str, known: Collection[str]) -> str:
@@ -246,6 +246,8 @@ def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, 
     """What a team allows beyond equality; empty where that is nothing."""
     for key, declared in (("tolerance", projection.tolerance), ("nulls", projection.nulls)):
         for name in declared:
+            if name in projection.key:
+                raise ConfigError(f"{place}.{key}: {name!r} is in the key, which is the same or names another row")
             if name not in columns:
                 raise ConfigError(f"{place}.{key}: {name!r} is not a compared column; {near(name, columns)}")
     rules = tuple(_rule(projection, name, kind, place) for name, kind in zip(columns, kinds, strict=True))

@@ -38,6 +38,8 @@ class Shape:
     columns: Mapping[str, Column]
     #: Column sets that are unique and NOT NULL or a primary key.
     unique: tuple[frozenset[str], ...] = ()
+    #: Columns of its primary key, in their order; empty if it has none.
+    primary: tuple[str, ...] = ()
     #: Triggers of the table, and what each does, in any spelling that changes with it.
     triggers: Mapping[str, str] = field(default_factory=dict)
     #: Tables whose rows a delete here would delete or change, too: they refer to it with CASCADE or SET NULL.
