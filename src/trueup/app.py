@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from trueup.observe.otlp import traced
 from trueup.plans import PlanStanding
 from trueup.report import Report
 from trueup.reporting import final_outcomes
+from trueup.side_by_side import Pair
 from trueup.steering import Steering
 from trueup.store.acceptances import Accepted
 from trueup.store.decided import Decided, decided_by
@@ -236,6 +238,12 @@ class Trueup(Steering):
         tables. What is found caps what later runs promise. Raises UsageError for a name that is not declared.
         """
         return self._doctor.examine(names)
+
+    @contextmanager
+    def asking(self, name: str) -> Iterator[Pair]:
+        """Both sides of a projection, for questions outside of a run; paced like its statements."""
+        with self._working("check", self.pair(self.binding(name, writing=False))) as pair:
+            yield pair
 
     # --- what stands -------------------------------------------------------------------------------------------------
 

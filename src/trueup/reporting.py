@@ -8,12 +8,14 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from trueup.beside import COUNTED_MAX, Beside
 from trueup.core.causes import causes
 from trueup.core.compare import Counts, Suspect
 from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.states import Outcome, Verdict
 from trueup.core.undo import DIFFERS
+from trueup.core.where import ROWS_MIN, nobody
 from trueup.report import IN_FLIGHT_ROWS, Report, differing, presented, quarantined_row, shown
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
@@ -88,7 +90,7 @@ def build(
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, listed, final),
-        causes=_causes(binding, [item.decision.drift for item in listed]),
+        causes=_causes(job, run, [item.decision.drift for item in listed], counts),
         in_flight_rows=[_listed(binding, suspect) for suspect in moving[:IN_FLIGHT_ROWS]],
         partitions=_partitions(job, run, rows),
         open_partitions=_open_partitions(job, run),
@@ -193,10 +195,22 @@ def drift_rows(
     return listed
 
 
-def _causes(binding: Binding, drift: Sequence[Suspect]) -> list[dict[str, Any]]:
-    """What they have in common, as plain values."""
+def _causes(job: Job, run: RunRow, drift: Sequence[Suspect], counts: Counts) -> list[dict[str, Any]]:
+    """What they have in common, as plain values. A run that read everything asks besides; once something was written,
+    other columns say no more who wrote it before.
+    """
+    binding = job.pair.binding
+    small = max(counts.source_rows, counts.target_rows) <= COUNTED_MAX
+    worth = len(drift) >= ROWS_MIN and run.whole and small
+    besides = Beside(pair=job.pair, rows=drift) if worth else None
     found = causes(
-        drift, key=binding.projection.key, columns=binding.columns, hidden=binding.hidden, rules=binding.rules
+        drift,
+        key=binding.projection.key,
+        columns=binding.columns,
+        hidden=binding.hidden,
+        rules=binding.rules,
+        beside=besides.known() if besides and not job.writes else (),
+        ask=besides.ask if besides else nobody,
     )
     return [asdict(cause) for cause in found]
 

@@ -93,6 +93,9 @@ def test_drift_is_what_is_wrong_now(shop: Shop) -> None:
     shop.fill(SOURCE, TARGET)
     assert shop.run("drift", "p").code == 0
     shop.run("check")
+    shown = [line.split() for line in shop.run("drift", "p").out.splitlines() if "id=" in line]
+    assert ["different", "id=2", "n=20", "n=99"] in [row[:4] for row in shown]  # and no column that is alike
+    assert ["missing", "id=3"] in [row[:2] for row in shown]
     ran = shop.run("drift", "p", "--json")
     assert ran.code == 1
     assert {row["kind"] for row in ran.json["drift"]} == {"missing", "extra", "different"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.values import values
-from trueup.core.causes import ROWS_MIN, Cause, causes
+from trueup.core.causes import Cause, causes
 from trueup.core.compare import DriftKind, Suspect
+from trueup.core.where import ROWS_MIN, Known, Place
 
 Plant = Callable[[random.Random, int], Suspect]
 
@@ -289,3 +290,88 @@ def test_odd_values_never_raise(rows: list[Suspect], same: Any) -> None:
         for cause in causes(some, key=["a", "b"], columns=["n"]):
             assert 0 < cause.rows <= len(some)
             assert 0 < cause.share <= 1
+
+
+# --- where the rows are, among all rows ------------------------------------------------------------------------------
+
+
+def asked(usual: dict[str, float]) -> Callable[[Sequence[Place]], list[float | None]]:
+    """Somebody who knows how usual values are, by column."""
+    return lambda places: [usual.get(place.known.name) for place in places]
+
+
+def tenants(of_seven: int, total: int = 100) -> list[Suspect]:
+    rng = random.Random(8)
+    return [different((7 if at < of_seven else 100 + at % 5, at * 3), number(rng), number(rng)) for at in range(total)]
+
+
+def test_a_tenant_that_has_most_of_all_rows_is_not_told() -> None:
+    """The same rows, where that tenant has few of all, and where it has as many."""
+    rows, key = tenants(93), ("tenant", "id")
+    few = found(rows, key=key, ask=asked({"tenant": 0.2}))["key_value"]
+    assert few.sentence == "93 of 100 rows (93%): `tenant` is 7 (of all rows: 20%)"
+    assert few.usual == 0.2
+    assert found(rows, key=key, ask=asked({"tenant": 0.93})) == {}
+    assert found(rows, key=key, ask=asked({"tenant": 0.80})) == {}  # hardly more often wrong than the others
+    assert found(rows, key=key, ask=asked({"tenant": 1.0})) == {}
+
+
+def test_where_nobody_knows_it_stands_out_by_itself_or_not_at_all() -> None:
+    rows = tenants(60)
+    assert found(rows, key=("tenant", "id"))["key_value"].usual is None
+    beside = [Known(name="app", kind="value", role="target", values=dict.fromkeys(range(70), "importer"))]
+    assert "value" not in found(rows, key=("tenant", "id"), beside=beside)
+    told = found(rows, key=("tenant", "id"), beside=beside, ask=asked({"app": 0.1}))["value"]
+    assert told.sentence == "70 of 100 rows (70%): `app` of the target is importer (of all rows: 10%)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "usual", "told"), [(8, 0.05, True), (8, 0.3, False), (80, 0.3, True), (7, 0.0, False)]
+)
+def test_few_rows_may_be_alike_by_chance(rows: int, usual: float, told: bool) -> None:
+    beside = [Known(name="app", kind="value", role="target", values=dict.fromkeys(range(rows), "importer"))]
+    wrong = [different(sparse(at), at * 10, at * at * 7 + 3) for at in range(max(rows, ROWS_MIN))]
+    assert ("value" in found(wrong, beside=beside, ask=asked({"app": usual}))) is told
+
+
+def test_a_value_that_is_not_the_most_frequent_can_be_the_one() -> None:
+    """Most wrong rows are of the writer of most rows; it is the other who errs."""
+    values = {at: "web" if at < 55 else "importer" for at in range(100)}
+    usual = {"web": 0.98, "importer": 0.02}
+    rows = [different(sparse(at), at * 10, at * at * 7 + 3) for at in range(100)]
+    told = causes(
+        rows,
+        key=["id"],
+        columns=["n"],
+        beside=[Known(name="app", kind="value", role="target", values=values)],
+        ask=lambda places: [usual[str(place.slice.shown)] for place in places],
+    )
+    assert "45 of 100 rows (45%): `app` of the target is importer (of all rows: 2%)" in [c.sentence for c in told]
+
+
+def test_compared_columns_say_it_too_where_they_are_alike() -> None:
+    rng = random.Random(9)
+    rows = [
+        Suspect(kind=DriftKind.DIFFERENT, key=sparse(at), expected=("eu", number(rng)), observed=("eu", number(rng)))
+        for at in range(30)
+    ]
+    told = causes(rows, key=["id"], columns=["region", "n"], ask=asked({"region": 0.3}))
+    assert "all 30 rows: `region` is eu (of all rows: 30%)" in [cause.sentence for cause in told]
+    hidden = causes(rows, key=["id"], columns=["region", "n"], hidden=(True, False), ask=asked({"region": 0.3}))
+    assert not any("region" in cause.sentence for cause in hidden)
+    # A column that differs is what went wrong, and not where.
+    moved = [different(sparse(at), number(rng), 5) for at in range(30)]
+    assert found(moved, ask=asked({"n": 0.01})).get("value") is None
+
+
+def test_columns_in_which_the_same_rows_are_alike_are_one_cause() -> None:
+    beside = [
+        Known(name=name, kind="value", role="target", values=dict.fromkeys(range(40), name.upper()))
+        for name in ("app", "host")
+    ]
+    rows = [different(sparse(at), at * 10, at * at * 7 + 3) for at in range(50)]
+    told = found(rows, beside=beside, ask=asked({"app": 0.1, "host": 0.2}))["value"]
+    assert told.sentence == (
+        "40 of 50 rows (80%): `app` of the target is APP (of all rows: 10%) and "
+        "`host` of the target is HOST (of all rows: 20%)"
+    )

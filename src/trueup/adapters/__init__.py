@@ -21,7 +21,7 @@ from trueup.errors import ConfigError
 
 if TYPE_CHECKING:
     from trueup.adapters._discoverer import Discoverer
-    from trueup.core.binding import Binding, BoundSide, Shape
+    from trueup.core.binding import Binding, BoundSide, Column, Shape
     from trueup.core.compare import Counts, Suspect
     from trueup.core.decide import Action
     from trueup.core.digest import Digests, Hashing, Prints, RowHash
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trueup.core.guarantee import Writing
     from trueup.core.lot import Lot, LotOutcome
     from trueup.core.pace.pressure import Mark
+    from trueup.core.partition import Slice
     from trueup.core.plan import Part, Range, Segment
     from trueup.core.projection import Database, Side
     from trueup.core.quiet import Happened
@@ -213,6 +214,11 @@ class Reader(Protocol):
 
     def greatest(self, side: BoundSide) -> Value:
         """The greatest first key part of a side; None if there is none."""
+
+    def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
+        """How many rows of a side there are in a range, then how many of them have each of these values or times in a
+        column; None where that would be to read all of them.
+        """
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
         """What `binding.events` says of `keys`, and the time by this database's own clock."""

@@ -39,7 +39,7 @@ from trueup.adapters._discoverer import Discoverer
 from trueup.adapters._outcomes import Arrivals, HeldRow, decided, left, read_source, restored, withdrawn
 from trueup.adapters._sorting import Row, in_key_order
 from trueup.adapters._unexamined import Unexamined
-from trueup.core.binding import Binding, BoundSide, Shape
+from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.compare import Suspect
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.kinds import Kind, canonical
@@ -171,6 +171,9 @@ class DocumentStore(ABC):
         raise ConfigError(
             f"databases.{self.name}: nothing in it grows with each change; declare `changes` for the other side only"
         )
+
+    def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> None:  # noqa: ARG002
+        return None  # nothing here is counted without reading it
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:  # noqa: ARG002
         raise ConfigError(f"databases.{self.name}: `events` are in a table, and there are none here")

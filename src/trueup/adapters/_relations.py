@@ -177,6 +177,14 @@ class Relations:
         ends = [self.read_as(side.cut, end(part)) for end in (sa.func.min, sa.func.max)]
         return sa.select(*ends, sa.func.count() - sa.func.count(part)).select_from(origin)
 
+    def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> sa.Select[Any]:
+        """How many rows a range has, and how many of these are in each slice."""
+        origin, columns = self.columns(side)
+        within = self.within(side, columns[: len(side.key)], part)
+        there = [self._of_partition(replace(side, cut=column), of) for column, of in wanted]
+        counts = [sa.func.count(sa.case((each, 1))).label(f"c{at}") for at, each in enumerate(there)]
+        return sa.select(sa.func.count().label("n"), *counts).select_from(origin).where(*within)
+
     def misspelt_cut(self, binding: Binding, side: BoundSide) -> sa.Select[Any] | None:
         """A value of the partition column that no partition would have, if this database holds spellings."""
         assert side.cut is not None

@@ -34,6 +34,7 @@ from trueup.adapters._results import RowStream, look_of, message, translating
 from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
+from trueup.core.partition import Slice
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value
@@ -285,6 +286,10 @@ class SqlAdapter(Repairing):
         _, columns = self.relations.columns(side)
         with self.reading() as connection:
             return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
+
+    def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
+        with self.reading() as connection:
+            return [*connection.execute(self.relations.tally(side, part, wanted)).one()]
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
         from trueup.adapters._events import happened

@@ -89,6 +89,7 @@ class Drift(Shape):
     key: Values | None
     expected: Values | None
     observed: Values | None
+    columns: list[str]
     since: datetime
     last_seen: datetime
     reason: str
@@ -101,6 +102,7 @@ class Cause(Shape):
     sentence: str
     rows: int
     share: float
+    usual: float | None
 
 
 class Drifting(Shape):

@@ -110,16 +110,24 @@ def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fal
 
 @app.command(group=KNOW)
 def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
-    """What is known to be wrong now, longest standing first."""
+    """What is known to be wrong now, longest standing first, and what it has in common."""
     from trueup import views
     from trueup.cli import tables
+    from trueup.errors import TrueupError
 
     with opened(config, as_json=as_json) as engine:
-        listed, causes = views.drift(engine, name, rows), views.causes(engine, name)
+        listed = views.drift(engine, name, rows)
+        try:
+            causes, trouble = views.causes_besides(engine, name)
+        except TrueupError as error:  # the ledger knows, whatever a database says
+            causes, trouble = views.causes(engine, name), str(error)
+    if trouble:
+        sys.stderr.write(f"trueup: {name}: what rows have in common is told from what was kept of them: {trouble}\n")
     if as_json:
         tables.print_json({"drift": listed, "causes": causes})
         return 1 if listed else 0
-    tables.put(listed, as_json=False, title="drift", empty=f"{name}: no drift is known", hide=("reason",))
+    drawn = [tables.flat(row) | {"since": row["since"], "last_seen": row["last_seen"]} for row in listed]
+    tables.put(drawn, as_json=False, title="drift", empty=f"{name}: no drift is known", hide=("outcome", "reason"))
     tables.draw_causes(causes)
     return 1 if listed else 0
 

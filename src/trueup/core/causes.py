@@ -9,30 +9,29 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from trueup.core.compare import DriftKind, Suspect
-from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, shown, spelling
+from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, spelling
 from trueup.core.row import Key, Value
 from trueup.core.rules import Rules, differing
+from trueup.core.where import ALMOST_ALL, ROWS_MIN, Ask, Known, nobody, stands_out, told_places
 
-#: Rows that must share a mark. Fewer are an anecdote.
-ROWS_MIN = 8
 #: Share of all drifting rows that a cause explains.
 SHARE_MIN = 0.05
 #: Share of a column's differing rows that a relation between two numbers needs: small numbers meet it by chance.
 CHANCE_SHARE = 0.25
-#: How often a value must occur, against the mean of the others beside it, to stand out.
-TIMES_OTHERS = 3
 #: Kinds that have a mark for each amount: one amount has to stand out among them.
 AMOUNTS = ("offset", "time_zone")
 #: Rows that must all err to one side, and the share of them that does.
 ONE_SIDED_ROWS, ONE_SIDED = 12, 0.95
 #: Share of rows for facts about where the rows are, and not what happened to them.
-MOST, ALMOST_ALL = 0.5, 0.95
+MOST = 0.5
 #: Share of rows in one unbroken series of keys.
 SERIES_SHARE = 0.2
+#: Columns told of in one sentence, in which the same rows are alike.
+ALIKE_MAX = 3
 #: Marks looked at; the rest have too few rows to matter beside these.
 CANDIDATES_MAX = 50
 
@@ -48,6 +47,8 @@ class Cause:
     rows: int
     #: Of all drifting rows that were looked at, 0 to 1.
     share: float
+    #: Of a cause that says where the rows are: the share of all rows that are there; None: not known.
+    usual: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,7 @@ class Found:
     kind: str
     words: str
     rows: frozenset[int]
+    usual: float | None = None
 
 
 def causes(
@@ -67,11 +69,14 @@ def causes(
     hidden: Sequence[bool] = (),
     rules: Rules = (),
     first_seen: Sequence[datetime] = (),
+    beside: Sequence[Known] = (),
+    ask: Ask = nobody,
 ) -> list[Cause]:
     """The causes that explain most rows first, then the rest. Nothing where nothing stands out.
 
     Of the columns that `hidden` has a flag for no value goes into a sentence. `first_seen`, where it is given, has one
-    moment for each row.
+    moment for each row; `beside` is what is known of the rows in columns that are not compared; `ask` says how many of
+    all rows are in a place.
     """
     if len(rows) < ROWS_MIN:
         return []
@@ -82,24 +87,27 @@ def causes(
         *_values(rows, columns, shows, unequal),
         *_swapped(rows, columns, shows, unequal),
         *_only(rows, columns, unequal),
-        *_key_values(rows, key),
-        *_times(rows, key, columns, shows),
+        *_places(rows, [*_known(rows, key, columns, shows, unequal), *beside], ask),
         *_series(rows, key),
         *_seen(first_seen),
     ]
     found.sort(key=lambda cause: -len(cause.rows))
-    told = [_told(cause.kind, cause.words, len(cause.rows), len(rows)) for cause in found]
+    told = [_told(cause.kind, cause.words, len(cause.rows), len(rows), cause.usual) for cause in found]
     rest = len(rows) - len(frozenset[int]().union(*(cause.rows for cause in found)))
     if told and rest:
         told.append(_told("none", "no common cause", rest, len(rows)))
     return told
 
 
-def _told(kind: str, words: str, rows: int, total: int) -> Cause:
+def _told(kind: str, words: str, rows: int, total: int, usual: float | None = None) -> Cause:
     share = rows / total
-    percent = "under 1%" if share < 0.01 else f"{min(round(share * 100), 99)}%"
-    who = f"all {total:,} rows" if rows == total else f"{rows:,} of {total:,} rows ({percent})"
-    return Cause(sentence=f"{who}: {words}", kind=kind, rows=rows, share=round(share, 4))
+    who = f"all {total:,} rows" if rows == total else f"{rows:,} of {total:,} rows ({_percent(share)})"
+    known = None if usual is None else round(usual, 4)
+    return Cause(sentence=f"{who}: {words}", kind=kind, rows=rows, share=round(share, 4), usual=known)
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if share < 0.01 else f"{min(round(share * 100), 99)}%"
 
 
 def _unequal(row: Suspect, rules: Rules) -> list[int]:
@@ -110,12 +118,6 @@ def _unequal(row: Suspect, rules: Rules) -> list[int]:
         return [at for at, differs in enumerate(differing(rules, row.expected, row.observed)) if differs]
     except ArithmeticError:  # a number that refuses to be compared
         return []
-
-
-def stands_out(count: int, total: int, distinct: int) -> bool:
-    """Does one value occur far more often than the others, taken together, would have it?"""
-    others = (total - count) / (distinct - 1) if distinct > 1 else 0.0
-    return count >= ROWS_MIN and count >= TIMES_OTHERS * others + ROWS_MIN / 2
 
 
 # --- what happened to the values ------------------------------------------------------------------------------------
@@ -214,50 +216,38 @@ def _only(rows: Sequence[Suspect], columns: Sequence[str], unequal: Sequence[Seq
             yield Found(kind="column", words=f"only `{columns[at]}` differs", rows=numbers)
 
 
-def _grouped(values: Iterable[tuple[int, str]], words: str, kind: str, total: int) -> list[Found]:
-    """The value that most rows share, if it stands out; `words` come before it."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for number, value in values:
-        groups[value].append(number)
-    if not groups:
-        return []
-    value, numbers = max(groups.items(), key=lambda item: len(item[1]))
-    known = sum(map(len, groups.values()))
-    if len(numbers) < SERIES_SHARE * total or not stands_out(len(numbers), known, len(groups)):
-        return []
-    return [Found(kind=kind, words=f"{words} {value}", rows=frozenset(numbers))]
+def _known(
+    rows: Sequence[Suspect],
+    key: Sequence[str],
+    columns: Sequence[str],
+    shows: Sequence[bool],
+    unequal: Sequence[Sequence[int]],
+) -> Iterator[Known]:
+    """What the rows themselves say of where they are: parts of the key, and compared columns that are alike."""
+    for at, name in enumerate(key):
+        values = {number: row.key[at] for number, row in enumerate(rows)}
+        if len(key) == 1:  # no value of it is shared
+            values = {number: value for number, value in values.items() if isinstance(value, date)}
+        yield Known(name=name, kind="key_value", values=values)
+    alike = [set(range(len(columns))).difference(places) for places in unequal]
+    for at, name in enumerate(columns):
+        if shows[at]:
+            held = {number: _either(row) for number, row in enumerate(rows) if at in alike[number]}
+            yield Known(name=name, kind="value", values={number: values[at] for number, values in held.items()})
 
 
-def _key_values(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
-    """One tenant: a value of one part of the key, where the key has several."""
-    for at, name in enumerate(key if len(key) > 1 else ()):
-        values = [(number, row.key[at]) for number, row in enumerate(rows)]
-        told = [(number, shown(value)) for number, value in values if not isinstance(value, date)]
-        yield from _grouped(told, f"`{name}` is", "key_value", len(rows))
+def _either(row: Suspect) -> Sequence[Value]:
+    return row.expected or row.observed or ()
 
 
-def _times(
-    rows: Sequence[Suspect], key: Sequence[str], columns: Sequence[str], shows: Sequence[bool]
-) -> Iterator[Found]:
-    """One hour or one day only, in a part of the key or in a column."""
-    told = [(name, [row.key[at] for row in rows]) for at, name in enumerate(key)]
-    told += [(name, [_either(row, at) for row in rows]) for at, name in enumerate(columns) if shows[at]]
-    for name, values in told:
-        days = [(number, value.isoformat()[:10]) for number, value in enumerate(values) if isinstance(value, date)]
-        hours = [
-            (number, f"{value.isoformat(' ')[:13]}:00")
-            for number, value in enumerate(values)
-            if isinstance(value, datetime)
-        ]
-        day = _grouped(days, f"`{name}` is on", "day", len(rows))
-        hour = _grouped(hours, f"`{name}` is in the hour of", "hour", len(rows))
-        in_an_hour = hour and (not day or len(hour[0].rows) >= ALMOST_ALL * len(day[0].rows))
-        yield from hour if in_an_hour else day
-
-
-def _either(row: Suspect, at: int) -> Value:
-    values = row.expected if row.expected is not None else row.observed
-    return None if values is None else values[at]
+def _places(rows: Sequence[Suspect], columns: Sequence[Known], ask: Ask) -> Iterator[Found]:
+    """One tenant, one writer, one hour. Columns in which the very same rows are alike are one cause."""
+    groups: dict[frozenset[int], list[Found]] = defaultdict(list)
+    for place, usual in told_places(columns, len(rows), ask):
+        words = place.words if usual is None else f"{place.words} (of all rows: {_percent(usual)})"
+        groups[place.rows].append(Found(kind=place.kind, words=words, rows=place.rows, usual=usual))
+    for alike in groups.values():
+        yield replace(alike[0], words=" and ".join(cause.words for cause in alike[:ALIKE_MAX]))
 
 
 def _series(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
@@ -291,10 +281,13 @@ def _longest(ordered: Sequence[int]) -> list[int]:
 
 def _seen(moments: Sequence[datetime]) -> Iterator[Found]:
     """Found first at one moment, where others were found at other ones."""
-    if len(set(moments)) > 1:
-        told = ((number, f"{moment:%Y-%m-%d %H:%M}") for number, moment in enumerate(moments))
-        found = _grouped(told, "first seen at", "first_seen", len(moments))
-        yield from (cause for cause in found if len(cause.rows) < len(moments))
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, moment in enumerate(moments):
+        groups[f"{moment:%Y-%m-%d %H:%M}"].append(number)
+    if len(groups) > 1:
+        moment, numbers = max(groups.items(), key=lambda item: len(item[1]))
+        if len(numbers) >= SERIES_SHARE * len(moments) and stands_out(len(numbers), len(moments), len(groups)):
+            yield Found(kind="first_seen", words=f"first seen at {moment}", rows=frozenset(numbers))
 
 
 # --- missing and extra that are one ---------------------------------------------------------------------------------

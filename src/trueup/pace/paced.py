@@ -30,11 +30,12 @@ from trueup.adapters import (
 )
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._discoverer import Discoverer
-from trueup.core.binding import Binding, BoundSide, Shape
+from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.decide import Action
 from trueup.core.digest import PRINTS_MAX, Digests, Hashing, Prints, RowHash
 from trueup.core.lot import LotOutcome
 from trueup.core.pace.credit import StatementSize, workers
+from trueup.core.partition import Slice
 from trueup.core.plan import KEYS_PER_SEGMENT, Part, Range, Ranges, Segment
 from trueup.core.projection import Side
 from trueup.core.quiet import Happened
@@ -143,6 +144,16 @@ class Paced:
     def greatest(self, side: BoundSide) -> Value:
         with self._admitted():
             return self.inner.greatest(side)
+
+    def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
+        def count(some: Any) -> tuple[list[int] | None, int]:
+            counts = self.inner.tally(side, some, wanted)
+            return counts, 0 if counts is None else counts[0]
+
+        pieces = list(self._piecemeal("tally", side, part, count))
+        if None in pieces:
+            return None
+        return [sum(counts) for counts in zip(*(piece for piece in pieces if piece is not None), strict=True)]
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
         with self._admitted():

@@ -1,0 +1,176 @@
+"""Whose rows the wrong ones are: told of columns that nobody compares, and only where that is no matter of course."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import pytest
+
+import trueup
+from tests.servers import Pair
+from trueup import beside, views
+from trueup.adapters import connect
+from trueup.adapters._sql import SqlAdapter
+from trueup.core.projection import Database
+from trueup.errors import Transient
+
+#: Rows of both tables; every tenth was written by the importer, and a third of these is wrong.
+ROWS = 600
+URLS = ("postgres", "mariadb", "sqlite", "duckdb")
+
+
+@pytest.fixture(params=URLS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return place(request, request.param, tmp_path)
+
+
+def place(request: pytest.FixtureRequest, name: str, folder: Path) -> str:
+    if name == "duckdb":
+        duckdb.connect(str(folder / "app.duckdb")).close()
+        return f"duckdb:///{folder / 'app.duckdb'}"
+    if name == "sqlite":
+        sqlite3.connect(folder / "app.db").close()
+        return f"sqlite:///{folder / 'app.db'}"
+    return str(request.getfixturevalue(name))
+
+
+def execute(url: str, *statements: str) -> None:
+    adapter = cast(SqlAdapter, connect("app", Database(url=url)))
+    with adapter.as_application() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+    adapter.close()
+
+
+def fill(url: str, *, importer: str) -> None:
+    """The importer writes some of the target's rows (a condition on `id`), and what it writes is too much by chance."""
+    rows = ", ".join(f"({n}, {n % 7}, {n * 3})" for n in range(1, ROWS + 1))
+    wrong = "(id % 30 = 0 OR id = 7)"
+    execute(
+        url,
+        "CREATE TABLE src (id integer PRIMARY KEY, tenant integer NOT NULL, total integer NOT NULL)",
+        "CREATE TABLE tgt (id integer PRIMARY KEY, tenant integer NOT NULL, total integer NOT NULL,"
+        " app varchar(20), wrote_at timestamp, secret varchar(20), note varchar(40))",
+        f"INSERT INTO src VALUES {rows}",
+        f"INSERT INTO tgt (id, tenant, total) VALUES {rows}",
+        f"UPDATE tgt SET app = CASE WHEN {importer} THEN 'importer' ELSE 'web' END, secret = 'canary-77',"
+        " note = 'as always', wrote_at = '2026-03-04 09:30:00'",
+        f"UPDATE tgt SET wrote_at = '2026-03-09 23:59:59' WHERE id % 40 <> 0 AND NOT {wrong}",
+        f"UPDATE tgt SET total = total + id % 11 + 1 + id % 3 * 40 WHERE {wrong}",
+    )
+
+
+def engine(url: str, folder: Path, **declared: Any) -> trueup.Trueup:
+    sides = {role: trueup.Side(database="app", table=table) for role, table in (("source", "src"), ("target", "tgt"))}
+    projection = trueup.Projection(
+        name="totals", key=["id"], columns=["tenant", "total"], settle=0, **{**sides, **declared}
+    )
+    return trueup.Trueup(databases={"app": url}, projections=[projection], ledger=f"sqlite:///{folder / 'ledger.db'}")
+
+
+def sentences(causes: list[dict[str, Any]]) -> str:
+    return "; ".join(cause["sentence"] for cause in causes)
+
+
+def test_one_writers_rows(url: str, tmp_path: Path) -> None:
+    fill(url, importer="id % 10 = 0")
+    with engine(url, tmp_path, sensitive=["secret"]) as app:
+        report = app.check("totals")
+        told = {cause["kind"]: cause for cause in report.causes}
+        known, trouble = views.causes_besides(app, "totals")
+    assert report.different == 21
+    assert told["value"]["sentence"] == "20 of 21 rows (95%): `app` of the target is importer (of all rows: 10%)"
+    assert (told["value"]["rows"], told["value"]["usual"]) == (20, 0.1)
+    assert told["hour"]["sentence"] == (
+        "all 21 rows: `wrote_at` of the target is in the hour of 2026-03-04 09:00 (of all rows: 5%)"
+    )
+    assert (known, trouble) == (report.causes, "")
+    assert "canary" not in sentences(known)
+    assert "tenant" not in sentences(known)
+
+
+def test_a_writer_of_most_rows_has_most_of_the_wrong_ones(url: str, tmp_path: Path) -> None:
+    """And is not told, with the very same rows wrong."""
+    fill(url, importer="id % 12 <> 1")
+    with engine(url, tmp_path) as app:
+        report = app.check("totals")
+        known, trouble = views.causes_besides(app, "totals")
+    assert report.different == 21
+    assert "importer" not in sentences(report.causes) + sentences(known) + trouble
+    assert "in the hour of" in sentences(known)  # positive control: it was asked
+
+
+def test_between_two_databases(postgres_pair: Pair, tmp_path: Path) -> None:
+    """Of missing rows it is the source that knows who wrote them."""
+    rows = ", ".join(f"({n}, {n})" for n in range(ROWS))
+    execute(
+        postgres_pair.source,
+        "CREATE TABLE t (id bigint PRIMARY KEY, v integer, region text)",
+        f"INSERT INTO t (id, v) VALUES {rows}",
+        "UPDATE t SET region = CASE WHEN id % 20 = 0 THEN 'north' ELSE 'south' END",
+    )
+    execute(
+        postgres_pair.target,
+        "CREATE TABLE t (id bigint PRIMARY KEY, v integer)",
+        f"INSERT INTO t SELECT * FROM (VALUES {rows}) AS a (id, v) WHERE id % 20 <> 0",
+    )
+    both = {"source": postgres_pair.source, "target": postgres_pair.target}
+    projection = trueup.Projection(
+        name="copy",
+        source=trueup.Side(database="source", table="t"),
+        target=trueup.Side(database="target", table="t"),
+        key=["id"],
+        settle=0,
+    )
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with trueup.Trueup(databases=both, projections=[projection], ledger=ledger) as app:
+        assert "all 30 rows: `region` of the source is north (of all rows: 5%)" in sentences(app.check("copy").causes)
+
+
+def test_rows_that_are_others_by_now_tell_nothing(postgres: str, tmp_path: Path) -> None:
+    """Who wrote them since is not who made them wrong."""
+    fill(postgres, importer="id % 10 = 0")
+    with engine(postgres, tmp_path) as app:
+        app.check("totals")
+        assert "importer" in sentences(views.causes_besides(app, "totals")[0])
+        execute(postgres, "UPDATE tgt SET total = total + 1 WHERE app = 'importer'")
+        assert "importer" not in sentences(views.causes_besides(app, "totals")[0])
+
+
+def test_a_run_that_repairs_does_not_read_who_wrote(postgres: str, tmp_path: Path) -> None:
+    fill(postgres, importer="id % 10 = 0")
+    execute(postgres, "UPDATE tgt SET app = 'nobody'")  # as its trigger would, for the repair
+    with engine(postgres, tmp_path, writers="same_transaction") as app:
+        report = app.run("totals")
+    assert (report.verdict, report.repaired) == ("repaired", 21)
+    assert "`app`" not in sentences(report.causes)
+
+
+def test_where_a_database_does_not_answer_less_is_told(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(postgres, importer="id % 10 = 0")
+
+    def away(*_: object) -> None:
+        raise Transient("the server is away")
+
+    with engine(postgres, tmp_path) as app:
+        monkeypatch.setattr(SqlAdapter, "tally", away)
+        report = app.check("totals")
+        known, trouble = views.causes_besides(app, "totals")
+    assert (report.verdict, report.different) == ("drift", 21)
+    assert "importer" not in sentences(report.causes) + sentences(known)
+    assert trouble == "the server is away"
+
+
+def test_of_very_many_rows_other_columns_are_not_read(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "ROWS_MAX", 20)
+    fill(postgres, importer="id % 10 = 0")
+    with engine(postgres, tmp_path) as app:
+        assert "importer" not in sentences(app.check("totals").causes)
