@@ -64,9 +64,23 @@ def test_keys_of_a_pattern_and_the_settings_behind_it() -> None:
     }
 
 
+def test_settings_behind_a_file(tmp_path: Path) -> None:
+    side = parse_side("a b.csv delimiter=; null=NA types.paid=boolean types.n=integer", "source", {})
+    assert (side.label, side.url) == ("a b.csv", "")
+    assert declared(side, "", {}) == {
+        "file": "a b.csv",
+        "delimiter": ";",
+        "null": "NA",
+        "types": {"paid": "boolean", "n": "integer"},
+    }
+    there = tmp_path / "day =1 n=2.csv"
+    there.touch()
+    assert parse_side(str(there), "source", {}).place == {"file": str(there)}  # a file that is there is what is meant
+
+
 @pytest.mark.parametrize("words", ["hash", "=hash", "type="])
 def test_what_is_no_setting_is_said_to_be_none(words: str) -> None:
-    with pytest.raises(UsageError, match="behind a pattern or an index is no setting"):
+    with pytest.raises(UsageError, match="is no setting"):
         parse_side(f"redis://h/0#top:{{day}} {words}", "target", {})
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from trueup.bound import Bound
 from trueup.core.binding import Shape, near
 from trueup.core.projection import Side
+from trueup.declarations import complaint
 from trueup.errors import UsageError
 from trueup.worded import NAME
 
@@ -28,13 +31,20 @@ def look_at(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Look:
     shapes: dict[str, Shape] = {}
     primary: dict[str, tuple[str, ...]] = {}
     for role in ("target", "source"):
-        side = Side.model_validate(declarations[role])
+        side = _declared(role, declarations[role])
         back = {there: here for here, there in side.columns.items()}
         shapes[role] = sides.shape(NAME, role, side)
         primary[role] = tuple(back.get(name, name) for name in shapes[role].primary)
     renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
     theirs = {renamed.get(name, name) for name in shapes["target"].columns}
     return Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
+
+
+def _declared(role: str, values: dict[str, Any]) -> Side:
+    try:
+        return Side.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(complaint(f"projections.{NAME}.{role}", Side, error)) from None
 
 
 def primary_key(look: Look) -> tuple[tuple[str, ...], str]:

@@ -3,7 +3,8 @@
     sqlite:///shop.db#orders                     a table
     postgresql://user@host/shop#sales.orders     a table in a schema
     postgresql://user@host/shop#SELECT ...       a query
-    orders.parquet, 'orders/*.csv'               files
+    orders.parquet, 'orders/*.csv'               files; settings may follow, as in
+    'orders.csv delimiter=; types.paid=boolean'
     'redis://host/0#post:{post_id}:likes'        keys of a pattern; settings may follow, as in
     'redis://host/0#top:{day} type=sorted_set member=user_id types.day=date'
     'opensearch://host:9200#posts id={post_id}'   documents of an index
@@ -109,7 +110,8 @@ def _settings(words: Sequence[str], role: str) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not name or not equals or not value:
             raise UsageError(
-                f"{role}: {word!r} behind a pattern or an index is no setting; write type=hash, types.NAME=integer"
+                f"{role}: {word!r} is no setting; behind a pattern, an index or a file write NAME=VALUE, as in "
+                f"type=hash, delimiter=; or types.COLUMN=integer"
             )
         table, dot, column = name.partition(".")
         if dot:
@@ -148,12 +150,17 @@ def without_password(url: str, role: str = "url") -> str:
 
 
 def _file(text: str, role: str) -> NamedSide:
-    """A file, or a pattern that files match."""
+    """A file, or a pattern that files match, and its settings: words with a = behind it."""
     if not text.strip():
         raise UsageError(f"{role}: it is empty; {HOW}")
-    if not Path(text).suffix:
-        raise UsageError(f"{role}: {text!r} is neither a database URL nor the name of a file; {HOW}")
-    return NamedSide(label=text, place={"file": text})
+    words = text.split(" ")
+    end = len(words)
+    while end > 1 and "=" in words[end - 1] and not Path(text).exists():
+        end -= 1
+    name = " ".join(words[:end])
+    if not Path(name).suffix:
+        raise UsageError(f"{role}: {name!r} is neither a database URL nor the name of a file; {HOW}")
+    return NamedSide(label=name, place={"file": name}, settings=_settings(words[end:], role))
 
 
 def relative_to(folder: Path, value: str) -> str:

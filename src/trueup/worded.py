@@ -20,7 +20,11 @@ _PLACES = (
     (r"\bdatabases\.(source|target|database)\b", r"\1"),
     (r"databases\.<files>(?:: | )?", ""),
     (r" in database '(?:source|target|database|<files>)'", ""),
-    (r"; give format = .* \(known", " (known"),
+    (r"give format = .* \(known", "write format=csv, format=json or format=parquet behind it (known"),
+    (
+        r'declare types = \{ (\S+) = "text" \}',
+        r"say its type behind the file's name, as in types.\1=boolean, or types.\1=text",
+    ),
     (r"leave it out of `columns`", "leave it out with --exclude"),
     (r"`(key|columns)`", r"--\1"),
     (r"^diff: ", ""),

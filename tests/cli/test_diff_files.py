@@ -61,6 +61,22 @@ def test_the_key_is_that_of_the_table_if_there_is_one(files: Shop) -> None:
     assert (ran.code, "both sides have id, n, email" in ran.err) == (2, True)
 
 
+def test_what_a_file_does_not_say_of_itself_is_said_behind_its_name(files: Shop) -> None:
+    (files.folder / "odd.dat").write_text("id;n;email\n1;true;NA\n")
+    files.sql("CREATE TABLE odd (id INTEGER PRIMARY KEY, n INTEGER, email TEXT)", "INSERT INTO odd VALUES (1, 1, NULL)")
+    table = "sqlite:///app.db#odd"
+    bare = files.run("diff", "odd.dat", table)
+    assert (bare.code, "write format=csv, format=json or format=parquet behind it" in bare.err) == (2, True)
+    untyped = files.run("diff", "odd.dat format=csv delimiter=; null=NA", table)
+    assert "say its type behind the file's name, as in types.n=boolean" in untyped.err
+    asked = "odd.dat format=csv delimiter=; null=NA types.n=boolean"
+    assert files.run("diff", asked, table, "--save", "odd").code == 0
+    assert files.run("check", "odd").code == 0
+    for key in ((), ("--key", "id")):
+        wrong = files.run("diff", "odd.dat typ=csv", table, *key)
+        assert (wrong.code, "source.typ: unknown key 'typ'" in wrong.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("side", "code", "words"),
     [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trueup.comparison import Comparison
 
 WRITERS = '# writers = "same_transaction"    # how your application writes the target; `trueup run` needs it'
+EXTRA = '# on_extra = "delete"    # rows that only the target has; left out, `trueup run` leaves them and says so'
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
@@ -178,7 +179,7 @@ def _projection(name: str, sides: Mapping[str, str], comparison: Comparison) -> 
     return [
         *lines,
         f"{settle}    # what differs counts once it is the same this long after",
-        *([WRITERS] if declared.target.table or declared.target.pattern or declared.target.index else []),
+        *((WRITERS, EXTRA) if declared.target.table or declared.target.pattern or declared.target.index else ()),
     ]
 
 

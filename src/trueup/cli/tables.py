@@ -142,14 +142,15 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
 def _draw_odd_keys(out: Console, report: Report) -> None:
     """Rows that have no key of their own, and values that were not compared."""
     for side in ("source", "target"):
-        for what, counts in (
-            ("duplicate keys", report.duplicate_keys),
-            ("rows with a NULL in the key", report.null_keys),
+        for one, many, counts in (
+            ("duplicate key", "duplicate keys", report.duplicate_keys),
+            ("row with a NULL in the key", "rows with a NULL in the key", report.null_keys),
         ):
             if counts[side]:
-                out.print(f"  [yellow]{counts[side]:,} {what} in the {side}[/yellow]")
+                out.print(f"  [yellow]{counts[side]:,} {one if counts[side] == 1 else many} in the {side}[/yellow]")
     for name, rows in report.not_compared.items():
-        told = f"  {name}: not compared in {rows:,} rows, where one side is NULL and that is declared unknown"
+        where = f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
+        told = f"  {name}: not compared in {where}, where one side is NULL and that is declared unknown"
         out.print(told, markup=False, style="yellow")
 
 
