@@ -15,6 +15,7 @@ import pytest
 from tests.pace.stepped import SteppedClock
 from trueup import Database, Limits, Projection, Report, Side, Trueup
 from trueup.adapters import Adapter, connect
+from trueup.core.partition import Holding
 from trueup.core.plan import Range
 from trueup.core.states import Verdict
 from trueup.pace.admission import Admission, Gate, Worker
@@ -144,6 +145,25 @@ def test_a_range_is_cut_so_that_a_statement_takes_what_it_should(url: str, tmp_p
     assert all(one.upper == two.lower for one, two in pairwise(ranges))
     assert 12 <= len(ranges) <= 40  # 0.3 s of work in statements of about 20 ms
     assert clock.at_s - 1005 < 0.5
+
+
+def test_rows_are_counted_piece_by_piece(url: str, tmp_path: Path) -> None:
+    with engine(tmp_path, url) as app:
+        paced, binding, clock = paced_over(app)
+        ranges, inner = [], paced.inner.tally
+
+        def tally(side: Any, part: Any, wanted: Any) -> Any:
+            ranges.append(part)
+            counts = inner(side, part, wanted)
+            clock.pass_(0.0005 + (counts or [0])[0] / 100_000)
+            return counts
+
+        paced.inner.tally = tally  # type: ignore[method-assign]
+        column = binding.target.values[0]
+        wanted = [(column, Holding(value=value)) for value in ("v5", "y", None, "nobody's")]
+        assert paced.tally(binding.target, Range(), wanted) == [ROWS - 1, 1, 1, 0, 0]
+    assert len(ranges) >= 8
+    assert all(one.upper == two.lower for one, two in pairwise(ranges))
 
 
 def test_cutting() -> None:
