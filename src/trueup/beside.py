@@ -77,9 +77,7 @@ class Beside:
 
     def _roles(self) -> list[str]:
         """Sides that are tables; the first one is asked about what both have."""
-        projection = self.pair.binding.projection
-        roles = ["target"] if projection.itself else ["target", "source"]
-        sides = {role: self._side(role) for role in roles}
+        sides = {role: self._side(role) for role in ("target", "source")}
         return [role for role, side in sides.items() if side.side.table is not None and side.queued is None]
 
     def _side(self, role: str) -> BoundSide:

@@ -196,12 +196,12 @@ def drift_rows(
 
 
 def _causes(job: Job, run: RunRow, drift: Sequence[Suspect], counts: Counts) -> list[dict[str, Any]]:
-    """What they have in common, as plain values. A run that read everything asks besides; once something was written,
-    other columns say no more who wrote it before.
+    """What they have in common, as plain values. A run that read everything asks besides, but that of a backfill, whose
+    rows did not go wrong; once something was written, other columns say no more who wrote it before.
     """
     binding = job.pair.binding
     small = max(counts.source_rows, counts.target_rows) <= COUNTED_MAX
-    worth = len(drift) >= ROWS_MIN and run.whole and small
+    worth = len(drift) >= ROWS_MIN and run.whole and small and not binding.projection.itself
     besides = Beside(pair=job.pair, rows=drift) if worth else None
     found = causes(
         drift,
