@@ -63,7 +63,7 @@ class Backfilling(Asking):
 
     def _with_columns(self, declared: Backfill) -> Backfill:
         """With the columns that its SQL uses as the table spells them; what else its SQL names is none."""
-        shape = self.patience.read(partial(self._shape, declared, "target", declared.target))
+        shape = self.patience.read(partial(self.shape, declared.name, "target", declared.target))
         spelt = {name.lower(): name for name in shape.columns}
         given = set(self._loaded[declared.name].given)
         reads = [name if name in given else spelt.get(name.lower(), "") for name in declared.reads]

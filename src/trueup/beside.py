@@ -121,7 +121,7 @@ class Beside:
         width = len(binding.columns)
         kinds = (*binding.value_kinds[:width], *(column.kind for column in columns))
         wider = replace(side, values=(*side.values[:width], *columns))
-        asked = replace(binding, value_kinds=kinds, **{role: wider})
+        asked = replace(binding, value_kinds=kinds)
         for segment in by_keys(keys):
             stream = adapter.stream(asked, wider, segment, tokens=False)
             for batch in stream:

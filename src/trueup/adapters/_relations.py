@@ -182,8 +182,9 @@ class Relations:
         origin, columns = self.columns(side)
         within = self.within(side, columns[: len(side.key)], part)
         there = [self._of_partition(replace(side, cut=column), of) for column, of in wanted]
-        counts = [sa.func.count(sa.case((each, 1))).label(f"c{at}") for at, each in enumerate(there)]
-        return sa.select(sa.func.count().label("n"), *counts).select_from(origin).where(*within)
+        counts: list[Expression] = [sa.func.count(sa.case((each, 1))) for each in there]
+        labels = [count.label(f"c{at}") for at, count in enumerate([sa.func.count(), *counts])]
+        return sa.select(*labels).select_from(origin).where(*within)
 
     def misspelt_cut(self, binding: Binding, side: BoundSide) -> sa.Select[Any] | None:
         """A value of the partition column that no partition would have, if this database holds spellings."""

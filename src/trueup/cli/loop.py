@@ -95,6 +95,23 @@ def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, conf
 
 
 Columns = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Tolerances = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        show_default=False,
+        help="`price=0.01`, `ratio=1%`, `seen_at=1s`: how far a column may be from the source's value.",
+    ),
+]
+NullsMean = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        show_default=False,
+        help="`note=unknown`, `total=zero`: what a NULL in a column means. Default: `exact`, that it is NULL.",
+    ),
+]
+Exact = Annotated[bool, Parameter(negative="", show_default=False, help="Compare every value, and trust no digest.")]
 Form = Annotated[
     Literal["table", "jsonl", "csv", "parquet"] | None,
     Parameter(
@@ -115,9 +132,9 @@ def diff(
     map: Columns = (),  # noqa: A002 - it is the option's name
     sensitive: Columns = (),
     settle: str = "0s",
-    tolerance: Columns = (),
-    nulls: Columns = (),
-    exact: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    tolerance: Tolerances = (),
+    nulls: NullsMean = (),
+    exact: Exact = False,
     rows: Annotated[int | None, Parameter(validator=NOT_NEGATIVE)] = None,
     as_json: AsJson = False,
     form: Form = None,
@@ -145,12 +162,6 @@ def diff(
         Columns whose values are never shown.
     settle
         Look at what differs again after this long, `10s`, and leave out what moved.
-    tolerance
-        `price=0.01`, `ratio=1%`, `seen_at=1s`: how far a column may be from the source's value.
-    nulls
-        `note=unknown`, `total=zero`: what a NULL in a column means. Default: `exact`, that it is NULL.
-    exact
-        Compare every value, and trust no digest.
     rows
         Rows listed at most; 0: all. Default: 100 in a table or document, else all. Counts are always complete.
     output

@@ -285,9 +285,9 @@ def _seen(moments: Sequence[datetime]) -> Iterator[Found]:
     for number, moment in enumerate(moments):
         groups[f"{moment:%Y-%m-%d %H:%M}"].append(number)
     if len(groups) > 1:
-        moment, numbers = max(groups.items(), key=lambda item: len(item[1]))
+        when, numbers = max(groups.items(), key=lambda item: len(item[1]))
         if len(numbers) >= SERIES_SHARE * len(moments) and stands_out(len(numbers), len(moments), len(groups)):
-            yield Found(kind="first_seen", words=f"first seen at {moment}", rows=frozenset(numbers))
+            yield Found(kind="first_seen", words=f"first seen at {when}", rows=frozenset(numbers))
 
 
 # --- missing and extra that are one ---------------------------------------------------------------------------------

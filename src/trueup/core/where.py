@@ -155,10 +155,14 @@ def _times(known: Known, total: int) -> Iterator[Place]:
         groups: dict[str, list[int]] = defaultdict(list)
         examples: dict[str, date] = {}
         for number, value in moments.items():
-            if kind == "day" or isinstance(value, datetime):
-                label = value.isoformat()[:10] if kind == "day" else f"{value.isoformat(' ')[:13]}:00"
-                groups[label].append(number)
-                examples.setdefault(label, value)
+            if kind == "day":
+                label = value.isoformat()[:10]
+            elif isinstance(value, datetime):
+                label = f"{value.isoformat(' ')[:13]}:00"
+            else:
+                continue
+            groups[label].append(number)
+            examples.setdefault(label, value)
         for label, rows, first in _most(groups, total, 1):
             of = _bucket(examples[label], long)
             if of is not None:
