@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import duckdb
 import pytest
+import sqlalchemy as sa
 
 import trueup
 from tests.servers import Pair
@@ -40,7 +41,7 @@ def execute(url: str, *statements: str) -> None:
     adapter = cast(SqlAdapter, connect("app", Database(url=url)))
     with adapter.as_application() as connection:
         for statement in statements:
-            connection.exec_driver_sql(statement)
+            connection.execute(sa.text(statement))
         connection.commit()
     adapter.close()
 
