@@ -257,6 +257,21 @@ def test_each_type_is_compared_and_repaired(kept: World, type_: str, source: str
     assert same == (True,)
 
 
+@pytest.mark.parametrize(
+    ("type_", "one", "other"),
+    [
+        ("UNION(a INTEGER, b VARCHAR)", "union_value(a := 1)", "union_value(b := '1')"),
+        ("STRUCT(u UNION(a INTEGER, b INTEGER))", "{'u': union_value(a := 1)}", "{'u': union_value(b := 1)}"),
+        ("VARIANT", "1::VARIANT", "'1'::VARIANT"),
+    ],
+)
+def test_a_value_that_does_not_say_its_type_is_refused(world: World, type_: str, one: str, other: str) -> None:
+    """Values travel as text, and these two have one."""
+    assert world.source.sql(f"SELECT {one}::{type_}::VARCHAR = {other}::{type_}::VARCHAR") == [(True,)], "the control"
+    with pytest.raises(ConfigError, match="do not say of which type they are"):
+        other_types(world, type_, one, other)
+
+
 def test_an_update_that_duckdb_skips_is_no_repair(world: World) -> None:
     """It takes a month for thirty days, and so leaves the row as it is: noticed, and reported."""
     report = other_types(world, "INTERVAL", "INTERVAL '1 month'", "INTERVAL '30 days'")

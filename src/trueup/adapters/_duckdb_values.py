@@ -44,6 +44,8 @@ _BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 1
 INTEGERS = {name: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for name, bits in _BITS.items()}
 INTEGERS |= {f"U{name}": (0, 2**bits - 1) for name, bits in _BITS.items()}
 HUGEINT = INTEGERS["HUGEINT"]
+#: Types with values of several types, which are spelt alike: 1 and '1'.
+_UNTOLD = re.compile(r"\bUNION\(|\bVARIANT\b")
 NS = "TIMESTAMP_NS"
 #: Years that a nanosecond timestamp can have in full.
 NS_YEARS = range(1678, 2262)
@@ -130,6 +132,8 @@ def column_of(
     if found := _LIST.fullmatch(type_name):
         element = column_of(name, found[1]).kind
         kind = Kind.ARRAY
+    if _UNTOLD.search(type_name) and kind in (Kind.OPAQUE, Kind.ARRAY):
+        kind, type_name = Kind.INCOMPARABLE, f"{type_name} (whose values do not say of which type they are)"
     return Column(
         name=name,
         kind=kind,
