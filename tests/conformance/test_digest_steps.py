@@ -77,6 +77,19 @@ def different(*keys: int) -> set[Row]:
 # --- each step is taken where it should be ----------------------------------------------------------------------
 
 
+def test_gaps_between_keys_are_told_by_digests_too(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range without rows has no sum and no hash, which is no reason to look closer."""
+    tune(monkeypatch)
+    in_ranges(monkeypatch)
+    rows = [(n if n < 150 else n + 10**6, n) for n in range(300)]
+    world.tables(COLUMNS, rows, rows)
+    world.source.analyze("src")
+    world.target.analyze("dst")
+    assert world.found()[1] == set()
+    assert any(isinstance(part, Ranges) for _, _, part in world.asked), "ranges of keys were digested"
+    assert world.steps() == {"digests"}
+
+
 def test_equal_tables_are_told_by_digests_alone(world: HashedWorld) -> None:
     world.tables(COLUMNS, ROWS, ROWS)
     report, found = world.found()

@@ -189,6 +189,12 @@ def test_a_leaf_that_is_not_known_is_never_the_same(content: tuple[object, ...])
     assert differing(leaf, leaf) == [0]
 
 
+def test_a_range_without_rows_is_the_same() -> None:
+    nothing = {0: Digest(rows=0, content=(None, None))}
+    assert differing(nothing, nothing) == []
+    assert differing(nothing, {0: Digest(rows=1, content=(None, None))}) == [0]
+
+
 def test_a_count_alone_makes_a_leaf_differ() -> None:
     assert differing({0: Digest(rows=1, content=("a",))}, {0: Digest(rows=2, content=("a",))}) == [0]
 
