@@ -81,7 +81,7 @@ def test_gaps_between_keys_are_told_by_digests_too(world: HashedWorld, monkeypat
     """A range without rows has no sum and no hash, which is no reason to look closer."""
     tune(monkeypatch)
     in_ranges(monkeypatch)
-    rows = [(n if n < 150 else n + 10**6, n) for n in range(300)]
+    rows = [(n if n < 600 else n + 10**6, n) for n in range(1200)]
     world.tables(COLUMNS, rows, rows)
     world.source.analyze("src")
     world.target.analyze("dst")
