@@ -13,7 +13,7 @@ import pytest
 
 from tests.conformance.conftest import _open
 from tests.conformance.worlds import Pairing, World
-from trueup import Projection, Side
+from trueup import Projection, Side, Verdict
 from trueup.adapters import connect
 from trueup.core.binding import bind
 from trueup.core.plan import Range
@@ -53,3 +53,18 @@ def test_midnight_is_below_a_border_in_its_day(alone: World, *, more: bool) -> N
             found.append([value for batch in batches for value in batch.values[0]])
         assert found == [[1, 2, 3], [4, 5]]
     adapter.close()
+
+
+@pytest.mark.parametrize("target", ["postgresql", "mysql", "duckdb"])
+def test_a_timestamp_finds_no_date_that_is_not_its_midnight(
+    target: str, request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path
+) -> None:
+    """Cut down to a day, it would find the row of another key, and call that one extra."""
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    for world in _open(Pairing(source="postgresql", target=target), request, tmp_path):
+        day, later = datetime(2024, 1, 1), datetime(2024, 1, 1, 12, 30)
+        world.source.table("src", "id {timestamp} PRIMARY KEY NOT NULL, v {integer}", [(day, 1), (later, 2)])
+        world.target.table("dst", "id {date} PRIMARY KEY NOT NULL, v {integer}", [(day.date(), 1)])
+        report = world.app().check("p", keys=[{"id": later}])
+        assert (report.source_rows, report.target_rows, report.missing, report.extra) == (1, 0, 1, 0)
+        assert world.app().check("p", keys=[{"id": day}]).verdict is Verdict.IN_SYNC

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +197,8 @@ class PostgresqlAdapter(SqlAdapter):
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, str):
             return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
+        if column.kind is Kind.DATE and isinstance(value, datetime):
+            return value.time() == time()  # bound as a date, it would lose its time of day
         bits = held.BITS.get(column.type_name)
         return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
 
