@@ -435,6 +435,35 @@ def test_a_key_column_of_two_spellings_is_refused(apart: World, held: list[str])
     assert apart.target.rows("dst") == {(at, 0) for at in held}
 
 
+SPELT = {
+    "uuid": [f"6f1c2d3e-0000-4000-8000-00000000abc{n}" for n in range(4)],
+    "date": [f"2026-03-0{n}" for n in range(1, 5)],
+    "timestamp": [f"2026-03-0{n} 12:00:00" for n in range(1, 5)],
+}
+
+
+@pytest.mark.parametrize("kind", SPELT)
+@pytest.mark.parametrize("typed", ["source", "target"])
+def test_a_key_that_a_text_column_spells(apart: World, kind: str, typed: str) -> None:
+    """Found by its key, and found in one spelling only: another one is refused before it is called missing."""
+    types = {place: f"{{{kind if place == typed else 'text'}}}" for place in ("source", "target")}
+    if typed == "target" and "sqlite" in (apart.source.engine, apart.target.engine):
+        pytest.skip("SQLite has no such types")
+    keys = SPELT[kind]
+    apart.source.table("src", f"id {types['source']} PRIMARY KEY NOT NULL, v {{integer}}")
+    apart.target.table("dst", f"id {types['target']} PRIMARY KEY NOT NULL, v {{integer}}")
+    apart.source.insert("src", [(key, n) for n, key in enumerate(keys)])
+    apart.target.insert("dst", [(key, n + (n == 1)) for n, key in enumerate(keys[:3])])
+    report = apart.app().run("p")
+    assert (report.verdict, report.different, report.missing, report.repaired) == (Verdict.REPAIRED, 1, 1, 2)
+    assert {(str(key), v) for key, v in apart.target.rows("dst")} == {(key, n) for n, key in enumerate(keys)}
+    place, table = (apart.target, "dst") if typed == "source" else (apart.source, "src")
+    if kind != "date" and place.engine != "duckdb":
+        place.sql(f"UPDATE {table} SET id = replace(upper(id), ' ', 'T') WHERE v = 2")
+        with pytest.raises(TrueupError, match="one spelling"):
+            apart.app().check("p")
+
+
 def test_an_instant_in_another_zone_is_the_same_instant(apart: World) -> None:
     if "mysql" in (apart.source.engine, apart.target.engine):
         pytest.skip("no zones are written there")

@@ -16,7 +16,7 @@ from pymysql.converters import conversions
 
 from trueup.adapters import Look
 from trueup.core.binding import Binding, Column
-from trueup.core.row import Kind, Value, Values
+from trueup.core.row import Kind, Value, Values, present
 
 #: Type as the schema names it -> kind. Of `tinyint(1)` only people say that it is a boolean: it holds -128 to 127, and
 #: as an integer it compares exactly with a boolean elsewhere.
@@ -189,8 +189,8 @@ def version_of(server: str) -> tuple[bool, tuple[int, ...]]:
     return mariadb, tuple(map(int, numbers[0])) if numbers else (0,)
 
 
-def spell(value: Value) -> Value:
-    return str(value) if isinstance(value, UUID) else value
+def spell(column: Column, value: Value) -> Value:
+    return present(value) if column.kind is Kind.TEXT or isinstance(value, UUID) else value
 
 
 def type_of_field(field: Any, collation: str) -> str:
@@ -228,7 +228,8 @@ def can_hold(column: Column, value: Value) -> bool:
     """False if no row of `column` can have `value`, and asking for it is an error or a warning."""
     match column.kind:
         case Kind.TEXT:
-            return isinstance(value, str) and holds_text(column, value)
+            spelt = spell(column, value)  # a UUID or a date, where those of the other side are keys
+            return isinstance(spelt, str) and holds_text(column, spelt)
         case Kind.UUID:
             return isinstance(value, UUID)
         case Kind.DATE | Kind.TIMESTAMP | Kind.INSTANT:

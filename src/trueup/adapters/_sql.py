@@ -37,12 +37,15 @@ from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.partition import Slice
 from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database, Side
-from trueup.core.row import Key, Kind, Value
+from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
 from trueup.errors import ConfigError, DesignProblem, TrueupError
 
 if TYPE_CHECKING:
     from trueup.core.quiet import Happened
+
+#: Kinds of keys of which a text is only one spelling.
+SPELT = frozenset({Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 
 
 class SqlAdapter(Repairing):
@@ -297,8 +300,23 @@ class SqlAdapter(Repairing):
         with self.reading() as connection:
             return happened(connection, self.relations, binding, keys)
 
+    def only_spells(self, column: Column, kind: Kind) -> bool:
+        """Does a key column hold spellings of `kind`, of which a look-up finds one?"""
+        return column.kind is Kind.TEXT and kind in SPELT
+
     def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
         """Raise DesignProblem if a key that was read could not be looked up by its canonical value. Most can be."""
+        for at, (column, kind) in enumerate(zip(side.key, binding.key_kinds, strict=True)):
+            if not self.only_spells(column, kind):
+                continue
+            values = [row[at] for row in rows]
+            for value, meant in zip(values, canonical(kind, values), strict=True):
+                if value is not None and self.spell(column, meant) != value:
+                    raise DesignProblem(
+                        f"projections.{binding.projection.name}: key column {column.name!r} in databases.{self.name} "
+                        f"holds {value!r}, which is not how it spells a {kind} elsewhere. Look-ups would miss it: "
+                        f"bring the column to one spelling, or compare it as text"
+                    )
 
     def describe_query(self, connection: sa.Connection, query: str) -> Sequence[Any]:
         """The driver's description of a query's columns; no row is read.

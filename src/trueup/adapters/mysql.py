@@ -157,8 +157,8 @@ class MysqlAdapter(SqlAdapter):
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         return sa.Text() if column.kind in (Kind.TEXT, Kind.JSON) else sa.types.NullType()
 
-    def spell(self, column: Column, value: Value) -> Value:  # noqa: ARG002
-        return held.spell(value)
+    def spell(self, column: Column, value: Value) -> Value:
+        return held.spell(column, value)
 
     def can_hold(self, column: Column, value: Value) -> bool:
         return value is None or held.can_hold(column, value)

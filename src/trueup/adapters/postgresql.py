@@ -35,7 +35,7 @@ from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Part, Ranges
 from trueup.core.projection import Database
-from trueup.core.row import Kind, Value
+from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
 from trueup.errors import (
     Busy,
@@ -203,6 +203,8 @@ class PostgresqlAdapter(SqlAdapter):
         return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
 
     def spell(self, column: Column, value: Value) -> Value:
+        if column.kind is Kind.TEXT:
+            return present(value)  # a UUID or a date, where those of the other side are keys
         if column.kind is Kind.DECIMAL and isinstance(value, float | str):
             return str(value)
         return held.literal(value) if isinstance(value, tuple) else value

@@ -29,7 +29,7 @@ from trueup.adapters import _sqlite_fts as fts
 from trueup.adapters._dialect import Expression
 from trueup.adapters._results import message
 from trueup.adapters._sandbox import InFile
-from trueup.adapters._sql import SqlAdapter
+from trueup.adapters._sql import SPELT, SqlAdapter
 from trueup.adapters._sqlite_discoverer import SqliteDiscoverer
 from trueup.adapters._sqlite_examiner import SqliteExaminer
 from trueup.adapters._sqlite_probe import SqliteProbe
@@ -86,7 +86,6 @@ _KINDS = (
 )
 #: Kinds that SQLite can only spell, not hold.
 _MAY_SPELL = frozenset({Kind.ANY, Kind.TEXT})
-_SPELT = frozenset({Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 
 
 def connect(name: str, database: Database) -> SqliteAdapter:
@@ -171,18 +170,8 @@ class SqliteAdapter(SqlAdapter):
         column = Column(name="", kind=Kind(kind), type_name="", sample=sample)
         return int(self.spell(column, meant) == value and (not time or isinstance(meant, date)))
 
-    def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
-        for at, (column, kind) in enumerate(zip(side.key, binding.key_kinds, strict=True)):
-            if kind not in _SPELT:
-                continue
-            values = [row[at] for row in rows]
-            for value, meant in zip(values, canonical(kind, values), strict=True):
-                if value is not None and self.spell(column, meant) != value:
-                    raise DesignProblem(
-                        f"projections.{binding.projection.name}: key column {column.name!r} in databases.{self.name} "
-                        f"holds {value!r}, which is not how it spells a {kind} elsewhere. Look-ups would miss it: "
-                        f"bring the column to one spelling, or compare it as text"
-                    )
+    def only_spells(self, column: Column, kind: Kind) -> bool:  # noqa: ARG002 - it has no type for any of these
+        return kind in SPELT
 
     def token_of(self, side: BoundSide) -> Expression:  # noqa: ARG002
         return sa.literal("")
@@ -203,7 +192,7 @@ class SqliteAdapter(SqlAdapter):
         return sa.func.trueup_beyond(str(rule.kind), tolerance.text, a, b) == 1
 
     def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:
-        if kind not in _SPELT:
+        if kind not in SPELT:
             return None
         return sa.func.trueup_spelt(str(kind), column.sample, int(time), part) == 0
 
