@@ -171,6 +171,14 @@ def test_a_mark_that_went_back(before: dict[str, Any], now: dict[str, Any], back
     assert bool(gone_back(before, now)) is back
 
 
+@pytest.mark.parametrize("mark", [5, date(2026, 3, 1), datetime(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("found", [5, date(2026, 3, 1), datetime(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)])
+def test_a_mark_of_another_type_is_not_trusted(mark: Any, found: Any) -> None:
+    """The column's type was changed since; Python has no order of the two."""
+    same = type(mark) is type(found) and getattr(mark, "tzinfo", None) == getattr(found, "tzinfo", None)
+    assert bool(gone_back({"source": mark}, {"source": found})) is not same
+
+
 def test_a_side_that_went_back_is_named() -> None:
     assert gone_back({"source": 5, "target": 7}, {"source": 5, "target": None}) == (
         "the target's mark went back from 7 to None"

@@ -168,8 +168,12 @@ def not_of_kind(kind: Kind, value: Value) -> bool:
 def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
     """Why the marks cannot be trusted: a side is empty now, or ends before where it ended; empty if they can."""
     for role, mark in before.items():
-        if mark is not None and (now.get(role) is None or now[role] < mark):
-            return f"the {role}'s mark went back from {mark} to {now.get(role)}"
+        found = now.get(role)
+        try:
+            if mark is not None and (found is None or found < mark):
+                return f"the {role}'s mark went back from {mark} to {found}"
+        except TypeError:  # the column has another type than it had
+            return f"the {role}'s mark was {mark} and is {found}, which have no order"
     return ""
 
 
