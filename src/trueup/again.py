@@ -16,11 +16,13 @@ from trueup.core.again import (
     Verified,
     bind_marks,
     due,
+    ends_of,
     gone_back,
     in_the_future,
     longest_unread,
     marked_side,
     not_of_kind,
+    other_keys,
     since,
 )
 from trueup.core.binding import Binding, BoundSide
@@ -140,6 +142,9 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     known = _known(job) + coverage.unsettled(last.id) + job.acceptances.keys_since(job.name, last.started_at)
     base = last.base or last.id
     verified = coverage.gathered(base)
+    ends = ends_of(one.span for one in verified)
+    if others := other_keys(job.pair.binding.key_kinds, [*known, *ends]):
+        return others
     turn = due(verified, job.clock.now(), marks.changes.verify_within)
     if job.in_turn:  # nothing else is to be done
         turn = list(dict.fromkeys([*turn, *longest_unread(verified, _at_a_time(last))]))

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.again import Verified, bind_marks, due, gone_back, in_the_future, marked_side, not_of_kind, since
+from trueup.core.again import (
+    Verified,
+    bind_marks,
+    due,
+    ends_of,
+    gone_back,
+    in_the_future,
+    marked_side,
+    not_of_kind,
+    other_keys,
+    since,
+)
 from trueup.core.binding import Binding, Column, Shape, bind
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, covered_by, halves, ranges
 from trueup.core.projection import ChangeMark, Projection, Side
@@ -169,6 +180,15 @@ def test_where_reading_begins_again(mark: Any, overlap_s: float | None, first: A
 )
 def test_a_mark_that_went_back(before: dict[str, Any], now: dict[str, Any], back: bool) -> None:
     assert bool(gone_back(before, now)) is back
+
+
+def test_keys_of_another_type_are_not_looked_up() -> None:
+    """A column of integers that has UUIDs by now: the rows that were wrong and the ends of segments are none of its."""
+    ends = list(ends_of([*ranges([(5,), (9,)]), NullKeys()]))
+    assert ends == [(5,), (5,), (9,), (9,)]
+    assert other_keys((Kind.INTEGER,), ends) == other_keys((Kind.TEXT,), ends) == ""
+    assert other_keys((Kind.UUID,), ends) == "keys are of another type than [5], which was read before"
+    assert other_keys((Kind.UUID,), [(None,)]) == ""
 
 
 @pytest.mark.parametrize("mark", [5, date(2026, 3, 1), datetime(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)])

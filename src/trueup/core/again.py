@@ -9,7 +9,7 @@ the rolling share: segments are verified anew in turn, each within the time that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -17,9 +17,9 @@ from uuid import UUID
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.kinds import meeting
 from trueup.core.partition import Slice
-from trueup.core.plan import Segment, covered_by, partition_of
+from trueup.core.plan import Range, Segment, covered_by, partition_of
 from trueup.core.projection import ChangeMark, Changes, Side
-from trueup.core.row import Kind, Value
+from trueup.core.row import Key, Kind, Value, present
 from trueup.errors import ConfigError
 
 #: Keys that are looked at one by one at most; beyond it everything is read.
@@ -163,6 +163,21 @@ def not_of_kind(kind: Kind, value: Value) -> bool:
         case _:
             fits = True
     return value is not None and not fits
+
+
+def other_keys(kinds: Sequence[Kind], keys: Iterable[Key]) -> str:
+    """Why what is known of these keys is of no use: their columns have other types by now; empty if they have not."""
+    for key in keys:
+        if any(not_of_kind(kind, part) for kind, part in zip(kinds, key, strict=True)):
+            return f"keys are of another type than {present(key)}, which was read before"
+    return ""
+
+
+def ends_of(spans: Iterable[Segment]) -> Iterator[Key]:
+    """The keys between which segments lie."""
+    for span in spans:
+        if isinstance(span, Range):
+            yield from (end for end in (span.lower, span.upper) if end is not None)
 
 
 def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
