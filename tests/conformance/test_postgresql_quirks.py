@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import product
 from typing import Any
 
 import pytest
 
+from tests.conformance.worlds import World
 from tests.servers import Pair, mariadb_connection, run_sql
 from trueup import Report, diff
 from trueup.errors import UsageError
@@ -115,6 +117,21 @@ def test_no_setting_of_a_database_takes_digits_off(few_digits: Pair) -> None:
     assert run_sql(source, "SELECT v::text FROM src WHERE id = 1") == [("0.1234568",)], "the control"
     assert drift(diff(f"{source}#src", f"{target}#dst")) == {("different", 1)}
     assert drift(diff(f"{source}#src", f"{source}#near")) == {("different", 1)}
+
+
+@pytest.mark.parametrize("kind", ["float8", "numeric"])
+def test_no_share_of_what_is_not_finite_covers_anything(kind: str, together: World) -> None:
+    if together.source.engine != "postgresql":
+        pytest.skip("numbers of PostgreSQL")
+    odd = ("NaN", "Infinity", "-Infinity")
+    rows = [(n, one, other) for n, (one, other) in enumerate(product((*odd, "5"), repeat=2))]
+    expected, observed = ([(row[0], row[at]) for row in rows] for at in (1, 2))
+    together.source.table("src", f"id {{integer}} PRIMARY KEY NOT NULL, v {kind}", expected)
+    together.target.table("dst", f"id {{integer}} PRIMARY KEY NOT NULL, v {kind}", observed)
+    control = "SELECT count(*) FROM src JOIN dst USING (id) WHERE abs(src.v - dst.v) > abs(src.v) * 0.01"
+    assert together.source.sql(control) != [(12,)], "the control has to take some of these for tolerable"
+    report = together.app(tolerance={"v": "1%"}).check("p", rows=0)
+    assert {row["key"]["id"] for row in report.drift} == {n for n, one, other in rows if one != other}
 
 
 # --- constraints that do not hold for all rows -----------------------------------------------------------------------

@@ -176,11 +176,12 @@ def beyond(
         form = sa.Time() if kind is Kind.TIME else sa.DateTime(timezone=kind is Kind.INSTANT)
         return times_beyond(tolerance.duration, sa.cast(source[1], form), sa.cast(target[1], form), kind)
     one, other = exact_number(kind, *source), exact_number(kind, *target)
-    allowed: Expression = sa.literal(tolerance.amount or 0, sa.Numeric())
-    if tolerance.share is not None:
-        allowed = sa.func.abs(one) * sa.literal(tolerance.share, sa.Numeric())
-    # NaN is greater than every number, so that it is beyond any tolerance.
-    return sa.func.abs(one - other) > allowed
+    apart = sa.func.abs(one - other)
+    if tolerance.share is None:  # NaN is greater than every number, so that it is beyond any tolerance
+        return apart > sa.literal(tolerance.amount or 0, sa.Numeric())
+    allowed = sa.func.abs(one) * sa.literal(tolerance.share, sa.Numeric())
+    # Nothing is beyond a share of NaN or of infinity; only these are not 0 less themselves.
+    return (apart > allowed) | (one - one != sa.literal_column("0"))
 
 
 def beyond_python(words: str) -> str:
