@@ -53,7 +53,9 @@ TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
 }
 #: Exact integer types: `= ANY` over a long list is hashed only if both sides have the same type.
 INTEGERS: dict[str, sa.types.TypeEngine[Any]] = {"smallint": sa.SmallInteger(), "integer": sa.Integer()}
-BITS = {"smallint": 15, "integer": 31, "bigint": 63}
+#: Least and greatest value of each.
+WITHIN = {name: (-(2**bits), 2**bits - 1) for name, bits in (("smallint", 15), ("integer", 31), ("bigint", 63))}
+WITHIN["oid"] = (0, 2**32 - 1)
 #: Types without an equality operator: no comparison of theirs means anything.
 WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 

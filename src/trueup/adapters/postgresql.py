@@ -199,8 +199,10 @@ class PostgresqlAdapter(SqlAdapter):
             return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
         if column.kind is Kind.DATE and isinstance(value, datetime):
             return value.time() == time()  # bound as a date, it would lose its time of day
-        bits = held.BITS.get(column.type_name)
-        return bits is None or not isinstance(value, int) or -(2**bits) <= value < 2**bits
+        if not isinstance(value, int) or column.type_name not in held.WITHIN:
+            return True
+        least, greatest = held.WITHIN[column.type_name]
+        return least <= value <= greatest
 
     def spell(self, column: Column, value: Value) -> Value:
         if column.kind is Kind.TEXT:
