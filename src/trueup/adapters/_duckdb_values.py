@@ -132,7 +132,7 @@ def column_of(
     if found := _LIST.fullmatch(type_name):
         element = column_of(name, found[1]).kind
         kind = Kind.ARRAY
-    if _UNTOLD.search(type_name) and kind in (Kind.OPAQUE, Kind.ARRAY):
+    if kind is Kind.OPAQUE and _UNTOLD.search(type_name):
         kind, type_name = Kind.INCOMPARABLE, f"{type_name} (whose values do not say of which type they are)"
     return Column(
         name=name,

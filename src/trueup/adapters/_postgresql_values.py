@@ -53,9 +53,13 @@ TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
 }
 #: Exact integer types: `= ANY` over a long list is hashed only if both sides have the same type.
 INTEGERS: dict[str, sa.types.TypeEngine[Any]] = {"smallint": sa.SmallInteger(), "integer": sa.Integer()}
-#: Least and greatest value of each.
-WITHIN = {name: (-(2**bits), 2**bits - 1) for name, bits in (("smallint", 15), ("integer", 31), ("bigint", 63))}
-WITHIN["oid"] = (0, 2**32 - 1)
+#: Least value of each, and the first that is too large.
+WITHIN: dict[str, tuple[int, int]] = {
+    "smallint": (-0x8000, 0x8000),
+    "integer": (-0x8000_0000, 0x8000_0000),
+    "bigint": (-0x8000_0000_0000_0000, 0x8000_0000_0000_0000),
+    "oid": (0, 0x1_0000_0000),
+}
 #: Types without an equality operator: no comparison of theirs means anything.
 WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 

@@ -201,8 +201,8 @@ class PostgresqlAdapter(SqlAdapter):
             return value.time() == time()  # bound as a date, it would lose its time of day
         if not isinstance(value, int) or column.type_name not in held.WITHIN:
             return True
-        least, greatest = held.WITHIN[column.type_name]
-        return least <= value <= greatest
+        least, beyond = held.WITHIN[column.type_name]
+        return least <= value < beyond
 
     def spell(self, column: Column, value: Value) -> Value:
         if column.kind is Kind.TEXT:
