@@ -111,6 +111,13 @@ def test_a_comparison_imports_what_one_look_needs(postgres_pair: Pair) -> None:
     assert found.isdisjoint(UNUSED)
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "sqlite"])
+def test_an_adapter_imports_what_one_look_needs(scheme: str) -> None:
+    found = imported_by(f"import trueup.adapters.{scheme}")
+    assert f"trueup.adapters.{scheme}" in found
+    assert found.isdisjoint(set(UNUSED) - {"pymysql"})
+
+
 def test_a_second_look_needs_a_run_and_a_ledger(postgres_pair: Pair) -> None:
     """The other way round: these are the modules that the test above would see."""
     assert imported_by_diff(postgres_pair, 0.001) >= {"trueup.app", "trueup.run", "trueup.store", "trueup.job"}

@@ -481,6 +481,31 @@ def test_a_survey_cuts_where_an_index_serves_and_says_so(
     assert "without an index in key order" in survey.reason
 
 
+@pytest.mark.parametrize(("last", "walks"), [(20_000, 0), (10**12, 1)], ids=["even", "uneven"])
+def test_the_index_is_walked_only_where_keys_are_uneven(
+    adapter: MysqlAdapter, mariadb: str, monkeypatch: pytest.MonkeyPatch, last: int, walks: int
+) -> None:
+    Mysql(mariadb).sql(
+        "CREATE TABLE big (id bigint PRIMARY KEY, v int)",
+        "INSERT INTO big SELECT seq, 1 FROM seq_1_to_19999",
+        f"INSERT INTO big VALUES ({last}, 1)",
+        "ANALYZE TABLE big",
+    )
+    monkeypatch.setattr(mysql, "SEGMENT_ROWS", 1000)
+    walked, real = list[int](), adapter._cuts
+
+    def walking(*given: Any) -> Any:
+        walked.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(adapter, "_cuts", walking)
+    binding = bound(adapter, ("id",))
+    survey = adapter.survey(binding, (binding.target,))
+    assert (survey.seekable, len(walked)) == (True, walks)
+    assert 17 <= len(survey.cuts) <= 21
+    assert all(300 < work < 3000 for work in survey.work), survey.work
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 import sqlalchemy as sa
@@ -24,15 +24,11 @@ from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
-from trueup.adapters._mysql_discoverer import MysqlDiscoverer
-from trueup.adapters._mysql_examiner import MysqlExaminer
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
-from trueup.adapters._mysql_probe import MysqlProbe
 from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables, refuse_coerced
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
 from trueup.adapters._results import message
-from trueup.adapters._sandbox import InDatabase
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
@@ -50,6 +46,12 @@ from trueup.errors import (
     TrueupError,
 )
 
+if TYPE_CHECKING:
+    from trueup.adapters._copies import Sandboxing
+    from trueup.adapters._mysql_discoverer import MysqlDiscoverer
+    from trueup.adapters._mysql_examiner import MysqlExaminer
+    from trueup.adapters._mysql_probe import MysqlProbe
+
 #: Oldest servers with FOR UPDATE SKIP LOCKED.
 MARIADB_MIN, MYSQL_MIN = (10, 6), (8, 0, 19)
 #: Rows in one key range; PyMySQL reads about as many in a second.
@@ -60,6 +62,8 @@ CUTS_MAX = 1000
 FEW = 6
 #: Reading by key range pays while the optimizer expects it to read no more than this, against one pass.
 RANGES_PAY_BELOW = 4.0
+#: Cut points that would leave one key range this many times the rows of another are not taken.
+UNEVEN = 3.0
 #: How long raising a fence waits for open units, which are short.
 FENCE_WAIT_S = 10
 #: What an INSERT of ours calls its last id where the row was there already; no table counts that far.
@@ -81,10 +85,6 @@ class MysqlAdapter(SqlAdapter):
         dialect=DIALECT, writing=Writing(row_locks=True, row_version=False, single_writer=False)
     )
     collation = held.BINARY_COLLATIONS[0]
-    discoverer_type = MysqlDiscoverer
-    examiner_type = MysqlExaminer
-    probe_type = MysqlProbe
-    sandbox = property(InDatabase)
     full_join = False
     marker_tables = marker_tables()
     reading_options = MappingProxyType({"trueup_begin": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"})
@@ -92,6 +92,30 @@ class MysqlAdapter(SqlAdapter):
 
     relations_type = MysqlRelations
     stream_type = Unbuffered
+
+    @property
+    def discoverer_type(self) -> type[MysqlDiscoverer]:
+        from trueup.adapters._mysql_discoverer import MysqlDiscoverer
+
+        return MysqlDiscoverer
+
+    @property
+    def examiner_type(self) -> type[MysqlExaminer]:
+        from trueup.adapters._mysql_examiner import MysqlExaminer
+
+        return MysqlExaminer
+
+    @property
+    def probe_type(self) -> type[MysqlProbe]:
+        from trueup.adapters._mysql_probe import MysqlProbe
+
+        return MysqlProbe
+
+    @property
+    def sandbox(self) -> Sandboxing:
+        from trueup.adapters._sandbox import InDatabase
+
+        return InDatabase(self)
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value()).set(drivername="mysql+pymysql")
@@ -242,17 +266,38 @@ class MysqlAdapter(SqlAdapter):
 
             whole = work(Everything())
             table = binding.target if binding.target in of else of[0]
-            cuts = self._cuts(connection, table, whole) if whole > 2 * SEGMENT_ROWS else []
-            intervals = ranges(cuts)
-            few = [work(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
-            served = bool(cuts) and min(few) < 0.75 * whole
-            each = [work(segment) for segment in intervals] if served else []
-        total = sum(each) if served else sum(few) * len(intervals) / len(few)
+            large = whole > 2 * SEGMENT_ROWS
+            cuts = self._even_cuts(connection, table, whole) if large else []
+            each = few = [work(segment) for segment in ranges(cuts)]
+            if large and (not cuts or max(each) > UNEVEN * whole / len(each)):
+                cuts = self._cuts(connection, table, whole)
+                intervals = ranges(cuts)
+                few = [work(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
+                each = [work(segment) for segment in intervals] if cuts and min(few) < 0.75 * whole else []
+        served = bool(cuts) and min(few) < 0.75 * whole
+        each = each if served else []
+        total = sum(each) if served else sum(few) * (len(cuts) + 1) / len(few)
         figures = f"the optimizer expects to read {total:,.0f} rows by key range, {whole:,.0f} in one pass"
         if not cuts:
             figures = f"the optimizer expects to read {whole:,.0f} rows: small, or without an index in key order"
         pays = served and total <= whole * RANGES_PAY_BELOW
         return Survey(cuts=cuts, work=each, whole=whole, per_segment=SEGMENT_ROWS, seekable=pays, reason=figures)
+
+    def _even_cuts(self, connection: sa.Connection, side: BoundSide, rows: float) -> list[Key]:
+        """Keys at equal distances, where an index tells the ends: most integers that count rows are spread evenly, and
+        the optimizer's estimates tell whether these are. No index is walked for them.
+        """
+        if side.side.table is None or [column.kind for column in side.key] != [Kind.INTEGER]:
+            return []
+        key = self.relations.columns(side)[1][0]
+        ends = sa.select(sa.func.min(key), sa.func.max(key))
+        if "optimized away" not in str(self.explain(connection, "EXPLAIN", ends)):
+            return []
+        low, high = connection.execute(ends).one()
+        many = round(rows / max(SEGMENT_ROWS, round(rows / CUTS_MAX)))
+        if low is None or high is None or high - low < many:
+            return []
+        return [(int(low) + (int(high) - int(low)) * at // many,) for at in range(1, many)]
 
     def _cuts(self, connection: sa.Connection, side: BoundSide, rows: float) -> list[Key]:
         """Every so many-th key, walking an index in key order; none if there is no such index."""

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -28,11 +28,7 @@ from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _sqlite_fts as fts
 from trueup.adapters._dialect import Expression
 from trueup.adapters._results import message
-from trueup.adapters._sandbox import InFile
 from trueup.adapters._sql import SPELT, SqlAdapter
-from trueup.adapters._sqlite_discoverer import SqliteDiscoverer
-from trueup.adapters._sqlite_examiner import SqliteExaminer
-from trueup.adapters._sqlite_probe import SqliteProbe
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
@@ -50,6 +46,12 @@ from trueup.errors import (
     Transient,
     TrueupError,
 )
+
+if TYPE_CHECKING:
+    from trueup.adapters._copies import Sandboxing
+    from trueup.adapters._sqlite_discoverer import SqliteDiscoverer
+    from trueup.adapters._sqlite_examiner import SqliteExaminer
+    from trueup.adapters._sqlite_probe import SqliteProbe
 
 #: How long a unit waits for SQLite's only write lock, seconds: the application's transactions come first, but end.
 BUSY_TIMEOUT_S = 10.0
@@ -99,15 +101,35 @@ class SqliteAdapter(SqlAdapter):
         dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True), embedded=True
     )
     collation = "BINARY"
-    discoverer_type = SqliteDiscoverer
-    examiner_type = SqliteExaminer
-    probe_type = SqliteProbe
-    sandbox = property(InFile)
     #: When the last statement reaches its time limit, by the monotonic clock.
     statement_ends = 0.0
     full_join = False
     reading_options = MappingProxyType({"trueup_begin": "BEGIN"})
     writing_options = MappingProxyType({"trueup_begin": "BEGIN IMMEDIATE"})
+
+    @property
+    def discoverer_type(self) -> type[SqliteDiscoverer]:
+        from trueup.adapters._sqlite_discoverer import SqliteDiscoverer
+
+        return SqliteDiscoverer
+
+    @property
+    def examiner_type(self) -> type[SqliteExaminer]:
+        from trueup.adapters._sqlite_examiner import SqliteExaminer
+
+        return SqliteExaminer
+
+    @property
+    def probe_type(self) -> type[SqliteProbe]:
+        from trueup.adapters._sqlite_probe import SqliteProbe
+
+        return SqliteProbe
+
+    @property
+    def sandbox(self) -> Sandboxing:
+        from trueup.adapters._sandbox import InFile
+
+        return InFile(self)
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value())
