@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.live.harness import until
-from trueup.ahead import AHEAD, Ahead, Asked
+from trueup.ahead import AHEAD, Ahead, Asked, Following
 from trueup.core.digest import Digest, Digests
 from trueup.core.plan import NullKeys, Range, ranges
-from trueup.errors import DesignProblem
+from trueup.errors import DesignProblem, Transient
 
 SEGMENTS = ranges([(n,) for n in range(1, 20)])
 WANTING = "test-wanting"
@@ -45,6 +45,7 @@ class Database:
     changed: threading.Condition = field(default_factory=threading.Condition)
     told: set[int] = field(default_factory=set)
     pause: Callable[[], None] = lambda: None
+    following: Following | None = None
 
     def ask(self, segment: Range) -> Digests:
         at = SEGMENTS.index(segment)
@@ -82,7 +83,7 @@ class Database:
 
     @property
     def asked(self) -> Asked:
-        return Asked(self.ask, lambda: self.allowed)
+        return Asked(self.ask, lambda: self.allowed, self.following)
 
 
 @contextmanager
@@ -295,3 +296,84 @@ def test_ending_early_waits_for_what_runs_and_begins_nothing(source: Database, t
         ended.join(60)
         assert not ended.is_alive()
         assert target.begun == begun
+
+
+# --- one statement for many segments ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Statements:
+    """What is asked of a database that goes on with one statement."""
+
+    #: Segments of each statement; those that were asked for alone; statements that are open.
+    begun: list[list[int]] = field(default_factory=list)
+    alone: list[int] = field(default_factory=list)
+    open: int = 0
+    #: The session ends instead of answering for these.
+    ends: set[int] = field(default_factory=set)
+
+    def one(self, segment: Range) -> Digests:
+        self.alone.append(SEGMENTS.index(segment) if segment in SEGMENTS else -1)
+        return digests_of("one", self.alone[-1])
+
+    def all_of(self, segments: Sequence[Range]) -> Generator[Digests]:
+        self.begun.append([SEGMENTS.index(segment) for segment in segments])
+        self.open += 1
+        try:
+            for at in self.begun[-1]:
+                if at in self.ends:
+                    raise Transient("gone")
+                yield digests_of("all", at)
+        finally:
+            self.open -= 1
+
+    def following(self) -> Following:
+        return Following(SEGMENTS, self.one, self.all_of, 4)
+
+
+def test_a_statement_goes_on_from_segment_to_segment() -> None:
+    told = Statements()
+    following = told.following()
+    assert [following(SEGMENTS[at]) for at in range(6)] == [digests_of("all", at) for at in range(6)]
+    assert told.begun == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert told.open == 1, "the first came to its end"
+    assert following(SEGMENTS[9]) == digests_of("all", 9)
+    assert (told.begun[2:], told.open) == ([[9, 10, 11, 12]], 1), "another than the next: anew"
+    assert following(Range(lower=(1,), upper=(7,))) == digests_of("one", -1)
+    following.close()
+    assert told.open == 0
+    assert following(SEGMENTS[10]) == digests_of("all", 10)
+    following.close()
+    last = len(SEGMENTS) - 1
+    assert [following(SEGMENTS[at]) for at in (last - 1, last)] == [digests_of("all", at) for at in (last - 1, last)]
+    assert (told.open, told.alone) == (0, [-1])
+
+
+def test_a_session_that_was_idle_for_too_long() -> None:
+    told = Statements(ends={2, 5})
+    following = told.following()
+    assert [following(SEGMENTS[at]) for at in (0, 1, 2, 3)] == [
+        digests_of(*of) for of in (("all", 0), ("all", 1), ("one", 2), ("all", 3))
+    ]
+    following.close()
+    with pytest.raises(Transient):
+        following(SEGMENTS[5])
+    assert told.open == 0
+
+
+def test_a_side_with_one_statement_is_asked_for_one_segment_at_a_time(source: Database, target: Database) -> None:
+    told = Statements()
+    target.following = told.following()
+    target.following(SEGMENTS[0])
+    source.free = True
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: source.begun == list(range(AHEAD + 1)))
+        assert target.now == [0]
+        target.answer(0)
+        until(lambda: target.now == [1])
+        assert told.open == 1
+        ahead.pass_over(SEGMENTS[1])
+        assert told.open == 0, "nothing is left open while nothing is asked"
+        target.following(SEGMENTS[8])
+    assert told.open == 0

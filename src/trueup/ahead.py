@@ -2,13 +2,13 @@
 
 Both databases take the segments in their order, each on a connection of its own. One that is two segments behind the
 other gets a second connection until it has caught up, where it allows one; one that is three behind a third. A closer
-look takes a connection to each, before digests that have not begun.
+look takes a connection to each, before digests that have not begun. One statement may go on through many segments.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from functools import partial
 
 from trueup.core.digest import Digests
 from trueup.core.plan import Range, Segment
+from trueup.errors import Transient
 
 #: Segments that are begun before they are wanted, at most: so far one database may be ahead of the other.
 AHEAD = 3
@@ -29,6 +30,8 @@ class Asked:
     ask: Callable[[Range], Digests]
     #: Statements that it may be asked at a time, as of now.
     allowed: Callable[[], int]
+    #: Who goes on with one statement from segment to segment; None: each has its own.
+    following: Following | None = None
     #: Segments that were begun or passed over, and those of them that go on.
     begun: int = 0
     busy: int = 0
@@ -38,6 +41,72 @@ class Asked:
     @property
     def done(self) -> int:
         return self.begun - self.busy
+
+    def rest(self) -> None:
+        if self.following is not None:
+            self.following.close()
+
+
+class Following:
+    """Digests of segments that follow each other, by one statement for many of them: it is begun once.
+
+    It is left open between two segments, and so is its transaction: `most` bounds how long.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Range],
+        alone: Callable[[Range], Digests],
+        together: Callable[[Sequence[Range]], Generator[Digests]],
+        most: int,
+    ) -> None:
+        self._segments = segments
+        self._number = {segment: at for at, segment in enumerate(segments)}
+        self._alone = alone
+        self._together = together
+        self._most = most
+        self._lock = threading.Lock()
+        self._going: Generator[Digests] | None = None
+        #: The segment that comes next in the statement that goes on, and the first that is not in it.
+        self._next = self._end = 0
+
+    def __call__(self, segment: Range) -> Digests:
+        """Those of a segment: the next, or another one, with which a statement begins anew."""
+        with self._lock:
+            at = self._number.get(segment)
+            if at is None:
+                return self._alone(segment)
+            going = self._going if at == self._next else None
+            if going is None:
+                self._stop()
+                self._next, self._end = at, min(at + self._most, len(self._segments))
+                going = self._going = self._together(self._segments[at : self._end])
+                return self._taken(going)
+            try:
+                return self._taken(going)
+            except Transient:  # a session that was idle for too long is ended
+                return self._alone(segment)
+
+    def close(self) -> None:
+        """The statement that goes on is not needed any more, for now."""
+        with self._lock:
+            self._stop()
+
+    def _taken(self, going: Generator[Digests]) -> Digests:
+        self._next += 1
+        try:
+            found = next(going)
+        except BaseException:
+            self._going = None
+            raise
+        if self._next == self._end:
+            self._stop()
+        return found
+
+    def _stop(self) -> None:
+        if self._going is not None:
+            self._going.close()
+            self._going = None
 
 
 class Ahead:
@@ -63,6 +132,7 @@ class Ahead:
         with self._changed:
             self._resting = True
         self._executor.shutdown(wait=True)
+        self._rest()
 
     def expects(self, segment: Range) -> bool:
         """Is it one of these, and was it not wanted before? One that was cut in two is not."""
@@ -85,6 +155,7 @@ class Ahead:
             if self.expects(segment):
                 self._next = self._come_to(self._number[segment] + 1)
             self._resting = True
+        self._rest()
 
     def since(self, segment: Segment) -> datetime | None:
         """When the first of the databases began with this segment, the last that was wanted; None: it did not here."""
@@ -105,6 +176,10 @@ class Ahead:
             with self._changed:
                 self._closer = False
                 self._begin()
+
+    def _rest(self) -> None:
+        for side in self._sides:
+            side.rest()
 
     def _come_to(self, at: int) -> int:
         """What lies before it is not wanted any more."""
@@ -132,7 +207,8 @@ class Ahead:
             return False
         # With one connection allowed, a closer look and digests take turns.
         free = max(side.allowed(), 1) - self._closer
-        return side.busy < min(free, max(other.done - side.done, 1))
+        lanes = 1 if side.following is not None else max(other.done - side.done, 1)
+        return side.busy < min(free, lanes)
 
     def _ended(self, side: Asked, _answer: Future[Digests]) -> None:
         with self._changed:

@@ -9,12 +9,12 @@ begin with the second step; where hardly a row is, rows are read side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from trueup.ahead import Ahead, Asked
+from trueup.ahead import Ahead, Asked, Following
 from trueup.core.compare import Counts, Suspect
 from trueup.core.digest import (
     LEAVES,
@@ -86,16 +86,20 @@ def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Dige
 
 
 @contextmanager
-def asking_ahead(pair: Pair, segments: Sequence[Segment], now: Callable[[], datetime]) -> Iterator[None]:
-    """Around comparing these, one after the other: digests are asked for before they are wanted."""
+def asking_ahead(
+    pair: Pair, segments: Sequence[Segment], now: Callable[[], datetime], *, together: bool = False
+) -> Iterator[None]:
+    """Around comparing these, one after the other: digests are asked for before they are wanted.
+
+    `together`: what is equal need not have been so at a later moment than that at which its statement began.
+    """
     hashing = None if pair.binding.one_database else hashing_of(pair)[0]
     spans = [segment for segment in segments if isinstance(segment, Range)]
     if hashing is None or len(spans) < 2:
         yield
         return
-    source, target = _asking(pair, hashing)
-    sides = Asked(source, pair.source.connections), Asked(target, pair.target.connections)
-    with closing(Ahead(spans, *sides, now)) as ahead:
+    sides = [_asked(pair, role, spans, hashing, together=together) for role in ("source", "target")]
+    with closing(Ahead(spans, sides[0], sides[1], now)) as ahead:
         pair.learned.ahead = ahead
         try:
             yield
@@ -110,6 +114,23 @@ def _asking(pair: Pair, hashing: Hashing) -> tuple[Callable[[Range], Digests], C
         lambda segment: pair.source.digests(binding.source, *_whole(pair, segment, hashing)),
         lambda segment: pair.target.digests(binding.target, *_whole(pair, segment, hashing)),
     )
+
+
+def _asked(pair: Pair, role: str, spans: Sequence[Range], hashing: Hashing, *, together: bool) -> Asked:
+    """Who asks one database for digests of these segments; many by one statement, where that pays."""
+    reader, side = (pair.source, pair.binding.source) if role == "source" else (pair.target, pair.binding.target)
+    alone = _asking(pair, hashing)[role == "target"]
+    most = reader.capabilities.together
+    able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
+    if not together or most == 1 or len({span.partition for span in able}) != 1:
+        return Asked(alone, reader.connections)
+
+    def all_of(some: Sequence[Range]) -> Generator[Digests]:
+        parts = (_whole(pair, span, hashing)[0] for span in some)
+        return reader.digests_of(side, [part for part in parts if isinstance(part, Ranges)], hashing)
+
+    following = Following(able, alone, all_of, most)
+    return Asked(following, reader.connections, following)
 
 
 def _closer(pair: Pair) -> AbstractContextManager[None]:

@@ -146,7 +146,7 @@ class Comparison:
         with discreet(self.projection):
             chosen = route(pair, self.engine.clock.now())
             counts, planned = Counts(), 0
-            with asking_ahead(pair, chosen.segments, self.engine.clock.now):
+            with asking_ahead(pair, chosen.segments, self.engine.clock.now, together=True):
                 for piece in pieces(pair, chosen.segments):
                     counts += piece.covered.counts
                     planned = piece.planned

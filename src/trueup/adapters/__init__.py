@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trueup.core.lot import Lot, LotOutcome
     from trueup.core.pace.pressure import Mark
     from trueup.core.partition import Slice
-    from trueup.core.plan import Part, Range, Segment
+    from trueup.core.plan import Part, Range, Ranges, Segment
     from trueup.core.projection import Database, Side
     from trueup.core.quiet import Happened
     from trueup.core.row import Batch, Key, Value, Values
@@ -56,6 +56,8 @@ class Capabilities:
     readers: int = 1
     #: Ranges of a key that one statement digests at little more than the price of a few.
     slices: int = SLICES
+    #: Segments that one statement digests as they are wanted, at most; more than one where beginning it is dear.
+    together: int = 1
     #: It is a file of this machine, which others do not see.
     embedded: bool = False
 
@@ -235,6 +237,9 @@ class Hasher(Protocol):
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         """Leaves of `part` -> what their rows amount to, in one statement."""
+
+    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
+        """What the ranges of each of these parts amount to, in order and as they are taken; there is at least one."""
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`, in one value."""

@@ -13,7 +13,7 @@ written. (Design: correctness, section 1.5.)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -184,6 +184,9 @@ class DocumentStore(ABC):
         return []
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:  # noqa: ARG002
+        raise self._no_hashes()
+
+    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:  # noqa: ARG002
         raise self._no_hashes()
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002

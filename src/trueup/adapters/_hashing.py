@@ -5,11 +5,13 @@ servers that give the same answers to the same probes. `Portable` spells each va
 make, and takes the MD5 of the text: dearer by several times, and the same everywhere.
 """
 
+# tripwire: what is asked of a hash, beside the one that every product has: the questions are made for it
+
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -28,6 +30,8 @@ from trueup.errors import BrokenRead
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
 _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError, UnicodeEncodeError)
 _NULL, _NOTHING, _HASHED = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ("~", "", "#"))
+#: Name of the cursor that digests many segments.
+_CURSOR = "trueup_digests"
 #: Bytes of the longest value that is spelt out; a longer one is its MD5.
 LONG = 500
 #: A text type with its length, in characters of up to four bytes.
@@ -192,17 +196,45 @@ class Hasher:
         """Each range by an aggregate of its own: what the index gives in order needs no grouping."""
         if not self._can_hold(side, part):
             return _digests(on.execute(self._union(way, side, part.ranges, hashing)), on, way)
-        # The statement is long, and the same for all segments: it is built once, and given the ends of the ranges.
-        about = (hashing, len(part.ranges), part.within.partition)
+        return _digests(on.exec_driver_sql(*self._given_ends(on, way, side, part, hashing)), on, way)
+
+    def digests_of(
+        self, on: sa.Connection, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing
+    ) -> Generator[Digests]:
+        """Those of each part, in order: one statement goes on as they are taken, until its transaction ends."""
+        way = self.ways[hashing.name]
+        whole = replace(parts[0], ranges=tuple(span for part in parts for span in part.ranges))
+        statement, ends = self._given_ends(on, way, side, whole, hashing)
+        on.exec_driver_sql(f"DECLARE {_CURSOR} NO SCROLL CURSOR FOR {statement}", ends)
+        begun = 0
+        for part in parts:
+            many = len(part.ranges)
+            found = _digests(on.exec_driver_sql(f"FETCH FORWARD {many} FROM {_CURSOR}"), on, way)
+            if list(found) != list(range(begun, begun + many)):
+                raise BrokenRead(
+                    f"digests of {many} ranges were to arrive, and others did. Set exact = true to do without them"
+                )
+            yield dict(enumerate(found.values()))
+            begun += many
+
+    def _given_ends(
+        self, on: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
+    ) -> tuple[str, Any]:
+        """The statement that digests each range, with its parameters.
+
+        It is long, and the same for all segments: it is built once, and given the ends of the ranges.
+        """
+        lateral = self.relations.dialect.lateral
+        about = (hashing, 0 if lateral else len(part.ranges), part.within.partition)
         compiled: Any = self._built.once(
             side, about, lambda: self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
         )
         ends: dict[str, Any] = dict(zip(("lows", "highs"), _bounds(part), strict=True))
-        if not self.relations.dialect.lateral:
+        if not lateral:
             ends = {f"{name[:-1]}{at}": end for name, values in ends.items() for at, end in enumerate(values)}
-        return _digests(on.exec_driver_sql(compiled.string, given(compiled, ends)), on, way)
+        return compiled.string, given(compiled, ends)
 
-    def _are_rows(self, side: BoundSide, part: Part) -> bool:
+    def are_rows(self, side: BoundSide, part: Part) -> bool:
         """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
         return self.relations.dialect.lateral and isinstance(part, Ranges) and self._can_hold(side, part)
 
@@ -218,7 +250,8 @@ class Hasher:
         if self.relations.dialect.lateral:
             spans, span = self._as_rows(side, part)
             content = self._content(way, side, span, hashing, beside=spans).lateral("d")
-            return sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
+            found = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
+            return found.order_by(spans.c.at)  # as they come
         names = [replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)]
         return self._union(way, side, names, hashing)
 
@@ -265,7 +298,7 @@ class Hasher:
         keys = columns[: len(side.key)]
         key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
         hashed = sa.select(key.label("k"), row.label("r"))
-        if isinstance(part, Ranges) and self._are_rows(side, part):
+        if isinstance(part, Ranges) and self.are_rows(side, part):
             spans, span = self._as_rows(side, part)
             rows = hashed.where(*self.relations.within(side, keys, span)).correlate(spans).lateral("d")
             hashed = sa.select(rows.c.k, rows.c.r).join_from(spans, rows, sa.true())

@@ -6,7 +6,7 @@ statement of its own, so that every row is still read on both sides at one insta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -186,6 +186,11 @@ class Paced:
             found |= {at + int(str(leaf)): digest for leaf, digest in answer.items()}
             at += many
         return found  # type: ignore[return-value]
+
+    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
+        """In statements of their own: one that goes on could not be cut."""
+        for part in parts:
+            yield self.digests(side, part, hashing)
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         whole: Prints | None = None

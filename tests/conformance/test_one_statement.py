@@ -1,0 +1,153 @@
+"""Two PostgreSQL databases whose segments are digested by one statement that goes on: the answer is the same."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import trueup
+from tests.servers import Pair, run_sql
+from trueup import Database
+from trueup.adapters import _postgresql_survey, connect, postgresql
+from trueup.adapters._hashing import Hasher
+from trueup.core.digest import Digests
+from trueup.errors import BrokenRead, StatementTimeout
+
+ROWS = 3_000
+_MAKE = "CREATE TABLE t (id bigint PRIMARY KEY, v integer, s text)"
+_FILL = f"INSERT INTO t SELECT n, n % 7, md5(n::text) FROM generate_series(1, {ROWS}) n"
+#: Key -> kind; in several segments, at their ends, beyond both ends.
+PLANTED = {0: "extra", 1: "different", 700: "missing", 701: "different", 1500: "different", 3000: "missing"}
+
+
+@pytest.fixture
+def tables(postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """Segments of about 100 rows."""
+    monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 100)
+    monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
+    for url in postgres_pair:
+        run_sql(url, "DROP TABLE IF EXISTS t", _MAKE, _FILL, "ANALYZE t")
+    return postgres_pair
+
+
+def planted(pair: Pair) -> None:
+    keys = {kind: [str(key) for key, k in PLANTED.items() if k == kind] for kind in set(PLANTED.values())}
+    run_sql(
+        pair.target,
+        f"DELETE FROM t WHERE id IN ({', '.join(keys['missing'])})",
+        f"UPDATE t SET v = -1 WHERE id IN ({', '.join(keys['different'])})",
+        *(f"INSERT INTO t VALUES ({key}, 0, NULL)" for key in keys["extra"]),
+    )
+
+
+def compared(pair: Pair) -> trueup.Report:
+    return trueup.diff(f"{pair.source}#t", f"{pair.target}#t", key="id", rows=0)
+
+
+def found(report: trueup.Report) -> dict[Any, str]:
+    return {row["key"]["id"]: row["kind"] for row in report.drift}
+
+
+def watched(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many segments each statement was asked for."""
+    asked: list[int] = []
+    real = Hasher.digests_of
+
+    def noting(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+        asked.append(len(parts))
+        return real(self, on, side, parts, hashing)
+
+    patch.setattr(Hasher, "digests_of", noting)
+    return asked
+
+
+def limit(patch: pytest.MonkeyPatch, together: int) -> None:
+    adapter = postgresql.PostgresqlAdapter
+    patch.setattr(adapter, "capabilities", replace(adapter.capabilities, together=together))
+
+
+@pytest.mark.parametrize("compiled", [2, 1_000], ids=["compiled", "not compiled"])
+@pytest.mark.parametrize("together", [7, 1_000])
+def test_each_row_is_compared_once(tables: Pair, monkeypatch: pytest.MonkeyPatch, together: int, compiled: int) -> None:
+    monkeypatch.setattr(postgresql, "COMPILED_MIN", compiled)
+    limit(monkeypatch, together)
+    asked = watched(monkeypatch)
+    report = compared(tables)
+    assert (found(report), report.source_rows, report.target_rows) == ({}, ROWS, ROWS)
+    assert report.segments["planned"] > 20
+    assert len(asked) == 2 * (1 if together > 20 else -(-max(sum(asked) // 2, 1) // together))
+    planted(tables)
+    report = compared(tables)
+    assert found(report) == PLANTED
+    assert (report.source_rows, report.target_rows) == (ROWS, ROWS - 1)
+
+
+def test_where_all_differs_nothing_is_left_open(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sql(tables.target, "UPDATE t SET v = v + 1")
+    asked = watched(monkeypatch)
+    assert len(found(compared(tables))) == ROWS
+    assert asked
+    (open_now,) = run_sql(
+        tables.source,
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trueup' AND datname = current_database()",
+    )
+    assert open_now == (0,)
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["control", "one lost"])
+def test_digests_that_do_not_arrive_are_no_answer(tables: Pair, monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    from trueup.adapters import _hashing
+
+    real = _hashing._digests
+
+    def losing(*given: Any) -> Digests:
+        told = real(*given)
+        return dict(list(told.items())[lost:]) if 10 in told else told
+
+    monkeypatch.setattr(_hashing, "_digests", losing)
+    if not lost:
+        assert not found(compared(tables))
+        return
+    with pytest.raises(BrokenRead, match="were to arrive"):
+        compared(tables)
+
+
+def test_a_statement_that_takes_too_long_ends_there_and_goes_on_elsewhere(
+    tables: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(tables)
+    real, failed = Hasher.digests_of, list[int]()
+
+    def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+        for at, digests in enumerate(real(self, on, side, parts, hashing)):
+            if at == 3 and not failed:
+                failed.append(at)
+                raise StatementTimeout("as the server would")
+            yield digests
+
+    monkeypatch.setattr(Hasher, "digests_of", failing)
+    assert found(compared(tables)) == PLANTED
+    assert failed
+
+
+def test_the_digests_are_those_of_single_statements(tables: Pair) -> None:
+    """Also where an integer key cannot hold an end that the other side gave."""
+    run_sql(tables.source, "ALTER TABLE t ALTER id TYPE smallint")
+    from trueup.by_digest import hashing_of
+    from trueup.comparison import comparing
+    from trueup.core.plan import Range, Ranges, slices
+
+    spans = [Range(lower=(low,), upper=(low + 500,)) for low in (-40_000, -100, 400, 900, 32_500, 2**40)]
+    parts = [Ranges(within=span, ranges=tuple(slices(span, 16))) for span in spans]
+    with comparing(f"{tables.source}#t", f"{tables.target}#t", key=["id"]) as comparison:
+        pair = comparison.engine.pair(comparison.binding)
+        hashing, _ = hashing_of(pair)
+        assert hashing is not None
+        for url, side in ((tables.source, pair.binding.source), (tables.target, pair.binding.target)):
+            with closing(connect("x", Database(url=url))) as adapter:
+                assert list(adapter.digests_of(side, parts, hashing)) == [
+                    adapter.digests(side, part, hashing) for part in parts
+                ]
