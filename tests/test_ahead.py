@@ -338,7 +338,10 @@ def test_a_statement_goes_on_from_segment_to_segment() -> None:
     assert told.begun == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert told.open == 1, "the first came to its end"
     assert following(SEGMENTS[9]) == digests_of("all", 9)
-    assert (told.begun[2:], told.open) == ([[9, 10, 11, 12]], 1), "another than the next: anew"
+    assert (told.begun[2:], told.open) == ([[9]], 0), "another than the next: anew, and for fewer"
+    assert [following(SEGMENTS[at]) for at in (0, 1, 2)] == [digests_of("all", at) for at in range(3)]
+    assert told.begun[3:] == [[0, 1], [2, 3, 4, 5]], "more again, as they are wanted to the end"
+    assert told.open == 1
     assert following(Range(lower=(1,), upper=(7,))) == digests_of("one", -1)
     following.close()
     assert told.open == 0
@@ -347,6 +350,27 @@ def test_a_statement_goes_on_from_segment_to_segment() -> None:
     last = len(SEGMENTS) - 1
     assert [following(SEGMENTS[at]) for at in (last - 1, last)] == [digests_of("all", at) for at in (last - 1, last)]
     assert (told.open, told.alone) == (0, [-1])
+
+
+def test_that_a_session_has_ended_is_no_matter_to_who_wants_no_more() -> None:
+    """To close it is to end its transaction, and the database has done so already."""
+
+    def gone(some: Sequence[Range]) -> Generator[Digests]:
+        try:
+            for segment in some:
+                yield digests_of("all", SEGMENTS.index(segment))
+        finally:
+            raise Transient("the session was idle for too long")
+
+    following = Following(SEGMENTS, Statements().one, gone, 4)
+    following(SEGMENTS[0])
+    following.close()
+    assert following(SEGMENTS[1]) == digests_of("all", 1)
+    following.close()
+    by_itself = gone(SEGMENTS)
+    next(by_itself)
+    with pytest.raises(Transient):  # positive control: it does end so
+        by_itself.close()
 
 
 def test_a_session_that_was_idle_for_too_long() -> None:

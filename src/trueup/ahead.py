@@ -2,7 +2,8 @@
 
 Both databases take the segments in their order, each on a connection of its own. One that is two segments behind the
 other gets a second connection until it has caught up, where it allows one; one that is three behind a third. A closer
-look takes a connection to each, before digests that have not begun. One statement may go on through many segments.
+look takes a connection to each, before digests that have not begun. One statement may go on through many segments; who
+goes on so has no second connection.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
 from trueup.core.digest import Digests
 from trueup.core.plan import Range, Segment
-from trueup.errors import Transient
+from trueup.errors import Transient, TrueupError
 
 #: Segments that are begun before they are wanted, at most: so far one database may be ahead of the other.
 AHEAD = 3
@@ -50,7 +51,8 @@ class Asked:
 class Following:
     """Digests of segments that follow each other, by one statement for many of them: it is begun once.
 
-    It is left open between two segments, and so is its transaction: `most` bounds how long.
+    It is left open between two segments, and so is its transaction, until the database ends it for being idle. After
+    one that was not wanted to its end, the next is for fewer segments: to begin it costs something for each of them.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Following:
         self._number = {segment: at for at, segment in enumerate(segments)}
         self._alone = alone
         self._together = together
-        self._most = most
+        self._most = self._many = most
         self._lock = threading.Lock()
         self._going: Generator[Digests] | None = None
         #: The segment that comes next in the statement that goes on, and the first that is not in it.
@@ -79,7 +81,7 @@ class Following:
             going = self._going if at == self._next else None
             if going is None:
                 self._stop()
-                self._next, self._end = at, min(at + self._most, len(self._segments))
+                self._next, self._end = at, min(at + self._many, len(self._segments))
                 going = self._going = self._together(self._segments[at : self._end])
                 return self._taken(going)
             try:
@@ -100,13 +102,19 @@ class Following:
             self._going = None
             raise
         if self._next == self._end:
+            self._many = min(2 * self._many, self._most)
             self._stop()
         return found
 
     def _stop(self) -> None:
-        if self._going is not None:
-            self._going.close()
-            self._going = None
+        """Nothing is wanted of it any more: that its session has ended by itself is no matter."""
+        going, self._going = self._going, None
+        if going is None:
+            return
+        if self._next < self._end:
+            self._many = max(self._many // 4, 1)
+        with suppress(TrueupError):
+            going.close()
 
 
 class Ahead:

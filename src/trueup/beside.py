@@ -2,7 +2,8 @@
 
 Who wrote a row is often a column that nobody compares: `updated_by`, `app`, `imported_at`. It is read by key, of rows
 that still are what they were found to be, and all rows of the table are counted once, by the values that many drifting
-rows share. It serves one sentence: where a database does not answer, less is told, and what was found stands.
+rows share. It serves one sentence: where a database does not answer, or who waits is interrupted, less is told, and
+what was found stands.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from trueup.core.compare import DriftKind, Suspect
 from trueup.core.kinds import Kind
 from trueup.core.plan import Range, by_keys
 from trueup.core.row import Key, Values
-from trueup.core.where import Known, Place
+from trueup.core.where import ROWS_MIN, Known, Place
 from trueup.discreet import discreet_words
-from trueup.errors import BrokenRead, Interrupted, TrueupError
+from trueup.errors import BrokenRead, TrueupError
 from trueup.side_by_side import Pair
 
 #: Drifting rows whose other columns are read; of more, nothing is.
 ROWS_MAX = 10_000
 #: Columns of a table that are read besides, the first ones.
 COLUMNS_MAX = 30
-#: Rows of a table that are counted.
-COUNTED_MAX = 20_000_000
+#: Rows of a table that are counted: more would cost a database more than one sentence is worth.
+COUNTED_MAX = 5_000_000
 #: Kinds of values that many rows share.
 _KINDS = (Kind.TEXT, Kind.INTEGER, Kind.BOOLEAN, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT, Kind.ANY)
 #: Rows that a side lacks, of those that drift.
@@ -38,20 +39,19 @@ class Beside:
     """Both sides, and the drifting rows they are asked about."""
 
     pair: Pair
+    #: Without any, nobody is asked.
     rows: Sequence[Suspect]
     #: Why less is known than could be; empty: nothing went wrong.
     trouble: str = field(default="")
 
     def known(self) -> list[Known]:
         """What other columns say of the rows; nothing where a database does not answer."""
-        if len(self.rows) > ROWS_MAX:
+        if not 0 < len(self.rows) <= ROWS_MAX:
             return []
         found: list[Known] = []
         for role in self._roles():
             try:
                 found += self._read(role)
-            except Interrupted:
-                raise
             except TrueupError as error:
                 self._failed(error)
         return found
@@ -59,12 +59,11 @@ class Beside:
     def ask(self, places: Sequence[Place]) -> list[float | None]:
         """The share of all rows that are in each of these places."""
         shares: list[float | None] = [None] * len(places)
-        for role in self._roles():
-            mine = [at for at, place in enumerate(places) if (place.known.role or self._roles()[0]) == role]
+        roles = self._roles() if self.rows else []
+        for role in roles:
+            mine = [at for at, place in enumerate(places) if (place.known.role or roles[0]) == role]
             try:
                 counted = self._counted(role, [places[at] for at in mine]) if mine else []
-            except Interrupted:
-                raise
             except TrueupError as error:
                 self._failed(error)
                 continue
@@ -166,3 +165,12 @@ def _held(row: Suspect, role: str) -> Values | None:
     if row.copies is not None or row.kind is _LACKING[role]:
         return None
     return row.observed if role == "target" else row.expected
+
+
+def beside(pair: Pair, rows: Sequence[Suspect], read: int | None) -> Beside:
+    """Who asks about all rows that drift, where that is worth it and no table is too large to count.
+
+    `read`: rows of the larger side when all were read; None: that is not known, or nobody is to be asked.
+    """
+    worth = len(rows) >= ROWS_MIN and read is not None and read <= COUNTED_MAX
+    return Beside(pair=pair, rows=rows if worth else ())

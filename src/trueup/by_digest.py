@@ -122,12 +122,13 @@ def _asked(pair: Pair, role: str, spans: Sequence[Range], hashing: Hashing, *, t
     alone = _asking(pair, hashing)[role == "target"]
     most = reader.capabilities.together
     able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
-    if not together or most == 1 or len({span.partition for span in able}) != 1:
+    if not together or most == 1 or reader.connections() == 1 or len({span.partition for span in able}) != 1:
         return Asked(alone, reader.connections)
 
     def all_of(some: Sequence[Range]) -> Generator[Digests]:
-        parts = (_whole(pair, span, hashing)[0] for span in some)
-        return reader.digests_of(side, [part for part in parts if isinstance(part, Ranges)], hashing)
+        parts = [part for part, _ in (_whole(pair, span, hashing) for span in some) if isinstance(part, Ranges)]
+        assert len(parts) == len(some), "a segment without ranges would get those of the next one"
+        return reader.digests_of(side, parts, hashing)
 
     following = Following(able, alone, all_of, most)
     return Asked(following, reader.connections, following)

@@ -8,14 +8,13 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from trueup.beside import COUNTED_MAX, Beside
+from trueup.beside import beside
 from trueup.core.causes import causes
 from trueup.core.compare import Counts, Suspect
 from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.states import Outcome, Verdict
 from trueup.core.undo import DIFFERS
-from trueup.core.where import ROWS_MIN, nobody
 from trueup.report import IN_FLIGHT_ROWS, Report, differing, presented, quarantined_row, shown
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
@@ -56,7 +55,8 @@ def build(
     kinds, rows = decisions.kinds(), decisions.rows
     by_column = _counted(binding, run, counts, tallies) if decisions.lots else _by_column(binding, rows)
     accepted = tallies.get("accepted", 0)
-    if counts.differing > len(decisions) + accepted and job.one_look:
+    cut = counts.differing > len(decisions) + accepted and job.one_look
+    if cut:
         # More than were handed out: the database's own counts are complete, and one look was proof.
         kinds.update(missing=counts.missing - kinds["missing"], extra=counts.extra - kinds["extra"])
         kinds.update(different=counts.different - kinds["different"])
@@ -90,7 +90,7 @@ def build(
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
         drift=drift_rows(job, listed, final),
-        causes=_causes(job, run, [item.decision.drift for item in listed], counts),
+        causes=_causes(job, run, listed, counts, sampled=cut or len(listed) < len(decisions)),
         in_flight_rows=[_listed(binding, suspect) for suspect in moving[:IN_FLIGHT_ROWS]],
         partitions=_partitions(job, run, rows),
         open_partitions=_open_partitions(job, run),
@@ -195,22 +195,25 @@ def drift_rows(
     return listed
 
 
-def _causes(job: Job, run: RunRow, drift: Sequence[Suspect], counts: Counts) -> list[dict[str, Any]]:
-    """What they have in common, as plain values. A run that read everything asks besides, but that of a backfill, whose
-    rows did not go wrong; once something was written, other columns say no more who wrote it before.
+def _causes(
+    job: Job, run: RunRow, listed: Sequence[DecisionRow], counts: Counts, *, sampled: bool
+) -> list[dict[str, Any]]:
+    """What they have in common, as plain values. Databases are asked besides by who read everything and wrote nothing:
+    what was written tells no more who had written it before, and has changed how many of all rows are where. Rows of a
+    backfill did not go wrong.
     """
-    binding = job.pair.binding
-    small = max(counts.source_rows, counts.target_rows) <= COUNTED_MAX
-    worth = len(drift) >= ROWS_MIN and run.whole and small and not binding.projection.itself
-    besides = Beside(pair=job.pair, rows=drift) if worth else None
+    binding, drift = job.pair.binding, [item.decision.drift for item in listed]
+    asks = run.whole and not (job.writes or sampled or binding.projection.itself)
+    besides = beside(job.pair, drift, max(counts.source_rows, counts.target_rows) if asks else None)
     found = causes(
         drift,
         key=binding.projection.key,
         columns=binding.columns,
         hidden=binding.hidden,
         rules=binding.rules,
-        beside=besides.known() if besides and not job.writes else (),
-        ask=besides.ask if besides else nobody,
+        sampled=sampled,
+        beside=besides.known(),
+        ask=besides.ask,
     )
     return [asdict(cause) for cause in found]
 

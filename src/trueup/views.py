@@ -9,13 +9,10 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from trueup.beside import COUNTED_MAX, Beside
-from trueup.core.causes import causes as in_common
 from trueup.core.findings import to_json
 from trueup.core.plan import describe
 from trueup.core.quarantine import Quarantined, Trouble
 from trueup.core.row import decode_row
-from trueup.core.where import ROWS_MIN, nobody
 from trueup.described import history
 from trueup.listening import standing
 from trueup.report import differing, quarantined_row, shown
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from trueup.doctor import Diagnosis, Examination
     from trueup.plans import PlanStanding
     from trueup.store.acceptances import Accepted
-    from trueup.store.standing import DriftRow
 
 View = dict[str, Any]
 
@@ -194,55 +190,6 @@ def _repairs(engine: Trueup, projection: Projection, row: Quarantined) -> list[V
         images = {name: shown(columns, decode_row(repair[name]), projection.sensitive) for name in ("before", "after")}
         found.append({"run": repair["run"], "at": repair["at"], **images})
     return found
-
-
-def causes(engine: Trueup, name: str) -> list[View]:
-    """What the rows that are known to be wrong have in common, most rows first; of those with the newest columns."""
-    return _in_common(engine, name, *_of_newest_columns(engine, name))
-
-
-def causes_besides(engine: Trueup, name: str) -> tuple[list[View], str]:
-    """The same, and both databases are asked besides: for columns that are not compared, and how usual a value is. Why
-    less is told than could be; empty: nothing is in the way.
-    """
-    columns, rows = _of_newest_columns(engine, name)
-    if len(rows) < ROWS_MIN:
-        return [], ""
-    if (state := engine.standing.control(name).state) != "running":
-        return _in_common(engine, name, columns, rows), f"it is {state}"
-    with engine.asking(name) as pair:
-        besides = Beside(pair=pair, rows=[row.drift for row in rows])
-        if pair.binding.columns != columns:
-            return _in_common(engine, name, columns, rows), "other columns are compared now; check again"
-        read = [(run.report or {}).get("target_rows", 0) for run in engine.runs(name)]
-        ask = besides.ask if max(read, default=0) <= COUNTED_MAX else nobody
-        told = _in_common(engine, name, columns, rows, beside=besides.known(), ask=ask)
-    return told, besides.trouble
-
-
-def _of_newest_columns(engine: Trueup, name: str) -> tuple[tuple[str, ...], list[DriftRow]]:
-    """Known drift that was found in the columns that are compared by now, and these."""
-    known = engine.drift(name, limit=0)
-    if not known:
-        return (), []
-    columns = {run: engine.find_run(run).columns for run in {row.run for row in known}}
-    newest = columns[max(known, key=lambda row: row.last_seen).run]
-    return tuple(newest), [row for row in known if columns[row.run] == newest]
-
-
-def _in_common(
-    engine: Trueup, name: str, columns: tuple[str, ...], rows: Sequence[DriftRow], **besides: Any
-) -> list[View]:
-    projection = engine.projection(name)
-    found = in_common(
-        [row.drift for row in rows],
-        key=projection.key,
-        columns=columns,
-        hidden=[column in projection.sensitive for column in columns],
-        first_seen=[row.first_seen for row in rows],
-        **besides,
-    )
-    return [asdict(cause) for cause in found]
 
 
 def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:

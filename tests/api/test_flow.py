@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.worlds import Api, keys_of
-from trueup import views, views_audit, views_serving
+from trueup import views, views_audit, views_causes, views_serving
 
 
 def test_drift_is_found_planned_approved_applied_and_undone(api: Api) -> None:
@@ -71,7 +71,7 @@ def test_each_answer_has_what_its_view_has(api: Api) -> None:
         same: dict[str, Any] = {
             "/v1/projections": views.status(engine),
             "/v1/projections/p": views.status(engine, ["p"])[0],
-            "/v1/projections/p/drift": {"drift": views.drift(engine, "p"), "causes": views.causes(engine, "p")},
+            "/v1/projections/p/drift": {"drift": views.drift(engine, "p"), "causes": views_causes.causes(engine, "p")},
             "/v1/projections/p/explain": views.explanation(engine.explain("p")),
             "/v1/accepted": views.accepted(engine),
             "/v1/runs": views.runs(engine),

@@ -130,6 +130,9 @@ def tried(engine: Trueup) -> object:
 READING = {
     *(
         "answerable",
+        "asking",
+        "shape",
+        "take_over",
         "binding",
         "close",
         "close_adapters",

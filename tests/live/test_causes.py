@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 import trueup
+from tests.live.harness import WIDE
 from tests.servers import Pair
-from trueup import beside, views
+from trueup import beside, reporting, views_causes
 from trueup.adapters import connect
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.projection import Database
@@ -58,7 +59,8 @@ def fill(url: str, *, importer: str) -> None:
         f" app varchar(20), wrote_at {moment}, secret varchar(20), note varchar(40))",
         f"INSERT INTO src VALUES {rows}",
         f"INSERT INTO tgt (id, tenant, total) VALUES {rows}",
-        f"UPDATE tgt SET app = CASE WHEN {importer} THEN 'importer' ELSE 'web' END, secret = 'canary-77',"
+        f"UPDATE tgt SET app = CASE WHEN {importer} THEN 'importer' ELSE 'web' END,"
+        f" secret = CASE WHEN {importer} THEN 'canary-77' ELSE 'other' END,"
         " note = 'as always', wrote_at = '2026-03-04 09:30:00'",
         f"UPDATE tgt SET wrote_at = '2026-03-09 23:59:59' WHERE id % 40 <> 0 AND NOT {wrong}",
         f"UPDATE tgt SET total = total + id % 11 + 1 + id % 3 * 40 WHERE {wrong}",
@@ -67,9 +69,8 @@ def fill(url: str, *, importer: str) -> None:
 
 def engine(url: str, folder: Path, **declared: Any) -> trueup.Trueup:
     sides = {role: trueup.Side(database="app", table=table) for role, table in (("source", "src"), ("target", "tgt"))}
-    projection = trueup.Projection(
-        name="totals", key=["id"], columns=["tenant", "total"], settle=0, **{**sides, **declared}
-    )
+    about: dict[str, Any] = {"key": ["id"], "columns": ["tenant", "total"], **sides, **declared}
+    projection = trueup.Projection(name="totals", settle=0, **about)
     return trueup.Trueup(databases={"app": url}, projections=[projection], ledger=f"sqlite:///{folder / 'ledger.db'}")
 
 
@@ -82,7 +83,7 @@ def test_one_writers_rows(url: str, tmp_path: Path) -> None:
     with engine(url, tmp_path, sensitive=["secret"]) as app:
         report = app.check("totals")
         told = {cause["sentence"]: cause for cause in report.causes}
-        known, trouble = views.causes_besides(app, "totals")
+        known, trouble = views_causes.causes_besides(app, "totals")
     assert report.different == 21
     writer = told["20 of 21 rows (95%): `app` of the target is importer (of all rows: 10%)"]
     assert (writer["kind"], writer["rows"], writer["usual"]) == ("value", 20, 0.1)
@@ -92,6 +93,8 @@ def test_one_writers_rows(url: str, tmp_path: Path) -> None:
     assert (known, trouble) == (report.causes, "")
     assert "canary" not in sentences(known)
     assert "tenant" not in sentences(known)
+    with engine(url, tmp_path) as app:  # positive control: where nobody hides it, it is told
+        assert "canary" in sentences(views_causes.causes_besides(app, "totals")[0])
 
 
 def test_a_writer_of_most_rows_has_most_of_the_wrong_ones(url: str, tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_writer_of_most_rows_has_most_of_the_wrong_ones(url: str, tmp_path: Pa
     fill(url, importer="id % 12 <> 1")
     with engine(url, tmp_path) as app:
         report = app.check("totals")
-        known, trouble = views.causes_besides(app, "totals")
+        known, trouble = views_causes.causes_besides(app, "totals")
     assert report.different == 21
     assert "importer" not in sentences(report.causes) + sentences(known) + trouble
     assert "`wrote_at` of the target is" in sentences(known)  # positive control: it was asked
@@ -137,18 +140,55 @@ def test_rows_that_are_others_by_now_tell_nothing(postgres: str, tmp_path: Path)
     fill(postgres, importer="id % 10 = 0")
     with engine(postgres, tmp_path) as app:
         app.check("totals")
-        assert "importer" in sentences(views.causes_besides(app, "totals")[0])
+        assert "importer" in sentences(views_causes.causes_besides(app, "totals")[0])
         execute(postgres, "UPDATE tgt SET total = total + 1 WHERE app = 'importer'")
-        assert "importer" not in sentences(views.causes_besides(app, "totals")[0])
+        assert "importer" not in sentences(views_causes.causes_besides(app, "totals")[0])
 
 
-def test_a_run_that_repairs_does_not_read_who_wrote(postgres: str, tmp_path: Path) -> None:
+def test_a_run_that_writes_does_not_ask(postgres: str, tmp_path: Path) -> None:
+    """What it wrote is not who had written it, and what it inserted would count twice: as missing, and as there."""
     fill(postgres, importer="id % 10 = 0")
-    execute(postgres, "UPDATE tgt SET app = 'nobody'")  # as its trigger would, for the repair
-    with engine(postgres, tmp_path, writers="same_transaction") as app:
-        report = app.run("totals")
-    assert (report.verdict, report.repaired) == ("repaired", 21)
-    assert "`app`" not in sentences(report.causes)
+    execute(postgres, "DELETE FROM tgt WHERE tenant = 3 AND id > 430")
+    with engine(postgres, tmp_path, writers="same_transaction", limits=WIDE) as app:
+        checked = app.check("totals")
+        ran = app.run("totals")
+    assert (ran.verdict, ran.repaired) == ("repaired", checked.drifted)
+    assert any(cause["usual"] is not None for cause in checked.causes)  # positive control: a check asks
+    assert all(cause["usual"] is None for cause in ran.causes)
+    assert "importer" not in sentences(ran.causes)
+
+
+def test_nobody_is_asked_of_a_table_that_is_too_large(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(postgres, importer="id % 10 = 0")
+    monkeypatch.setattr(beside, "COUNTED_MAX", ROWS - 1)
+    with engine(postgres, tmp_path) as app:
+        assert "importer" not in sentences(app.check("totals").causes)
+        app.check("totals", keys=[{"id": 30}])  # the last run that read everything tells how many there are
+        assert "importer" not in sentences(views_causes.causes_besides(app, "totals")[0])
+        monkeypatch.setattr(beside, "COUNTED_MAX", ROWS)
+        assert "importer" in sentences(views_causes.causes_besides(app, "totals")[0])
+
+
+def test_the_first_rows_of_many_say_nothing_of_where(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key by key they come: the first hundred are one tenant's because it is the first."""
+    execute(
+        postgres,
+        "CREATE TABLE src (id integer, tenant integer, total integer NOT NULL, PRIMARY KEY (tenant, id))",
+        "CREATE TABLE tgt (LIKE src INCLUDING ALL)",
+        "INSERT INTO src SELECT n, n / 500, n FROM generate_series(0, 2999) n",
+        "INSERT INTO tgt SELECT id, tenant, total + 1 FROM src",
+    )
+    both = {"key": ["tenant", "id"], "columns": ["total"], "writers": "same_transaction", "limits": WIDE}
+    monkeypatch.setattr(reporting, "CAUSES_ROWS", 100)
+    with engine(postgres, tmp_path, **both) as app:
+        told = sentences(app.run("totals", rows=10).causes)
+    assert "`total` is exactly 1 too high" in told
+    assert "tenant" not in told
+    assert "follow" not in told
 
 
 def test_where_a_database_does_not_answer_less_is_told(
@@ -162,7 +202,7 @@ def test_where_a_database_does_not_answer_less_is_told(
     with engine(postgres, tmp_path) as app:
         monkeypatch.setattr(SqlAdapter, "tally", away)
         report = app.check("totals")
-        known, trouble = views.causes_besides(app, "totals")
+        known, trouble = views_causes.causes_besides(app, "totals")
     assert (report.verdict, report.different) == ("drift", 21)
     assert "importer" not in sentences(report.causes) + sentences(known)
     assert trouble == "the server is away"

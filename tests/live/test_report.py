@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import WIDE, Docs, QuickClock
-from trueup import Projection, Side, Trueup, diff, views
+from trueup import Projection, Side, Trueup, diff, views_causes
 from trueup.core.compare import MASKED
 from trueup.errors import TrueupError
 from trueup.report import IN_FLIGHT_ROWS
@@ -63,12 +63,12 @@ def test_causes_are_in_the_report_and_in_what_is_known(docs: Docs, tmp_path: Pat
         docs.put(docs.target, key * 3, key * key * 100 + 1)
     with docs.engine(tmp_path) as engine:
         report = engine.check("doc", rows=1)
-        known = views.causes(engine, "doc")
+        known = views_causes.causes(engine, "doc")
     assert [cause["sentence"] for cause in report.causes] == ["all 30 rows: `val` is exactly 1 too high"]
     assert known == report.causes
     with docs.engine(tmp_path, sensitive=["val"]) as engine:
         assert engine.check("doc").causes == []
-        assert views.causes(engine, "doc") == []
+        assert views_causes.causes(engine, "doc") == []
 
 
 @pytest.mark.parametrize("sensitive", [[], ["n"]], ids=["control: nothing is sensitive", "sensitive"])

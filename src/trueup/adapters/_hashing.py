@@ -248,17 +248,19 @@ class Hasher:
     ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         """The statement with places for the ends: as rows where that can be, so that one plan serves all ranges."""
         if self.relations.dialect.lateral:
-            spans, span = self._as_rows(side, part)
+            spans, span = self._as_rows(side, part, (None, None))
             content = self._content(way, side, span, hashing, beside=spans).lateral("d")
             found = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
             return found.order_by(spans.c.at)  # as they come
         names = [replace(s, lower=(Slot(f"low{at}"),), upper=(Slot(f"high{at}"),)) for at, s in enumerate(part.ranges)]
         return self._union(way, side, names, hashing)
 
-    def _as_rows(self, side: BoundSide, part: Ranges) -> tuple[sa.FromClause, Range]:
-        """The ends of the ranges as rows, and a range between the ends of any of these."""
+    def _as_rows(
+        self, side: BoundSide, part: Ranges, ends: tuple[list[Value] | None, list[Value] | None]
+    ) -> tuple[sa.FromClause, Range]:
+        """The ends of the ranges as rows, and a range between the ends of any of these. None: they are given later."""
         type_ = sa.ARRAY(self.relations.type_of(side.key[0]))
-        named = zip(("lows", "highs"), _bounds(part), strict=True)
+        named = zip(("lows", "highs"), ends, strict=True)
         arrays = (sa.bindparam(name, values, type_=type_) for name, values in named)
         spans = sa.func.unnest(*arrays).table_valued("low", "high", with_ordinality="at", name="s").render_derived()
         return spans, replace(part.ranges[0], lower=(spans.c.low,), upper=(spans.c.high,))
@@ -299,7 +301,7 @@ class Hasher:
         key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
         hashed = sa.select(key.label("k"), row.label("r"))
         if isinstance(part, Ranges) and self.are_rows(side, part):
-            spans, span = self._as_rows(side, part)
+            spans, span = self._as_rows(side, part, _bounds(part))
             rows = hashed.where(*self.relations.within(side, keys, span)).correlate(spans).lateral("d")
             hashed = sa.select(rows.c.k, rows.c.r).join_from(spans, rows, sa.true())
         else:

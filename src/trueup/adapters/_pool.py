@@ -1,8 +1,8 @@
 """Connections are tried before they are used again, but not those that were in use a moment ago.
 
 A trial is a round trip. A statement that is to take 20 ms beside others would spend a good part of that time on it: on
-a busy machine each round trip waits for a core twice. Who finds that a connection has gone meanwhile tries again, as
-with one that goes in the middle of a statement.
+a busy machine each round trip waits for a core twice. A connection that has gone in that moment is an error like one
+that goes in the middle of a statement: a run tries again.
 """
 
 from __future__ import annotations

@@ -218,7 +218,8 @@ def _of_number(column: Column, number: Expression, seeds: Seeds) -> Expression:
 def _of_moment(cell: Cell, seed: Expression, null: Expression) -> Expression:
     """PostgreSQL folds a timestamp as it does a bigint; its seconds since 2000, a float, are hashed whole.
 
-    Far from 2000 a few microseconds share one float: there the fold, which tells these apart, is the seed.
+    Far from 2000 some microseconds (a thousand at the end) share one float: there the fold, which tells these apart,
+    is the seed.
     """
     moment, kind = cell.expression, cell.kind
     at_utc = sa.func.timezone(_NO_OFFSET, moment) if kind is Kind.INSTANT else moment

@@ -22,11 +22,19 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     before = context.execution_options.get(ONCE)
     if before is None:
         return False
-    connection = cursor.connection
-    # An older library sends one after the other.
-    with connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
-        for each in (_BEGIN, *before):
-            connection.execute(each)
-        cursor.execute(statement, parameters)
-        connection.execute(_END)
+    connection, failed = cursor.connection, None
+    try:
+        # An older library sends one after the other.
+        with connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
+            try:
+                for each in (_BEGIN, *before):
+                    connection.execute(each)
+                cursor.execute(statement, parameters)
+                connection.execute(_END)
+            except psycopg.Error as error:  # what comes behind it is passed over, and says so at the end
+                failed = error
+    except psycopg.Error as error:
+        failed = failed or error
+    if failed is not None:
+        raise failed
     return True

@@ -70,6 +70,8 @@ _WORK_MEM = """
 #: and far less where the table is in another order. Its planner cannot know: it sees no ends of ranges. The aggregate
 #: of a range needs no order. What an index covers is still read from it alone.
 _BY_BITMAP = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)"
+#: Who takes digests may let them wait: so long may what is open meanwhile hold back a vacuum.
+_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', '10s', true)"
 #: Segments from which on compiling their hash pays: it takes a tenth of a second, and a fifth less for each row then.
 COMPILED_MIN = 10
 #: Unless the server does not want it, or cannot.
@@ -298,6 +300,7 @@ class PostgresqlAdapter(SqlAdapter):
             return
         with self.reading() as connection:
             connection.exec_driver_sql(_BY_BITMAP)
+            connection.exec_driver_sql(_IDLE)
             if len(parts) >= COMPILED_MIN:
                 connection.exec_driver_sql(_COMPILED)
             yield from self.hashed.digests_of(connection, side, parts, hashing)

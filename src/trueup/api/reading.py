@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trueup import views, views_alerts, views_audit, views_backfills, views_serving
+from trueup import views, views_alerts, views_audit, views_backfills, views_causes, views_serving
 from trueup.api import shapes, shapes_serving
 from trueup.api.asked import Above, Database, Id, Limit, Name, Only, RunIds, Seq
 from trueup.api.auth import Viewer
@@ -44,7 +44,7 @@ def projection(by: Viewer, name: Name) -> Any:
 def drift(by: Viewer, name: Name, limit: Limit = 100) -> Any:
     """Rows that are known to be wrong, longest standing first, and what they have in common."""
     with by.engine() as engine:
-        return {"drift": views.drift(engine, name, limit), "causes": views.causes(engine, name)}
+        return {"drift": views.drift(engine, name, limit), "causes": views_causes.causes(engine, name)}
 
 
 @router.get("/v1/projections/{name}/explain", response_model=shapes.Explanation)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, KNOW, AsJson, Config, Limit, Rows, app
+from trueup.cli.options import FILE, KNOW, AsJson, Config, Known, Limit, Rows, app
 
 
 @app.command(group=KNOW)
@@ -109,18 +109,18 @@ def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fal
 
 
 @app.command(group=KNOW)
-def drift(name: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
+def drift(
+    name: str, /, *, rows: Rows = 100, known: Known = False, as_json: AsJson = False, config: Config = FILE
+) -> int:
     """What is known to be wrong now, longest standing first, and what it has in common."""
-    from trueup import views
+    from trueup import views, views_causes
     from trueup.cli import tables
-    from trueup.errors import TrueupError
 
     with opened(config, as_json=as_json) as engine:
         listed = views.drift(engine, name, rows)
-        try:
-            causes, trouble = views.causes_besides(engine, name)
-        except TrueupError as error:  # the ledger knows, whatever a database says
-            causes, trouble = views.causes(engine, name), str(error)
+        causes, trouble = (
+            (views_causes.causes(engine, name), "") if known else views_causes.causes_besides(engine, name)
+        )
     if trouble:
         sys.stderr.write(f"trueup: {name}: what rows have in common is told from what was kept of them: {trouble}\n")
     if as_json:

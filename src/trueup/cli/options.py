@@ -36,6 +36,12 @@ Rows = Annotated[
     int,
     Parameter(name="--rows", validator=NOT_NEGATIVE, help="Rows listed at most; 0: all. Counts are always complete."),
 ]
+Known = Annotated[
+    bool,
+    Parameter(
+        name="--known", negative="", show_default=False, help="Only what the ledger knows; no database is asked."
+    ),
+]
 Limit = Annotated[int, Parameter(name="--limit", validator=NOT_NEGATIVE, help="Runs listed at most.")]
 KeyTexts = Annotated[
     tuple[str, ...],

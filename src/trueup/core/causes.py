@@ -69,14 +69,15 @@ def causes(
     hidden: Sequence[bool] = (),
     rules: Rules = (),
     first_seen: Sequence[datetime] = (),
+    sampled: bool = False,
     beside: Sequence[Known] = (),
     ask: Ask = nobody,
 ) -> list[Cause]:
     """The causes that explain most rows first, then the rest. Nothing where nothing stands out.
 
     Of the columns that `hidden` has a flag for no value goes into a sentence. `first_seen`, where it is given, has one
-    moment for each row; `beside` is what is known of the rows in columns that are not compared; `ask` says how many of
-    all rows are in a place.
+    moment for each row; `sampled`: these are the first ones of many, so where they are says nothing; `beside` is what
+    is known of the rows in columns that are not compared; `ask` says how many of all rows are in a place.
     """
     if len(rows) < ROWS_MIN:
         return []
@@ -87,8 +88,8 @@ def causes(
         *_values(rows, columns, shows, unequal),
         *_swapped(rows, columns, shows, unequal),
         *_only(rows, columns, unequal),
-        *_places(rows, [*_known(rows, key, columns, shows, unequal), *beside], ask),
-        *_series(rows, key),
+        *([] if sampled else _places(rows, [*_known(rows, key, columns, shows, unequal), *beside], ask)),
+        *([] if sampled else _series(rows, key)),
         *_seen(first_seen),
     ]
     found.sort(key=lambda cause: -len(cause.rows))

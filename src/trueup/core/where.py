@@ -29,6 +29,8 @@ SHARE_MIN = 0.2
 ALMOST_ALL = 0.95
 #: Values of one column that are asked about, the most frequent ones.
 VALUES_MAX = 3
+#: Places that are asked about at a time: each costs the database something for every row.
+PLACES_MAX = 20
 #: Characters of a text that is told of a row.
 TEXT_MAX = 60
 #: Standard deviations within which the share of the drifting rows is taken to be uncertain.
@@ -98,7 +100,9 @@ def unusual(rows: int, total: int, usual: float) -> bool:
 
 def told_places(columns: Sequence[Known], total: int, ask: Ask) -> Iterator[tuple[Place, float | None]]:
     """At most one place of each column: the one with most rows, and the share of all rows that are there."""
-    found = [place for known in columns for place in (*_values(known, total), *_times(known, total))]
+    by_rank = ([*_values(known, total), *_times(known, total)] for known in columns)
+    ranked = sorted(((at, place) for places in by_rank for at, place in enumerate(places)), key=lambda item: item[0])
+    found = [place for _, place in ranked][:PLACES_MAX]
     shares = ask(found) if found else []
     by_column: dict[int, list[tuple[Place, float | None]]] = defaultdict(list)
     for place, share in zip(found, shares, strict=True):

@@ -68,5 +68,6 @@ def decide(
         tails.forget()  # it was read under pressure, or beside another load
     elif workers(decided.u) != workers(state.u):
         tails.forget_own()  # it was read with another number of ours in flight
+    # Counted before anything was forgotten: that is made up for at the next tick.
     on, off = (many >= PLENTY and new >= SURE for many, new in zip((impact.on, impact.off), seen.fresh, strict=True))
     return Decided(decided, impact, (on, off))

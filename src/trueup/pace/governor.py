@@ -252,8 +252,8 @@ class Governor:
         if now >= self._due.get("ask again", now):
             try:
                 self._override = self._paces.override(self.name)
-            except LedgerFailed:
-                self._due["ask again"] = now + AGAIN_S
+            except LedgerFailed:  # which may have taken long
+                self._due["ask again"] = self._clock.monotonic() + AGAIN_S
         self.settings = self._effective(self._override)
 
     def _tick(self, now: float) -> None:

@@ -290,7 +290,9 @@ class PacedPacker:
 
 
 class PacedStream:
-    """Rows of a side, each batch admitted by itself. Between two nothing is in flight, and nothing is locked."""
+    """Rows of a side, each batch admitted by itself. Between two nothing is in flight and nothing is locked; the
+    snapshot that the stream reads stays open, also while a run is paused, until the database ends an idle session.
+    """
 
     def __init__(self, stream: Stream, admitted: Callable[[], AbstractContextManager[None]]) -> None:
         self._stream = stream

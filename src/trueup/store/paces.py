@@ -139,7 +139,7 @@ class Paces:
         held_by: str = "",
         in_place_of: Held | None = None,
     ) -> Held:
-        """What somebody sets holds on all nodes at their next renewal, in place of what was set before.
+        """What somebody sets holds on all nodes at their next tick, in place of what was set before.
 
         `held_by`: whose it is said to be; default: `by`. `in_place_of`: only if that is what was set last; raises
         Refused where it is not.
