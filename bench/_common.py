@@ -17,12 +17,13 @@ import statistics
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -72,41 +73,57 @@ def median_cpu_s(costs: Sequence[Timed]) -> float:
     return statistics.median(cost.client_cpu_s for cost in costs)
 
 
-class ServerCpu(threading.Thread):
-    """CPU seconds of all sessions of a local PostgreSQL database while a block runs: `with ServerCpu(url) as spent`.
+class Watching(threading.Thread, ABC):
+    """Looks at a PostgreSQL server again and again while a block runs, on a connection of its own."""
 
-    A session is read until it ends, so that up to 20 ms of each are missing. Sessions are told apart by their process.
-    """
+    #: Seconds between two looks.
+    every_s = 0.02
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self._db = psycopg.connect(url, autocommit=True)
-        self._seen: dict[int, float] = {}
-        self._before: dict[int, float] = {}
+        self.db = psycopg.connect(url, autocommit=True, application_name="bench")
         self._over = threading.Event()
 
-    @property
-    def seconds(self) -> float:
-        return sum(self._seen.values()) - sum(self._before.values())
+    @abstractmethod
+    def look(self) -> None: ...
 
-    def __enter__(self) -> ServerCpu:
-        self._look()
-        self._before = dict(self._seen)
+    def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.join()
-        self._db.close()
+        self.db.close()
 
     def run(self) -> None:
-        while not self._over.wait(0.02):
-            self._look()
+        while not self._over.wait(self.every_s):
+            self.look()
 
-    def _look(self) -> None:
+
+class ServerCpu(Watching):
+    """CPU seconds of all sessions of a local PostgreSQL database while a block runs: `with ServerCpu(url) as spent`.
+
+    A session is read until it ends, so that up to 20 ms of each are missing. Sessions are told apart by their process.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._seen: dict[int, float] = {}
+        self._before: dict[int, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        return sum(self._seen.values()) - sum(self._before.values())
+
+    def __enter__(self) -> Self:
+        self.look()
+        self._before = dict(self._seen)
+        return super().__enter__()
+
+    def look(self) -> None:
         mine = b"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        for (pid,) in self._db.execute(mine).fetchall():
+        for (pid,) in self.db.execute(mine).fetchall():
             if told := _lines(f"/proc/{pid}/stat"):
                 user, system = told[0].rpartition(")")[2].split()[11:13]
                 self._seen[pid] = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

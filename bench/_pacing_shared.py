@@ -7,14 +7,13 @@ takes over, a third comes in its place; in the end all are killed, and one begin
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import psycopg
+from _common import Watching
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,41 +33,30 @@ PACE = {"protect": 1.0, "pace": {"least": LEAST, "statement": STATEMENT_S}}
 #: Of the control.
 FIXED = {"pace": {"adaptive": False, "fixed": LEAST, "most": LEAST, "statement": STATEMENT_S}}
 PROJECTIONS = (("a", "b"), ("c", "d"))
-LOOK_S = 0.01
 
 Trace = list[dict[str, Any]]
 
 
-class InFlight(threading.Thread):
+class InFlight(Watching):
     """Statements of ours that the server has in flight, and the budget that the ledger tells meanwhile."""
 
+    every_s = 0.01
+
     def __init__(self, url: str, ledger: Path | None) -> None:
-        super().__init__(daemon=True)
-        self._db = psycopg.connect(url, autocommit=True, application_name="bench")
+        super().__init__(url)
         self._ledger = ledger
-        self._over = threading.Event()
         self.counts: list[int] = []
         self.budgets: list[float] = []
 
-    def __enter__(self) -> InFlight:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
-        self._db.close()
-
-    def run(self) -> None:
+    def look(self) -> None:
         asked = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
             "AND application_name = 'trueup' AND state = 'active'"
         )
-        while not self._over.wait(LOOK_S):
-            self.counts.append((self._db.execute(asked).fetchone() or (0,))[0])
-            if self._ledger is not None and len(self.counts) % 10 == 1:
-                with closing(sqlite3.connect(self._ledger, timeout=5)) as ledger:
-                    self.budgets.append(ledger.execute("SELECT u FROM trueup_paces").fetchone()[0])
+        self.counts.append((self.db.execute(asked).fetchone() or (0,))[0])
+        if self._ledger is not None and len(self.counts) % 10 == 1:
+            with closing(sqlite3.connect(self._ledger, timeout=5)) as ledger:
+                self.budgets.append(ledger.execute("SELECT u FROM trueup_paces").fetchone()[0])
 
 
 def shared(bench: Bench) -> list[dict[str, Any]]:

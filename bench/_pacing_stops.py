@@ -9,13 +9,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
+from _common import Watching
 
 if TYPE_CHECKING:
     from pacing import Bench
@@ -35,35 +34,25 @@ LOOK_S = 0.005
 TRIES = 3
 
 
-class Sessions(threading.Thread):
+class Sessions(Watching):
     """Our sessions as the server tells of them: when a statement was in flight."""
 
+    every_s = LOOK_S
+
     def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self._db = psycopg.connect(url, autocommit=True, application_name="bench")
-        self._over = threading.Event()
+        super().__init__(url)
         #: Begin and end of each statement that was seen, by the process that had it and its begin.
         self.seen: dict[tuple[int, float], float] = {}
 
-    def __enter__(self) -> Sessions:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
-        self._db.close()
-
-    def run(self) -> None:
+    def look(self) -> None:
         asked = (
             "SELECT pid, extract(epoch FROM query_start)::float8, "
             "extract(epoch FROM CASE state WHEN 'active' THEN clock_timestamp() ELSE state_change END)::float8 "
             "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'trueup' "
             "AND query_start IS NOT NULL"
         )
-        while not self._over.wait(LOOK_S):
-            for pid, begin, end in self._db.execute(asked).fetchall():
-                self.seen[pid, begin] = end
+        for pid, begin, end in self.db.execute(asked).fetchall():
+            self.seen[pid, begin] = end
 
     def at(self, moment: float) -> tuple[float, float] | None:
         """Begin and end of a statement that was in flight then."""
