@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.faults.proxy import proxied
 from tests.faults.test_error_classes import POSTGRES, RAISES, ROWS, TABLE, limit, opened, told
-from tests.live.harness import Db
+from tests.live.harness import Db, until
 from trueup import Database
 from trueup.adapters import _pool, connect
 from trueup.errors import DesignProblem, Transient
@@ -47,6 +47,21 @@ def test_one_round_trip_reads_only(adapter: Any) -> None:
     assert isinstance(told(adapter.reading_once, change), DesignProblem)
     with adapter.writing() as connection:  # it is not the statement, nor is the connection left so
         assert connection.exec_driver_sql(change).scalar_one() == 3
+
+
+def test_the_server_counts_how_long_it_was_active(adapter: Any, postgres: str) -> None:
+    told = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
+    before = Db(postgres).one(told)
+    with adapter.reading_once() as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(0.2)").scalar_one()
+    adapter.close()  # what a session has not reported yet it does now
+    until(lambda: Db(postgres).one(told) - before >= 150)
+
+
+def test_an_older_library_sends_one_after_the_other(adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psycopg.Pipeline.is_supported", lambda: False)
+    test_one_round_trip_reads_only(adapter)
+    test_what_goes_before_holds_for_one_statement(adapter)
 
 
 def test_what_goes_before_holds_for_one_statement(adapter: Any) -> None:

@@ -1,20 +1,21 @@
 """A statement in a read-only transaction of its own, in one round trip.
 
-The beginning and the end of a transaction are sent together with what is in between (libpq's pipeline mode, from its
-version 14 on). On a busy machine each round trip waits for a core twice, and small statements would spend most of
-their time on that.
+What is sent in one go (libpq's pipeline mode, from its version 14 on) is one transaction to the server, without a BEGIN
+and without an end: so what makes it read-only is sent together with the statement. On a busy machine each round trip
+waits for a core twice, and small statements would spend most of their time on that.
+
+The statement is the last of them: PostgreSQL forgets how long it was active if something follows before it is idle.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import psycopg
 
 #: Execution option: statements of ours before the one that is asked for.
 ONCE = "trueup_once"
-_BEGIN, _END = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "ROLLBACK"
+_READ_ONLY = "SELECT set_config('transaction_read_only', 'on', true)"
 
 
 def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -24,13 +25,11 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         return False
     connection, failed = cursor.connection, None
     try:
-        # An older library sends one after the other.
-        with connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
+        with _together(connection):
             try:
-                for each in (_BEGIN, *before):
+                for each in (_READ_ONLY, *before):
                     connection.execute(each)
                 cursor.execute(statement, parameters)
-                connection.execute(_END)
             except psycopg.Error as error:  # what comes behind it is passed over, and says so at the end
                 failed = error
     except psycopg.Error as error:
@@ -38,3 +37,8 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     if failed is not None:
         raise failed
     return True
+
+
+def _together(connection: Any) -> Any:
+    """An older library sends one after the other, in a transaction that has to be begun and ended."""
+    return connection.pipeline() if psycopg.Pipeline.is_supported() else connection.transaction(force_rollback=True)
