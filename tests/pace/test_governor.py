@@ -454,10 +454,12 @@ def test_after_a_long_rest_it_begins_anew(clock: SteppedClock, paces: Paces) -> 
     node = Node("one", clock, paces)
     node.governor.begin()
     node.step(40)
+    before = node.governor.gate.u
     node.governor.end()
     clock.pass_(1)
     node.governor.begin()
     assert node.governor.state.mode is Mode.NORMAL  # the next run of the same minute goes on
+    assert node.governor.gate.u == before > 1  # at once: a moment at the minimum was a turn of the load each time
     node.governor.end()
     clock.pass_(module.GAP_S + 1)
     node.governor.begin()

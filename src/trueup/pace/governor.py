@@ -296,7 +296,7 @@ class Governor:
     def _renew(self, now: float) -> None:
         """Ask the ledger. While it cannot be had, what was granted is used up to its end."""
         wants = self.settings.limits.most if self._wanted(now) else 0.0
-        u = self.state.u if self._leads else self.settings.limits.least
+        u = self.state.u if self._leads or self._goes_on(now) else self.settings.limits.least
         report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
         try:
             renewed = self._paces.renew(self.name, Demand(who=self.node, wants=wants, weight=self._weight()), report)
@@ -320,10 +320,14 @@ class Governor:
         """What this process may ask for beside others: as much as all that is worked on here."""
         return sum(worker.claim for worker in tuple(self.workers)) or 1.0
 
+    def _goes_on(self, now: float) -> bool:
+        """Is what this process learnt while it led still of the present? Between two runs of one nothing is lost."""
+        return self._led and now - self.state.at <= GAP_S
+
     def _takes_the_lead(self, renewed: Renewed, now: float) -> None:
         """What was learnt is gone on with, by this process or another one, and the load begins in recovery."""
-        if self._led and now - self.state.at <= GAP_S:
-            return  # between two runs of one process nothing is lost
+        if self._goes_on(now):
+            return
         known = renewed.state if renewed.state is not None and not self._led else law.to_json(self.state)
         self.state = law.resumed(known, now, self.settings.limits.least)
         self._tails.forget()
