@@ -291,7 +291,7 @@ class SqlAdapter(Repairing):
             return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
 
     def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
-        with self.reading() as connection:
+        with self.reading_once() as connection:
             return [*connection.execute(self.relations.tally(side, part, wanted)).one()]
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
