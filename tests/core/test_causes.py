@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -190,7 +191,10 @@ def test_one_hour_or_day_only(step: timedelta, kind: str) -> None:
     ]
     told = found(rows, key=("at",))
     assert told[kind].rows == 80
-    assert "2026-03-04" in told[kind].sentence
+    place = "in the hour of 2026-03-04 09:00 UTC" if kind == "hour" else "on 2026-03-04 UTC"
+    assert told[kind].sentence.endswith(f"`at` is {place}")
+    unzoned = [replace(row, key=(row.key[0].replace(tzinfo=None),)) for row in rows]
+    assert found(unzoned, key=("at",))[kind].sentence.endswith(place.removesuffix(" UTC"))
     spread = [noise(random.Random(at), at) for at in range(100)]
     moved = [
         missing((start + timedelta(days=at),)) if at % 2 else extra((start + timedelta(days=at),)) for at in range(100)
@@ -252,7 +256,9 @@ def test_first_seen_together() -> None:
     rng = random.Random(7)
     rows = [noise(rng, at) for at in range(60)]
     moments = [NOON if at < 40 else NOON + timedelta(hours=at) for at in range(60)]
-    assert found(rows, first_seen=moments)["first_seen"].rows == 40
+    told = found(rows, first_seen=moments)["first_seen"]
+    assert told.rows == 40
+    assert told.sentence.endswith("first seen at 2026-03-04 12:30 UTC")
     assert found(rows, first_seen=[NOON] * 60) == {}
 
 

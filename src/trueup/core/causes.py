@@ -19,7 +19,7 @@ from trueup.core.rules import Rules, differing
 from trueup.core.where import ALMOST_ALL, ROWS_MIN, Ask, Known, nobody, stands_out, told_places
 
 #: Share of all drifting rows that a cause explains.
-SHARE_MIN = 0.05
+EXPLAINED_MIN = 0.05
 #: Share of a column's differing rows that a relation between two numbers needs: small numbers meet it by chance.
 CHANCE_SHARE = 0.25
 #: Kinds that have a mark for each amount: one amount has to stand out among them.
@@ -160,7 +160,7 @@ def _column(pairs: dict[int, tuple[Value, Value]], column: str, total: int) -> I
     for mark in usual:
         numbers = marked[mark]
         fresh = sum(number in unexplained for number in numbers)
-        enough = max(ROWS_MIN, SHARE_MIN * total, CHANCE_SHARE * len(pairs) if mark.chance else 0)
+        enough = max(ROWS_MIN, EXPLAINED_MIN * total, CHANCE_SHARE * len(pairs) if mark.chance else 0)
         distinct = mark.kind not in AMOUNTS or stands_out(len(numbers), members[mark.kind], alike[mark.kind])
         if fresh >= enough and distinct:
             yield Found(kind=mark.kind, words=mark.words.format(column=f"`{column}`"), rows=frozenset(numbers))
@@ -170,7 +170,7 @@ def _column(pairs: dict[int, tuple[Value, Value]], column: str, total: int) -> I
 
 def _one_sided(sides: dict[int, str], column: str, total: int) -> Iterator[Found]:
     """Always too high or always too low, by amounts that differ."""
-    if len(sides) < max(ONE_SIDED_ROWS, SHARE_MIN * total):
+    if len(sides) < max(ONE_SIDED_ROWS, EXPLAINED_MIN * total):
         return
     side, count = Counter(sides.values()).most_common(1)[0]
     if count >= ONE_SIDED * len(sides):
@@ -194,7 +194,7 @@ def _swapped(
         swapped = [number for numbers in back for number in numbers]
         # Few values trade places by chance; these are as many as the rows.
         various = 2 * len(back) >= len(swapped)
-        if various and len(swapped) >= max(ROWS_MIN, CHANCE_SHARE * differing_rows, SHARE_MIN * len(rows)):
+        if various and len(swapped) >= max(ROWS_MIN, CHANCE_SHARE * differing_rows, EXPLAINED_MIN * len(rows)):
             words = f"`{columns[at]}` is what another of these rows should have, and the other way round"
             yield Found(kind="swapped", words=words, rows=frozenset(swapped))
 
@@ -288,7 +288,7 @@ def _seen(moments: Sequence[datetime]) -> Iterator[Found]:
     if len(groups) > 1:
         when, numbers = max(groups.items(), key=lambda item: len(item[1]))
         if len(numbers) >= SERIES_SHARE * len(moments) and stands_out(len(numbers), len(moments), len(groups)):
-            yield Found(kind="first_seen", words=f"first seen at {when}", rows=frozenset(numbers))
+            yield Found(kind="first_seen", words=f"first seen at {when} UTC", rows=frozenset(numbers))
 
 
 # --- missing and extra that are one ---------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def _pairs(rows: Sequence[Suspect], key: Sequence[str]) -> Iterator[Found]:
     open_rows = {number for pair in _paired(rows, alone, loosely) for number in pair}
     for what, fold in SPELLINGS:
         paired = _paired(rows, sorted(open_rows), fold)
-        if 2 * len(paired) >= max(ROWS_MIN, SHARE_MIN * len(rows)):
+        if 2 * len(paired) >= max(ROWS_MIN, EXPLAINED_MIN * len(rows)):
             numbers = frozenset(number for pair in paired for number in pair)
             open_rows -= numbers
             count = f"{len(paired):,} missing and {len(paired):,} extra are one cause"

@@ -24,7 +24,7 @@ ROWS_MIN = 8
 #: How often a value must occur, or rows with it go wrong, against the others, to stand out.
 TIMES_OTHERS = 3
 #: Share of the drifting rows that are in one place.
-SHARE_MIN = 0.2
+PLACE_SHARE = 0.2
 #: Rows of an hour, of those of its day, that make it the hour that is told.
 ALMOST_ALL = 0.95
 #: Values of one column that are asked about, the most frequent ones.
@@ -159,12 +159,9 @@ def _times(known: Known, total: int) -> Iterator[Place]:
         groups: dict[str, list[int]] = defaultdict(list)
         examples: dict[str, date] = {}
         for number, value in moments.items():
-            if kind == "day":
-                label = value.isoformat()[:10]
-            elif isinstance(value, datetime):
-                label = f"{value.isoformat(' ')[:13]}:00"
-            else:
+            if kind == "hour" and not isinstance(value, datetime):
                 continue
+            label = _label(value, kind)
             groups[label].append(number)
             examples.setdefault(label, value)
         for label, rows, first in _most(groups, total, 1):
@@ -175,13 +172,20 @@ def _times(known: Known, total: int) -> Iterator[Place]:
                 yield Place(known=known, words=words, kind=kind, slice=of, rows=rows, stands_out=first)
 
 
+def _label(value: date, kind: str) -> str:
+    """The day or hour that a date or moment is in, with its zone where it has one: instants are read as UTC."""
+    zone = f" {value.tzname()}" if isinstance(value, datetime) and value.tzinfo else ""
+    text = value.isoformat().replace("T", " ")
+    return f"{text[:10]}{zone}" if kind == "day" else f"{text[:13]}:00{zone}"
+
+
 def _most(groups: Mapping[str, list[int]], total: int, many: int) -> Iterator[tuple[str, frozenset[int], bool]]:
     """The largest groups, and whether one stands out among all."""
     known = sum(map(len, groups.values()))
     largest = sorted(groups, key=lambda value: -len(groups[value]))[:many]
     for at, value in enumerate(largest):
         count = len(groups[value])
-        if count >= max(ROWS_MIN, SHARE_MIN * total):
+        if count >= max(ROWS_MIN, PLACE_SHARE * total):
             yield value, frozenset(groups[value]), at == 0 and stands_out(count, known, len(groups))
 
 
