@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -38,6 +39,9 @@ from trueup.worded import NAME, worded
 
 if TYPE_CHECKING:
     from trueup.app import Trueup
+
+#: Differences among which common causes are sought; of more, so many are drawn.
+SAMPLE_ROWS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,17 +149,57 @@ class Comparison:
         pair = self.engine.pair(self.binding)
         with discreet(self.projection):
             chosen = route(pair, self.engine.clock.now())
-            counts, planned = Counts(), 0
+            counts, planned, sample = Counts(), 0, _Sample()
             with asking_ahead(pair, chosen.segments, self.engine.clock.now, together=True):
                 for piece in pieces(pair, chosen.segments):
                     counts += piece.covered.counts
                     planned = piece.planned
                     self.engine.progress.narrowed(piece.done, planned, counts)
-                    yield from piece.covered.suspects
+                    for suspect in piece.covered.suspects:
+                        sample.add(suspect)
+                        yield suspect
                     if self.engine.stop_after_segment.asked:
                         raise Interrupted
+        causes = self._causes(sample)
         seconds = self.engine.clock.monotonic() - began
-        self.report = _report(counts, chosen.strategy, segments=planned, seconds=seconds)
+        self.report = replace(_report(counts, chosen.strategy, segments=planned, seconds=seconds), causes=causes)
+
+    def _causes(self, sample: _Sample) -> list[dict[str, Any]]:
+        """What the differences have in common, by themselves: no database is asked for more."""
+        if not sample.rows:
+            return []
+        from trueup.core.causes import Taken, causes
+
+        binding = self.binding
+        found = causes(
+            sample.rows,
+            key=binding.projection.key,
+            columns=binding.columns,
+            hidden=binding.hidden,
+            rules=binding.rules,
+            taken=Taken.ALL if sample.whole else Taken.SAMPLE,
+        )
+        return [asdict(cause) for cause in found]
+
+
+class _Sample:
+    """Differences among which common causes are sought: all of a few, of many each is as likely to be one of them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Suspect] = []
+        self._seen = 0
+        self._chance = Random(0)  # noqa: S311 - no secret; two comparisons of the same rows tell the same
+
+    def add(self, suspect: Suspect) -> None:
+        self._seen += 1
+        if len(self.rows) < SAMPLE_ROWS:
+            self.rows.append(suspect)
+        elif (place := self._chance.randrange(self._seen)) < SAMPLE_ROWS:
+            self.rows[place] = suspect
+
+    @property
+    def whole(self) -> bool:
+        return self._seen == len(self.rows)
 
 
 def _report(counts: Counts, strategy: str, *, segments: int, seconds: float) -> Report:

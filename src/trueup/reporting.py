@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from trueup.beside import beside
-from trueup.core.causes import causes
+from trueup.core.causes import Taken, causes
 from trueup.core.compare import Counts, Suspect
 from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
@@ -211,7 +211,7 @@ def _causes(
         columns=binding.columns,
         hidden=binding.hidden,
         rules=binding.rules,
-        sampled=sampled,
+        taken=Taken.FIRST if sampled else Taken.ALL,
         beside=besides.known(),
         ask=besides.ask,
     )

@@ -186,7 +186,7 @@ def test_the_first_rows_of_many_say_nothing_of_where(
     monkeypatch.setattr(reporting, "CAUSES_ROWS", 100)
     with engine(postgres, tmp_path, **both) as app:
         told = sentences(app.run("totals", rows=10).causes)
-    assert "`total` is exactly 1 too high" in told
+    assert "all of the first 100 rows: `total` is exactly 1 too high" in told
     assert "tenant" not in told
     assert "follow" not in told
 

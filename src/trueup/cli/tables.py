@@ -137,6 +137,7 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
         out.print(f"  {last}", markup=False)
     else:
         _draw_rows(out, report)
+    draw_causes(report.causes, out)
 
 
 def _draw_odd_keys(out: Console, report: Report) -> None:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
 
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, spelling
@@ -34,6 +35,15 @@ SERIES_SHARE = 0.2
 ALIKE_MAX = 3
 #: Marks looked at; the rest have too few rows to matter beside these.
 CANDIDATES_MAX = 50
+
+
+class Taken(StrEnum):
+    """Which of the drifting rows are looked at, and how a sentence calls them."""
+
+    ALL = "{:,} rows"
+    FIRST = "the first {:,} rows"
+    #: Each as likely as any other.
+    SAMPLE = "a sample of {:,} rows"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,18 +79,19 @@ def causes(
     hidden: Sequence[bool] = (),
     rules: Rules = (),
     first_seen: Sequence[datetime] = (),
-    sampled: bool = False,
+    taken: Taken = Taken.ALL,
     beside: Sequence[Known] = (),
     ask: Ask = nobody,
 ) -> list[Cause]:
     """The causes that explain most rows first, then the rest. Nothing where nothing stands out.
 
     Of the columns that `hidden` has a flag for no value goes into a sentence. `first_seen`, where it is given, has one
-    moment for each row; `sampled`: these are the first ones of many, so where they are says nothing; `beside` is what
-    is known of the rows in columns that are not compared; `ask` says how many of all rows are in a place.
+    moment for each row; where the first ones of many are says nothing, and is not told; `beside` is what is known of
+    the rows in columns that are not compared; `ask` says how many of all rows are in a place.
     """
     if len(rows) < ROWS_MIN:
         return []
+    first = taken is Taken.FIRST
     shows = [not (hidden and hidden[at]) for at in range(len(columns))]
     unequal = [_unequal(row, rules) for row in rows]
     found = [
@@ -88,23 +99,27 @@ def causes(
         *_values(rows, columns, shows, unequal),
         *_swapped(rows, columns, shows, unequal),
         *_only(rows, columns, unequal),
-        *([] if sampled else _places(rows, [*_known(rows, key, columns, shows, unequal), *beside], ask)),
-        *([] if sampled else _series(rows, key)),
+        *([] if first else _places(rows, [*_known(rows, key, columns, shows, unequal), *beside], ask)),
+        *([] if first else _series(rows, key)),
         *_seen(first_seen),
     ]
     found.sort(key=lambda cause: -len(cause.rows))
-    told = [_told(cause.kind, cause.words, len(cause.rows), len(rows), cause.usual) for cause in found]
-    rest = len(rows) - len(frozenset[int]().union(*(cause.rows for cause in found)))
+    told = [_told(cause, taken, len(rows)) for cause in found]
+    rest = frozenset(range(len(rows))).difference(*(cause.rows for cause in found))
     if told and rest:
-        told.append(_told("none", "no common cause", rest, len(rows)))
+        told.append(_told(Found(kind="none", words="no common cause", rows=rest), taken, len(rows)))
     return told
 
 
-def _told(kind: str, words: str, rows: int, total: int, usual: float | None = None) -> Cause:
+def _told(found: Found, taken: Taken, total: int) -> Cause:
+    rows, usual, among = len(found.rows), found.usual, taken.format(total)
     share = rows / total
-    who = f"all {total:,} rows" if rows == total else f"{rows:,} of {total:,} rows ({_percent(share)})"
+    if rows == total:
+        who = f"all {among}" if taken is Taken.ALL else f"all of {among}"
+    else:
+        who = f"{rows:,} of {among} ({_percent(share)})"
     known = None if usual is None else round(usual, 4)
-    return Cause(sentence=f"{who}: {words}", kind=kind, rows=rows, share=round(share, 4), usual=known)
+    return Cause(sentence=f"{who}: {found.words}", kind=found.kind, rows=rows, share=round(share, 4), usual=known)
 
 
 def _percent(share: float) -> str:
