@@ -1,6 +1,6 @@
 """How much background work slows the foreground, and what each way of holding back gets done meanwhile.
 
-    python bench/pacing.py --json pacing.json                 # all of it, half an hour
+    python bench/pacing.py --json pacing.json                 # all of it, forty minutes
     python bench/pacing.py --part frontier --json pacing.json # one part; the file keeps the others
     python bench/pacing.py --show pacing.json                 # the tables, and each aim with whether it is held
 
@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import psycopg
@@ -129,7 +129,12 @@ class Bench:
             worker.terminate()
             worker.wait()
         logged = sorted(latencies(self.folder, "fg") + latencies(self.folder, "more"))
-        return {"share": share, "kind": kind, "pace": pace, "began": began, "logged": logged, "trace": list(trace)}
+        told = {"share": share, "kind": kind, "pace": pace, "began": began, "most_tps": self.max_tps}
+        return told | {"logged": logged, "trace": list(trace)}
+
+    def alone(self, share: float) -> dict[str, Any]:
+        """How the foreground is without us."""
+        return summary(self.cell(share, CELL_S), WARM_S, CELL_S)
 
     def background(
         self,
@@ -203,7 +208,8 @@ def summary(cell: dict[str, Any], begin_s: float, end_s: float) -> dict[str, Any
     """What a part of a cell amounts to."""
     begin, end = cell["began"] + begin_s, cell["began"] + end_s
     lines = [line for line in cell["trace"] if begin <= line["at"] <= end]
-    found: dict[str, Any] = {"share": cell["share"], "kind": cell["kind"], **quantiles(cell["logged"], begin, end)}
+    found: dict[str, Any] = {name: cell[name] for name in ("share", "kind", "most_tps")}
+    found |= quantiles(cell["logged"], begin, end)
     found["rows_per_s"] = rate(cell["trace"], begin, end)
     return found | of_governor([line for line in lines if "u" in line])
 
@@ -240,24 +246,41 @@ def fixed(u: float, statement_s: float) -> dict[str, Any]:
 def frontier(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for share in SHARES:
-        found.append(summary(bench.cell(share, CELL_S), WARM_S, CELL_S))
-        for u in LOADS_U:
-            cell = bench.cell(share, CELL_S, "fixed", fixed(u, 0.02))
-            found.append(summary(cell, WARM_S, CELL_S - 1) | {"kind": f"U={u} T=20", "u": u})
-        if share == 0.5:
-            for u, t in ((0.35, 0.005), (0.35, 0.1)):
-                cell = bench.cell(share, CELL_S, "fixed", fixed(u, t))
-                found.append(summary(cell, WARM_S, CELL_S - 1) | {"kind": f"U={u} T={t * 1000:g}", "u": u})
+        loads = [(u, 0.02) for u in LOADS_U] + ([(0.35, 0.005), (0.35, 0.1)] if share == 0.5 else [])
+        cells = [(f"U={u} T={t * 1000:g}", "fixed", fixed(u, t)) for u, t in loads]
+        alone, *rows = between_looks(bench, share, cells)
+        found += [alone, *(row | {"u": u} for row, (u, _) in zip(rows, loads, strict=True))]
     return found
+
+
+def between_looks(
+    bench: Bench, share: float, cells: Sequence[tuple[str, str, dict[str, Any] | None]]
+) -> list[dict[str, Any]]:
+    """The foreground alone, then beside each of these: name, kind, settings. It is looked at alone before them, in
+    their middle and after them, and the medians count: a machine changes, and so does what a share of it is.
+    """
+    bench.calibrate()
+    looks, rows = [], []
+    for at, (name, kind, pace) in enumerate(cells):
+        if at in (0, len(cells) // 2):
+            looks.append(bench.alone(share))
+        rows.append(summary(bench.cell(share, CELL_S, kind, pace), WARM_S, CELL_S - 1) | {"kind": name})
+    looks.append(bench.alone(share))
+    return [usual(looks), *rows]
+
+
+def usual(looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several looks at the foreground alone."""
+    return looks[0] | {q: median(look[q] for look in looks) for q in ("p50", "p95", "p99")}
 
 
 def governor(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for share in SHARES:
-        alone = summary(bench.cell(share, CELL_S), WARM_S, CELL_S)
+        bench.calibrate()
+        looks = [bench.alone(share), bench.alone(share)]
         cell = bench.cell(share, GOVERNOR_S, "governor", PACE)
-        again = summary(bench.cell(share, CELL_S), WARM_S, CELL_S)
-        found.append(alone | {q: (alone[q] + again[q]) / 2 for q in ("p50", "p95", "p99")})
+        found.append(usual([*looks, bench.alone(share), bench.alone(share)]))
         row = summary(cell, STEADY_FROM_S, GOVERNOR_S - 1)
         windows = [
             quantiles(cell["logged"], cell["began"] + at, cell["began"] + at + 5)["p95"]
@@ -271,23 +294,22 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
 
 
 def baselines(bench: Bench) -> list[dict[str, Any]]:
-    found = []
-    for share in SHARES:
-        found.append(summary(bench.cell(share, CELL_S), WARM_S, CELL_S))
-        found += [summary(bench.cell(share, CELL_S, kind), WARM_S, CELL_S - 1) for kind in RULES]
-    return found
+    return [row for share in SHARES for row in between_looks(bench, share, [(kind, kind, None) for kind in RULES])]
 
 
 def burst(bench: Bench) -> list[dict[str, Any]]:
-    """40 %, and 40 % more from 40 s to 65 s."""
-    found = []
-    for kind, pace in (("", None), ("governor", PACE)):
-        cell = bench.cell(0.4, 87, kind, pace, (40, 25))
-        for name, begin, end in (("before", 25, 39), ("burst, first 10 s", 40, 50), ("burst, then", 50, 64)):
-            found.append(summary(cell, begin, end) | {"part": name})
-        later = (66, 71, 76, 81)
-        found += [summary(cell, begin, begin + 5) | {"part": f"{begin - 65} s after"} for begin in later]
-        found[-1] |= {"trace": traced(cell)} | (promised(cell) if kind else {})
+    """40 %, and 40 % more from 40 s to 65 s: alone, with the governor, and alone again."""
+    bench.calibrate()
+    told = [_joined_by_more(bench, kind) for kind in ("", "governor", "")]
+    return [*(usual(looks) for looks in zip(told[0], told[2], strict=True)), *told[1]]
+
+
+def _joined_by_more(bench: Bench, kind: str) -> list[dict[str, Any]]:
+    cell = bench.cell(0.4, 87, kind, PACE if kind else None, (40, 25))
+    parts = [("before", 25, 39), ("burst, first 10 s", 40, 50), ("burst, then", 50, 64)]
+    parts += [(f"{begin - 65} s after", begin, begin + 5) for begin in (66, 71, 76, 81)]
+    found = [summary(cell, begin, end) | {"part": name} for name, begin, end in parts]
+    found[-1] |= {"trace": traced(cell)} | (promised(cell) if kind else {})
     return found
 
 
@@ -315,7 +337,8 @@ def show(told: dict[str, Any]) -> None:
         if not (rows := told.get(part, [])):
             continue
         base: dict[Any, dict[str, Any]] = {}
-        print(f"\n## {part} (at most {told.get('max_tps', {}).get(part, 0):,.0f} transactions a second)\n")
+        most = [row["most_tps"] for row in rows]
+        print(f"\n## {part} (at most {min(most):,.0f} to {max(most):,.0f} transactions a second)\n")
         print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states |")
         print("|---|---|---|---|---|---|---|---|---|---|")
         for row in rows:
@@ -358,7 +381,6 @@ def main() -> None:
         bench.calibrate()
         for part in [asked.part] if asked.part else PARTS:
             told[part] = PARTS[part](bench)
-            told.setdefault("max_tps", {})[part] = bench.max_tps
             asked.json.write_text(json.dumps(told, indent=1))
     show_all(told)
 

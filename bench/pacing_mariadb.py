@@ -38,6 +38,7 @@ from pacing import (
     rate,
     show_all,
     traced,
+    usual,
 )
 from peers.tables import mariadb
 from sqlalchemy.engine import make_url
@@ -113,7 +114,8 @@ def cell(bench: Bench, share: float, kind: str, warm_s: int, counts_s: int) -> d
         begin = time.time()
         felt = foreground(bench.url, counts_s, bench.max_tps * share)
         end = time.time()
-    row = {"share": share, "kind": kind, **felt.times, "rows_per_s": rate(trace, begin, end)}
+    row = {"share": share, "kind": kind, "most_tps": bench.max_tps, **felt.times}
+    row["rows_per_s"] = rate(trace, begin, end)
     if kind == "governor":
         row |= of_governor([line for line in trace if "u" in line and begin <= line["at"] <= end])
         row |= promised({"trace": trace}) | {"ramp_p95": max(ramp.p95s)}
@@ -123,17 +125,21 @@ def cell(bench: Bench, share: float, kind: str, warm_s: int, counts_s: int) -> d
 
 def measured(bench: Bench) -> dict[str, Any]:
     """In the form of what `pacing.py` measures."""
-    told = sysbench(bench.url, "run", "--time=10", "--rate=0")
-    bench.max_tps = float(re.findall(r"transactions: .*\(([\d.]+) per sec", told)[0])
     governors, others = [], []
     for share in SHARES:
-        alone = cell(bench, share, "", WARM_S, CELL_S - WARM_S)
+        told = sysbench(bench.url, "run", "--time=10", "--rate=0")
+        bench.max_tps = float(re.findall(r"transactions: .*\(([\d.]+) per sec", told)[0])
+        looks = [_alone(bench, share), _alone(bench, share)]
         ours = cell(bench, share, "governor", STEADY_FROM_S, GOVERNOR_S - STEADY_FROM_S)
-        again = cell(bench, share, "", WARM_S, CELL_S - WARM_S)
-        governors += [alone | {q: (alone[q] + again[q]) / 2 for q in ("p50", "p95", "p99")}, ours]
-        others += [again, *(cell(bench, share, kind, WARM_S, CELL_S - WARM_S) for kind in KINDS)]
-    most = dict.fromkeys(("governor", "baselines"), bench.max_tps)
-    return {"governor": governors, "baselines": others, "max_tps": most}
+        looks += [_alone(bench, share), _alone(bench, share)]
+        governors += [usual(looks), ours]
+        rows = [cell(bench, share, kind, WARM_S, CELL_S - WARM_S) for kind in KINDS]
+        others += [usual([*looks[2:], _alone(bench, share)]), *rows]
+    return {"governor": governors, "baselines": others}
+
+
+def _alone(bench: Bench, share: float) -> dict[str, Any]:
+    return cell(bench, share, "", WARM_S, CELL_S - WARM_S)
 
 
 def main() -> None:

@@ -31,7 +31,14 @@ from trueup.core.pace.tails import MEMORY_S, Impact
 
 LIMITS = Limits(least=0.05, most=4.0)
 MARKS = {"busy": Mark(idle=1, soft=2, hard=4, required=True), "lag": Mark(idle=0.2, soft=1, hard=5)}
-ROOM = Impact(slowed=0.0, share=1.0, on=500, off=500)
+
+
+def estimate(slowed: float, share: float, surely: float | None = None, *, on: int = 500, off: int = 500) -> Impact:
+    """`surely`: the same as `share`, unless given."""
+    return Impact(slowed=slowed, share=share, surely=share if surely is None else surely, on=on, off=off)
+
+
+ROOM = estimate(0.0, 1.0)
 CALM = Health(pressure=0.1, signal="busy", value=1.1)
 BAD = Health(pressure=1.6, signal="busy", value=3.2)
 HARD = Health(pressure=3.0, signal="busy", value=99, hard=True)
@@ -62,8 +69,11 @@ healths = st.builds(
     st.sampled_from([False] * 19 + [True]),
 )
 impacts = st.builds(
-    lambda slowed, share, on, off: Impact(slowed=slowed, share=share, on=on, off=off) if on and off else Impact(),
+    lambda slowed, share, surely, on, off: (
+        estimate(slowed, share, share * surely, on=on, off=off) if on and off else Impact()
+    ),
     st.floats(0, 5),
+    st.floats(0, 1),
     st.floats(0, 1),
     st.sampled_from([0, 12, 100]),
     st.sampled_from([0, 12, 100]),
@@ -153,13 +163,13 @@ def test_what_was_too_much_beside_many_is_no_measure_beside_few() -> None:
 
 
 def test_the_estimate_is_approached_from_both_sides() -> None:
-    allowed = Impact(slowed=0.3, share=0.3, on=500, off=500)
+    allowed = estimate(0.3, 0.3)
     for u in (0.05, 0.9):
         assert after(steady(u) if u > 0.5 else State(), seen(impact=allowed), 60).u == pytest.approx(0.3, rel=0.3)
 
 
 def test_what_turned_out_to_be_too_much_is_not_gone_back_to_as_good() -> None:
-    too_much = Impact(slowed=2.0, share=0.2, on=500, off=500)
+    too_much = estimate(2.0, 0.2)
     state = after(steady(0.8), seen(impact=too_much), 30)
     assert state.u == pytest.approx(0.2, rel=0.3)
     forgot = after(replace(state, mode=Mode.RECOVERY, u=LIMITS.least), seen(impact=Impact(), fresh=(0, 0)), 10)
@@ -314,8 +324,8 @@ def test_nothing_is_raised_before_it_was_calm_for_a_while() -> None:
 
 def test_what_was_good_is_not_forgotten_because_it_is_too_much_while_less_is_free() -> None:
     """In a burst of others the load sinks; after it, it is known how far it may come back."""
-    slows = Impact(slowed=2.0, share=0.06, on=500, off=500)
-    good = replace(after(steady(0.3), seen(impact=Impact(slowed=0.3, share=0.3, on=500, off=500)), 20), good=0.3)
+    slows = estimate(2.0, 0.06)
+    good = replace(after(steady(0.3), seen(impact=estimate(0.3, 0.3)), 20), good=0.3)
     assert good.good_room == 1.0
     burst = after(good, seen(impact=slows, room=0.1), 20)
     assert burst.u < 0.15
@@ -329,10 +339,25 @@ def test_what_was_good_is_not_forgotten_because_it_is_too_much_while_less_is_fre
 
 def test_what_was_too_much_just_now_is_not_tried_again_before_that_is_forgotten() -> None:
     """An estimate that moves about its budget: without a memory the load would follow it up and down."""
-    too_much = Impact(slowed=0.8, share=0.15, on=500, off=500)
+    too_much = estimate(0.8, 0.15)
     cut = tick(LIMITS, steady(0.3), seen(impact=too_much), 1.0)
     assert cut.u == pytest.approx(0.18)
     assert after(cut, seen(), MEMORY_S - 5).u == cut.u
     assert after(cut, seen(), MEMORY_S + 5).u > 1.1 * cut.u
     known = replace(cut, good=1.0)  # unless more is known to be good, beside less
     assert after(known, seen(), 10).u > 2 * cut.u
+
+
+def test_where_less_is_free_than_beside_what_was_good_only_as_much_less_is_gone_back_to() -> None:
+    cut = replace(steady(0.1), good=0.4, good_room=1.0)
+    as_free, less_free = (after(cut, seen(impact=Impact(), room=room, fresh=(0, 0)), 10) for room in (1.0, 0.35))
+    assert as_free.u > 0.25
+    assert less_free.u <= 0.35 * 0.4
+
+
+def test_it_is_raised_by_what_is_sure_and_lowered_by_what_is_likely() -> None:
+    likely, sure = estimate(0.1, 1.0, 0.3), estimate(0.1, 1.0, 1.0)
+    assert after(steady(0.3), seen(impact=likely), 10).u == 0.3
+    assert after(steady(0.3), seen(impact=sure), 10).u > 0.5
+    assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.3, 0.25, 0.01)), 1.0).u == 0.3
+    assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.8, 0.1, 0.01)), 1.0).u == pytest.approx(0.18)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trueup.core.pace.tails import FIRST, MEMORY_S, Impact, Tails
 
@@ -80,6 +82,20 @@ def test_where_a_queue_forms_a_delay_falls_on_more_than_those_that_it_hits() -> 
     assert alone.share is not None
     assert queued.share == pytest.approx(alone.share / 3)
     assert (filled(0.0).impact(MEMORY_S, busy=0.3, budget=0.4, spread=3.0).share or 0.0) > 0.5
+
+
+@given(hit=st.floats(0.0, 0.5), readings=st.integers(2 * FIRST, 4000))
+def test_what_is_sure_is_less_than_what_is_likely_the_less_was_read_the_more_so(hit: float, readings: int) -> None:
+    impact = filled(10.0, hit=hit, readings=readings).impact(MEMORY_S, busy=0.3, budget=0.4)
+    assert impact.share is not None
+    assert impact.surely is not None
+    assert impact.surely <= impact.share
+
+
+def test_a_few_readings_of_which_none_was_slow_do_not_prove_much() -> None:
+    few, many = (filled(0.0, readings=n).impact(MEMORY_S, busy=0.3, budget=0.4).surely for n in (2 * FIRST, 400))
+    assert few == pytest.approx(0.05 / (2 / FIRST))
+    assert many == 1.0
 
 
 def test_what_is_known_from_elsewhere_is_the_least_and_nobody_is_not_slowed() -> None:

@@ -4,6 +4,8 @@ Two loops. Health signals, the worst of them, decide the state; the measured eff
 `normal` and `recovery`. Where the two disagree the lower one holds.
 
 * A load is only raised after the present one was seen: so many readings with ours in flight, however long that takes.
+* It is raised by what the readings surely allow, and lowered by what they most likely say: who did both by one estimate
+  would go up and down with it.
 * It begins small, and never goes beyond what the server's cores have free for it, by queueing theory (`headroom`):
   that holds within a second or two of others coming, before any tail shows it, and ends as soon as they go.
 * Under pressure it is halved, then less and less down to the guaranteed minimum. Then the experiment: if the pressure
@@ -45,8 +47,8 @@ KEEP_AWAY, RELAX, FORGET_S = 0.8, 1.10, 180.0
 RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
 #: Most that a second may raise.
 RISE_A_SECOND = 2.0
-#: The load is left alone while it is this near to what the estimate allows, as shares of it.
-NEAR_BELOW, NEAR_ABOVE = 0.70, 1.25
+#: The load is left alone while the estimate allows no less of it than this, and surely no more.
+NEAR_BELOW, NEAR_ABOVE = 0.70, 1.1
 #: The same of the ceiling: what is free is measured, and moves a little all the time.
 NEAR_MOST = 0.9
 #: The guaranteed minimum grows with the age of what is not reconciled, up to this.
@@ -252,7 +254,7 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
     most = max(least, ceiling_of(limits, state))
     if state.mode is Mode.RECOVERY and now - state.since >= STABLE_S and pressure <= LEAVE:
         state = _go(state, Mode.NORMAL, now, "stable", relapses=max(0, state.relapses - 1))
-    wanted = _wanted(state, impact)
+    wanted = _wanted(state, impact.share)
     lower = [(state.u, "")]
     if most < state.u * NEAR_MOST:
         lower.append((most, "others take the cores" if most == state.room else "the ceiling is lower"))
@@ -273,20 +275,22 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
     return _rise(state, seen, wanted, most, now, passed, least)
 
 
-def _wanted(state: State, impact: Impact) -> float | None:
-    """The load that the estimate allows. Beyond one statement at a time it only says whether this is too much."""
-    if impact.share is None:
+def _wanted(state: State, share: float | None) -> float | None:
+    """The load of an estimate. Beyond one statement at a time it only says whether this is too much."""
+    if share is None:
         return None
-    if impact.share >= 1:
+    if share >= 1:
         return max(state.u, 1.0) * RISE * NEAR_ABOVE
-    return impact.share * max(state.u, 1.0)
+    return share * max(state.u, 1.0)
 
 
 def _rise(
     state: State, seen: Seen, wanted: float | None, most: float, now: float, passed: float, least: float
 ) -> State:
     on, off = seen.fresh
-    known = state.u < KEEP_AWAY * state.good and (wanted is None or wanted > state.u)
+    good = KEEP_AWAY * _good_now(state)
+    known = state.u < good and (wanted is None or wanted > state.u)
+    surely = _wanted(state, seen.impact.surely)
     needed = FIRST if state.u < SOON_U else SURE
     many = state.u < FIRST_U or min(seen.impact.on, seen.impact.off) >= MANY
     enough = known or (on >= needed and off >= FIRST and many)
@@ -299,7 +303,7 @@ def _rise(
         return _stays(state, now, least, "at its ceiling", seen)
     if not seen.waiting:
         return _stays(state, now, least, "nothing waits", seen)
-    if wanted is not None and wanted < state.u * NEAR_ABOVE:
+    if not known and surely is not None and surely < state.u * NEAR_ABOVE:
         return _stays(state, now, least, "within the budget", seen)
     if not (enough or blind):
         return _stays(state, now, least, "looks at the present load", seen)
@@ -309,8 +313,10 @@ def _rise(
     if blind and not known:
         step = 1.1
     u = min(state.u * min(step, RISE_A_SECOND ** max(passed, 0.0)), most)
-    if wanted is not None:
-        u = min(u, max(wanted, state.u))
+    if known:
+        u = min(u, good)
+    elif surely is not None:
+        u = min(u, max(surely, state.u))
     return _at(state, max(u, least), now, "room" if not known else "back to what was good")
 
 
@@ -321,6 +327,11 @@ def _stays(state: State, now: float, least: float, why: str, seen: Seen) -> Stat
         elif not _less_free(state):
             state = replace(state, good=max(state.u, state.good * 0.999))
     return replace(state, u=max(state.u, least), reason=why, next_at=now)
+
+
+def _good_now(state: State) -> float:
+    """The load that was good, where as much is free as beside it; where less is, as much less."""
+    return state.good * (state.room or 0.0) / state.good_room if _less_free(state) and state.good_room else state.good
 
 
 def _less_free(state: State) -> bool:

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 #: Readings older than this say nothing of the present, seconds.
 MEMORY_S = 60.0
@@ -35,6 +36,8 @@ class Impact:
     slowed: float | None = None
     #: Share of the time that a statement of ours could be in flight within the budget, 0 to 1; None: not known.
     share: float | None = None
+    #: The same, if more of our readings are slow than were seen, as chance may have it: what may be built upon.
+    surely: float | None = None
     #: Readings behind it, of both kinds.
     on: int = 0
     off: int = 0
@@ -48,7 +51,7 @@ class Impact:
 
     def of_nobody(self) -> Impact:
         """The same readings, where there is nobody to be slowed."""
-        return self if self.share is None else replace(self, slowed=0.0, share=1.0)
+        return self if self.share is None else replace(self, slowed=0.0, share=1.0, surely=1.0)
 
     def at_least(self, slowed: float) -> Impact:
         """The same, where it is known from elsewhere that others are slowed by so much."""
@@ -93,9 +96,12 @@ class Tails:
             return Impact(on=len(on), off=len(off))
         base = _quantile(off)
         scale = max(base, TAIL_OF_MEAN * (mean_ms or 0.0), _LEAST_MS)
+        limit = base + budget * scale
+        others = _beyond(off, limit)
         return Impact(
             slowed=(_of_mixture(on, off, busy * spread) - base) / scale,
-            share=_share(on, off, base + budget * scale, spread),
+            share=_share(_beyond(on, limit), others, spread),
+            surely=_share(_at_most_beyond(on, limit), others, spread),
             on=len(on),
             off=len(off),
             base_ms=base,
@@ -107,13 +113,20 @@ def _beyond(ordered: Sequence[float], limit: float) -> float:
     return 1 - bisect_right(ordered, limit) / len(ordered)
 
 
+def _at_most_beyond(ordered: Sequence[float], limit: float) -> float:
+    """The same, and one more and a standard deviation of their number (Poisson) besides."""
+    more = len(ordered) - bisect_right(ordered, limit) + 1
+    return min((more + sqrt(more)) / len(ordered), 1.0)
+
+
 def _quantile(ordered: Sequence[float]) -> float:
     return ordered[min(int(len(ordered) * (1 - TAIL)), len(ordered) - 1)]
 
 
-def _share(on: Sequence[float], off: Sequence[float], limit: float, spread: float) -> float:
-    """For which share of the time may ours be in flight, so that no more than the tail is beyond `limit`?"""
-    ours, others = _beyond(on, limit), _beyond(off, limit)
+def _share(ours: float, others: float, spread: float) -> float:
+    """For which share of the time may ours be in flight, so that no more than the tail takes too long? `ours`,
+    `others`: shares of the readings that do, with ours in flight and without.
+    """
     more = (ours - others) * spread
     if others + more <= TAIL:
         return 1.0
