@@ -98,8 +98,9 @@ def quantiles(of: list[tuple[float, float]], begin: float, end: float) -> dict[s
 class Bench:
     """One server with a foreground and a background."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+    def __init__(self, url: str, folder: Path, shares: Sequence[float] = SHARES) -> None:
+        """`shares`: of what the foreground can do alone, at which it is looked at."""
+        self.url, self.folder, self.shares = url, folder, shares
         self.max_tps = 0.0
         self.workers = 0
 
@@ -245,8 +246,10 @@ def fixed(u: float, statement_s: float) -> dict[str, Any]:
 
 def frontier(bench: Bench) -> list[dict[str, Any]]:
     found = []
-    for share in SHARES:
-        loads = [(u, 0.02) for u in LOADS_U] + ([(0.35, 0.005), (0.35, 0.1)] if share == 0.5 else [])
+    for share in bench.shares:
+        loads = [(u, 0.02) for u in LOADS_U]
+        if share >= 0.5:  # how long a statement may be matters where few cores are free
+            loads += [(0.05, 0.005), (0.35, 0.005), (0.35, 0.1)]
         cells = [(f"U={u} T={t * 1000:g}", "fixed", fixed(u, t)) for u, t in loads]
         alone, *rows = between_looks(bench, share, cells)
         found += [alone, *(row | {"u": u} for row, (u, _) in zip(rows, loads, strict=True))]
@@ -276,7 +279,7 @@ def usual(looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def governor(bench: Bench) -> list[dict[str, Any]]:
     found = []
-    for share in SHARES:
+    for share in bench.shares:
         bench.calibrate()
         looks = [bench.alone(share), bench.alone(share)]
         cell = bench.cell(share, GOVERNOR_S, "governor", PACE)
@@ -294,7 +297,8 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
 
 
 def baselines(bench: Bench) -> list[dict[str, Any]]:
-    return [row for share in SHARES for row in between_looks(bench, share, [(kind, kind, None) for kind in RULES])]
+    rules = [(kind, kind, None) for kind in RULES]
+    return [row for share in bench.shares for row in between_looks(bench, share, rules)]
 
 
 def burst(bench: Bench) -> list[dict[str, Any]]:
@@ -368,6 +372,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default=LOCAL, help="a PostgreSQL server on this machine")
     parser.add_argument("--part", choices=[*PARTS], help="only this part")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="loads of the foreground (%(default)s)")
     parser.add_argument("--json", type=Path, default=Path("pacing.json"), help="figures; other parts in it are kept")
     parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
     asked = parser.parse_args()
@@ -377,7 +382,7 @@ def main() -> None:
     told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
     with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
         fill(url)
-        bench = Bench(url, Path(folder))
+        bench = Bench(url, Path(folder), asked.shares)
         bench.calibrate()
         for part in [asked.part] if asked.part else PARTS:
             told[part] = PARTS[part](bench)
