@@ -369,6 +369,20 @@ def test_python_reads_more_as_a_number_than_a_database_does(text: str) -> None:
     assert alike(K.DECIMAL, text, text)
 
 
+@pytest.mark.parametrize("begin", [" 0", "+0", "0x", "0_", "\u0660\u0660", "{00", "00-", "urn:uuid:00"])
+def test_python_reads_more_as_a_uuid_than_a_database_does(begin: str) -> None:
+    rest = "1c2d3e-0000-4000-8000-00000000abcd"
+    assert alike(K.UUID, f"00{rest}", UUID(f"00{rest}")), "the control"
+    assert not alike(K.UUID, begin + rest, UUID(f"00{rest}"))
+
+
+@pytest.mark.parametrize("between", ["x", "2", "?", "\u00a0", "\n", "_"])
+def test_python_takes_any_letter_for_what_stands_between_a_day_and_a_time(between: str) -> None:
+    text = f"2024-02-29{between}12:00:00"
+    assert not alike(K.TIMESTAMP, text, NOON)
+    assert not alike(K.INSTANT, text, NOON.replace(tzinfo=UTC))
+
+
 @given(st.sampled_from(list(K)), values)
 @example(K.DECIMAL, Decimal("sNaN"))
 @example(K.INSTANT, datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))

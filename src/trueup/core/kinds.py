@@ -122,14 +122,15 @@ def _bytes(value: Value) -> Value:
     return bytes(value) if isinstance(value, memoryview | bytearray) else value
 
 
+#: Python also reads ` 0000…`, `0x00…` and other scripts' digits.
+_A_UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
 def _uuid(value: Value) -> Value:
-    try:
-        if isinstance(value, str):
-            return UUID(value)
-        if isinstance(value, bytes) and len(value) == 16:
-            return UUID(bytes=value)
-    except ValueError:
-        pass
+    if isinstance(value, str) and _A_UUID.fullmatch(value):
+        return UUID(value)
+    if isinstance(value, bytes) and len(value) == 16:
+        return UUID(bytes=value)
     return value
 
 
@@ -151,9 +152,21 @@ def _parsed(parse: Callable[[str], Value]) -> Callable[[Value], Value]:
     return read
 
 
+#: A day, and what stands between it and a time of day: Python takes any letter for that.
+_A_DAY_AND = re.compile(r"[0-9W-]{7,10}[ Tt]")
+#: Letters of the longest day.
+_DAY_MAX = 10
+
+
+def _day_and_time(text: str) -> datetime:
+    if len(text) > _DAY_MAX and not _A_DAY_AND.match(text):
+        raise ValueError(f"{text!r} is no moment")
+    return datetime.fromisoformat(text)
+
+
 _date = _parsed(date.fromisoformat)
 _time = _parsed(time.fromisoformat)
-_moment = _parsed(datetime.fromisoformat)
+_moment = _parsed(_day_and_time)
 
 
 def _timestamp(value: Value) -> Value:
