@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from trueup.bound import Bound
 from trueup.by_digest import asking_ahead
 from trueup.clock import Clock, SystemClock
-from trueup.core.binding import Binding
+from trueup.core.binding import Binding, one_sided
 from trueup.core.compare import Counts, Suspect, mask
 from trueup.core.guarantee import Guarantee
 from trueup.core.projection import Database, Projection, Side
@@ -92,6 +92,8 @@ class Comparison:
     #: Where the key came from, if it was not given.
     key_from: str
     binding: Binding
+    #: Columns that only one side has, by side; none where somebody chose what to compare.
+    one_sided: dict[str, list[str]]
     #: The answer; there when `differences` came to its end. It lists no rows.
     report: Report | None = None
 
@@ -141,7 +143,7 @@ class Comparison:
         report = engine.check(NAME, rows=1)
         for item in engine.decisions(report.run):
             yield item.decision.drift
-        self.report = replace(report, command=NAME, drift=[])
+        self.report = replace(report, command=NAME, drift=[], one_sided=self.one_sided)
 
     def _at_once(self) -> Iterator[Suspect]:
         """What each side said when it was read: there is no second look, so nothing has to be kept for it."""
@@ -162,7 +164,8 @@ class Comparison:
                         raise Interrupted
         causes = self._causes(sample)
         seconds = self.engine.clock.monotonic() - began
-        self.report = replace(_report(counts, chosen.strategy, segments=planned, seconds=seconds), causes=causes)
+        report = _report(counts, chosen.strategy, segments=planned, seconds=seconds)
+        self.report = replace(report, causes=causes, one_sided=self.one_sided)
 
     def _causes(self, sample: _Sample) -> list[dict[str, Any]]:
         """What the differences have in common, by themselves: no database is asked for more."""
@@ -258,7 +261,7 @@ def comparing(
     with _worded(), ExitStack() as after:
         look_once = OneLook(databases, progress)
         after.callback(look_once.close_adapters)
-        chosen, key_from = tuple(key), ""
+        chosen, key_from, chosen_columns = tuple(key), "", columns is not None
         if exclude or not key:
             from trueup.choosing import all_but, look_at, primary_key
 
@@ -283,12 +286,14 @@ def comparing(
             }
         )
         engine = after.enter_context(_engine(look_once, projection))
+        binding = engine.binding(NAME, writing=False)
         yield Comparison(
             engine=engine,
             source=sides["source"],
             target=sides["target"],
             key_from=key_from,
-            binding=engine.binding(NAME, writing=False),
+            binding=binding,
+            one_sided={} if chosen_columns else one_sided(binding),
         )
 
 

@@ -31,6 +31,7 @@ OPTIONAL = (
     "open_partitions",
     "quarantined_rows",
     "passed_over",
+    "one_sided",
 )
 #: Rows in flight that a report lists.
 IN_FLIGHT_ROWS = 100
@@ -80,6 +81,8 @@ class Report:
     causes: list[dict[str, Any]] = field(default_factory=list)
     #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
     not_compared: dict[str, int] = field(default_factory=dict)
+    #: Of a `diff` for which nobody chose the columns: those that only one side has, by side. They are not compared.
+    one_sided: dict[str, list[str]] = field(default_factory=dict)
     #: Rows that a backfill looked at and does not change, by why.
     passed_over: dict[str, int] = field(default_factory=dict)
     #: Partitions, those with most drift first, at most as many as rows were asked for; empty where none are declared.

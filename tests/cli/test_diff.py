@@ -117,6 +117,27 @@ def test_columns_can_be_left_out(drifted: Shop) -> None:
     assert (wrong.code, "did you mean 'email'?" in wrong.err) == (2, True)
 
 
+@pytest.mark.parametrize("sides", [BOTH, APART], ids=["one database", "two"])
+def test_columns_that_only_one_side_has_are_named(drifted: Shop, sides: tuple[str, str]) -> None:
+    """Nothing compared them, so `in sync` says nothing of them."""
+    other = "app" if sides is BOTH else "other"
+    drifted.sql("DELETE FROM src", "ALTER TABLE src ADD COLUMN Vat", "ALTER TABLE src ADD COLUMN note")
+    drifted.sql("DELETE FROM tgt", "ALTER TABLE tgt ADD COLUMN vat", database=other)
+    drifted.sql("INSERT INTO src VALUES (1, 2, 'a', 19, 'x')")
+    drifted.sql("INSERT INTO tgt VALUES (1, 2, 'a', 7)", database=other)
+    ran = diff(drifted, *sides)
+    assert (ran.code, "in sync" in ran.out) == (0, True)
+    assert "not compared: Vat, note (only in the source); vat (only in the target)" in ran.out
+    assert "--map Vat=vat" in ran.out
+    alone = {"source": ["Vat", "note"], "target": ["vat"]}
+    assert diff(drifted, *sides, "--json").report["one_sided"] == alone
+    assert diff(drifted, *sides, "--exclude", "email", "--json").report["one_sided"] == alone
+    mapped = diff(drifted, *sides, "--map", "Vat=vat", "--json").report
+    assert (mapped["different_by_column"], mapped["one_sided"]) == ({"Vat": 1}, {"source": ["note"]})
+    assert "one_sided" not in diff(drifted, *sides, "--columns", "n", "--json").report
+    assert diff(drifted, *sides, "--settle", "0.01", "--json").report["one_sided"] == alone
+
+
 def test_a_column_that_cannot_be_compared_says_how_to_leave_it_out(drifted: Shop, postgres: str) -> None:
     source = f"{postgres}#SELECT 1::bigint AS id, 2 AS n, '(1,2)'::point AS email"
     ran = diff(drifted, source, BOTH[1], "--key", "id")

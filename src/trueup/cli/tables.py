@@ -131,6 +131,7 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
     out.print(f"  {' · '.join([*facts, f'by {key}'])}", markup=False, style="dim")
     out.print(f"  {report.strategy}", style="dim")
+    _draw_one_sided(out, comparison)
     _draw_odd_keys(out, report)
     _draw_columns(out, report)
     if last:
@@ -138,6 +139,18 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     else:
         _draw_rows(out, report)
     draw_causes(report.causes, out)
+
+
+def _draw_one_sided(out: Console, comparison: Comparison) -> None:
+    """Columns that nothing was compared with: in sync says nothing of them."""
+    told = [f"{', '.join(names)} (only in the {side})" for side, names in comparison.one_sided.items()]
+    if told:
+        out.print(f"  not compared: {'; '.join(told)}", markup=False, style="yellow")
+    theirs = {name.casefold(): name for name in comparison.one_sided.get("target", ())}
+    alike = {n: theirs[n.casefold()] for n in comparison.one_sided.get("source", ()) if n.casefold() in theirs}
+    if alike:
+        named = " ".join(f"--map {here}={there}" for here, there in alike.items())
+        out.print(f"  to compare what is only written in another case: {named}", markup=False, style="yellow")
 
 
 def _draw_odd_keys(out: Console, report: Report) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "check_query",
     "near",
     "not_writable",
+    "one_sided",
 ]
 
 
@@ -190,11 +191,7 @@ def near(name: str, known: Collection[str]) -> str:
 def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, ...]:
     """Every column both sides have, besides the key, under the projection's names."""
 
-    def logical(side: Side, shape: Shape) -> dict[str, None]:
-        names = {physical: name for name, physical in side.columns.items()}
-        return dict.fromkeys(names.get(column, column) for column in shape.columns)
-
-    left, right = logical(projection.source, source), logical(projection.target, target)
+    left, right = _logical(projection.source, source), _logical(projection.target, target)
     listed = left if target.unlisted else right if source.unlisted else [name for name in left if name in right]
     if source.unlisted and target.unlisted:
         raise ConfigError(
@@ -202,6 +199,24 @@ def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, 
         )
     beside = {*projection.key, projection.tombstone.column if projection.tombstone else ""}
     return tuple(name for name in listed if name not in beside)
+
+
+def _logical(side: Side, shape: Shape) -> dict[str, None]:
+    """A side's columns under the projection's names."""
+    names = {physical: name for name, physical in side.columns.items()}
+    return dict.fromkeys(names.get(column, column) for column in shape.columns)
+
+
+def one_sided(binding: Binding) -> dict[str, list[str]]:
+    """Columns that only one side has, by side and under the projection's names, so that nothing compares them. None
+    where a side does not say which it has.
+    """
+    sides = {"source": binding.source, "target": binding.target}
+    if any(bound.shape.unlisted for bound in sides.values()):
+        return {}
+    source, target = (_logical(bound.side, bound.shape) for bound in sides.values())
+    alone = {"source": [c for c in source if c not in target], "target": [c for c in target if c not in source]}
+    return {side: names for side, names in alone.items() if names}
 
 
 def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:
