@@ -1,14 +1,13 @@
 """Expected against observed -> suspects.
 
 Compared are whole column batches: if every column is equal, and it mostly is, nothing is looked at row by row. Where
-they are not, set algebra over the rows leaves the few that differ. Keys that occur more than once are compared as
-multisets of their rows.
+they are not, the rows of each key are. Keys that occur more than once are compared as multisets of their rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import compress
@@ -164,27 +163,25 @@ def compare(
     _count_nulls(counts, source, target)
     if kinds:
         source, target = source.clean(kinds), target.clean(kinds)
-    width = len(source.keys)
-    source_rows = list(zip(*source.keys, *source.values, strict=True))
-    target_rows = list(zip(*target.keys, *target.values, strict=True))
-    tokens = target.tokens or [""] * len(target_rows)
+    source_keys, target_keys = source.key_tuples(), target.key_tuples()
+    source_values, target_values = source.value_tuples(), target.value_tuples()
     repeated = {key for batch in (source, target) for key in _repeats(batch)}
-    suspects = _repeated_keys(repeated, source_rows, target_rows, width, counts, rules)
-    common = set(source_rows) & set(target_rows)
-    expected = {row[:width]: row[width:] for row in source_rows if row not in common and row[:width] not in repeated}
-    observed = {
-        row[:width]: (row[width:], token)
-        for row, token in zip(target_rows, tokens, strict=True)
-        if row not in common and row[:width] not in repeated
-    }
-    for key in dict.fromkeys([*expected, *observed]):
-        values, token = observed.get(key, (None, ""))
-        kind = classify(expected.get(key), values, absent, rules, expiring=expiring)
-        if rules and key in expected and values is not None:
-            _count_unknown(counts, columns, rules, expected[key], values)
+    sides = zip(source_keys, source_values, strict=True), zip(target_keys, target_values, strict=True)
+    suspects = _repeated_keys(repeated, *sides, counts, rules)
+    expected = dict(zip(source_keys, source_values, strict=True))
+    observed = dict(zip(target_keys, target_values, strict=True))
+    tokens = dict(zip(target_keys, target.tokens, strict=True)) if target.tokens else {}
+    for key in {**expected, **observed}:
+        wanted, held = expected.get(key), observed.get(key)
+        if (wanted is not None and wanted == held) or key in repeated:
+            continue
+        kind = classify(wanted, held, absent, rules, expiring=expiring)
+        if rules and wanted is not None and held is not None:
+            _count_unknown(counts, columns, rules, wanted, held)
         if kind:
-            wanted = expected.get(key, absent)
-            suspects.append(Suspect(kind=kind, key=key, expected=wanted, observed=values, token=token))
+            token = tokens.get(key, "")
+            given = absent if wanted is None else wanted
+            suspects.append(Suspect(kind=kind, key=key, expected=given, observed=held, token=token))
     counts.tally(suspects, columns, rules)
     return counts, suspects
 
@@ -226,7 +223,11 @@ def _repeats(batch: Batch) -> list[Key]:
 
 
 def _repeated_keys(
-    repeated: set[Key], source: list[Values], target: list[Values], width: int, counts: Counts, rules: Rules
+    repeated: set[Key],
+    source: Iterable[tuple[Key, Values]],
+    target: Iterable[tuple[Key, Values]],
+    counts: Counts,
+    rules: Rules,
 ) -> list[Suspect]:
     """Keys that occur more than once on a side, compared as multisets of rows."""
     suspects: list[Suspect] = []
@@ -234,9 +235,9 @@ def _repeated_keys(
         return suspects
     groups: dict[Key, tuple[list[Values], list[Values]]] = {key: ([], []) for key in repeated}
     for side, rows in enumerate((source, target)):
-        for row in rows:
-            if row[:width] in groups:
-                groups[row[:width]][side].append(row[width:])
+        for key, values in rows:
+            if key in groups:
+                groups[key][side].append(values)
     for key, (wanted, held) in groups.items():
         counts.duplicate_keys_source += len(wanted) > 1
         counts.duplicate_keys_target += len(held) > 1

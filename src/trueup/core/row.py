@@ -68,6 +68,12 @@ class Batch:
     def key(self, at: int) -> Key:
         return tuple(column[at] for column in self.keys)
 
+    def key_tuples(self) -> list[Key]:
+        return list(zip(*self.keys, strict=True))
+
+    def value_tuples(self) -> list[Values]:
+        return list(zip(*self.values, strict=True)) if self.values else [()] * len(self)
+
     def slice(self, start: int, end: int) -> Batch:
         """Rows `start` to `end`, half-open."""
         return Batch(
