@@ -1,4 +1,4 @@
-"""Digests asked ahead: what is begun when, how many at a time, and what becomes of errors."""
+"""Digests and row hashes asked ahead: what is begun when, how many at a time, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.live.harness import until
-from trueup.ahead import AHEAD, Ahead, Asked, Following
-from trueup.core.digest import Digest, Digests
+from trueup.ahead import AHEAD, Ahead, Following, Question
+from trueup.core.digest import Digest, Digests, Prints
 from trueup.core.plan import NullKeys, Range, ranges
 from trueup.errors import DesignProblem, Transient
 
@@ -27,6 +27,10 @@ def digests_of(side: str, at: int) -> Digests:
     return {0: Digest(rows=at, content=(f"{side} {at}",))}
 
 
+def prints_of(side: str, at: int) -> Prints:
+    return Prints(width=1, packed=f"{side} {at}".encode())
+
+
 @dataclass
 class Database:
     """One that answers when it is told to, and notes what goes on."""
@@ -36,19 +40,27 @@ class Database:
     #: Answers at once.
     free: bool = False
     fails: frozenset[int] = frozenset()
-    #: Segments that were begun, and those that go on, in order.
+    #: Segments that were begun, and those that go on, in order; those whose rows were asked for.
     begun: list[int] = field(default_factory=list)
     now: list[int] = field(default_factory=list)
+    printed: list[int] = field(default_factory=list)
     #: Most that went on at a time, a closer look included.
     most: int = 0
     closer: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     told: set[int] = field(default_factory=set)
     pause: Callable[[], None] = lambda: None
-    following: Following | None = None
+    following: Following[Digests] | None = None
 
     def ask(self, segment: Range) -> Digests:
+        return digests_of(self.name, self._asked(SEGMENTS.index(segment)))
+
+    def ask_rows(self, segment: Range) -> Prints:
         at = SEGMENTS.index(segment)
+        self.printed.append(at)
+        return prints_of(self.name, self._asked(at))
+
+    def _asked(self, at: int) -> int:
         with self.changed:
             self.begun.append(at)
             self.now.append(at)
@@ -59,7 +71,7 @@ class Database:
             self.now.remove(at)
         if at in self.fails:
             raise DesignProblem(f"{self.name} {at}")
-        return digests_of(self.name, at)
+        return at
 
     def answer(self, at: int) -> None:
         with self.changed:
@@ -82,14 +94,17 @@ class Database:
             self.closer -= 1
 
     @property
-    def asked(self) -> Asked:
-        return Asked(self.ask, lambda: self.allowed, self.following)
+    def digests(self) -> Callable[[Range], Digests]:
+        return self.following or self.ask
 
 
 @contextmanager
 def going(source: Database, target: Database) -> Iterator[Ahead]:
     ticks = iter(range(1000))
-    with closing(Ahead(SEGMENTS, source.asked, target.asked, lambda: BEGIN + timedelta(seconds=next(ticks)))) as ahead:
+    digests = Question(source.digests, target.digests)
+    rows = Question(source.ask_rows, target.ask_rows, 1)
+    allowed = (lambda: source.allowed), (lambda: target.allowed)
+    with closing(Ahead(SEGMENTS, digests, rows, allowed, lambda: BEGIN + timedelta(seconds=next(ticks)))) as ahead:
         try:
             yield ahead
         finally:
@@ -238,19 +253,39 @@ def test_answers_are_those_of_their_segments_and_errors_come_in_their_turn() -> 
     assert source.begun == target.begun == list(range(len(SEGMENTS))), "each was asked once"
 
 
-def test_segments_that_are_looked_at_without_digests_are_passed_over(source: Database, target: Database) -> None:
+def test_the_rows_of_segments_are_asked_for_ahead_too(source: Database, target: Database) -> None:
+    """What was begun of the other question was in vain; what goes on is waited for."""
     source.free = target.free = True
     with going(source, target) as ahead:
         ahead.digests(SEGMENTS[0])
         until(lambda: len(source.begun) == len(target.begun) == AHEAD + 1)
         for at in range(1, 9):
-            ahead.pass_over(SEGMENTS[at])
+            assert ahead.prints(SEGMENTS[at]) == (prints_of("source", at), prints_of("target", at))
             with ahead.closer():
                 pass
-        assert max(source.begun + target.begun) == AHEAD
+        until(lambda: source.printed == target.printed == list(range(1, 10)), what="one is begun before it is wanted")
         assert ahead.digests(SEGMENTS[9]) == answers(9)
         until(lambda: source.begun[-1] == target.begun[-1] == 9 + AHEAD)
-    assert source.begun[AHEAD + 1] == 9
+    assert source.begun == target.begun == [*range(AHEAD + 1), *range(1, 10), *range(9, 10 + AHEAD)]
+
+
+def test_another_question_waits_for_what_goes_on(source: Database, target: Database) -> None:
+    source.allowed = target.allowed = 1
+    with going(source, target) as ahead:
+        want(ahead, 0)
+        until(lambda: source.now == target.now == [0])
+        source.answer(0)
+        target.answer(0)
+        until(lambda: source.now == target.now == [1])
+        wanted = threading.Thread(target=ahead.prints, args=(SEGMENTS[1],), name=WANTING)
+        wanted.start()
+        source.answer(1)
+        until(lambda: source.printed[:1] == [1])
+        assert target.printed == []
+        target.answer(1)
+        until(lambda: target.printed[:1] == [1])
+        wanted.join(60)
+    assert (source.most, target.most) == (1, 1)
 
 
 def test_only_what_is_still_to_come_is_expected(source: Database, target: Database) -> None:
@@ -261,8 +296,7 @@ def test_only_what_is_still_to_come_is_expected(source: Database, target: Databa
         assert not ahead.expects(Range(lower=(1,), upper=(3,)))
         ahead.digests(SEGMENTS[1])
         assert [ahead.expects(segment) for segment in SEGMENTS[:4]] == [False, False, True, True]
-        ahead.pass_over(SEGMENTS[2])
-        ahead.pass_over(Range(lower=(7,), upper=(9,)))
+        ahead.prints(SEGMENTS[2])
         assert [ahead.expects(segment) for segment in SEGMENTS[:4]] == [False, False, False, True]
         assert ahead.digests(SEGMENTS[3]) == answers(3)
 
@@ -386,18 +420,28 @@ def test_a_session_that_was_idle_for_too_long() -> None:
 
 
 def test_a_side_with_one_statement_is_asked_for_one_segment_at_a_time(source: Database, target: Database) -> None:
-    told = Statements()
-    target.following = told.following()
-    target.following(SEGMENTS[0])
     source.free = True
+    open_now: list[int] = []
+
+    def together(some: Sequence[Range]) -> Generator[Digests]:
+        open_now.append(len(some))
+        try:
+            for segment in some:
+                yield target.ask(segment)
+        finally:
+            open_now.pop()
+
+    target.following = Following(SEGMENTS, target.ask, together, 8)
     with going(source, target) as ahead:
         want(ahead, 0)
         until(lambda: source.begun == list(range(AHEAD + 1)))
         assert target.now == [0]
         target.answer(0)
         until(lambda: target.now == [1])
-        assert told.open == 1
-        ahead.pass_over(SEGMENTS[1])
-        assert told.open == 0, "nothing is left open while nothing is asked"
+        assert open_now == [8]
+        target.answer_all()
+        ahead.prints(SEGMENTS[1])
+        until(lambda: not open_now, what="nothing is left open while nothing of it is wanted")
         target.following(SEGMENTS[8])
-    assert told.open == 0
+        assert open_now
+    assert not open_now

@@ -1,9 +1,10 @@
-"""Digests that are asked for ahead: no database waits for the other, or while rows are looked at closer.
+"""What is asked ahead of segments: no database waits for the other, or while rows are looked at closer.
 
 Both databases take the segments in their order, each on a connection of its own. One that is two segments behind the
 other gets a second connection until it has caught up, where it allows one; one that is three behind a third. A closer
-look takes a connection to each, before digests that have not begun. One statement may go on through many segments; who
-goes on so has no second connection.
+look takes a connection to each, before what has not begun. One statement may go on through many segments; who goes on
+so has no second connection. Digests are asked for, or the hashes of all rows; what was begun of the other then was in
+vain.
 """
 
 from __future__ import annotations
@@ -15,41 +16,53 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any, Generic, TypeVar
 
-from trueup.core.digest import Digests
+from trueup.core.digest import Digests, Prints
 from trueup.core.plan import Range, Segment
 from trueup.errors import Transient, TrueupError
+
+Answer = TypeVar("Answer")
 
 #: Segments that are begun before they are wanted, at most: so far one database may be ahead of the other.
 AHEAD = 3
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Question(Generic[Answer]):
+    """What both databases are asked of a segment."""
+
+    source: Callable[[Range], Answer]
+    target: Callable[[Range], Answer]
+    #: Segments that are begun before they are wanted, at most.
+    ahead: int = AHEAD
+
+    def rest(self) -> None:
+        """It is not asked any more, for now."""
+        for ask in (self.source, self.target):
+            if isinstance(ask, Following):
+                ask.close()
+
+
 @dataclass(eq=False, slots=True)
-class Asked:
+class _Side:
     """One database, and how far it has come."""
 
-    ask: Callable[[Range], Digests]
     #: Statements that it may be asked at a time, as of now.
     allowed: Callable[[], int]
-    #: Who goes on with one statement from segment to segment; None: each has its own.
-    following: Following | None = None
-    #: Segments that were begun or passed over, and those of them that go on.
+    #: Segments that were begun or passed over, and the statements that go on.
     begun: int = 0
     busy: int = 0
     #: By the number of the segment.
-    answers: dict[int, Future[Digests]] = field(default_factory=dict)
+    answers: dict[int, Future[Any]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
         return self.begun - self.busy
 
-    def rest(self) -> None:
-        if self.following is not None:
-            self.following.close()
 
-
-class Following:
-    """Digests of segments that follow each other, by one statement for many of them: it is begun once.
+class Following(Generic[Answer]):
+    """Answers for segments that follow each other, by one statement for many of them: it is begun once.
 
     It is left open between two segments, and so is its transaction, until the database ends it for being idle. After
     one that was not wanted to its end, the next is for fewer segments: to begin it costs something for each of them.
@@ -58,8 +71,8 @@ class Following:
     def __init__(
         self,
         segments: Sequence[Range],
-        alone: Callable[[Range], Digests],
-        together: Callable[[Sequence[Range]], Generator[Digests]],
+        alone: Callable[[Range], Answer],
+        together: Callable[[Sequence[Range]], Generator[Answer]],
         most: int,
     ) -> None:
         self._segments = segments
@@ -68,12 +81,12 @@ class Following:
         self._together = together
         self._most = self._many = most
         self._lock = threading.Lock()
-        self._going: Generator[Digests] | None = None
+        self._going: Generator[Answer] | None = None
         #: The segment that comes next in the statement that goes on, and the first that is not in it.
         self._next = self._end = 0
 
-    def __call__(self, segment: Range) -> Digests:
-        """Those of a segment: the next, or another one, with which a statement begins anew."""
+    def __call__(self, segment: Range) -> Answer:
+        """That of a segment: the next, or another one, with which a statement begins anew."""
         with self._lock:
             at = self._number.get(segment)
             if at is None:
@@ -94,7 +107,7 @@ class Following:
         with self._lock:
             self._stop()
 
-    def _taken(self, going: Generator[Digests]) -> Digests:
+    def _taken(self, going: Generator[Answer]) -> Answer:
         self._next += 1
         try:
             found = next(going)
@@ -120,10 +133,22 @@ class Following:
 class Ahead:
     """Both databases, on the way through the segments of a run. One thread takes what is found, in order."""
 
-    def __init__(self, segments: Sequence[Range], source: Asked, target: Asked, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Range],
+        digests: Question[Digests],
+        prints: Question[Prints],
+        allowed: tuple[Callable[[], int], Callable[[], int]],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`allowed`: statements that source and target may be asked at a time, as of now."""
         self._segments = segments
         self._number = {segment: at for at, segment in enumerate(segments)}
-        self._sides = (source, target)
+        self._digests = digests
+        self._prints = prints
+        #: What is asked of the segments from here on; None: nothing yet, or nothing any more.
+        self._question: Question[Any] | None = None
+        self._source, self._target = (_Side(each) for each in allowed)
         self._now = now
         self._since: dict[int, datetime] = {}
         #: The segment that is wanted, or was last.
@@ -131,16 +156,16 @@ class Ahead:
         #: The first that was not wanted yet.
         self._next = 0
         self._closer = False
-        self._resting = True
         self._changed = threading.Condition()
         self._executor = ThreadPoolExecutor(2 * (AHEAD + 1), thread_name_prefix="trueup-ahead")
 
     def close(self) -> None:
         """Statements that run are left to their end, which is near."""
         with self._changed:
-            self._resting = True
+            self._question = None
         self._executor.shutdown(wait=True)
-        self._rest()
+        self._digests.rest()
+        self._prints.rest()
 
     def expects(self, segment: Range) -> bool:
         """Is it one of these, and was it not wanted before? One that was cut in two is not."""
@@ -148,22 +173,11 @@ class Ahead:
 
     def digests(self, segment: Range) -> tuple[Digests, Digests]:
         """What the leaves of a segment that is expected amount to, in both databases."""
-        with self._changed:
-            at = self._come_to(self._number[segment])
-            self._next = at + 1
-            self._resting = False
-            self._begin()
-            self._changed.wait_for(lambda: all(at in side.answers for side in self._sides))
-            source, target = (side.answers.pop(at) for side in self._sides)
-        return source.result(), target.result()
+        return self._answers(self._digests, segment)
 
-    def pass_over(self, segment: Range) -> None:
-        """This one is looked at without digests, and so are others until digests are asked for again."""
-        with self._changed:
-            if self.expects(segment):
-                self._next = self._come_to(self._number[segment] + 1)
-            self._resting = True
-        self._rest()
+    def prints(self, segment: Range) -> tuple[Prints, Prints]:
+        """The hashes of all rows of a segment that is expected, in both databases."""
+        return self._answers(self._prints, segment)
 
     def since(self, segment: Segment) -> datetime | None:
         """When the first of the databases began with this segment, the last that was wanted; None: it did not here."""
@@ -185,40 +199,58 @@ class Ahead:
                 self._closer = False
                 self._begin()
 
-    def _rest(self) -> None:
-        for side in self._sides:
-            side.rest()
+    @property
+    def _sides(self) -> tuple[_Side, _Side]:
+        return self._source, self._target
 
-    def _come_to(self, at: int) -> int:
-        """What lies before it is not wanted any more."""
-        self._at = at
+    def _answers(self, question: Question[Answer], segment: Range) -> tuple[Answer, Answer]:
+        with self._changed:
+            before, self._question = self._question, question
+            at = self._number[segment]
+            self._at, self._next = at, at + 1
+            self._forget(at, all_of=before is not question)
+            self._begin()
+        if before is not None and before is not question:
+            before.rest()
+        with self._changed:
+            self._changed.wait_for(lambda: all(at in side.answers for side in self._sides))
+            source, target = (side.answers.pop(at) for side in self._sides)
+        return source.result(), target.result()
+
+    def _forget(self, at: int, *, all_of: bool) -> None:
+        """What lies before this segment is not wanted any more; `all_of`: nor is what was begun of it and others."""
         for side in self._sides:
-            side.begun = max(side.begun, at)
-            side.answers = {number: answer for number, answer in side.answers.items() if number >= at}
-        self._since = {number: since for number, since in self._since.items() if number >= at}
-        return at
+            side.begun = at if all_of else max(side.begun, at)
+            kept = {} if all_of else side.answers
+            side.answers = {number: answer for number, answer in kept.items() if number >= at}
+        self._since = {} if all_of else {number: since for number, since in self._since.items() if number >= at}
 
     def _begin(self) -> None:
         """Begin what may be begun; the lock is held."""
-        for side, other in (self._sides, self._sides[::-1]):
-            while self._may_begin(side, other):
-                at = side.begun
-                side.begun += 1
-                side.busy += 1
-                self._since.setdefault(at, self._now())
-                side.answers[at] = self._executor.submit(side.ask, self._segments[at])
-                side.answers[at].add_done_callback(partial(self._ended, side))
+        if self._question is not None:
+            self._begin_on(self._source, self._target, self._question, self._question.source)
+            self._begin_on(self._target, self._source, self._question, self._question.target)
         self._changed.notify_all()
 
-    def _may_begin(self, side: Asked, other: Asked) -> bool:
-        if self._resting or side.begun >= min(len(self._segments), self._at + AHEAD + 1):
-            return False
-        # With one connection allowed, a closer look and digests take turns.
-        free = max(side.allowed(), 1) - self._closer
-        lanes = 1 if side.following is not None else max(other.done - side.done, 1)
-        return side.busy < min(free, lanes)
+    def _begin_on(self, side: _Side, other: _Side, question: Question[Answer], ask: Callable[[Range], Answer]) -> None:
+        end = min(len(self._segments), self._at + question.ahead + 1)
+        while side.begun < end and side.busy < self._lanes(side, other, ask):
+            at = side.begun
+            side.begun += 1
+            side.busy += 1
+            self._since.setdefault(at, self._now())
+            side.answers[at] = self._executor.submit(ask, self._segments[at])
+            side.answers[at].add_done_callback(partial(self._ended, side, question))
 
-    def _ended(self, side: Asked, _answer: Future[Digests]) -> None:
+    def _lanes(self, side: _Side, other: _Side, ask: Callable[[Range], Any]) -> int:
+        """Statements at a time; with one connection allowed, a closer look and what is asked ahead take turns."""
+        free = max(side.allowed(), 1) - self._closer
+        return min(free, 1 if isinstance(ask, Following) else max(other.done - side.done, 1))
+
+    def _ended(self, side: _Side, question: Question[Any], _answer: Future[Any]) -> None:
         with self._changed:
             side.busy -= 1
             self._begin()
+            unwanted = question is not self._question
+        if unwanted:  # it may have begun a statement after the question was given up
+            question.rest()

@@ -4,7 +4,8 @@
 
 Both databases are asked at the same time, and for digests before they are wanted. Each step reads the segment once
 more, and moves only what the step before could not rule out. Where hardly a leaf is equal, the segments that follow
-begin with the second step; where hardly a row is, rows are read side by side.
+begin with the second step, which is then what is asked for before it is wanted; where hardly a row is, rows are read
+side by side.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import replace
 from datetime import datetime
 
-from trueup.ahead import Ahead, Asked, Following
+from trueup.adapters import Adapter
+from trueup.ahead import Ahead, Following, Question
+from trueup.core.binding import BoundSide
 from trueup.core.compare import Counts, Suspect
 from trueup.core.digest import (
     LEAVES,
@@ -22,6 +25,7 @@ from trueup.core.digest import (
     PRINTS_MAX,
     Digests,
     Hashing,
+    Prints,
     agree,
     differing,
     keys_that_differ,
@@ -35,6 +39,10 @@ from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 SCATTERED = 0.25
 #: Beyond this share of rows that differ, reading them all is less work than picking them out.
 ROWS_SHARE = 0.2
+ROLES = ("source", "target")
+
+#: Segments whose row hashes are asked for before they are wanted, at most: some megabytes each.
+PRINTS_AHEAD = 1
 
 
 def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
@@ -51,36 +59,32 @@ def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
 def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
     """Compare a key range by digests."""
     bounded = segment.lower is not None and segment.upper is not None
-    whole, dealt = _whole(pair, segment, hashing)
-    part: Range | Leaves | Ranges = segment
-    counts = Counts()
-    if not (pair.learned.scattered and bounded):
-        source, target = digests(pair, segment, hashing)
-        counts.source_rows, counts.target_rows = rows_in(source), rows_in(target)
-        leaves = set(differing(source, target))
-        pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
-        if not leaves:
-            yield Covered(span=segment, counts=counts, suspects=[])
-            return
-        if max(rows_in(source, leaves), rows_in(target, leaves)) > PRINTS_MAX:
-            with _closer(pair):
-                yield from side_by_side(pair, segment)
-            return
-        if isinstance(whole, Ranges):
-            part = Ranges(within=segment, ranges=joined([s for at, s in enumerate(whole.ranges) if at in leaves]))
-        else:
-            part = Leaves(within=segment, hashing=dealt, leaves=tuple(leaves))
-    elif pair.learned.ahead is not None:
-        pair.learned.ahead.pass_over(segment)
+    sought = _by_prints if pair.learned.scattered and bounded else _by_leaves
+    keys, counts = sought(pair, segment, hashing)
+    if keys == []:
+        yield Covered(span=segment, counts=counts, suspects=[])
+        return
     with _closer(pair):
-        yield from _row_by_row(pair, segment, part, dealt, counts)
+        if keys is None:
+            yield from side_by_side(pair, segment)
+        else:
+            yield _by_value(pair, segment, hashing, keys, counts)
 
 
 def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:
     """What the leaves of a segment amount to, in both databases."""
     if pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
         return pair.learned.ahead.digests(segment)
-    source, target = _asking(pair, hashing)
+    (source, _), (target, _) = (_asked(pair, role, hashing) for role in ROLES)
+    with _closer(pair):
+        return both(lambda: source(segment), lambda: target(segment))
+
+
+def prints(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Prints, Prints]:
+    """The hashes of all rows of a segment, in both databases."""
+    if pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
+        return pair.learned.ahead.prints(segment)
+    (_, source), (_, target) = (_asked(pair, role, hashing) for role in ROLES)
     with _closer(pair):
         return both(lambda: source(segment), lambda: target(segment))
 
@@ -89,7 +93,7 @@ def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Dige
 def asking_ahead(
     pair: Pair, segments: Sequence[Segment], now: Callable[[], datetime], *, together: bool = False
 ) -> Iterator[None]:
-    """Around comparing these, one after the other: digests are asked for before they are wanted.
+    """Around comparing these, one after the other: digests, or row hashes, are asked for before they are wanted.
 
     `together`: what is equal need not have been so at a later moment than that at which its statement began.
     """
@@ -98,8 +102,12 @@ def asking_ahead(
     if hashing is None or len(spans) < 2:
         yield
         return
-    sides = [_asked(pair, role, spans, hashing, together=together) for role in ("source", "target")]
-    with closing(Ahead(spans, sides[0], sides[1], now)) as ahead:
+    asked = (_followed(pair, role, hashing, spans) if together else _asked(pair, role, hashing) for role in ROLES)
+    (source_leaves, source_rows), (target_leaves, target_rows) = asked
+    of_leaves = Question(source_leaves, target_leaves)
+    of_rows = Question(source_rows, target_rows, PRINTS_AHEAD)
+    allowed = pair.source.connections, pair.target.connections
+    with closing(Ahead(spans, of_leaves, of_rows, allowed, now)) as ahead:
         pair.learned.ahead = ahead
         try:
             yield
@@ -107,31 +115,41 @@ def asking_ahead(
             pair.learned.ahead = None
 
 
-def _asking(pair: Pair, hashing: Hashing) -> tuple[Callable[[Range], Digests], Callable[[Range], Digests]]:
-    """Who asks the two databases for digests of a segment."""
-    binding = pair.binding
+#: Who asks one database for the digests of a segment, and who for the hashes of its rows.
+Asked = tuple[Callable[[Range], Digests], Callable[[Range], Prints]]
+
+
+def _asked(pair: Pair, role: str, hashing: Hashing) -> Asked:
+    """Each segment by a statement of its own."""
+    reader, side = _side(pair, role)
     return (
-        lambda segment: pair.source.digests(binding.source, *_whole(pair, segment, hashing)),
-        lambda segment: pair.target.digests(binding.target, *_whole(pair, segment, hashing)),
+        lambda segment: reader.digests(side, *_whole(pair, segment, hashing)),
+        lambda segment: reader.prints(side, segment, hashing),
     )
 
 
-def _asked(pair: Pair, role: str, spans: Sequence[Range], hashing: Hashing, *, together: bool) -> Asked:
-    """Who asks one database for digests of these segments; many by one statement, where that pays."""
-    reader, side = (pair.source, pair.binding.source) if role == "source" else (pair.target, pair.binding.target)
-    alone = _asking(pair, hashing)[role == "target"]
+def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -> Asked:
+    """Many segments by one statement, where that pays."""
+    reader, side = _side(pair, role)
+    digested, printed = _asked(pair, role, hashing)
     most = reader.capabilities.together
     able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
-    if not together or most == 1 or reader.connections() == 1 or len({span.partition for span in able}) != 1:
-        return Asked(alone, reader.connections)
+    if most == 1 or reader.connections() == 1 or len({span.partition for span in able}) != 1:
+        return digested, printed
 
-    def all_of(some: Sequence[Range]) -> Generator[Digests]:
+    def digested_together(some: Sequence[Range]) -> Generator[Digests]:
         parts = [part for part, _ in (_whole(pair, span, hashing) for span in some) if isinstance(part, Ranges)]
         assert len(parts) == len(some), "a segment without ranges would get those of the next one"
         return reader.digests_of(side, parts, hashing)
 
-    following = Following(able, alone, all_of, most)
-    return Asked(following, reader.connections, following)
+    def printed_together(some: Sequence[Range]) -> Generator[Prints]:
+        return reader.prints_of(side, some, hashing)
+
+    return Following(able, digested, digested_together, most), Following(able, printed, printed_together, most)
+
+
+def _side(pair: Pair, role: str) -> tuple[Adapter, BoundSide]:
+    return (pair.source, pair.binding.source) if role == "source" else (pair.target, pair.binding.target)
 
 
 def _closer(pair: Pair) -> AbstractContextManager[None]:
@@ -154,28 +172,58 @@ def _slices(pair: Pair) -> int:
     return min(pair.source.capabilities.slices, pair.target.capabilities.slices)
 
 
-def _row_by_row(
-    pair: Pair, segment: Range, part: Range | Leaves | Ranges, hashing: Hashing, counts: Counts
-) -> Iterator[Covered]:
-    """Compare the hashes of rows, then the rows whose hashes differ."""
+#: Hashes of the keys whose rows differ, None where they are so many that rows had better be read side by side; and how
+#: many rows there are.
+Found = tuple[list[bytes] | None, Counts]
+
+
+def _by_leaves(pair: Pair, segment: Range, hashing: Hashing) -> Found:
+    """Compare the leaves of a segment, then the hashes of the rows in those that differ."""
+    source, target = digests(pair, segment, hashing)
+    counts = Counts(source_rows=rows_in(source), target_rows=rows_in(target))
+    leaves = set(differing(source, target))
+    pair.learned.scattered = len(leaves) > SCATTERED * max(len(source), len(target))
+    if not leaves:
+        return [], counts
+    if max(rows_in(source, leaves), rows_in(target, leaves)) > PRINTS_MAX:
+        return None, counts
+    whole, dealt = _whole(pair, segment, hashing)
+    part: Leaves | Ranges = Leaves(within=segment, hashing=dealt, leaves=tuple(leaves))
+    if isinstance(whole, Ranges):
+        part = Ranges(within=segment, ranges=joined([s for at, s in enumerate(whole.ranges) if at in leaves]))
     binding = pair.binding
-    source, target = both(
-        lambda: pair.source.prints(binding.source, part, hashing),
-        lambda: pair.target.prints(binding.target, part, hashing),
-    )
+    with _closer(pair):
+        found = both(
+            lambda: pair.source.prints(binding.source, part, dealt),
+            lambda: pair.target.prints(binding.target, part, dealt),
+        )
+    return _that_differ(*found, max(counts.source_rows, counts.target_rows)), counts
+
+
+def _by_prints(pair: Pair, segment: Range, hashing: Hashing) -> Found:
+    """Compare the hashes of all rows of a segment."""
+    source, target = prints(pair, segment, hashing)
+    keys = _that_differ(source, target)
+    if keys is not None:
+        pair.learned.scattered = len(keys) > SCATTERED * (_slices(pair) if hashing.ranged else LEAVES)
+    return keys, Counts(source_rows=len(source), target_rows=len(target))
+
+
+def _that_differ(source: Prints, target: Prints, whole: int = 0) -> list[bytes] | None:
+    """Hashes of the keys whose rows differ, of at least `whole` rows; None: too many, or not all of them are known."""
     rows = max(len(source), len(target))
-    whole = max(rows, counts.source_rows, counts.target_rows)
-    hashes = [] if rows > PRINTS_MAX else keys_that_differ(source, target)
-    if rows > PRINTS_MAX or len(hashes) > ROWS_SHARE * whole + KEYS_AT_ONCE:
-        yield from side_by_side(pair, segment)
-        return
-    if part == segment:
-        counts.source_rows, counts.target_rows = len(source), len(target)
-        pair.learned.scattered = len(hashes) > SCATTERED * (_slices(pair) if hashing.ranged else LEAVES)
+    if rows > PRINTS_MAX:
+        return None
+    keys = keys_that_differ(source, target)
+    return None if len(keys) > ROWS_SHARE * max(rows, whole) + KEYS_AT_ONCE else keys
+
+
+def _by_value(pair: Pair, segment: Range, hashing: Hashing, keys: Sequence[bytes], counts: Counts) -> Covered:
+    """Read the rows of these keys, and compare their values."""
     suspects: list[Suspect] = []
-    for at in range(0, len(hashes), KEYS_AT_ONCE):
-        some = KeyHashes(within=segment, hashing=hashing, hashes=tuple(hashes[at : at + KEYS_AT_ONCE]))
+    for at in range(0, len(keys), KEYS_AT_ONCE):
+        some = KeyHashes(within=segment, hashing=hashing, hashes=tuple(keys[at : at + KEYS_AT_ONCE]))
         found, differ = of_part(pair, some)
         counts += found
         suspects += differ
-    yield Covered(span=segment, counts=counts, suspects=suspects)
+    return Covered(span=segment, counts=counts, suspects=suspects)

@@ -13,7 +13,7 @@ from tests.servers import Pair, run_sql
 from trueup import Database
 from trueup.adapters import _postgresql_survey, connect, postgresql
 from trueup.adapters._hashing import Hasher
-from trueup.core.digest import Digests
+from trueup.core.digest import Digests, Prints
 from trueup.errors import BrokenRead, StatementTimeout
 
 ROWS = 3_000
@@ -64,16 +64,16 @@ def watched(patch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def limit(patch: pytest.MonkeyPatch, together: int) -> None:
+def limit(patch: pytest.MonkeyPatch, **most: int) -> None:
     adapter = postgresql.PostgresqlAdapter
-    patch.setattr(adapter, "capabilities", replace(adapter.capabilities, together=together))
+    patch.setattr(adapter, "capabilities", replace(adapter.capabilities, **most))
 
 
 @pytest.mark.parametrize("compiled", [2, 1_000], ids=["compiled", "not compiled"])
 @pytest.mark.parametrize("together", [7, 1_000])
 def test_each_row_is_compared_once(tables: Pair, monkeypatch: pytest.MonkeyPatch, together: int, compiled: int) -> None:
     monkeypatch.setattr(postgresql, "COMPILED_MIN", compiled)
-    limit(monkeypatch, together)
+    limit(monkeypatch, together=together)
     asked = watched(monkeypatch)
     report = compared(tables)
     assert (found(report), report.source_rows, report.target_rows) == ({}, ROWS, ROWS)
@@ -133,7 +133,12 @@ def test_a_statement_that_takes_too_long_ends_there_and_goes_on_elsewhere(
     assert failed
 
 
-def test_the_digests_are_those_of_single_statements(tables: Pair) -> None:
+def rows(prints: Prints) -> list[bytes]:
+    """In any order."""
+    return sorted(prints.packed[at : at + prints.width] for at in range(0, len(prints.packed), prints.width))
+
+
+def test_the_answers_are_those_of_single_statements(tables: Pair) -> None:
     """Also where an integer key cannot hold an end that the other side gave."""
     run_sql(tables.source, "ALTER TABLE t ALTER id TYPE smallint")
     from trueup.by_digest import hashing_of
@@ -151,3 +156,107 @@ def test_the_digests_are_those_of_single_statements(tables: Pair) -> None:
                 assert list(adapter.digests_of(side, parts, hashing)) == [
                     adapter.digests(side, part, hashing) for part in parts
                 ]
+                for prints, span in zip(adapter.prints_of(side, spans, hashing), spans, strict=True):
+                    assert rows(prints) == rows(adapter.prints(side, span, hashing))
+                assert len(prints) == 0
+
+
+# --- the hashes of all rows, where differences are everywhere ---------------------------------------------------------
+
+
+def scattered(pair: Pair, patch: pytest.MonkeyPatch) -> dict[int, str]:
+    """Differences in every leaf, of each kind, and rows that have moved to another place in the table."""
+    limit(patch, slices=8)
+    run_sql(
+        pair.target,
+        "UPDATE t SET v = -1 WHERE id % 9 = 0",
+        "DELETE FROM t WHERE id % 90 = 1",
+        "UPDATE t SET id = 10000 + id WHERE id % 90 = 2",
+        "UPDATE t SET s = s WHERE id % 7 = 0",
+    )
+    kinds = {key: "different" for key in range(1, ROWS + 1) if key % 9 == 0}
+    kinds |= dict.fromkeys((key for key in range(1, ROWS + 1) if key % 90 in (1, 2)), "missing")
+    return kinds | dict.fromkeys((10_000 + key for key in range(1, ROWS + 1) if key % 90 == 2), "extra")
+
+
+def printed(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many segments each statement was asked for the hashes of."""
+    asked: list[int] = []
+    real = Hasher.prints_of
+
+    def noting(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+        asked.append(len(parts))
+        return real(self, on, side, parts, hashing)
+
+    patch.setattr(Hasher, "prints_of", noting)
+    return asked
+
+
+@pytest.mark.parametrize("compiled", [2, 1_000], ids=["compiled", "not compiled"])
+@pytest.mark.parametrize("together", [7, 1_000])
+def test_scattered_rows_are_found_once(
+    tables: Pair, monkeypatch: pytest.MonkeyPatch, together: int, compiled: int
+) -> None:
+    monkeypatch.setattr(postgresql, "COMPILED_MIN", compiled)
+    limit(monkeypatch, together=together)
+    asked, wanted = printed(monkeypatch), scattered(tables, monkeypatch)
+    report = compared(tables)
+    assert found(report) == wanted
+    assert len(report.drift) == len(wanted), "a row was told twice"
+    assert (report.source_rows, report.target_rows) == (ROWS, ROWS - len(range(1, ROWS + 1, 90)))
+    assert max(asked) <= together
+    assert sum(asked) > 40, "segments were not asked for by one statement"
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["control", "one lost"])
+def test_hashes_that_do_not_arrive_are_no_answer(tables: Pair, monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    from trueup.adapters import _hashing
+
+    wanted, real, fetched = scattered(tables, monkeypatch), _hashing._next, list[str]()
+
+    def losing(on: Any, many: int, **options: Any) -> Any:
+        if options:
+            fetched.append("rows")
+        if lost and len(fetched) == 5:
+            real(on, many, **options).all()
+        return real(on, many, **options)
+
+    monkeypatch.setattr(_hashing, "_next", losing)
+    if not lost:
+        assert found(compared(tables)) == wanted
+        assert len(fetched) > 5
+        return
+    with pytest.raises(BrokenRead, match="were to arrive"):
+        compared(tables)
+
+
+def test_hashes_that_take_too_long_end_there_and_go_on_elsewhere(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, real, failed = scattered(tables, monkeypatch), Hasher.prints_of, list[int]()
+
+    def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+        for at, prints in enumerate(real(self, on, side, parts, hashing)):
+            if at == 3 and not failed:
+                failed.append(at)
+                raise StatementTimeout("as the server would")
+            yield prints
+
+    monkeypatch.setattr(Hasher, "prints_of", failing)
+    assert found(compared(tables)) == wanted
+    assert failed
+
+
+def test_hashes_of_many_segments_come_as_bytes(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trueup.adapters import _hashing
+
+    scattered(tables, monkeypatch)
+    forms, real = set[int](), _hashing._next
+
+    def noting(on: Any, many: int, **options: Any) -> Any:
+        result = real(on, many, **options)
+        if options:
+            forms.add(int(result.cursor.format))
+        return result
+
+    monkeypatch.setattr(_hashing, "_next", noting)
+    compared(tables)
+    assert forms == {1}

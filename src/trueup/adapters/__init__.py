@@ -244,6 +244,9 @@ class Hasher(Protocol):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`, in one value."""
 
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
+        """The hashes of all rows of each of these ranges between two keys, in order and as they are taken."""
+
     def connections(self) -> int:
         """Statements that may hash its rows at a time, as of now; at least 1."""
 

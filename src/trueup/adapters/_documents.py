@@ -192,6 +192,9 @@ class DocumentStore(ABC):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002
         raise self._no_hashes()
 
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:  # noqa: ARG002
+        raise self._no_hashes()
+
     def connections(self) -> int:
         return 1
 

@@ -30,8 +30,10 @@ from trueup.errors import BrokenRead
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
 _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSupportedError, UnicodeEncodeError)
 _NULL, _NOTHING, _HASHED = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ("~", "", "#"))
-#: Name of the cursor that digests many segments.
-_CURSOR = "trueup_digests"
+#: Name of the cursor that goes on through many segments.
+_CURSOR = "trueup_segments"
+#: Hashes come as bytes, and not as digits.
+_AS_BYTES = {BINARY: True}
 #: Bytes of the longest value that is spelt out; a longer one is its MD5.
 LONG = 500
 #: A text type with its length, in characters of up to four bytes.
@@ -204,12 +206,11 @@ class Hasher:
         """Those of each part, in order: one statement goes on as they are taken, until its transaction ends."""
         way = self.ways[hashing.name]
         whole = replace(parts[0], ranges=tuple(span for part in parts for span in part.ranges))
-        statement, ends = self._given_ends(on, way, side, whole, hashing)
-        on.exec_driver_sql(f"DECLARE {_CURSOR} NO SCROLL CURSOR FOR {statement}", ends)
+        _begin(on, *self._given_ends(on, way, side, whole, hashing))
         begun = 0
         for part in parts:
             many = len(part.ranges)
-            found = _digests(on.exec_driver_sql(f"FETCH FORWARD {many} FROM {_CURSOR}"), on, way)
+            found = _digests(_next(on, many), on, way)
             if list(found) != list(range(begun, begun + many)):
                 raise BrokenRead(
                     f"digests of {many} ranges were to arrive, and others did. Set exact = true to do without them"
@@ -296,26 +297,40 @@ class Hasher:
     def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
         way = self.ways[hashing.name]
-        _, columns = self.relations.columns(side)
-        keys = columns[: len(side.key)]
-        key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
-        hashed = sa.select(key.label("k"), row.label("r"))
+        hashed, keys = self._rows(way, side, hashing)
         if isinstance(part, Ranges) and self.are_rows(side, part):
             spans, span = self._as_rows(side, part, _bounds(part))
             rows = hashed.where(*self.relations.within(side, keys, span)).correlate(spans).lateral("d")
             hashed = sa.select(rows.c.k, rows.c.r).join_from(spans, rows, sa.true())
         else:
             hashed = hashed.where(*self.relations.within(side, keys, part))
-        of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
-        packed = sa.select(sa.func.count(), way.packed(of.k, of.r))
-        count, found = connection.execute(packed, execution_options={BINARY: True}).one()
-        blob = b"" if found is None else found.encode("ascii") if isinstance(found, str) else bytes(found)
-        if len(blob) != count * way.width:
-            raise BrokenRead(
-                f"{count} rows were to arrive as {count * way.width} bytes of hashes, and {len(blob)} did: "
-                f"the database cut them off. Let it send longer values, or set exact = true to do without hashes"
-            )
-        return Prints(width=way.width, packed=blob)
+        return _prints(connection.execute(_packed(way, hashed), execution_options=_AS_BYTES).one(), way)
+
+    def prints_of(
+        self, on: sa.Connection, side: BoundSide, parts: Sequence[Range], hashing: Hashing
+    ) -> Generator[Prints]:
+        """Those of each range between two keys, in order: one statement goes on, as for `digests_of`."""
+        way, whole = self.ways[hashing.name], Ranges(within=parts[0], ranges=tuple(parts))
+        hashed, keys = self._rows(way, side, hashing)
+        spans, span = self._as_rows(side, whole, _bounds(whole))
+        pack = _packed(way, hashed.where(*self.relations.within(side, keys, span)).correlate(spans)).lateral("d")
+        statement = sa.select(spans.c.at, pack).join_from(spans, pack, sa.true()).order_by(spans.c.at)
+        compiled = statement.compile(dialect=on.dialect)
+        _begin(on, compiled.string, given(compiled))
+        for at in range(1, len(parts) + 1):
+            found = _next(on, 1, **_AS_BYTES).all()
+            if [number for number, *_ in found] != [at]:
+                raise BrokenRead(
+                    "hashes of a key range were to arrive, and others did. Set exact = true to do without them"
+                )
+            yield _prints(found[0][1:], way)
+
+    def _rows(self, way: Way, side: BoundSide, hashing: Hashing) -> tuple[sa.Select[Any], Sequence[Expression]]:
+        """The hashes of key and row of all rows of a side, and its key parts."""
+        _, columns = self.relations.columns(side)
+        keys = columns[: len(side.key)]
+        key, row = way.key(_cells(side, keys, hashing)), way.of(_cells(side, columns, hashing))
+        return sa.select(key.label("k"), row.label("r")), keys
 
     def _leaf(self, way: Way, side: BoundSide, keys: Sequence[Expression], hashing: Hashing) -> Expression:
         """Keys are dealt out evenly; integers without hashing them, by the remainder of a division."""
@@ -336,6 +351,33 @@ def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:
     named = compiled.construct_params(values)
     ordered = getattr(compiled, "positiontup", None)
     return named if ordered is None else tuple(named[name] for name in ordered)
+
+
+def _begin(on: sa.Connection, statement: str, ends: Any) -> None:
+    """Begin a statement whose rows are fetched as they are wanted."""
+    on.exec_driver_sql(f"DECLARE {_CURSOR} NO SCROLL CURSOR FOR {statement}", ends)
+
+
+def _next(on: sa.Connection, many: int, **options: Any) -> sa.CursorResult[Any]:
+    return on.exec_driver_sql(f"FETCH FORWARD {many} FROM {_CURSOR}", execution_options=options)
+
+
+def _packed(way: Way, hashed: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    """Their number, and all hashes of rows in one value, but PRINTS_MAX at most."""
+    of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
+    return sa.select(sa.func.count().label("n"), way.packed(of.k, of.r).label("p"))
+
+
+def _prints(row: Sequence[Any], way: Way) -> Prints:
+    """From what `_packed` gives."""
+    count, found = row
+    blob = b"" if found is None else found.encode("ascii") if isinstance(found, str) else bytes(found)
+    if len(blob) != count * way.width:
+        raise BrokenRead(
+            f"{count} rows were to arrive as {count * way.width} bytes of hashes, and {len(blob)} did: "
+            f"the database cut them off. Let it send longer values, or set exact = true to do without hashes"
+        )
+    return Prints(width=way.width, packed=blob)
 
 
 def _digests(result: sa.Result[*tuple[Any, ...]], connection: sa.Connection, way: Way) -> Digests:

@@ -368,5 +368,9 @@ class SqlAdapter(Repairing):
         with self.reading_once() as connection:
             return self.hashed.prints(connection, side, part, hashing)
 
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
+        for part in parts:
+            yield self.prints(side, part, hashing)
+
     def connections(self) -> int:
         return self.database.readers

@@ -8,8 +8,8 @@ September 2025.)
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ from trueup.adapters._postgresql_survey import Surveying
 from trueup.adapters._results import message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.digest import Digests, Hashing
+from trueup.core.digest import Digests, Hashing, Prints
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Part, Ranges
+from trueup.core.plan import Part, Range, Ranges
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
@@ -298,12 +298,25 @@ class PostgresqlAdapter(SqlAdapter):
         if not all(self.hashed.are_rows(side, part) for part in parts):
             yield from super().digests_of(side, parts, hashing)
             return
+        with self._going_on(len(parts)) as connection:
+            yield from self.hashed.digests_of(connection, side, parts, hashing)
+
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
+        if not self.hashed.are_rows(side, Ranges(within=parts[0], ranges=tuple(parts))):
+            yield from super().prints_of(side, parts, hashing)
+            return
+        with self._going_on(len(parts)) as connection:
+            yield from self.hashed.prints_of(connection, side, parts, hashing)
+
+    @contextmanager
+    def _going_on(self, segments: int) -> Iterator[sa.Connection]:
+        """A connection for one statement that goes on through so many segments."""
         with self.reading() as connection:
             connection.exec_driver_sql(_BY_BITMAP)
             connection.exec_driver_sql(_IDLE)
-            if len(parts) >= COMPILED_MIN:
+            if segments >= COMPILED_MIN:
                 connection.exec_driver_sql(_COMPILED)
-            yield from self.hashed.digests_of(connection, side, parts, hashing)
+            yield connection
 
     # --- shape ---------------------------------------------------------------------------------------------------
 

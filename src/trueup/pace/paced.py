@@ -206,6 +206,11 @@ class Paced:
         assert whole is not None
         return whole
 
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
+        """As `digests_of`."""
+        for part in parts:
+            yield self.prints(side, part, hashing)
+
     def connections(self) -> int:
         """Never more than are admitted at a time now: another would only wait."""
         return min([self.inner.connections(), *(max(workers(gate.u), 1) for gate in self.gates)])
