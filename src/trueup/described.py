@@ -14,8 +14,11 @@ from typing import Any
 
 from trueup._version import __version__
 from trueup.core.projection import Projection
+from trueup.core.rules import Rules, rules_of
 from trueup.errors import UsageError
-from trueup.store.definitions import Defined
+from trueup.store.definitions import Defined, Definitions
+from trueup.store.ledger import Ledger
+from trueup.store.records import RunRow
 
 #: Libraries whose version can make a difference to what is read or written.
 LIBRARIES = ("sqlalchemy", "psycopg", "pymysql", "duckdb", "redis", "opensearch-py", "sqlglot", "pydantic")
@@ -80,6 +83,15 @@ def _libraries() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def rules_then(ledger: Ledger, run: RunRow) -> Rules:
+    """What a run allowed beyond equality, column by column; nothing where that was not written down."""
+    kept = Definitions(ledger).of_run(run.id)
+    if kept is None or not run.kinds:
+        return ()
+    declared, width = kept.content["declared"], len(run.kinds) - len(run.columns)
+    return rules_of(declared.get("tolerance", {}), declared.get("nulls", {}), run.columns, run.kinds[width:])
 
 
 def changed(before: Any, after: Any, place: str = "") -> list[tuple[str, Any, Any]]:

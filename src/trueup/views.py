@@ -13,7 +13,7 @@ from trueup.core.findings import to_json
 from trueup.core.plan import describe
 from trueup.core.quarantine import Quarantined, Trouble
 from trueup.core.row import decode_row
-from trueup.described import history
+from trueup.described import history, rules_then
 from trueup.listening import standing
 from trueup.report import differing, quarantined_row, shown
 from trueup.store.alerts import AlertLedger
@@ -144,14 +144,16 @@ def drift(engine: Trueup, name: str, limit: int = 100) -> list[View]:
     """What is known to be wrong, longest standing first."""
     projection = engine.projection(name)
     known = engine.drift(name, limit=limit)
-    columns = {run: engine.find_run(run).columns for run in {row.run for row in known}}
+    runs = [engine.find_run(run) for run in {row.run for row in known}]
+    columns = {run.id: run.columns for run in runs}
+    rules = {run.id: rules_then(engine.ledger, run) for run in runs}
     return [
         {
             "kind": str(row.drift.kind),
             "key": shown(projection.key, row.drift.key),
             "expected": shown(columns[row.run], row.drift.expected, projection.sensitive),
             "observed": shown(columns[row.run], row.drift.observed, projection.sensitive),
-            "columns": list(differing(row.drift, columns[row.run])),
+            "columns": list(differing(row.drift, columns[row.run], rules[row.run])),
             "since": row.first_seen,
             "last_seen": row.last_seen,
             "reason": row.reason,

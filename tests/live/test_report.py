@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.live.harness import WIDE, Docs, QuickClock
-from trueup import Projection, Side, Trueup, diff, views_causes
+from trueup import Projection, Side, Trueup, diff, views, views_causes
 from trueup.core.compare import MASKED
 from trueup.errors import TrueupError
 from trueup.report import IN_FLIGHT_ROWS
@@ -69,6 +71,37 @@ def test_causes_are_in_the_report_and_in_what_is_known(docs: Docs, tmp_path: Pat
     with docs.engine(tmp_path, sensitive=["val"]) as engine:
         assert engine.check("doc").causes == []
         assert views_causes.causes(engine, "doc") == []
+
+
+@pytest.mark.parametrize("later", [{}, {"tolerance": {}, "nulls": {}}], ids=["as before", "declared otherwise since"])
+def test_what_is_within_a_tolerance_is_not_told_of_what_is_known(
+    sqlite_pair: Any, tmp_path: Path, later: dict[str, Any]
+) -> None:
+    """As it was declared when it was found, whatever is declared by now."""
+    wrong = [(n, n * 10, n * 7, None) for n in range(20)]
+    for url, rows in (
+        (sqlite_pair.source, wrong),
+        (sqlite_pair.target, [(n, a + 1, b + 3 * n + 1, 5) for n, a, b, _ in wrong]),
+    ):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c INTEGER)")
+            connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", rows)
+    sides = {name: Side(database=name, table="t") for name in ("source", "target")}
+    found = {"tolerance": {"a": "1"}, "nulls": {"c": "unknown"}}
+
+    def engine(**rules: Any) -> Trueup:
+        projection = Projection(name="t", key=["id"], settle=0, **sides, **rules)
+        ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+        return Trueup(databases=sqlite_pair._asdict(), projections=[projection], ledger=ledger)
+
+    with engine(**found) as before:
+        assert before.check("t").different_by_column == {"b": 20}
+    with engine(**found | later) as now:
+        assert {tuple(row["columns"]) for row in views.drift(now, "t")} == {("b",)}
+        told = " ".join(cause["sentence"] for cause in views_causes.causes(now, "t"))
+    assert "`b`" in told  # positive control
+    assert "`a`" not in told
+    assert "`c`" not in told
 
 
 @pytest.mark.parametrize("sensitive", [[], ["n"]], ids=["control: nothing is sensitive", "sensitive"])

@@ -15,7 +15,7 @@ from trueup.core.kinds import Kind, canonical
 from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
 from trueup.core.row import Key, Values
-from trueup.core.rules import Nulls, Rule, Tolerance
+from trueup.core.rules import Nulls, Rule, rules_of
 from trueup.core.shape import Column, Shape
 from trueup.errors import ConfigError
 
@@ -265,23 +265,21 @@ def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, 
                 raise ConfigError(f"{place}.{key}: {name!r} is in the key, which is the same or names another row")
             if name not in columns:
                 raise ConfigError(f"{place}.{key}: {name!r} is not a compared column; {near(name, columns)}")
-    rules = tuple(_rule(projection, name, kind, place) for name, kind in zip(columns, kinds, strict=True))
-    return () if all(rule.exact for rule in rules) else rules
+    rules = rules_of(projection.tolerance, projection.nulls, columns, kinds)
+    for name, rule in zip(columns, rules, strict=False):  # none where all are exact
+        _check_rule(rule, name, place)
+    return rules
 
 
-def _rule(projection: Projection, name: str, kind: Kind, place: str) -> Rule:
-    text = projection.tolerance.get(name)
-    tolerance = None if text is None else Tolerance.parse(text)
-    unfit = tolerance.unfit(kind) if tolerance else ""
-    if unfit:
-        raise ConfigError(f"{place}.tolerance: column {name!r} cannot have {text!r}: {unfit}")
-    rule = Rule(kind=kind, nulls=projection.nulls.get(name, Nulls.EXACT), tolerance=tolerance)
+def _check_rule(rule: Rule, name: str, place: str) -> None:
+    kind, tolerance = rule.kind, rule.tolerance
+    if tolerance and (unfit := tolerance.unfit(kind)):
+        raise ConfigError(f"{place}.tolerance: column {name!r} cannot have {tolerance.text!r}: {unfit}")
     if rule.nulls is Nulls.ZERO and rule.zero is None:
         raise ConfigError(
             f'{place}.nulls: column {name!r} cannot have "zero": kind {kind} has neither a zero nor an empty value; '
             f'use "exact" or "unknown", or coalesce() in the query'
         )
-    return rule
 
 
 def _hidden(projection: Projection, known: Collection[str], place: str) -> None:

@@ -6,7 +6,7 @@ Both are applied to values, one pair at a time, and never inside a digest; arith
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, Overflow
@@ -172,6 +172,21 @@ class Rule:
 
 #: One for each compared column; empty where all of them are exact, and plain equality answers.
 Rules = Sequence[Rule]
+
+
+def rules_of(
+    tolerance: Mapping[str, str], nulls: Mapping[str, str], columns: Sequence[str], kinds: Sequence[Kind]
+) -> tuple[Rule, ...]:
+    """The rules of these columns, as a team declares them by name. ValueError if a tolerance is none."""
+    rules = tuple(
+        Rule(
+            kind=kind,
+            nulls=Nulls(nulls.get(name, Nulls.EXACT)),
+            tolerance=Tolerance.parse(tolerance[name]) if name in tolerance else None,
+        )
+        for name, kind in zip(columns, kinds, strict=True)
+    )
+    return () if all(rule.exact for rule in rules) else rules
 
 
 def agree(rules: Rules, expected: Sequence[Value], observed: Sequence[Value]) -> bool:
