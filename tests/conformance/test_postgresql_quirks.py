@@ -85,6 +85,24 @@ def test_a_type_with_a_loose_part_is_refused(postgres: str, part: str) -> None:
     assert not drift(diff(f"{postgres}#t", f"{postgres}#t", key="id", columns=["c"]))
 
 
+@pytest.mark.parametrize(("of", "ends"), [("interval", ("1 month", "30 days")), ("text", ("Ann", "ANN"))])
+def test_a_range_or_multirange_with_loose_ends_is_refused(postgres: str, of: str, ends: tuple[str, str]) -> None:
+    made = [LOOSE_COLLATION] if of == "text" else []
+    needs_icu(postgres, *made)
+    if version(postgres) < 14:
+        pytest.skip("multiranges came with PostgreSQL 14")
+    collated = ", collation = loose" if made else ""
+    run_sql(postgres, *made, f"CREATE TYPE span AS RANGE (subtype = {of}{collated})")
+    columns = "a span, b span_multirange, c span_multirange[], d int4multirange"
+    run_sql(postgres, f"CREATE TABLE t (id int PRIMARY KEY, {columns})")
+    one, other = (f"'{{[{end},]}}'::span_multirange" for end in ends)
+    assert run_sql(postgres, f"SELECT {one} = {other}") == [(True,)], "the control: PostgreSQL takes one for the other"
+    for column in "abc":
+        with pytest.raises(UsageError, match=rf"{column}.*span.*equality takes different values for one"):
+            diff(f"{postgres}#t", f"{postgres}#t", columns=[column])
+    assert not drift(diff(f"{postgres}#t", f"{postgres}#t", columns=["d"]))
+
+
 def test_an_oid_beyond_an_integer_is_no_negative_one(together: World) -> None:
     if together.source.engine != "postgresql":
         pytest.skip("PostgreSQL has oids")

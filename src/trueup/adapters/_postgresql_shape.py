@@ -42,13 +42,15 @@ _TYPES_OF = sa.text("""
     SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
     FROM pg_type WHERE oid = ANY (:oids)""")
 #: Of these types, those in which a field, an element or an end has an equality that takes two different values for one.
+#: (Which range a multirange is of is asked in a way that PostgreSQL 13, which has none, understands.)
 _LOOSE = sa.text("""
     WITH RECURSIVE part AS (
         SELECT oid AS root, oid AS type, typcollation AS collated FROM pg_type WHERE oid = ANY (:oids)
         UNION SELECT root, inner_.oid, inner_.collated FROM part JOIN pg_type t ON t.oid = type CROSS JOIN LATERAL (
             SELECT oid, typcollation AS collated FROM pg_type
             WHERE t.typtype = 'd' AND oid = t.typbasetype OR t.typcategory = 'A' AND oid = t.typelem
-            UNION ALL SELECT rngsubtype, rngcollation FROM pg_range WHERE rngtypid = t.oid
+            UNION ALL SELECT rngsubtype, rngcollation FROM pg_range r
+            WHERE t.oid IN (rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)
             UNION ALL SELECT atttypid, attcollation FROM pg_attribute
             WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped) inner_)
     SELECT DISTINCT root FROM part JOIN pg_type t ON t.oid = type LEFT JOIN pg_collation c ON c.oid = collated
