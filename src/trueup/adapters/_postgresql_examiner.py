@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from trueup.adapters import Server
+from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters._examiner import SqlExaminer
 from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._schema_facts import cascades, claimed, mentions, together, triggers_fire
@@ -52,7 +54,11 @@ _WRITTEN = sa.text("""
 class PostgresqlExaminer(SqlExaminer):
     """Finds out about PostgreSQL."""
 
-    never_wait = "SET lock_timeout = '1ms'"
+    def refuse_to_wait(self) -> None:
+        def set_it(connection: psycopg.Connection[Any], record: Any) -> None:
+            sessions.also(connection, record.info, {"lock_timeout": "1ms"})
+
+        sa.event.listen(self.adapter.engine, "connect", set_it)
 
     def ask(self, connection: sa.Connection) -> Server:
         seen = connection.execute(_SETTINGS).one()

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 
+from trueup.adapters._pool import EACH
+
 #: Execution option: statements of ours before the one that is asked for.
 ONCE = "trueup_once"
 _READ_ONLY = "SELECT set_config('transaction_read_only', 'on', true)"
@@ -24,10 +26,11 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     if before is None:
         return False
     connection, failed = cursor.connection, None
+    lent = [each] if (each := context.root_connection.info.get(EACH)) else []
     try:
         with _together(connection):
             try:
-                for each in (_READ_ONLY, *before):
+                for each in (_READ_ONLY, *lent, *before):
                     connection.execute(each)
                 cursor.execute(statement, parameters)
             except psycopg.Error as error:  # what comes behind it is passed over, and says so at the end

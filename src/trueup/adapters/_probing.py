@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.adapters import Looked
+from trueup.adapters._pool import EACH
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient
 from trueup.urls import here
@@ -90,10 +91,12 @@ class SqlProbe(ABC):
     def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()
         connection: Any = pooled.driver_connection
+        lent = EACH in pooled.info  # what it was given would be left to others
         pooled.detach()  # or it would be given back, and reset, as soon as nobody names it
         self.autocommit(connection)
         cursor = connection.cursor()
-        for statement in (*self.settings, *([] if writes or not self.read_only else [self.read_only])):
+        settings = (*self.settings, *([] if writes or not self.read_only else [self.read_only]))
+        for statement in () if lent else settings:
             cursor.execute(statement)
         cursor.close()
         return connection

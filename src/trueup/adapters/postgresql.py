@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _postgresql_once as once
+from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
@@ -58,14 +59,8 @@ if TYPE_CHECKING:
 
 #: Oldest server that the repair protocols were shown to be right on.
 VERSION_MIN = 130000
-#: Memory of one sort or hash table of a statement of ours, where the server's own setting is not above it (its default
-#: is 4 MB), kilobytes: groups of a source query that do not fit are written to disk and read again.
-WORK_MEM_KB = 32_768
 
 _WRITING = Writing(row_locks=True, row_version=True, single_writer=False)
-#: Raises `work_mem` where it is lower.
-_WORK_MEM = """
-    SELECT set_config(name, greatest(setting::int, %s)::text, false) FROM pg_settings WHERE name = 'work_mem'"""
 #: A key range is then read page by page, by a bitmap, and not row by row as the index has them: a twentieth less work,
 #: and far less where the table is in another order. Its planner cannot know: it sees no ends of ranges. The aggregate
 #: of a range needs no order. What an index covers is still read from it alone.
@@ -157,11 +152,12 @@ class PostgresqlAdapter(SqlAdapter):
         )
         try_idle(engine)
         sa.event.listen(engine, "connect", self._on_connect)
+        sessions.begin_with(engine)
         sa.event.listen(engine, "before_cursor_execute", binary_results)
         sa.event.listen(engine, "do_execute", once.execute)
         return engine
 
-    def _on_connect(self, connection: psycopg.Connection[Any], _record: object) -> None:
+    def _on_connect(self, connection: psycopg.Connection[Any], record: Any) -> None:
         settings = {
             "statement_timeout": f"{self.database.statement_timeout * 1000:.0f}",
             "idle_in_transaction_session_timeout": "300s",
@@ -176,12 +172,7 @@ class PostgresqlAdapter(SqlAdapter):
         }
         if connection.info.server_version >= 140000:
             settings["client_connection_check_interval"] = "1s"  # a killed client's statement ends with it
-        connection.execute(
-            "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-            (list(settings), list(settings.values())),
-        )
-        connection.execute(_WORK_MEM, (WORK_MEM_KB,))
-        connection.commit()
+        sessions.prepare(connection, record.info, settings)
         if connection.info.server_version < VERSION_MIN:
             raise ConfigError(
                 f"databases.{self.name}: PostgreSQL {connection.info.server_version // 10000} is too old; 13 or later"

@@ -1,0 +1,148 @@
+"""PostgreSQL behind a pooler that gives each transaction another session: nothing is lost, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, cast
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+import trueup
+from tests.faults.pooler import Pooler, pooled
+from tests.live.harness import WIDE
+from tests.servers import Pair, run_sql
+from trueup import Database, Projection, Side, diff
+from trueup.adapters import _postgresql_sessions as sessions
+from trueup.adapters import _postgresql_survey, connect
+from trueup.adapters._postgresql_probe import PostgresqlProbe
+from trueup.adapters._sql import SqlAdapter
+
+#: Sessions of a pooler; as many transactions of one comparison may be open at a time.
+SESSIONS = 6
+#: What somebody else leaves behind in each session; none of it may be seen in an answer.
+LEFT = (
+    *("SET extra_float_digits = -8", "SET search_path = decoy"),
+    *("SET TimeZone = 'Asia/Tokyo'", "SET IntervalStyle = sql_standard"),
+)
+ROWS = 1_000
+
+
+@pytest.fixture
+def poolers(postgres_pair: Pair) -> Iterator[tuple[Pooler, ...]]:
+    """One before each database, whose sessions others have used."""
+    for url in postgres_pair:
+        run_sql(url, "CREATE SCHEMA decoy", "CREATE TABLE decoy.t (id bigint PRIMARY KEY, v float8, at timestamptz)")
+    with ExitStack() as after:
+        made = [after.enter_context(pooled(url, SESSIONS)) for url in postgres_pair]
+        for pooler, _ in made:
+            pooler.everywhere(*LEFT)
+        yield tuple(pooler for pooler, _ in made)
+
+
+@pytest.fixture
+def through(postgres_pair: Pair, poolers: tuple[Pooler, ...]) -> Pair:
+    """Two tables that differ in the tenth digit of one row, read through the poolers."""
+    for url in postgres_pair:
+        run_sql(
+            url,
+            "CREATE TABLE t (id bigint PRIMARY KEY, v float8, at timestamptz)",
+            f"INSERT INTO t SELECT n, n + 0.123456789, '2026-01-01 00:00Z'::timestamptz + n * interval '1 s'"
+            f" FROM generate_series(1, {ROWS}) n",
+            "ANALYZE t",
+        )
+    run_sql(postgres_pair.target, "UPDATE t SET v = 7.123456788 WHERE id = 7")
+    named = (sa.make_url(url).set(host="127.0.0.1", port=p.port) for url, p in zip(postgres_pair, poolers, strict=True))
+    plain = [url.set(query={"sslmode": "disable", "gssencmode": "disable"}) for url in named]
+    return Pair(*(url.render_as_string(hide_password=False) for url in plain))
+
+
+def found(source: str, target: str, **more: Any) -> set[tuple[str, int]]:
+    return {(row["kind"], row["key"]["id"]) for row in diff(source, target, key="id", **more).drift}
+
+
+def test_the_pooler_gives_each_transaction_another_session(through: Pair) -> None:
+    """The control: what a session is given is not there in the next transaction."""
+    with psycopg.connect(through.source, autocommit=True) as connection:
+        connection.execute("SET work_mem = '77MB'")
+        assert connection.execute("SHOW work_mem").fetchone() != ("77MB",)
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["digests", "values"])
+def test_two_databases(through: Pair, exact: bool) -> None:
+    assert found(f"{through.source}#t", f"{through.target}#t", exact=exact) == {("different", 7)}
+
+
+def test_one_statement_for_many_segments(through: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 50)
+    monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
+    assert found(f"{through.source}#t", f"{through.target}#t") == {("different", 7)}
+
+
+def test_one_database_and_a_query(postgres_pair: Pair, through: Pair) -> None:
+    """A float and a number meet as texts of the float, which few digits would cut."""
+    run_sql(postgres_pair.source, "CREATE TABLE u AS SELECT id, v::numeric(20, 9) AS v FROM t")
+    run_sql(postgres_pair.source, "UPDATE u SET v = 9.123456788 WHERE id = 9")
+    assert found(f"{through.source}#SELECT id, v FROM t", f"{through.source}#u") == {("different", 9)}
+
+
+def test_without_settings_of_its_own_a_transaction_would_be_misled(
+    through: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positive control: then other tables are compared, and are empty."""
+    prepare = sessions.prepare
+    monkeypatch.setattr(sessions, "prepare", lambda connection, _info, settings: prepare(connection, {}, settings))
+    report = diff(f"{through.source}#t", f"{through.target}#t", key="id")
+    assert (report.verdict, report.source_rows) == ("in_sync", 0)
+
+
+def test_what_others_find_afterwards_is_what_they_left(through: Pair, poolers: tuple[Pooler, ...]) -> None:
+    before = {name: poolers[0].shown(name) for name in ("statement_timeout", "row_security", "jit", "work_mem")}
+    lent = poolers[0].lent
+    assert found(f"{through.source}#t", f"{through.target}#t")
+    assert poolers[0].lent > lent + 2
+    assert {name: poolers[0].shown(name) for name in before} == before
+    assert poolers[0].shown("extra_float_digits") == {"-8"}
+    assert poolers[0].shown("TimeZone") == {"Asia/Tokyo"}
+
+
+def test_each_way_to_read_and_write_has_the_settings(through: Pair) -> None:
+    adapter = cast(SqlAdapter, connect("app", Database(url=through.source)))
+    asked = "SELECT concat_ws(' ', current_setting('row_security'), current_setting('statement_timeout'))"
+    for opened in (adapter.reading, adapter.reading_once, adapter.writing) * 2:
+        with opened() as connection:
+            assert connection.execute(sa.text(asked)).scalar() == "off 5min"
+    with adapter.reading() as connection:  # a cursor on the server
+        rows = connection.execution_options(yield_per=10).execute(sa.text(asked))
+        assert list(rows.scalars()) == ["off 5min"]
+    adapter.close()
+
+
+def test_a_repair(through: Pair, postgres_pair: Pair, tmp_path: Any) -> None:
+    projection = Projection(
+        name="t",
+        source=Side(database="source", table="t"),
+        target=Side(database="target", table="t"),
+        key=["id"],
+        writers="absolute",
+        settle=0,
+        limits=WIDE,
+    )
+    both = {"source": through.source, "target": through.target}
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with trueup.Trueup(databases=both, projections=[projection], ledger=ledger) as app:
+        assert (app.run("t").repaired, app.check("t").verdict) == (1, "in_sync")
+    assert run_sql(postgres_pair.target, "SELECT v FROM t WHERE id = 7") == [(7.123456789,)]
+
+
+def test_a_probe_leaves_nothing_behind(through: Pair, poolers: tuple[Pooler, ...]) -> None:
+    """Who is read-only for a reading would make the application's next transaction read-only."""
+    probe = connect("app", Database(url=through.source)).probe("SELECT 1")
+    assert isinstance(probe, PostgresqlProbe)
+    probe.canary()
+    probe.look()
+    probe.close()
+    assert poolers[0].shown("default_transaction_read_only") == {"off"}
+    assert poolers[0].shown("lock_timeout") == {"0"}
