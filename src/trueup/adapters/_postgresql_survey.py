@@ -110,12 +110,12 @@ class Surveying:
         if pages > 2 * enough:
             origin = sa.tablesample(table, sa.func.system(100.0 * enough / pages), seed=sa.literal(1))
         keys = [origin.c[column.name] for column in side.key]
-        ordered = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
+        ordered = [self.relations.sorted_by(c, k) for c, k in zip(side.key, keys, strict=True)]
         bucket = sa.func.ntile(wanted).over(order_by=ordered).label("bucket")
         whole = [key.is_not(None) for key in keys]
         numbered = sa.select(*(key.label(f"k{at}") for at, key in enumerate(keys)), bucket).where(*whole).subquery("n")
         columns = [numbered.c[f"k{at}"] for at in range(len(keys))]
-        first = [self.relations.ordered(c, k) for c, k in zip(side.key, columns, strict=True)]
+        first = [self.relations.sorted_by(c, k) for c, k in zip(side.key, columns, strict=True)]
         statement = (
             sa.select(*columns)
             .ext(distinct_on(numbered.c.bucket))

@@ -200,6 +200,14 @@ def beyond_python(words: str) -> str:
     )
 
 
+#: What to do about text that cannot be read.
+BYTES_ONLY = (
+    ". The encoding of this database is SQL_ASCII: it takes any bytes for text, and here are some that are not UTF-8. "
+    "Mend them, or read the column with a query: encode(convert_to(column, 'SQL_ASCII'), 'hex'), and elsewhere "
+    "encode(convert_to(column, 'UTF8'), 'hex')"
+)
+
+
 def regclass(table: str) -> str:
     """A declared table as `to_regclass` reads it: quoting for statements would double its percent signs."""
     schema, _, name = table.rpartition(".")

@@ -69,6 +69,10 @@ class Relations:
         read = self.read_as(column, expression)
         return sa.collate(read, self.dialect.collation) if column.kind in (Kind.TEXT, Kind.ANY) else read
 
+    def sorted_by(self, column: Column, expression: Expression) -> Expression:
+        """The same, in the order that all databases have in common, in which ranges are cut and read."""
+        return self.ordered(column, expression)
+
     def bound(self, column: Column, value: Value) -> Expression:
         return self._parameter(column, value, self.type_of(column))
 
@@ -115,7 +119,7 @@ class Relations:
         _, columns = self.columns(side)
         keys = columns[: len(side.key)]
         whole = [*self.within(side, keys, span), *(key.is_not(None) for key in keys)]
-        return sa.select(*keys).where(*whole).order_by(*map(self.ordered, side.key, keys)).limit(1).offset(rows)
+        return sa.select(*keys).where(*whole).order_by(*map(self.sorted_by, side.key, keys)).limit(1).offset(rows)
 
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Part) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
@@ -140,7 +144,7 @@ class Relations:
             case Keys():
                 return [self._is_one_of(side.key, parts, segment.keys)]
             case Range():
-                ordered = [self.ordered(column, part) for column, part in zip(side.key, parts, strict=True)]
+                ordered = [self.sorted_by(column, part) for column, part in zip(side.key, parts, strict=True)]
                 bounds = []
                 if segment.lower is not None:
                     bounds.append(beyond(self, side.key, ordered, segment.lower, above=True))
@@ -191,8 +195,7 @@ class Relations:
         assert side.cut is not None
         assert binding.cut_kind is not None
         part = self.cut(side)
-        by_time = binding.projection.partition.by == "time"
-        odd = self.dialect.misspelt(side.cut, binding.cut_kind, part, time=by_time)
+        odd = self.dialect.misspelt(side.cut, binding.cut_kind, part, time=binding.projection.partition.by == "time")
         if odd is None:
             return None
         origin, _ = self.columns(side)
@@ -237,9 +240,7 @@ class Relations:
         return choices
 
     def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
-        keys = [
-            key for key in keys if all(map(self.dialect.can_hold, columns, key))
-        ]  # what cannot be held is not there
+        keys = [key for key in keys if all(map(self.dialect.can_hold, columns, key))]  # others are not there
         if not keys:
             return sa.false()
         whole = [key for key in keys if None not in key]
@@ -292,7 +293,7 @@ class Relations:
             chosen.append(self.dialect.token_of(side).label("token"))
         statement = sa.select(*chosen).where(*self.within(side, keys, segment))
         if order:
-            statement = statement.order_by(*(self.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
+            statement = statement.order_by(*(self.sorted_by(c, k) for c, k in zip(side.key, keys, strict=True)))
         return statement
 
     def repeats(self, side: BoundSide, segment: Segment) -> sa.Select[Any]:
@@ -378,9 +379,8 @@ class Relations:
         heads: list[Expression] = [sa.func.sum(columns[0]), sa.func.sum(columns[1]), sa.func.max(columns[2])]
         tails = [sa.func.max(column) for column in columns[3 + len(keys) :]]
         names += [f"k{at}" for at in range(len(keys))] + [f"s{at}" for at in width] + [f"t{at}" for at in width]
-        labelled: list[Expression] = [
-            part.label(name) for name, part in zip(names, [*heads, *keys, *tails], strict=True)
-        ]
+        parts = zip(names, [*heads, *keys, *tails], strict=True)
+        labelled: list[Expression] = [part.label(name) for name, part in parts]
         return _materialized(sa.select(*labelled).group_by(*grouped))
 
 

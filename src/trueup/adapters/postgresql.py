@@ -27,6 +27,7 @@ from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._pool import try_idle
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
+from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import Surveying
 from trueup.adapters._results import message, sqlstate
@@ -88,6 +89,8 @@ _ERRORS: Sequence[tuple[tuple[str, ...], type[TrueupError]]] = (
     # sub-select that gives two rows.
     (("21", "22", "23", "38", "39", "44", "54000", "P0"), DataProblem),
 )
+#: Bytes that are no text of the encoding that is sent.
+_NO_TEXT = "22021"
 #: What a server says to who connects while it is full, starts or stops.
 _NOT_NOW = (
     *("too many clients", "too many connections", "connection slots"),
@@ -105,6 +108,8 @@ class PostgresqlAdapter(SqlAdapter):
     capabilities = Capabilities(dialect="postgres", writing=_WRITING, readers=2, slices=256, together=32)
     collation = "C"
     lateral = True
+    relations: PostgresqlRelations
+    relations_type = PostgresqlRelations
     reading_options = MappingProxyType({"isolation_level": "READ COMMITTED", "postgresql_readonly": True})
     writing_options = MappingProxyType({"isolation_level": "READ COMMITTED"})
 
@@ -173,6 +178,7 @@ class PostgresqlAdapter(SqlAdapter):
         if connection.info.server_version >= 140000:
             settings["client_connection_check_interval"] = "1s"  # a killed client's statement ends with it
         sessions.prepare(connection, record.info, settings)
+        self.relations.encoding = connection.info.parameter_status("server_encoding") or self.relations.encoding
         if connection.info.server_version < VERSION_MIN:
             raise ConfigError(
                 f"databases.{self.name}: PostgreSQL {connection.info.server_version // 10000} is too old; 13 or later"
@@ -196,7 +202,8 @@ class PostgresqlAdapter(SqlAdapter):
 
     def can_hold(self, column: Column, value: Value) -> bool:
         if isinstance(value, str):
-            return "\0" not in value and column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
+            textual = column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
+            return textual and "\0" not in value and self.relations.has(value)
         if column.kind is Kind.DATE and isinstance(value, datetime):
             return value.time() == time()  # bound as a date, it would lose its time of day
         if not isinstance(value, int) or column.type_name not in held.WITHIN:
@@ -331,6 +338,8 @@ class PostgresqlAdapter(SqlAdapter):
         if not code and isinstance(original, psycopg.DataError):
             return DataProblem(f"{words}{held.beyond_python(message(error))}")  # a value that Python has no room for
         kind = next((kind for codes, kind in _ERRORS if code.startswith(codes)), DesignProblem)
+        if code == _NO_TEXT and self.relations.encoding == "SQL_ASCII":
+            words += held.BYTES_ONLY
         if kind is StatementTimeout:
             words += f"; the limit is databases.{self.name}.statement_timeout"
         return kind(words)
