@@ -194,6 +194,33 @@ def test_a_json_column_is_compared_by_meaning(into: World) -> None:
     assert app.check("p").verdict is Verdict.IN_SYNC
 
 
+#: Queries of documents `v` and texts `w` by `id`, as people write them.
+QUERIES = [
+    "SELECT id, v, w FROM {}",
+    "SELECT id, max(v) AS v, max(w) AS w FROM {} GROUP BY id",
+    "SELECT id, v, w FROM {0} UNION SELECT id, v, w FROM {0} WHERE id > 1",
+    "WITH a AS (SELECT DISTINCT * FROM {}) SELECT a.id, a.v, a.w FROM a LEFT JOIN a AS b ON b.id = a.id ORDER BY 1",
+    "SELECT id, json_extract(v, '$') AS v, concat(v, '') AS w FROM {}",
+]
+
+
+@pytest.mark.parametrize("query", [*QUERIES, "a view"])
+def test_documents_of_a_query_or_a_view_are_documents(alone: World, query: str) -> None:
+    """The client is told that they are texts; a text beside them is one."""
+    for table, document in (("src", '{"a": 1, "b": [2]}'), ("dst", '{"b":[2.0],"a":1}')):
+        alone.source.sql(f"CREATE TABLE {table} (id bigint PRIMARY KEY, v json, w longtext, `o``:{{}}d` json)")
+        alone.source.insert(table, [(1, document, document, document), (2, "[1]", "[1]", "[1]")])
+        alone.source.sql(f"CREATE VIEW seen_{table} AS SELECT * FROM {table}")
+    if query == "a view":
+        sides = [f"{alone.source.url}#seen_{table}" for table in ("src", "dst")]
+        odd = ["o`:{}d"]
+    else:
+        sides = [f"{alone.source.url}#{query.format(table)}" for table in ("src", "dst")]
+        odd = []
+    report = diff(*sides, key="id", columns=["v", "w", *odd])
+    assert (report.different, report.different_by_column) == (1, {"w": 1})
+
+
 def test_a_text_is_no_document_though_it_looks_like_one(alone: World) -> None:
     """Nor is one with a condition that says more, or nothing of this column."""
     held = "v longtext CHECK (json_valid(v) OR v = ''), w longtext, `o``d` json, CHECK (json_valid(w) IS NOT NULL)"

@@ -24,11 +24,6 @@ _COLUMNS = sa.text("""
 _TABLE = sa.text("""
     SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
-#: MariaDB's JSON is a LONGTEXT with this condition, and nothing else says it.
-_JSON = sa.text("""
-    SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
-    WHERE CONSTRAINT_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
-      AND CHECK_CLAUSE LIKE 'json_valid(%'""")
 #: Columns of unique indexes; a part of a column (prefix) or an expression is not unique on the column.
 _UNIQUE = sa.text("""
     SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
@@ -59,12 +54,10 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     for row in connection.execute(_UNIQUE, where):
         unique.setdefault(row.name, []).append("" if row.partial else row.of)
     rows = connection.execute(_COLUMNS, where).all()
-    documents = set[str]()
-    if getattr(connection.dialect, "is_mariadb", False) and any(row.base == "longtext" for row in rows):
-        documents.update(connection.execute(_JSON, where).scalars())
-    quote = connection.dialect.identifier_preparer.quote_identifier
+    whole = f"SELECT * FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
+    documents = _documents(connection, whole, [row.name for row in rows if row.base == "longtext"])
     return Shape(
-        columns={row.name: _column(row, json=f"json_valid({quote(row.name)})" in documents) for row in rows},
+        columns={row.name: _column(row, json=row.name in documents) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
         primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
@@ -87,12 +80,37 @@ def _obstacle(connection: sa.Connection, engine: str | None) -> str:
 
 def describe_query(connection: sa.Connection, query: str, fields: Sequence[Any]) -> dict[str, Column]:
     names = [field.name for field in fields]
-    quote = connection.dialect.identifier_preparer.quote
     text = user_query(query, DIALECT).text
-    asked = ", ".join(f"collation((SELECT {quote(name)} FROM q LIMIT 0))" for name in names)
-    collations = connection.execute(sa.text(f"WITH q AS (\n{text}) SELECT {asked}")).one()
-    types = [held.type_of_field(field, of) for field, of in zip(fields, collations, strict=True)]
-    return {name: Column(name=name, kind=held.kind_of(of), type_name=of) for name, of in zip(names, types, strict=True)}
+    collations = _asked(connection, text, names, "collation({})")
+    texts = [f.name for f, of in zip(fields, collations, strict=True) if held.type_of_field(f, of).startswith("text")]
+    documents = _documents(connection, text, texts)
+    columns = {}
+    for field, collation in zip(fields, collations, strict=True):
+        name = field.name
+        type_name = held.text_type("json", collation) if name in documents else held.type_of_field(field, collation)
+        columns[name] = Column(name=name, kind=held.kind_of(type_name), type_name=type_name)
+    return columns
+
+
+def _documents(connection: sa.Connection, text: str, names: Sequence[str]) -> set[str]:
+    """Which columns of a query are documents to MariaDB, whose JSON is a LONGTEXT with a condition: into a document it
+    puts a document as it is, and a text in quotes. (MySQL has a type for them.)
+    """
+    if not names or not getattr(connection.dialect, "is_mariadb", False):
+        return set()
+    told = _asked(connection, text, names, "json_array(ifnull({}, json_object()))")
+    return {name for name, within in zip(names, told, strict=True) if within == "[{}]"}
+
+
+def _asked(connection: sa.Connection, text: str, names: Sequence[str], function: str) -> Sequence[Any]:
+    """What a function says of each of these columns of a query; no row is read."""
+    asked = ", ".join(function.format(f"(SELECT {_quoted(name)} FROM q LIMIT 0)") for name in names)
+    return connection.execute(sa.text(f"WITH q AS (\n{text}) SELECT {asked}")).one()
+
+
+def _quoted(name: str) -> str:
+    """A name within a text for SQLAlchemy, to which a colon begins a parameter."""
+    return "`{}`".format(name.replace("`", "``").replace(":", "\\:"))
 
 
 def _column(row: sa.Row[Any], *, json: bool) -> Column:
