@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
@@ -12,8 +19,8 @@ import sqlalchemy as sa
 
 import trueup
 from tests.faults.pooler import Pooler, pooled
-from tests.live.harness import WIDE
-from tests.servers import Pair, run_sql
+from tests.live.harness import WIDE, until
+from tests.servers import MISSING, Pair, free_port, run_sql
 from trueup import Database, Projection, Side, diff
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_survey, connect
@@ -146,3 +153,55 @@ def test_a_probe_leaves_nothing_behind(through: Pair, poolers: tuple[Pooler, ...
     probe.close()
     assert poolers[0].shown("default_transaction_read_only") == {"off"}
     assert poolers[0].shown("lock_timeout") == {"0"}
+
+
+@pytest.fixture
+def bouncer(postgres_pair: Pair) -> Iterator[Pair]:
+    """PgBouncer itself before both databases, in which a session shows floats with few digits."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip(f"{MISSING}pgbouncer is not installed (Debian: pgbouncer)")
+    at = sa.make_url(postgres_pair.source)
+    port = free_port()
+    told = (
+        f"[databases]\n* = host={at.query.get('host', at.host)} port={at.port or 5432} user={at.username}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = transaction\nserver_round_robin = 1\n"
+    )
+    other = ["-u", "nobody"] if os.getuid() == 0 else []  # it refuses to run as root
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as settings:
+        settings.write(told)
+        settings.flush()
+        Path(settings.name).chmod(0o644)
+        process = subprocess.Popen([program, "-q", *other, settings.name], stderr=subprocess.DEVNULL)
+        until(lambda: _answers(port) or process.poll() is not None, "PgBouncer")
+    try:
+        for url in postgres_pair:
+            name = sa.make_url(url).database
+            run_sql(url, f"ALTER DATABASE {name} SET extra_float_digits = -8")
+        named = (sa.make_url(url).set(host="127.0.0.1", port=port, query={}) for url in postgres_pair)
+        yield Pair(*(url.render_as_string(hide_password=False) for url in named))
+    finally:
+        process.terminate()
+        process.wait()
+        for url in postgres_pair:
+            run_sql(url, f"ALTER DATABASE {sa.make_url(url).database} RESET extra_float_digits")
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def test_pgbouncer(postgres_pair: Pair, bouncer: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of floats are the same in few digits, as sessions have them by themselves."""
+    for url, v in zip(postgres_pair, ("0.123456789", "0.123456788"), strict=True):
+        run_sql(url, "CREATE TABLE t (id bigint PRIMARY KEY, v float8)", f"INSERT INTO t VALUES (1, {v})")
+    sides = [f"{url}#SELECT id, v::text AS v FROM t" for url in bouncer]
+    assert found(*sides) == {("different", 1)}
+    with psycopg.connect(bouncer.source, autocommit=True, prepare_threshold=None) as connection:
+        assert connection.execute("SHOW row_security").fetchone() == ("on",), "nothing is left"
+    prepare = sessions.prepare
+    monkeypatch.setattr(sessions, "prepare", lambda connection, _info, settings: prepare(connection, {}, settings))
+    assert found(*sides) == set(), "positive control"
