@@ -201,7 +201,6 @@ def _unmatched(source: bytes, target: bytes, width: int) -> set[bytes]:
     while at < len(source) and to < len(target) and len(left) < len(source) // width * UNMATCHED_SHARE:
         if same := _alike(source, at, target, to, width):
             at, to, ahead = at + same, to + same, AHEAD * width
-            continue
         here, there = _rows(source[at : at + ahead], width), _rows(target[to : to + ahead], width)
         places = {row: place for place, row in enumerate(there)}
         passed, passed_there = len(here), len(there)
