@@ -22,9 +22,10 @@ from trueup.adapters import _mysql_values as values
 from trueup.adapters import _results, connect, mysql
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.binding import Binding, Column, bind
+from trueup.core.digest import agree, rows_in
 from trueup.core.kinds import Kind
 from trueup.core.plan import Everything, Keys, Range
-from trueup.errors import Busy, ConnectionFailed, DataProblem, DesignProblem, StatementTimeout, Transient
+from trueup.errors import BrokenRead, Busy, ConnectionFailed, DataProblem, DesignProblem, StatementTimeout, Transient
 
 ID = "id bigint PRIMARY KEY"
 ALONE = Pairing(source="mysql", target="mysql", together=True)
@@ -119,6 +120,40 @@ def test_keys_that_the_columns_character_set_cannot_hold_are_missing_and_no_erro
     report = app.run("p")
     assert (report.missing, report.different, report.repaired, report.left) == (1, 1, 1, 1)
     assert into.target.rows("dst") == {("a", 1), ("z", 3)}
+
+
+@pytest.mark.parametrize(
+    ("charset", "odd"),
+    [
+        ("latin1", "\x81\x8d\x8f\x90\x9d"),
+        ("greek", "\u02bc\u02bd"),
+        ("hebrew", "\u203e"),
+        ("big5", "\u58bb\u88cf"),
+        ("ujis", "\ue000"),
+    ],
+)
+def test_keys_that_only_the_server_knows_to_be_of_a_character_set_are_found(
+    mariadb_pair: Pair, charset: str, odd: str
+) -> None:
+    """Python's codecs lack these letters. Taken to be nowhere, rows that differ were right at the second look."""
+    for url, v in zip(mariadb_pair, (1, 2), strict=True):
+        Mysql(url).sql(f"CREATE TABLE t (id varchar(9) CHARACTER SET {charset} PRIMARY KEY, v int)")
+        Mysql(url).insert("t", [(f"a{letter}", v) for letter in odd])
+    report = diff(f"{mariadb_pair.source}#t", f"{mariadb_pair.target}#t", settle=0.001)
+    assert (report.source_rows, report.different) == (len(odd), len(odd))
+
+
+@pytest.mark.parametrize("settle", [0, 0.001], ids=["one look", "two"])
+def test_a_year_is_no_number_of_two_digits(mariadb_pair: Pair, settle: float) -> None:
+    """MariaDB takes 70 for 1970 where it stands beside a year, and found the row of another key."""
+    source, target = map(Mysql, mariadb_pair)
+    source.sql("CREATE TABLE t (id year PRIMARY KEY, v int)", "INSERT INTO t VALUES (0, 1), (1970, 1), (2001, 1)")
+    target.sql("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (0, 1), (70, 1), (1970, 1), (1, 1)")
+    assert source.sql("SELECT 1 FROM t WHERE id = 70") == [(1,)], "the control"
+    there = diff(f"{source.url}#t", f"{target.url}#t", settle=settle)
+    assert found(there) == {("missing", 2001), ("extra", 70), ("extra", 1)}
+    back = diff(f"{target.url}#t", f"{source.url}#t", settle=settle)
+    assert found(back) == {("extra", 2001), ("missing", 70), ("missing", 1)}
 
 
 def test_long_keys_that_begin_alike_are_not_mixed_up(alone: World) -> None:
@@ -637,6 +672,66 @@ def test_no_limit_of_the_server_ends_an_answer_early(mariadb_pair: Pair, monkeyp
     monkeypatch.setattr(mysql, "SQL_MODE", f"', sql_select_limit = 5, sql_mode = '{mysql.SQL_MODE}")
     report = diff(f"{mariadb_pair.source}#SELECT id, v FROM t", f"{mariadb_pair.target}#t", key="id")
     assert (report.source_rows, report.different) == (21, 1)
+
+
+#: A chain of a few more rows than MariaDB follows by default (1,000).
+CHAIN = 1_010
+_FOLLOWED = """
+    WITH RECURSIVE c (id, depth) AS (
+        SELECT id, 1 FROM chain WHERE parent IS NULL
+        UNION ALL SELECT chain.id, c.depth + 1 FROM chain JOIN c ON chain.parent = c.id)
+    SELECT id, depth FROM c"""
+
+
+@pytest.fixture
+def chain(mariadb_pair: Pair) -> Pair:
+    """Rows that follow each other; what has a depth is a table beside them and in the other database."""
+    for url in mariadb_pair:
+        Mysql(url).table("chain", "id {integer} PRIMARY KEY NOT NULL, parent {integer}")
+        Mysql(url).insert("chain", [(n, n - 1 or None) for n in range(1, CHAIN + 1)])
+        Mysql(url).table("depths", "id {integer} PRIMARY KEY NOT NULL, depth {integer}")
+        Mysql(url).insert("depths", [(n, n) for n in range(1, 1_002)])
+    return mariadb_pair
+
+
+@pytest.mark.parametrize("query", [_FOLLOWED, f"SELECT id, max(depth) AS depth FROM ({_FOLLOWED}) f GROUP BY id"])
+def test_a_query_that_recurses_deeply_is_read_to_its_end(chain: Pair, query: str) -> None:
+    """With the server's own limit 1,001 rows come, in silence, and these are all in the target."""
+    control = Mysql(chain.source).sql(f"SELECT count(*) FROM ({_FOLLOWED}) f")
+    assert control in ([(1_001,)], [(CHAIN,)]), "the control: of MySQL it is an error"
+    for target in chain:
+        report = diff(f"{chain.source}#{query}", f"{target}#depths", key="id")
+        assert (report.source_rows, report.missing) == (CHAIN, CHAIN - 1_001)
+
+
+@pytest.mark.parametrize("target", [0, 1], ids=["one database", "two"])
+def test_a_query_that_a_limit_ends_early_is_no_answer(chain: Pair, target: int) -> None:
+    query = "SELECT id, parent FROM chain LIMIT ROWS EXAMINED 100"
+    with pytest.raises(BrokenRead, match="LIMIT ROWS EXAMINED"):
+        diff(f"{chain.source}#{query}", f"{chain[target]}#chain", key="id")
+
+
+def test_digests_of_a_query_that_was_cut_short_are_none(chain: Pair, adapter: MysqlAdapter) -> None:
+    grouped = f"SELECT id, max(depth) AS depth FROM ({_FOLLOWED}) f GROUP BY id"
+    reader = MysqlAdapter("a", Database(url=chain.source))
+    sides = Side(database="a", query=grouped), Side(database="a", table="depths")
+    projection = Projection(name="p", source=sides[0], target=sides[1], key=["id"])
+    binding = bind(projection, *map(reader.describe, sides), writing=False)
+    offers = reader.hashes()
+    hashing, _ = agree(binding, offers, offers)
+    assert hashing is not None
+    assert rows_in(reader.digests(binding.source, Range(), hashing)) == CHAIN, "the control"
+    reader.close()
+    sa.event.listen(reader.engine, "connect", lambda driver, _: _limit_recursion(driver))
+    for asked in (reader.digests, reader.prints):
+        with pytest.raises(BrokenRead, match="max_recursive_iterations"):
+            asked(binding.source, Range(), hashing)
+    reader.close()
+
+
+def _limit_recursion(driver: Any) -> None:
+    with driver.cursor() as cursor:
+        cursor.execute("SET SESSION max_recursive_iterations = 1000")
 
 
 def test_both_statements_of_a_comparison_see_one_snapshot(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, Column
 from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind
-from trueup.errors import DataProblem
+from trueup.errors import BrokenRead, DataProblem
 
 
 def marker_tables() -> sa.MetaData:
@@ -68,6 +68,8 @@ class MysqlRelations(Relations):
 
 #: Warnings: cut by GROUP_CONCAT or by a packet's size; a text that is no number or date; a value cut or out of its set.
 COERCED = frozenset({1260, 1265, 1292, 1301, 1366})
+#: A warning: a limit ended the query, and what it had found until then was all that came.
+CUT_SHORT = 1931
 
 
 class Unbuffered(RowStream):
@@ -87,16 +89,35 @@ class Unbuffered(RowStream):
                 raise
         try:
             refuse_coerced(connection, self._adapter.name)
-        except DataProblem:
+        except (BrokenRead, DataProblem):
             self.ended = False
             raise
 
 
 def refuse_coerced(connection: sa.Connection, name: str) -> None:
     """Raise DataProblem if the last statement made a value of one that is none: MariaDB reads 'n/a' as the number 0, or
-    cuts what it joins, and says so only in a warning.
+    cuts what it joins, and says so only in a warning. And as `refuse_cut_short`.
     """
-    if connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one():
-        for _, code, words in connection.exec_driver_sql("SHOW WARNINGS"):
-            if code in COERCED:
-                raise DataProblem(f"databases.{name}: a value was coerced: {words}")
+    warned = _warned(connection)
+    _refuse_cut_short(warned, name)
+    for code, words in warned:
+        if code in COERCED:
+            raise DataProblem(f"databases.{name}: a value was coerced: {words}")
+
+
+def refuse_cut_short(connection: sa.Connection, name: str) -> None:
+    """Raise BrokenRead if the last statement gave only some of its rows: it says so only in a warning."""
+    _refuse_cut_short(_warned(connection), name)
+
+
+def _refuse_cut_short(warned: Sequence[tuple[int, str]], name: str) -> None:
+    for code, words in warned:
+        if code == CUT_SHORT:
+            raise BrokenRead(f"databases.{name}: the server did not read to the end: {words}")
+
+
+def _warned(connection: sa.Connection) -> list[tuple[int, str]]:
+    """Numbers and words of the last statement's warnings."""
+    if not connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one():
+        return []
+    return [(code, words) for _, code, words in connection.exec_driver_sql("SHOW WARNINGS")]

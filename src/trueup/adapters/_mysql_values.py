@@ -57,7 +57,7 @@ TYPE_NAMES: Mapping[int, str] = {
 }
 #: Collations that order text by its bytes, and in which trailing blanks count: an index in one serves binary order.
 BINARY_COLLATIONS = ("utf8mb4_nopad_bin", "utf8mb4_0900_bin")
-#: Character set -> Python's codec. Of others it is not known what they can hold.
+#: Character set -> Python's codec, where both have the same letters. Of others it is not known what they can hold.
 _CODECS: Mapping[str, str] = {
     "utf8mb4": "utf-8",
     "latin1": "cp1252",
@@ -67,15 +67,13 @@ _CODECS: Mapping[str, str] = {
     "cp1250": "cp1250",
     "cp1251": "cp1251",
     "cp1257": "cp1257",
-    "greek": "iso8859-7",
-    "hebrew": "iso8859-8",
     "koi8r": "koi8-r",
     "gbk": "gbk",
-    "big5": "big5",
-    "sjis": "shift_jis",
     "euckr": "euc-kr",
-    "ujis": "euc-jp",
 }
+#: Control characters in the places that cp1252 leaves empty. The server's latin1 has them: UTF-8 that was once read as
+#: latin1 is full of them.
+_LATIN1_ONLY = dict.fromkeys((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 #: Single-precision floats below this have fewer digits than others.
 _LEAST_SINGLE = 2.0**-126
 #: Greatest code point of the older UTF-8.
@@ -104,6 +102,8 @@ def holds_text(column: Column, value: str) -> bool:
     if charset in ("utf8", "utf8mb3"):
         return max(value, default="") <= _UTF8MB3_MAX
     codec = _CODECS.get(charset)
+    if charset == "latin1":
+        value = value.translate(_LATIN1_ONLY)
     try:
         value.encode(codec or "utf-8")
     except UnicodeEncodeError:

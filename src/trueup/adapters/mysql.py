@@ -25,14 +25,22 @@ from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Portable, Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
-from trueup.adapters._mysql_relations import MysqlRelations, Single, Unbuffered, marker_tables, refuse_coerced
+from trueup.adapters._mysql_relations import (
+    MysqlRelations,
+    Single,
+    Unbuffered,
+    marker_tables,
+    refuse_coerced,
+    refuse_cut_short,
+)
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
 from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
+from trueup.core.digest import Digests, Hashing, Prints
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Everything, Range, Segment, ranges
+from trueup.core.plan import Everything, Part, Range, Segment, ranges
 from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import (
@@ -158,6 +166,7 @@ class MysqlAdapter(SqlAdapter):
         if mariadb:
             settings["max_statement_time"] = f"{timeout_s:.3f}"
             settings["idle_write_transaction_timeout"] = "10"
+            settings["max_recursive_iterations"] = f"{2**32 - 1}"  # a lower one ends WITH RECURSIVE early, in silence
         else:
             settings["max_execution_time"] = f"{timeout_s * 1000:.0f}"
         with connection.cursor() as cursor:
@@ -174,6 +183,8 @@ class MysqlAdapter(SqlAdapter):
             return sa.cast(expression, mysql.CHAR(charset="utf8mb4"))
         if base == "bit":
             return sa.cast(expression, mysql.BIGINT(unsigned=True))
+        if base == "year":  # a number beside it would be one of two digits: 70 is 1970
+            return expression.op("+")(sa.literal_column("0"))
         if base == "float":  # as such it is sent with six digits
             return sa.type_coerce(expression.op("+")(sa.literal_column("0e0")), Single())
         return expression
@@ -197,6 +208,18 @@ class MysqlAdapter(SqlAdapter):
 
     def ways(self) -> Sequence[Way]:
         return [Portable(MysqlSpelling(self.relations))]
+
+    def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
+        with self.reading() as connection:
+            found = self.hashed.digests(connection, side, part, hashing)
+            refuse_cut_short(connection, self.name)
+        return found
+
+    def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
+        with self.reading() as connection:
+            found = self.hashed.prints(connection, side, part, hashing)
+            refuse_cut_short(connection, self.name)
+        return found
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(skip_locked=not wait)
