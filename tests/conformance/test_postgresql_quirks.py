@@ -40,8 +40,17 @@ def drift(report: Report) -> set[tuple[str, Any]]:
         (f"{LOOSE_COLLATION}; CREATE DOMAIN name_ AS text COLLATE loose", "name_", "Ann", "ANN", True),
         ("CREATE DOMAIN one AS int; CREATE DOMAIN two AS one", "two", "1", "2", False),
         (LOOSE_COLLATION, "text[] COLLATE loose", "{Ann}", "{ANN}", True),
+        ("", "tsquery", "cat:A", "cat:*", True),
+        ("", "tsquery[]", "{cat:A}", "{cat:B}", True),
     ],
-    ids=["domain of intervals", "domain of texts", "domain of a domain", "array of texts"],
+    ids=[
+        "domain of intervals",
+        "domain of texts",
+        "domain of a domain",
+        "array of texts",
+        "search",
+        "array of searches",
+    ],
 )
 def test_a_domain_or_an_array_is_compared_as_what_it_is_made_of(
     postgres: str, made: str, type_: str, one: str, other: str, control: bool
@@ -70,7 +79,7 @@ def test_domains_are_compared_across_databases(postgres_pair: Pair) -> None:
     assert "digests" in report.strategy
 
 
-@pytest.mark.parametrize("part", ["interval", "text COLLATE loose", "interval[]"])
+@pytest.mark.parametrize("part", ["interval", "text COLLATE loose", "interval[]", "tsquery"])
 def test_a_type_with_a_loose_part_is_refused(postgres: str, part: str) -> None:
     """Two rows of a composite type are equal to PostgreSQL where their fields are: '1 month' is '30 days'."""
     made = [LOOSE_COLLATION] if "COLLATE" in part else []
@@ -101,6 +110,13 @@ def test_a_range_or_multirange_with_loose_ends_is_refused(postgres: str, of: str
         with pytest.raises(UsageError, match=rf"{column}.*span.*equality takes different values for one"):
             diff(f"{postgres}#t", f"{postgres}#t", columns=[column])
     assert not drift(diff(f"{postgres}#t", f"{postgres}#t", columns=["d"]))
+
+
+@pytest.mark.parametrize("type_", ["jsonpath", "refcursor", "pg_snapshot"])
+def test_a_type_without_equality_is_refused_before_a_row_is_read(postgres: str, type_: str) -> None:
+    run_sql(postgres, f"CREATE TABLE t (id int PRIMARY KEY, v {type_})")
+    with pytest.raises(UsageError, match=f"'v' cannot be compared exactly: {type_} .which has no equality"):
+        diff(f"{postgres}#t", f"{postgres}#t")
 
 
 def test_an_oid_beyond_an_integer_is_no_negative_one(together: World) -> None:
@@ -137,6 +153,24 @@ def few_digits(postgres_pair: Pair) -> Iterator[Pair]:
     yield postgres_pair
     for url, name in zip(postgres_pair, names, strict=True):
         run_sql(url, *(f"ALTER DATABASE {name} RESET {setting}" for setting in settings))
+
+
+def test_no_setting_of_a_database_leaves_rows_of_an_index_out(postgres_pair: Pair) -> None:
+    """With such a limit an index gives about as many rows as that, any of them, and no word of it."""
+    source, target = postgres_pair
+    (name,) = run_sql(source, "SELECT current_database()")[0]
+    run_sql(source, "CREATE TABLE src (id int PRIMARY KEY, tags int[])", "CREATE INDEX ON src USING gin (tags)")
+    run_sql(source, "INSERT INTO src SELECT n, ARRAY[1, n] FROM generate_series(1, 20000) n", "VACUUM ANALYZE src")
+    run_sql(target, "CREATE TABLE dst (id int PRIMARY KEY)", "INSERT INTO dst SELECT generate_series(1, 20000)")
+    limits = {"gin_fuzzy_search_limit": "100", "enable_seqscan": "off"}
+    run_sql(source, *(f"ALTER DATABASE {name} SET {limit} = {value}" for limit, value in limits.items()))
+    tagged = "SELECT id FROM src WHERE tags @> ARRAY[1]"
+    try:
+        assert run_sql(source, f"SELECT count(*) < 20000 FROM ({tagged}) t") == [(True,)], "the control"
+        report = diff(f"{source}#{tagged}", f"{target}#dst", key="id")
+    finally:
+        run_sql(source, *(f"ALTER DATABASE {name} RESET {limit}" for limit in limits))
+    assert (report.source_rows, report.extra) == (20_000, 0)
 
 
 def test_no_setting_of_a_database_takes_digits_off(few_digits: Pair) -> None:

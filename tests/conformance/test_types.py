@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.worlds import Pairing, World, places
-from trueup import ConfigError, TrueupError, Verdict
+from tests.conformance.worlds import Pairing, Sqlite, World, places
+from trueup import ConfigError, TrueupError, Verdict, diff
 
 
 @pytest.fixture
@@ -369,6 +369,21 @@ def test_a_document_in_a_text_column_elsewhere(apart: World) -> None:
     assert [row["key"]["id"] for row in app.check("p").drift] == [2]
     assert app.run("p").repaired == 1
     assert (2, "[1]") in apart.target.rows("dst")
+
+
+def test_text_that_spells_a_number_is_that_number_in_one_file_and_across_two(tmp_path: Path) -> None:
+    """SQLite has no decimals: a query that rounds gives text, and `1.50` is 1.5 to whoever reads it."""
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("one.db", "other.db")]
+    for url in urls:
+        place = Sqlite(url)
+        place.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, v DECIMAL(9,2))")
+        place.sql("INSERT INTO t VALUES (1, 1.5), (2, 2), (3, 0.25), (4, 'x'), (5, NULL), (6, 6)")
+    spelt = """SELECT id, CASE id WHEN 3 THEN '0.50' WHEN 4 THEN 'x' WHEN 6 THEN NULL ELSE printf('%.2f', v) END AS v
+               FROM t WHERE v IS NOT NULL UNION ALL SELECT 5, NULL"""
+    for target in urls:
+        for sides in ((f"{urls[0]}#{spelt}", f"{target}#t"), (f"{urls[0]}#t", f"{target}#{spelt}")):
+            report = diff(*sides, key="id")
+            assert [(row["kind"], row["key"]["id"]) for row in report.drift] == [("different", 3), ("different", 6)]
 
 
 def test_arrays_of_elements_without_a_rule_are_refused(pg_target: World) -> None:

@@ -54,7 +54,7 @@ _LOOSE = sa.text("""
             UNION ALL SELECT atttypid, attcollation FROM pg_attribute
             WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped) inner_)
     SELECT DISTINCT root FROM part JOIN pg_type t ON t.oid = type LEFT JOIN pg_collation c ON c.oid = collated
-    WHERE t.typname IN ('interval', 'citext') OR NOT c.collisdeterministic""")
+    WHERE t.typname IN ('interval', 'citext', 'tsquery') OR NOT c.collisdeterministic""")
 #: Triggers of a relation, with the text of their functions.
 _TRIGGERS = sa.text("""
     SELECT t.tgname AS name, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS told

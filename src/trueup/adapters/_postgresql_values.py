@@ -61,10 +61,14 @@ WITHIN: dict[str, tuple[int, int]] = {
     "oid": (0, 0x1_0000_0000),
 }
 #: Types without an equality operator: no comparison of theirs means anything.
-WITHOUT_EQUALITY = frozenset({"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
+WITHOUT_EQUALITY = frozenset(
+    {"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"}
+    | {"jsonpath", "refcursor", "pg_snapshot", "txid_snapshot"}
+)
 
-#: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN'): compared as text.
-_LOOSE = ("interval", "citext")
+#: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN', 'cat:A' = 'cat:*'):
+#: compared as text.
+_LOOSE = ("interval", "citext", "tsquery")
 
 #: Kinds whose values travel as text.
 AS_TEXT = (Kind.OPAQUE, Kind.INCOMPARABLE, Kind.JSON, Kind.INTERVAL)

@@ -172,6 +172,7 @@ class PostgresqlAdapter(SqlAdapter):
             "extra_float_digits": "1",  # below, floats lose digits on their way to us
             "quote_all_identifiers": "off",  # types are told apart by their names
             "row_security": "off",  # a hidden row then raises an error instead of looking absent
+            "gin_fuzzy_search_limit": "0",  # above, an index gives some of what it finds, in silence
             "cursor_tuple_fraction": "1.0",  # our cursors are read to the end
             "jit": "off",  # compiling costs each key range more than it saves
         }

@@ -159,6 +159,7 @@ class SqliteAdapter(SqlAdapter):
         connection.execute("PRAGMA synchronous=FULL")
         connection.create_function("trueup_spelt", 4, self._spelt, deterministic=True)
         connection.create_function("trueup_beyond", 4, _beyond, deterministic=True)
+        connection.create_function("trueup_apart", 3, _apart, deterministic=True)
 
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
         """Give the statement its upper time limit: SQLite has none of its own."""
@@ -198,9 +199,13 @@ class SqliteAdapter(SqlAdapter):
     def token_of(self, side: BoundSide) -> Expression:  # noqa: ARG002
         return sa.literal("")
 
-    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:  # noqa: ARG002
+    def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         # The unary plus takes affinities away, so that '5' (text) where 5 is expected is a difference.
-        return sa.collate(_bare(a), self.collation).is_distinct_from(_bare(b))
+        apart = sa.collate(_bare(a), self.collation).is_distinct_from(_bare(b))
+        if {source.kind, target.kind} != {Kind.DECIMAL, Kind.ANY}:
+            return apart
+        # Which text spells a number is asked of Python, only for values that differ.
+        return apart & (sa.func.trueup_apart(str(Kind.DECIMAL), a, b) == 1)
 
     def by_meaning(self, source: Column, target: Column) -> bool:
         kinds = {source.kind, target.kind}
@@ -376,6 +381,12 @@ def _beyond(kind: str, tolerance: str, expected: Value, observed: Value) -> int:
         return 1
     one, other = canonical(Kind(kind), [expected, observed])
     return int(not _tolerance(tolerance).covers(one, other))
+
+
+def _apart(kind: str, expected: Value, observed: Value) -> int:
+    """Are these two not the same value of a kind?"""
+    one, other = canonical(Kind(kind), [expected, observed])
+    return int(one != other)
 
 
 def _on_begin(connection: sa.Connection) -> None:
