@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, time
@@ -254,6 +255,25 @@ def test_documents_of_a_query_or_a_view_are_documents(alone: World, query: str) 
         odd = []
     report = diff(*sides, key="id", columns=["v", "w", *odd])
     assert (report.different, report.different_by_column) == (1, {"w": 1})
+
+
+def test_columns_that_are_not_for_us_to_read_are_not_asked_about(alone: World) -> None:
+    alone.source.sql(
+        *(f"CREATE TABLE {table} (id bigint PRIMARY KEY, v json, secret longtext)" for table in ("src", "dst")),
+        "INSERT INTO src VALUES (1, '[1]', 'a')",
+        "INSERT INTO dst VALUES (1, '[1.0]', 'b')",
+    )
+    at = sa.make_url(alone.source.url)
+    name = f"trueup_{secrets.token_hex(4)}"
+    tables = [f"{at.database}.{table}" for table in ("src", "dst")]
+    alone.source.sql(f"CREATE USER {name}@'%'", *(f"GRANT SELECT (id, v) ON {table} TO {name}@'%'" for table in tables))
+    try:
+        url = at.set(username=name, password=None).render_as_string()
+        assert diff(f"{url}#src", f"{url}#dst", key="id").verdict is Verdict.IN_SYNC
+        with pytest.raises(TrueupError, match="secret"):  # the control
+            diff(f"{url}#src", f"{url}#dst", key="id", columns=["secret"])
+    finally:
+        alone.source.sql(f"DROP USER {name}@'%'")
 
 
 def test_a_text_is_no_document_though_it_looks_like_one(alone: World) -> None:

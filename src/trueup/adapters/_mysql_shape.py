@@ -54,8 +54,9 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     for row in connection.execute(_UNIQUE, where):
         unique.setdefault(row.name, []).append("" if row.partial else row.of)
     rows = connection.execute(_COLUMNS, where).all()
-    whole = f"SELECT * FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
-    documents = _documents(connection, whole, [row.name for row in rows if row.base == "longtext"])
+    texts = [row.name for row in rows if row.base == "longtext"]  # others may not be for us to read
+    read = f"SELECT {', '.join(map(_quoted, texts))} FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
+    documents = _documents(connection, read, texts)
     return Shape(
         columns={row.name: _column(row, json=row.name in documents) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
