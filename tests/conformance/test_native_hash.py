@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from trueup import Database
 from trueup.adapters import connect
 from trueup.adapters._hashing import Cell
+from trueup.adapters._postgresql_hashing import Native, _again, _xor
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.binding import Column
 from trueup.core.kinds import Kind
@@ -102,16 +104,46 @@ def test_no_fold_of_two_halves_is_left_in_integers(server: Server, before: list[
     assert server.one(f"(SELECT count(DISTINCT hashint8extended(n, 7)) FROM (VALUES {values}) v (n))") < len(SIGNED)
 
 
-def test_no_fold_of_two_halves_is_left_in_the_second_sum(server: Server) -> None:
-    first, second = server.way.content(sa.column("r", sa.BigInteger), [])
+def test_no_fold_of_two_halves_is_left_in_the_last_hash(server: Server) -> None:
+    """Its seed is the XOR of the hashes of all columns, of which it takes all."""
     values = ", ".join(f"({number})" for number in SIGNED)
+    last, folded = _again(sa.column("n", sa.BigInteger)), sa.func.hashint8extended(sa.column("n"), sa.text("0"))
+    for hashed, enough in ((last, True), (folded, False)):
+        told = server.one(f"(SELECT count(DISTINCT {hashed.compile()}) FROM (VALUES {values}) v (n))")
+        assert (told == len(SIGNED)) is enough
 
-    def different(aggregate: Any) -> int:
-        each = f"SELECT {aggregate.compile()} FROM (VALUES {values}) v (r) GROUP BY r"
-        return int(server.one(f"(SELECT count(DISTINCT x) FROM ({each}) e (x))"))
 
-    assert different(first) == different(second) == len(SIGNED)
-    assert different(sa.func.sum(sa.func.hashint8extended(sa.column("r"), sa.literal_column("1")))) < len(SIGNED)
+#: Rows of which no two may move by the same, and a key of each type for the row `n`.
+MANY = 200_000
+KEYED = {
+    "bigint": "n::bigint",
+    "text": "'key ' || n",
+    "uuid": "lpad(to_hex(n), 32, '0')::uuid",
+    "date": "DATE '2000-01-01' + n",
+}
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_what_changes_in_two_rows_does_not_cancel(server: Server, name: str) -> None:
+    """The sum of a leaf stays the same if one row's hash moves by what another's moves back: as a value turns in one
+    and turns back in the other, say. No two of many rows move by the same; of the control, which has the XOR of the
+    same hashes for the hash of a row, some do.
+    """
+    types = {"k": name, "b": "boolean"}
+    key, turns = (Column(name=n, kind=KINDS[of], type_name=of, nullable=False) for n, of in types.items())
+    cells = [Cell(key, sa.literal_column(KEYED[name]), key.kind), Cell(turns, sa.column("b"), turns.kind)]
+    native = server.way
+    assert isinstance(native, Native)
+
+    def amounts(row: Any) -> int:
+        """How many different ones the hash of a row moves by where `b` turns."""
+        hashed = row.compile(dialect=server.adapter.engine.dialect).string
+        rows = f"generate_series(1, {MANY}) n, (VALUES (true), (false)) v (b)"
+        moved = f"SELECT sum(CASE WHEN b THEN 1 ELSE -1 END * ({hashed})::numeric) AS by FROM {rows} GROUP BY n"
+        return int(server.one(f"(SELECT count(DISTINCT by) FROM ({moved}) m)"))
+
+    assert amounts(native.of(cells)) == MANY
+    assert amounts(reduce(_xor, native._each(cells, 0))) < MANY
 
 
 #: Microseconds since 2000 that a timestamp can hold, the first and the last among them.

@@ -94,8 +94,8 @@ class Way(ABC):
     def packed(self, key: Expression, row: Expression) -> Expression:
         """The hashes of all rows of a group in one value, as an aggregate."""
 
-    #: Rows of a key range come in the order of the key by themselves.
-    in_order = False
+    #: Rows of a key range are taken as they come: in the order of the key by themselves, or in any.
+    as_they_come = False
 
     def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:  # noqa: ARG002 - the default
         """The keys themselves, where their hashes tell them; more than these do no harm. None: they do not."""
@@ -188,8 +188,6 @@ class Hasher:
         parts = [self._leaf(way, side, keys, hashing), way.row(_cells(side, columns, hashing)), *order]
         hashed = sa.select(*(part.label(f"h{at}") for at, part in enumerate(parts)))
         hashed = hashed.where(*self.relations.within(side, keys, part))
-        if not way.portable:
-            hashed = hashed.offset(0)  # a fence, or the hash of each row would be computed once for each sum
         leaf, row, *keys_in_order = hashed.subquery("h").c
         statement = sa.select(leaf, sa.func.count(), *way.content(row, keys_in_order)).group_by(leaf)
         return _digests(connection.execute(statement), connection, way)
@@ -283,16 +281,14 @@ class Hasher:
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         row, within = way.row(_cells(side, columns, hashing)), self.relations.within(side, keys, span)
-        if way.in_order:
-            return sa.select(*first, sa.func.count(), *way.content(row, [])).where(*within)
+        if way.as_they_come:
+            found = sa.select(*first, sa.func.count(), *way.content(row, [])).where(*within)
+            return found if beside is None else found.correlate(beside)
         rows = sa.select(row.label("r")).where(*within)
         if beside is not None:
             rows = rows.correlate(beside)
-        if way.portable:
-            rows = rows.order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
-        else:
-            rows = rows.offset(0)  # a fence, or the hash of each row would be computed once for each sum
-        return sa.select(*first, sa.func.count().label("n"), *way.content(rows.subquery("o").c.r, []))
+        rows = rows.order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
+        return sa.select(*first, sa.func.count(), *way.content(rows.subquery("o").c.r, []))
 
     def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
@@ -407,7 +403,7 @@ class Portable(Way):
 
     def __init__(self, spelling: Spelling) -> None:
         self.spelling = spelling
-        self.in_order = spelling.in_order
+        self.as_they_come = spelling.in_order
 
     def key(self, cells: Sequence[Cell]) -> Expression:
         """An integer is its own hash: an index serves it, and nothing has to be computed."""

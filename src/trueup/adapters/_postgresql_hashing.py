@@ -55,14 +55,15 @@ class Native(Way):
     """PostgreSQL's extended hash functions: 64 bits of each value as it is stored, several times cheaper than an MD5.
 
     The values of a row are hashed each with a seed of its own, so that a value that changes its column is another one.
-    The XOR of these is the seed of the key's first part, if that has a function to itself. A leaf's content is two
-    sums: of the row hashes, and of another hash of each row hash. Equal numbers hash alike whatever their scale. Not
-    promised to be stable between versions, so it is never kept and always probed.
+    The XOR of these is the seed of a last hash: that of the key's first part, if that has a function to itself. So what
+    differs in two rows does not cancel in the sum of row hashes that is a leaf's content. Equal numbers hash alike
+    whatever their scale. Not promised to be stable between versions, so it is never kept and always probed.
     """
 
     name = "PostgreSQL's own hash"
     portable = False
     width = 16
+    as_they_come = True
 
     def __init__(self, relations: Relations) -> None:
         self.relations = relations
@@ -78,23 +79,23 @@ class Native(Way):
     def of(self, cells: Sequence[Cell]) -> Expression:
         first, *others = cells
         if first.kind not in _TAKES_A_SEED:
-            return reduce(_xor, self._each(cells, 0))
+            return _again(reduce(_xor, self._each(cells, 0)))
         seed, *_, null = _seeds(0)
         beside = reduce(_xor, self._each(others, 1)) if others else seed
         found = self._first(first, beside)
         if not first.column.nullable:
             return found
-        return sa.func.coalesce(found, _xor(beside, null), type_=sa.BigInteger)
+        return sa.func.coalesce(found, _again(_xor(beside, null)), type_=sa.BigInteger)
 
     def _each(self, cells: Sequence[Cell], place: int) -> Iterator[Expression]:
         """The hash of each column; these are from this place in the row on."""
-        mixed = place > 0  # what comes of the XOR is hashed again
+        numbers = 0
         for at, cell in enumerate(cells, place):
             found = self._hashed(cell, _seeds(at))
             if cell.kind is Kind.DECIMAL:
-                if not mixed:
-                    found = _hash("hashint4extended", _number(0), found)  # or two points would cancel
-                mixed = False
+                numbers += 1
+                if numbers > 1:  # or their points would cancel
+                    found = _again(found)
             yield found
 
     def _first(self, cell: Cell, seed: Expression) -> Expression:
@@ -156,8 +157,7 @@ class Native(Way):
         return key_hash.op("&")(sa.literal_column(str(leaves - 1)))
 
     def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:  # noqa: ARG002 - sums have none
-        again = _hash("hashint8extended", row, row)  # its halves are folded; the seed has all of it
-        return [sa.func.sum(row), sa.func.sum(again)]
+        return [sa.func.sum(row)]
 
     def packed(self, key: Expression, row: Expression) -> Expression:
         both = sa.func.int8send(key, type_=sa.LargeBinary).op("||")(sa.func.int8send(row))
@@ -179,6 +179,11 @@ def _xor(one: Expression, other: Expression) -> Expression:
 
 def _number(value: int) -> Expression:
     return sa.literal_column(str(value))
+
+
+def _again(found: Expression) -> Expression:
+    """Another hash of all 64 bits of a hash: as a value its halves would be folded, as a seed they are not."""
+    return _hash("hashint4extended", _number(0), found)
 
 
 def _hash(function: str, value: Expression, seed: Expression) -> Expression:
@@ -206,7 +211,7 @@ def _of_integer(cell: Cell, seed: Expression) -> Expression:
 def _of_number(column: Column, number: Expression, seeds: Seeds) -> Expression:
     """PostgreSQL leaves out the sign, and takes NaN and the infinities for one: other seeds tell them apart.
 
-    The place of the point is only XORed in, so there may be one such hash in a XOR.
+    The place of the point is only XORed in, so there may be one such hash in a XOR that is hashed again.
     """
     seed, below, infinite, _ = seeds
     apart = [(number < _number(0), below)]

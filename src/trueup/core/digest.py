@@ -99,7 +99,7 @@ class Digest:
     """What one leaf of one side amounts to."""
 
     rows: int
-    #: Two sums of row hashes, or one hash of all rows in key order; with a None it is not known.
+    #: The sum of row hashes, or one hash of all rows in key order; with a None it is not known.
     content: tuple[object, ...]
 
 
