@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from trueup.adapters import Adapter, Server, connect
 from trueup.core.binding import Binding, Shape, bind, check_query, near
@@ -11,7 +12,7 @@ from trueup.core.triggers import Broker
 from trueup.core.writer_columns import equip, events_side, pending_side
 from trueup.declarations import broker_of, check_references, database_of, with_stand_ins
 from trueup.errors import ConfigError, NotThere
-from trueup.side_by_side import Pair
+from trueup.side_by_side import Pair, both
 
 
 class Bound:
@@ -44,7 +45,7 @@ class Bound:
         Raises UsageError.
         """
         projection = self.projection(name)
-        source, target = (self.shape(name, role, getattr(projection, role)) for role in ("source", "target"))
+        source, target = self.shapes(name, projection.source, projection.target)
         binding = bind(projection, source, target, writing=writing)
         pending, events = pending_side(projection), events_side(projection)
         return equip(
@@ -52,6 +53,16 @@ class Bound:
             pending=None if pending is None else self.shape(name, "pending", pending),
             events=None if events is None else self.shape(name, "events", events),
         )
+
+    def shapes(self, name: str, source: Side, target: Side) -> tuple[Shape, Shape]:
+        """What both sides of a projection look like; two databases are asked at the same time.
+
+        Raises ConfigError.
+        """
+        asked = partial(self.shape, name, "source", source), partial(self.shape, name, "target", target)
+        if source.database == target.database:
+            return asked[0](), asked[1]()
+        return both(*asked)
 
     def shape(self, name: str, role: str, side: Side) -> Shape:
         """What a side of a projection looks like, as its database says now.

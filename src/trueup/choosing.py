@@ -28,16 +28,19 @@ class Look:
 
 
 def look_at(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Look:
-    shapes: dict[str, Shape] = {}
-    primary: dict[str, tuple[str, ...]] = {}
-    for role in ("target", "source"):
-        side = _declared(role, declarations[role])
-        back = {there: here for here, there in side.columns.items()}
-        shapes[role] = sides.shape(NAME, role, side)
-        primary[role] = tuple(back.get(name, name) for name in shapes[role].primary)
+    declared = {role: _declared(role, declarations[role]) for role in ("target", "source")}
+    source, target = sides.shapes(NAME, declared["source"], declared["target"])
+    shapes = {"target": target, "source": source}
+    primary = {role: _primary(side, shapes[role]) for role, side in declared.items()}
     renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
     theirs = {renamed.get(name, name) for name in shapes["target"].columns}
     return Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
+
+
+def _primary(side: Side, shape: Shape) -> tuple[str, ...]:
+    """The primary key of a side, by the source's names."""
+    back = {there: here for here, there in side.columns.items()}
+    return tuple(back.get(name, name) for name in shape.primary)
 
 
 def _declared(role: str, values: dict[str, Any]) -> Side:

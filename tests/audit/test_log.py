@@ -132,6 +132,7 @@ READING = {
         "answerable",
         "asking",
         "shape",
+        "shapes",
         "take_over",
         "binding",
         "close",

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -23,10 +24,12 @@ import trueup
 from tests.cli.shop import PATIENCE_S, SCHEMA, Ran, Shop
 from tests.cli.test_loop import FIELDS
 from tests.servers import Pair
-from trueup.adapters import _sql, connect
+from trueup.adapters import Adapter, _sql, connect
 from trueup.adapters._sql import SqlAdapter
+from trueup.bound import described
 from trueup.comparison import comparing
-from trueup.core.projection import Database
+from trueup.core.projection import Database, Side
+from trueup.core.shape import Shape
 
 SOURCE = [(1, 10), (2, 20), (3, 30), (5, 50)]
 TARGET = [(1, 10), (2, 99), (4, 40), (5, 50)]
@@ -301,6 +304,18 @@ def test_who_finds_the_key_compares_too(postgres_pair: Pair, settle: float) -> N
     assert found["connection"] == given["connection"]
     assert settle or found == given
     assert given["connection"] == 2 + bool(settle)  # the ledger
+
+
+def test_two_databases_tell_what_they_hold_at_the_same_time(drifted: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2)
+
+    def together(adapter: Adapter, side: Side) -> Shape:
+        meeting.wait(PATIENCE_S)
+        return described(adapter, side)
+
+    monkeypatch.setattr("trueup.bound.described", together)
+    monkeypatch.chdir(drifted.folder)
+    assert trueup.diff(*APART).drifted == trueup.diff(*APART, key="id").drifted == 3
 
 
 @pytest.mark.parametrize(
