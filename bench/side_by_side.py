@@ -7,13 +7,14 @@
 PostgreSQL to PostgreSQL and PostgreSQL to MariaDB; no difference, 10,000 in a row, 0.01 % and 1 % scattered. Each
 tool is a process of its own, under an interpreter of its own (peers/environments.py makes it); tools take turns. Every
 answer is held against what was planted: one that is wrong is shown as wrong. `floor` is two ordered binary COPYs and
-cmp, which tell whether, not what. A tool's time is that of its process from start to end, imports and all; total CPU is
-the client's and the servers'. Within one database: post_likes.py.
+cmp, which tell whether, not what. A tool's time is that of its process from start to end, imports and all, its bytecode
+being there as after an installation; total CPU is the client's and the servers'. Within one database: post_likes.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import resource
 import statistics
@@ -43,6 +44,8 @@ from _common import with_database as on_server
 from peers import servers
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of
 from peers.tables import CASES, COLUMNS, KEY, Planted, Target, make_source, mariadb, planted
+
+import trueup
 
 HERE = Path(__file__).parent / "peers"
 #: Seconds that one process may take.
@@ -154,6 +157,11 @@ def measure(tool: str, python: Path, task: dict[str, Any], wanted: Planted, root
         peak_mb=told["peak_mb"],
         wrong=judged(found, wanted, len(told["found"])),
     )
+
+
+def as_installed() -> None:
+    """Compile Trueup, as installing it does: peers are installed, and a process need not be one that keeps bytecode."""
+    compileall.compile_dir(Path(trueup.__file__).parent, quiet=1)
 
 
 def _children_cpu_s() -> float:
@@ -347,6 +355,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     args = _arguments()
     about, lines, problems = machine(args.url), list[Line](), list[str]()
+    as_installed()
     found = pythons(args.tools, args.peers)
     try:
         with time_limit(args.minutes), databases(args, args.pairs) as urls:
