@@ -175,15 +175,35 @@ def test_replicas_and_standbys_of_postgresql() -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_checkpoints_that_were_asked_for_are_counted(postgres: str) -> None:
-    probe = connect("app", Database(url=postgres)).probe("")
-    assert probe is not None
-    probe.look()
-    with psycopg.connect(postgres, autocommit=True) as other:
-        for _ in range(2):
-            other.execute("CHECKPOINT")
-    until(lambda: (probe.look().values["checkpoints asked for, a minute"] or 0) >= 2, "two checkpoints")
-    probe.close()
+def test_checkpoints_that_the_log_asks_for_are_counted_and_those_of_people_are_not() -> None:
+    """Whoever drops a database asks for a checkpoint: a few of them were an emergency."""
+    signal, asked = "checkpoints for the log, a minute", list[int]()
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(own_postgresql())
+        except ServerMissingError as missing:
+            pytest.skip(str(missing))
+        people = stack.enter_context(psycopg.connect(server.url, autocommit=True))
+        probe = connect("app", Database(url=server.url)).probe("")
+        assert probe is not None
+        stack.callback(probe.close)
+
+        def look(*statements: str) -> float:
+            for statement in statements:
+                people.execute(statement.encode())
+            value = probe.look().values[signal]
+            assert value is not None
+            asked.append(probe._counted[-1][1])  # type: ignore[attr-defined]
+            return value
+
+        assert look() == 0
+        seen = [look("CREATE DATABASE d", "DROP DATABASE d", "CHECKPOINT") for _ in range(3)]
+        until(lambda: look() >= 0 and asked[-1] >= asked[0] + 6, "the server to have counted them")
+        assert max(*seen, look()) < PostgresqlProbe.marks[signal].idle
+        people.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
+        people.execute("SELECT pg_reload_conf()")
+        megabytes = "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 4)"
+        until(lambda: look(megabytes) >= 2, "the log to have asked for two")
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -31,6 +31,11 @@ _LOOK = """
            CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END,
            pg_size_bytes(current_setting('wal_segment_size')),
            (SELECT {checkpoints}),
+           (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) - '0/0',
+           greatest(
+               pg_size_bytes(current_setting('max_wal_size'))
+                   / (1 + current_setting('checkpoint_completion_target')::numeric),
+               pg_size_bytes(current_setting('wal_segment_size'))),
            v.*,
            pg_is_in_recovery()
     FROM (SELECT count(*) FILTER (WHERE state = 'active' AND application_name NOT LIKE 'trueup%%') AS active,
@@ -55,9 +60,10 @@ _LOOK = """
 _STANDBY = "SELECT pg_last_wal_receive_lsn() - '0/0', pg_last_wal_replay_lsn() - '0/0'"
 #: Until a refused statement is tried again, seconds; most looks that are remembered.
 _AGAIN_S, _LOOKS_MAX = 60.0, 1_000
-#: Checkpoints that were asked for, because the log grew or by hand, before PostgreSQL 17 and since.
+#: Checkpoints that were asked for, before PostgreSQL 17 and since: since the log grew, by hand, and by who creates or
+#: drops a database.
 _CHECKPOINTS = ("checkpoints_req FROM pg_stat_bgwriter", "num_requested FROM pg_stat_checkpointer")
-#: How long checkpoints are counted, seconds.
+#: How long checkpoints and the log are counted, seconds.
 _CHECKPOINTS_S = 60.0
 #: The write-ahead log's files hold so many bytes together that share the middle digits of their names.
 _LOG_BYTES = 2**32
@@ -79,7 +85,7 @@ class PostgresqlProbe(SqlProbe):
         "replica lag, MB": Mark(idle=1, soft=16, hard=256),
         "behind the primary, s": Mark(idle=0.2, soft=1, hard=5),
         "segments to archive": Mark(idle=4, soft=42, hard=200),
-        "checkpoints asked for, a minute": Mark(idle=0.5, soft=2, hard=6),
+        "checkpoints for the log, a minute": Mark(idle=0.5, soft=2, hard=6),
         "vacuums of our tables": Mark(idle=0, soft=1.1, hard=10),  # one: nothing is added while it lasts
     }
     small = "SELECT relpages FROM pg_class WHERE oid = 1259"
@@ -96,8 +102,8 @@ class PostgresqlProbe(SqlProbe):
         #: Does the server keep what was prepared, and on which connection was the canary?
         self._prepares = True
         self._prepared_on: object = None
-        #: When checkpoints were counted, by the server's clock, and how many there were by then.
-        self._counted: deque[tuple[float, int]] = deque()
+        #: Looks of the last while, by the server's clock: checkpoints asked for by then, and bytes of the log.
+        self._counted: deque[tuple[float, int, Decimal]] = deque()
         #: What of the log a standby had at a look and had not replayed by then.
         self._received: list[tuple[float, Decimal]] = []
         #: Why a standby does not tell, and until when it is not asked.
@@ -139,7 +145,7 @@ class PostgresqlProbe(SqlProbe):
             "replica lag, MB": _number(seen.lag_mb),
             "behind the primary, s": self._behind_primary(clock_s) if seen.standby else None,
             "segments to archive": _to_archive(seen.archived, seen.written, seen.segment_bytes),
-            "checkpoints asked for, a minute": self._a_minute(clock_s, int(seen.checkpoints)),
+            "checkpoints for the log, a minute": self._for_the_log(clock_s, seen),
             "vacuums of our tables": _number(seen.vacuums),
         }
         if seen.standby and self._refused:
@@ -172,12 +178,18 @@ class PostgresqlProbe(SqlProbe):
             self._received = self._received[::2]
         return clock_s - self._received[0][0] if self._received else 0.0
 
-    def _a_minute(self, clock_s: float, checkpoints: int) -> float:
-        """How many there were within the last minute."""
-        self._counted.append((clock_s, checkpoints))
+    def _for_the_log(self, clock_s: float, seen: _Seen) -> float | None:
+        """How many checkpoints the log's growth has asked for within the last minute: those that were asked for, but no
+        more than what was written is enough for. None: the log says nothing, as on a standby that has replayed nothing.
+        """
+        if seen.log is None:
+            return None
+        self._counted.append((clock_s, seen.checkpoints, seen.log))
         while clock_s - self._counted[0][0] > _CHECKPOINTS_S:
             self._counted.popleft()
-        return float(max(checkpoints - self._counted[0][1], 0))
+        _, checkpoints, log = self._counted[0]
+        written = float((seen.log - log) / seen.checkpoint_bytes)
+        return max(min(float(seen.checkpoints - checkpoints), written), 0.0)
 
 
 class _Seen(NamedTuple):
@@ -199,6 +211,9 @@ class _Seen(NamedTuple):
     written: str | None
     segment_bytes: int
     checkpoints: int
+    #: The log's end, and how much of it asks for a checkpoint, bytes.
+    log: Decimal | None
+    checkpoint_bytes: Decimal
     vacuums: int
     hidden_vacuums: int
     standby: bool
