@@ -11,7 +11,7 @@ from trueup.backfilling import Backfilling
 from trueup.core.binding import near
 from trueup.core.pace.settings import Override, Pace
 from trueup.declarations import complaint
-from trueup.errors import NotThere, UsageError
+from trueup.errors import NotThere, Refused, UsageError
 from trueup.pace.trial import FOLLOW_S, Switch, Trial, alternate
 from trueup.store.paces import PaceRow
 
@@ -53,12 +53,18 @@ class Steering(Backfilling):
 
         `settings` as for `set_pace`; none: `pause`. What was set before holds again afterwards, for as long as it would
         have; if this process dies, what is declared does. What somebody else sets meanwhile holds, and ends the trial:
-        Refused. Raises UsageError where nobody works on the database, Interrupted, Transient.
+        Refused, as a trial is where what was set before is not all known to this version. Raises UsageError where
+        nobody works on the database, Interrupted, Transient.
         """
         name = self._paced(database)
         before = self.paces.find(name)
         if before is None or not before.nodes:
             raise UsageError(f"databases.{name}: nobody works on it, so there is nothing to try; begin a run first")
+        if before.unknown:
+            raise Refused(
+                f"databases.{name}: what {before.override_by} has set is not all known to this version "
+                f"({', '.join(before.unknown)}), so a trial would not put it back"
+            )
         pace = self.databases[name].pace or Pace()
         probe = self._adapter(name).probe(pace.canary)
         if probe is None:

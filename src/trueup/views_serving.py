@@ -56,6 +56,7 @@ def pace(engine: Trueup, database: str) -> View:
         "statement_s": row.statement_s,
         "told": row.told,
         "override": row.override.model_dump(exclude_none=True, exclude_defaults=True),
+        "override_unknown": list(row.unknown),
         "override_by": row.override_by,
         "override_why": row.override_why,
         "override_left_s": row.override_left_s,

@@ -93,6 +93,7 @@ def test_every_figure_has_its_reason() -> None:
         statement_s=0.02,
         told=told,
         override=Override(most=1),
+        unknown=("burst",),
         override_by="ann",
         override_why="",
         override_left_s=None,
@@ -107,6 +108,6 @@ def test_every_figure_has_its_reason() -> None:
         "530 without",
         "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
         "  credit    12 ms; 2 nodes at work",
-        "  set       most = 1.0 by ann",
+        "  set       most = 1.0, burst (not known to this version) by ann",
         "  not available: active: not granted",
     ]

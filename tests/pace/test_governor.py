@@ -21,6 +21,7 @@ from trueup.pace import governor as module
 from trueup.pace.admission import Admission, Worker
 from trueup.pace.governor import Governor
 from trueup.store import paces as store
+from trueup.store import schema
 from trueup.store.ledger import Ledger
 from trueup.store.paces import Paces
 from trueup.who import Actor
@@ -340,6 +341,35 @@ def test_what_somebody_sets_holds_within_seconds_for_as_long_as_they_said(clock:
     paces.set("app", Override(adaptive=False, fixed=0.3), by=ANN, why="", for_s=None)
     node.step(3)
     assert node.governor.gate.u == pytest.approx(0.3)
+
+
+def test_what_a_newer_version_has_set_is_the_minimum_until_it_ends(clock: SteppedClock, paces: Paces) -> None:
+    """It could not be read, so that nothing was renewed: the node stood still."""
+    one, two = nodes = Node("one", clock, paces), Node("two", clock, paces)
+
+    def step(seconds: int) -> float:
+        for _ in range(10 * seconds):
+            one.step(0.1)
+            two.step(0.1)
+        return one.governor.gate.u + two.governor.gate.u
+
+    def lacking() -> Any:
+        row = paces.find("app")
+        assert row is not None
+        return row.override.most, row.unknown, row.told["lacking"].get("settings")
+
+    for node in nodes:
+        node.governor.begin()
+    assert step(40) > 0.5
+    with paces.ledger.begin() as c:
+        c.execute(schema.paces.update().values(override='{"most": 3.0, "burst": {"of": 2}}'))
+    assert step(8) == pytest.approx(0.05)
+    assert min(node.governor.gate.u for node in nodes) > 0
+    most, unknown, why = lacking()
+    assert (most, unknown, "burst" in why) == (3.0, ("burst",), True)
+    paces.set("app", Override(), by=ANN, why="", for_s=None)
+    assert step(40) > 0.5
+    assert lacking() == (None, (), None)
 
 
 def test_a_pause_is_followed_within_a_second_on_each_node(clock: SteppedClock, paces: Paces) -> None:

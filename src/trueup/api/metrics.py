@@ -197,6 +197,8 @@ class _Ledger(Collector):
         nodes = _gauge("trueup_pace_nodes", "Nodes that work on the database.", "database")
         load = _gauge("trueup_pace_load", "Statements in flight that are permitted, on average.", "database")
         statement = _gauge("trueup_pace_statement_seconds", "How long a statement aims to take.", "database")
+        text = "Settings of its pacing that somebody has set, and that this version does not know."
+        unknown = _gauge("trueup_pace_unknown_settings", text, "database")
         told = {
             "slowed": _gauge(
                 "trueup_pace_slowed", "By how much the slowest twentieth of others is slowed.", "database"
@@ -212,13 +214,14 @@ class _Ledger(Collector):
             said = row.told if row is not None and working else {}
             state.add_metric([database, str(said.get("mode", "idle"))], 1.0)
             nodes.add_metric([database], row.nodes if row is not None else 0)
+            unknown.add_metric([database], 0 if row is None else len(row.unknown))
             load.add_metric([database], row.u if row is not None and working else 0.0)
             if row is not None and row.statement_s:
                 statement.add_metric([database], row.statement_s)
             for key, family in told.items():
                 if said.get(key) is not None:
                     family.add_metric([database], float(said[key]))
-        yield from (state, nodes, load, statement, *told.values())
+        yield from (state, nodes, load, statement, unknown, *told.values())
 
     def _age(self, moment: datetime | None) -> float:
         return 0.0 if moment is None else max((self.now - moment).total_seconds(), 0.0)

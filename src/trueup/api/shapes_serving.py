@@ -83,6 +83,8 @@ class Pace(Shape):
     statement_s: float | None = None
     told: dict[str, Any] | None = None
     override: dict[str, Any] | None = None
+    #: What is set and not known to this version.
+    override_unknown: list[str] | None = None
     override_by: str | None = None
     override_why: str | None = None
     override_left_s: float | None = None

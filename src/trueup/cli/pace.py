@@ -206,11 +206,13 @@ def _effect(told: dict[str, Any]) -> str:
 
 def _set(row: PaceRow) -> list[str]:
     changed = row.override.model_dump(exclude_none=True, exclude_defaults=True)
-    if not changed:
+    said = [f"{name} = {value}" for name, value in changed.items()]
+    said += [f"{name} (not known to this version)" for name in row.unknown]
+    if not said:
         return []
-    what = ", ".join(f"{name} = {value}" for name, value in changed.items())
     left = "" if row.override_left_s is None else f" for another {_span(row.override_left_s)}"
-    return [f"  set       {what} by {row.override_by}{left}{f': {row.override_why}' if row.override_why else ''}"]
+    why = f": {row.override_why}" if row.override_why else ""
+    return [f"  set       {', '.join(said)} by {row.override_by}{left}{why}"]
 
 
 def _span(seconds: float) -> str:

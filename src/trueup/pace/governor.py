@@ -19,7 +19,7 @@ from trueup.adapters import Adapter, Looked, Probe
 from trueup.core.pace import governor as law
 from trueup.core.pace.effective import Effective, effective
 from trueup.core.pace.pressure import Mark, Signal, observed, worst
-from trueup.core.pace.settings import Override, Pace
+from trueup.core.pace.settings import Pace, Understood
 from trueup.core.pace.sharing import GRANT_S, USED, Demand
 from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient
@@ -67,8 +67,8 @@ class Governor:
         self.state = law.State(since=begun, at=begun, changed_at=begun, u=pace.least)
         self.impact, self._plenty = Impact(), (False, False)
         self._cores: int | None = pace.cores
-        self.settings = self._effective(Override())
-        self._override = Override()
+        self.settings = self._effective(Understood())
+        self._said = Understood()
         self._statement_s = self.settings.statement_s
         self._tails, self._host = Tails(), Host()
         self._gauges = Gauges(pace.gauges, adapter, self._clock.monotonic)
@@ -244,17 +244,21 @@ class Governor:
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
-    def _effective(self, override: Override) -> Effective:
-        return effective(self.pace, self.protect, override, self._now(), self._cores)
+    def _effective(self, said: Understood) -> Effective:
+        return effective(self.pace, self.protect, said.override, self._now(), self._cores, unknown=said.unknown)
 
     def _ask(self, now: float) -> None:
         """What somebody has set by now, on this node or another one. While the ledger is away, what was set before."""
         if now >= self._due.get("ask again", now):
             try:
-                self._override = self._paces.override(self.name)
+                said = self._paces.override(self.name)
             except LedgerFailed:  # which may have taken long
                 self._due["ask again"] = self._clock.monotonic() + AGAIN_S
-        self.settings = self._effective(self._override)
+            else:
+                if said.unknown and said.unknown != self._said.unknown:
+                    log.warning("databases.%s.pace: %s", self.name, unknown_words(said))
+                self._said = said
+        self.settings = self._effective(self._said)
 
     def _tick(self, now: float) -> None:
         self._ask(now)
@@ -338,6 +342,7 @@ class Governor:
     def told(self, now: float) -> dict[str, Any]:
         """What people are shown."""
         state, limits = self.state, self.settings.limits
+        unknown = {"settings": unknown_words(self._said)} if self._said.unknown else {}
         health = worst(self._signals, self._marks, now, self._begun)
         with self._admission.lock:
             bucket = self.gate.refilled(now)
@@ -373,7 +378,7 @@ class Governor:
                 for name, signal in health.signals.items()
                 if name in self._marks
             },
-            "lacking": {**self._lacking, **self._gauges.lacking},
+            "lacking": {**self._lacking, **self._gauges.lacking, **unknown},
         }
 
 
@@ -386,3 +391,9 @@ _CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
 
 def _active_marks(cores_: int | None) -> dict[str, Mark]:
     return {} if cores_ is None else {ACTIVE: Mark(idle=1.0, soft=3.0, hard=8.0)}
+
+
+def unknown_words(said: Understood) -> str:
+    """That not all of what is set is known here, and what follows from that."""
+    names = ", ".join(said.unknown)
+    return f"set is what this version does not know ({names}); until that ends it keeps to the guaranteed minimum"

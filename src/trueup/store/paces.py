@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.core.pace.settings import Override
+from trueup.core.pace.settings import Override, Understood, understood
 from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
 from trueup.errors import Refused
 from trueup.store.ledger import Ledger
@@ -82,6 +82,8 @@ class PaceRow:
     nodes: int
     #: What was set last, whether or not it still holds.
     held: Held = Held(override="", by="", why="")
+    #: What of it holds and is not known to this version; `override` has the rest.
+    unknown: tuple[str, ...] = ()
 
 
 class Paces:
@@ -163,12 +165,12 @@ class Paces:
             c.execute(paces.update().where(paces.c.database == database).values(**values, override_until=until))
         return made
 
-    def override(self, database: str) -> Override:
+    def override(self, database: str) -> Understood:
         """What somebody has set and holds now; asked often."""
         with self.ledger.reading() as c:
             row = c.execute(_SET, {"of": database}).one_or_none()
             now = 0.0 if row is None or row.override_until is None else self._now(c)
-        return Override() if row is None else _override(row, now)
+        return Understood() if row is None else _understood(row, now)
 
     def note(self, database: str, mode: str, reason: str, *, at: datetime) -> None:
         """A governor went into another state: for the audit log. `at`: when, by the clock of its node."""
@@ -186,12 +188,14 @@ class Paces:
         if row is None:
             return None
         left = None if row.override_until is None else max(row.override_until - now, 0.0)
+        said = _understood(row, now)
         return PaceRow(
             database=database,
             u=row.u,
             statement_s=row.statement_s,
             told=json.loads(row.told) if row.told else {},
-            override=_override(row, now),
+            override=said.override,
+            unknown=said.unknown,
             override_by=row.override_by,
             override_why=row.override_why,
             override_left_s=left,
@@ -236,7 +240,7 @@ def _held(row: sa.Row[Any]) -> Held:
     return Held(override=row.override or "", by=row.override_by, why=row.override_why)
 
 
-def _override(row: sa.Row[*tuple[Any, ...]], now: float) -> Override:
+def _understood(row: sa.Row[*tuple[Any, ...]], now: float) -> Understood:
     if not row.override or (row.override_until is not None and row.override_until <= now):
-        return Override()
-    return Override.model_validate_json(row.override)
+        return Understood()
+    return understood(row.override)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from trueup.core.pace.credit import REST_FROM, REST_S, Bucket, StatementSize, charged, rest_s, wait_s, workers
 from trueup.core.pace.effective import effective
-from trueup.core.pace.settings import Override, Pace
+from trueup.core.pace.settings import Override, Pace, Understood, understood
 from trueup.core.pace.sharing import GRANT_S, USED, Demand, Grant, Turn, granted, joined, next_turn, served, shares
 from trueup.core.pace.windows import parse_hours
 
@@ -207,3 +207,31 @@ def test_a_window_needs_a_declared_profile() -> None:
 def test_what_cannot_be_set(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Override.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "unknown"),
+    [
+        ('{"most": 1.0, "pause": true}', Override(most=1.0, pause=True), ()),
+        ('{"most": 1.0, "burst": 2, "calm": null}', Override(most=1.0), ("burst", "calm")),
+        ('{"most": {"from": 1, "to": 2}, "pause": true}', Override(pause=True), ("most",)),
+        ("[1]", Override(), ("all of it",)),
+        ("burst=2", Override(), ("all of it",)),
+        ("", Override(), ("all of it",)),
+    ],
+)
+def test_of_what_a_newer_version_has_set_the_rest_is_understood(
+    text: str, said: Override, unknown: tuple[str, ...]
+) -> None:
+    assert understood(text) == Understood(override=said, unknown=unknown)
+
+
+@pytest.mark.parametrize(
+    "override", [Override(), Override(most=3, least=2), Override(adaptive=False, fixed=2), Override(most=0.01)]
+)
+def test_what_is_not_known_permits_no_more_than_the_minimum(override: Override) -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    limits = effective(Pace(), 0.1, override, noon, unknown=("burst",)).limits
+    assert (limits.least, limits.most) == (min(0.05, override.most or 1),) * 2
+    assert limits.fixed in (None, 0.05)
+    assert effective(Pace(), 0.1, Override(pause=True), noon, unknown=("burst",)).limits.paused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,8 +37,20 @@ class Effective:
 MOST = 4.0
 
 
-def effective(pace: Pace, protect: float, override: Override, now: datetime, cores: int | None = None) -> Effective:
-    """Settings, then the windows that are open (the later of two wins), then what somebody has set."""
+def effective(
+    pace: Pace,
+    protect: float,
+    override: Override,
+    now: datetime,
+    cores: int | None = None,
+    *,
+    unknown: Collection[str] = (),
+) -> Effective:
+    """Settings, then the windows that are open (the later of two wins), then what somebody has set.
+
+    `unknown`: what they have set besides, and is not known here. It may have been to hold back, so that while there is
+    any no more than the guaranteed minimum is permitted.
+    """
     values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
     if pace.most is None:
         values["most"] = MOST if cores is None else float(max(cores - 1, 1))
@@ -50,6 +62,9 @@ def effective(pace: Pace, protect: float, override: Override, now: datetime, cor
         _lay(values, pace, window.profile, window.model_dump(include=set(Profile.model_fields)))
     paused = "paused by hand" if override.pause else paused
     _lay(values, pace, override.profile or "", override.model_dump(include=set(Profile.model_fields)))
+    if unknown:
+        values["most"] = min(pace.least, values["least"], values["most"])
+        values["fixed"] = min(values["fixed"], values["most"])
     limits = Limits(
         least=min(values["least"], values["most"]),
         most=values["most"],
