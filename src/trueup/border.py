@@ -30,6 +30,10 @@ class Border:
         """Is somebody waiting for the next border?"""
         return self.stop.asked or self.standing.control(self.name).state != "running"
 
+    def paused(self) -> bool:
+        """Does a run wait at the next border?"""
+        return self.standing.control(self.name).state == "paused"
+
     def __call__(self) -> None:
         if self.stop.asked:
             raise Interrupted(

@@ -232,6 +232,7 @@ class Engine(Bindings):
             priority=projection.priority,
             weight=projection.weight,
             look=look,
+            paused=look.paused,
             age=self._age(projection),
         )
         return self.pacing.working(pair, worker)

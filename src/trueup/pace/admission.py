@@ -17,9 +17,13 @@ from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
 from trueup.core.pace.sharing import CLAIMS, Turn, joined, next_turn, served
 from trueup.errors import Busy, Interrupted, StatementTimeout
+from trueup.pace.held import Held
 
 #: Seconds between two looks at a worker's switches.
 LOOK_S = 0.5
+#: A wait of so many seconds, with nothing permitted at the end of them, is a pause. A share that was not renewed for a
+#: moment is none.
+PAUSE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +35,12 @@ class Worker:
     weight: float = 1.0
     #: Looks at the switches: raises if the run must stop here, waits while it is paused.
     look: Callable[[], None] = lambda: None
+    #: Is it paused by them?
+    paused: Callable[[], bool] = lambda: False
     #: Age of its oldest unverified data, as a multiple of what is aimed at.
     age: Callable[[], float] = lambda: 0.0
+    #: What it holds open between two statements, and lets go of at a pause.
+    held: Held = field(default_factory=Held, compare=False)
 
     @property
     def claim(self) -> float:
@@ -216,6 +224,8 @@ class Admission:
             while not self._entered(me):
                 interrupted = self.clock.wait_for(lambda: self._may_enter(me), self._pause_s(me))
                 self._look(me, worker, at_once=interrupted)
+                if self._pauses(gates, now):
+                    worker.held.let_go()
                 if interrupted:
                     raise Interrupted(f"{worker.name}: interrupted while it waited for its turn; run again to go on")
         finally:
@@ -234,6 +244,8 @@ class Admission:
                 return
             self._looked[worker.name] = began
             self._waiting.remove(me)
+        if worker.held.here() and worker.paused():
+            worker.held.let_go()
         worker.look()
         now = self.clock.monotonic()
         with self.lock:
@@ -250,6 +262,12 @@ class Admission:
             known = joined(turn, others, now)
         self._turns[worker.name] = known
         return known
+
+    def _pauses(self, gates: Sequence[Gate], since: float) -> bool:
+        """Has one of these permitted nothing for long, as while a database is paused?"""
+        now = self.clock.monotonic()
+        with self.lock:
+            return now - since >= PAUSE_S and any(gate.permitted(now) == 0.0 for gate in gates)
 
     def _may_enter(self, me: _Waiting) -> bool:
         with self.lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from trueup.adapters import (
@@ -39,8 +40,9 @@ from trueup.core.partition import Slice
 from trueup.core.plan import KEYS_PER_SEGMENT, Part, Range, Ranges, Segment
 from trueup.core.projection import Side
 from trueup.core.quiet import Happened
-from trueup.core.row import Batch, Key, Value
+from trueup.core.row import Key, Value
 from trueup.pace.admission import Admission, Gate, Worker
+from trueup.pace.streaming import PacedStream
 
 Result = TypeVar("Result")
 
@@ -131,7 +133,8 @@ class Paced:
         return whole
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
-        return PacedStream(self.inner.stream(binding, side, segment, tokens=tokens), self._admitted)
+        read = partial(self.inner.stream, binding, side, tokens=tokens)
+        return PacedStream(read, segment, self._admitted, self._worker.held)
 
     def check_partitions(self, binding: Binding, side: BoundSide) -> None:
         with self._admitted():
@@ -292,32 +295,6 @@ class PacedPacker:
     def carry_out(self, binding: Binding, unit: LotUnit) -> LotOutcome:
         with self._admitted():
             return self._packer.carry_out(binding, unit)
-
-
-class PacedStream:
-    """Rows of a side, each batch admitted by itself. Between two nothing is in flight and nothing is locked; the
-    snapshot that the stream reads stays open, also while a run is paused, until the database ends an idle session.
-    """
-
-    def __init__(self, stream: Stream, admitted: Callable[[], AbstractContextManager[None]]) -> None:
-        self._stream = stream
-        self._admitted = admitted
-        self.ended = False
-
-    def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self._stream)
-        try:
-            while True:
-                with self._admitted():
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                yield batch
-        finally:
-            close = getattr(batches, "close", None)
-            if close is not None:
-                close()
-        self.ended = self._stream.ended
 
 
 def _width(span: Range) -> float | None:

@@ -1,0 +1,91 @@
+"""Rows of a side, batch by batch, each admitted by itself.
+
+Between two batches nothing is in flight and nothing is locked, but the database keeps the snapshot that they are read
+from, and cleans up nothing that is in it. So a stream is closed while its run is paused, and gone on with in a new
+snapshot: as if its range had been cut in two there. Each row is still read once, and all rows of a key at one instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+
+from trueup.adapters import Stream
+from trueup.core.plan import Part, Range
+from trueup.core.row import Batch
+from trueup.errors import TrueupError
+from trueup.pace.held import Held
+
+#: Rows of one key that are kept until all of them were read; a range with more is not gone on with after a pause.
+SAME_KEY_MAX = 100_000
+
+
+class PacedStream:
+    """One side's rows in key order, admitted."""
+
+    def __init__(
+        self,
+        read: Callable[[Part], Stream],
+        part: Part,
+        admitted: Callable[[], AbstractContextManager[None]],
+        held: Held,
+    ) -> None:
+        """`read`: begins to read a part. `held`: where it is told that this is open."""
+        self._read, self._admitted, self._held = read, admitted, held
+        self._part = part
+        self._stream: Stream | None = None
+        self._batches: Iterator[Batch] | None = None
+        #: What is to be read after a pause, with the rows that were read of its first key; None: it is not closed.
+        self._rest = part if isinstance(part, Range) else None
+        self._kept: Batch | None = None
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._held.add(self)
+        try:
+            more = True
+            while more:
+                with self._admitted():
+                    rows, more = self._next()
+                if rows is not None and len(rows):
+                    yield rows
+        finally:
+            self._held.remove(self)
+            self._close()
+        self.ended = self._stream is not None and self._stream.ended
+
+    def let_go(self) -> None:
+        """Close what is open; the next batch begins anew, with the first key of which not all rows were handed on."""
+        if self._rest is not None and self._batches is not None:
+            self._part, self._kept = self._rest, None
+            with suppress(TrueupError):  # that its session has ended by itself is no matter
+                self._close()
+
+    def _next(self) -> tuple[Batch | None, bool]:
+        """What can be handed on after the next batch, and whether there may be more."""
+        if self._batches is None:
+            self._stream = self._read(self._part)
+            self._batches = iter(self._stream)
+        batch = next(self._batches, None)
+        return (self._kept, False) if batch is None else (self._whole_keys(batch), True)
+
+    def _whole_keys(self, batch: Batch) -> Batch:
+        """Rows of keys that do not go on in the next batch. Its last key may, and is kept."""
+        if self._rest is None or not len(batch):
+            return batch
+        rows = batch if self._kept is None else self._kept + batch
+        end, last = len(rows), rows.key(len(rows) - 1)
+        while end and rows.key(end - 1) == last:
+            end -= 1
+        if len(rows) - end > SAME_KEY_MAX:
+            self._rest = self._kept = None
+            return rows
+        self._rest, self._kept = replace(self._rest, lower=last), rows.slice(end, len(rows))
+        return rows.slice(0, end)
+
+    def _close(self) -> None:
+        batches, self._batches = self._batches, None
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()

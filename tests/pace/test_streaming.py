@@ -1,0 +1,228 @@
+"""What is read beside a pause: nothing stays open, and each row arrives once, however much changes meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pace.stepped import SteppedClock
+from tests.pace.test_paced import ROWS, WIDE_OPEN, fill
+from tests.servers import Pair, run_sql
+from trueup import Database, Projection, Report, Side, Trueup
+from trueup.adapters import _results
+from trueup.core.kinds import Kind
+from trueup.core.plan import Keys, Part, Range
+from trueup.core.row import Batch, batch_of
+from trueup.observe import Silent
+from trueup.pace import admission as admitting
+from trueup.pace import streaming
+from trueup.pace.admission import PAUSE_S, Admission, Gate, Worker
+from trueup.pace.held import Held
+from trueup.pace.streaming import PacedStream
+
+Rows = list[tuple[int, str]]
+
+
+class Table:
+    """Rows that change; who reads them reads one instant of them."""
+
+    def __init__(self, rows: Sequence[tuple[int, str]], size: int) -> None:
+        self.rows, self.size = sorted(rows), size
+        self.open = 0
+        self.begun: list[Part] = []
+
+    def read(self, part: Part) -> Reading:
+        return Reading(self, part)
+
+
+class Reading:
+    """A stream of a table."""
+
+    ended = False
+
+    def __init__(self, table: Table, part: Part) -> None:
+        self.table, self.part = table, part
+
+    def __iter__(self) -> Iterator[Batch]:
+        table, part = self.table, self.part
+        table.begun.append(part)
+        low = part.lower[0] if isinstance(part, Range) and part.lower is not None else 0
+        rows = [row for row in table.rows if row[0] >= low]  # type: ignore[operator]
+        table.open += 1
+        try:
+            for at in range(0, len(rows), table.size):
+                some = rows[at : at + table.size]
+                yield batch_of(some, (Kind.INTEGER, Kind.TEXT), 1, tokens=False)
+            self.ended = True
+        finally:
+            table.open -= 1
+
+
+def rows_of(batches: Sequence[Batch]) -> Rows:
+    return [row for batch in batches for row in zip(batch.keys[0], batch.values[0], strict=True)]  # type: ignore[misc]
+
+
+TABLE = st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abc")), max_size=40)
+
+
+@given(tables=st.lists(TABLE, min_size=1, max_size=4), size=st.integers(1, 7), pauses=st.sets(st.integers(0, 30)))
+def test_all_rows_of_a_key_are_of_one_instant_and_none_is_left_out(
+    tables: list[Rows], size: int, pauses: set[int]
+) -> None:
+    """At each pause all rows become other ones."""
+    held, table = Held(), Table(tables[0], size)
+    instants = [sorted(rows) for rows in tables]
+    stream = PacedStream(table.read, Range(), nullcontext, held)
+    found: list[Batch] = []
+    for at, batch in enumerate(stream):
+        found.append(batch)
+        if at in pauses:
+            held.let_go()
+            assert table.open == 0
+            table.rows = instants[at % len(instants)]
+    assert stream.ended
+    assert (table.open, held.here()) == (0, [])
+    rows = rows_of(found)
+    assert [key for key, _ in rows] == sorted(key for key, _ in rows)
+    for key, some in groupby(rows, key=itemgetter(0)):
+        assert sorted(some) in [[row for row in rows if row[0] == key] for rows in instants]
+    everywhere = set.intersection(*({key for key, _ in rows} for rows in instants))
+    assert everywhere <= {key for key, _ in rows}
+    if not pauses:
+        assert rows == instants[0]
+
+
+def test_a_key_with_very_many_rows_is_handed_on_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SAME_KEY_MAX", 5)
+    held, table = Held(), Table([(7, "a")] * 20, 2)
+    stream = PacedStream(table.read, Range(), nullcontext, held)
+    found = []
+    for batch in stream:
+        found.append(batch)
+        held.let_go()  # not any more: which of them were handed on is not known
+    assert (len(rows_of(found)), len(table.begun), stream.ended) == (20, 1, True)
+
+
+def test_rows_that_are_asked_for_by_key_are_of_one_instant() -> None:
+    held, table = Held(), Table([(at, "a") for at in range(6)], 2)
+    stream = PacedStream(table.read, Keys(keys=((1,),)), nullcontext, held)
+    found = []
+    for batch in stream:
+        found.append(batch)
+        held.let_go()
+    assert (len(rows_of(found)), len(table.begun)) == (6, 1)
+
+
+def test_who_reads_no_further_leaves_nothing_open_and_has_no_proof() -> None:
+    held, table = Held(), Table([(at, "a") for at in range(6)], 2)
+    stream = PacedStream(table.read, Range(), nullcontext, held)
+    batches = iter(stream)
+    next(batches)
+    assert (table.open, len(held.here())) == (1, 1)
+    batches.close()  # type: ignore[attr-defined]
+    assert (table.open, held.here(), stream.ended) == (0, [], False)
+
+
+@pytest.mark.parametrize("why", ["paused", "closed", "none"])
+def test_what_is_open_is_let_go_of_at_a_pause_and_not_at_a_rest(why: str) -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), Gate("app", 1000.0, 0.02, clock.at_s)
+    table, seen = Table([(at, "a") for at in range(9)], 3), list[int]()
+    worker = Worker(name="w", look=lambda: seen.append(table.open), paused=lambda: why == "paused" and len(seen) == 1)
+    stream = PacedStream(table.read, Range(), lambda: admission.admitted([gate], worker), worker.held)
+    batches = iter(stream)
+    next(batches)
+    clock.pass_(1)
+    next(batches)  # a look
+    if why == "closed":
+        admission.permit(gate, 0.0, 0.02)
+        waits = int(PAUSE_S / admitting.LOOK_S) + 2
+        clock.meanwhile = [lambda: None] * waits + [lambda: admission.permit(gate, 1000.0, 0.02)]
+    elif why == "none":  # a rest of a minute
+        admission.permit(gate, 0.001, 0.02)
+        gate.bucket = gate.bucket.__class__(credit=-0.06, at=clock.at_s)
+    clock.pass_(1)
+    rows = [*rows_of(list(batches))]
+    assert [key for key, _ in rows][-3:] == [6, 7, 8]
+    assert (seen[0], seen[-1] if why != "paused" else seen[1]) == (1, 1 if why == "none" else 0)
+    assert len(table.begun) == (1 if why == "none" else 2)
+
+
+_SNAPSHOTS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'trueup' AND state <> 'idle' AND xact_start IS NOT NULL"""
+
+
+class Paused(Silent):
+    """Somebody who looks when a run is paused, changes rows behind what was read, and lets it go on."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.meanwhile = meanwhile
+        self.pauses = 0
+
+    def paused(self, why: str) -> None:
+        self.pauses += 1
+        self.meanwhile()
+
+
+def test_a_paused_run_keeps_no_snapshot_open(
+    postgres_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(postgres_pair.source, "one", ROWS, {5: "gone"})
+    fill(postgres_pair.target, "two", ROWS, {100: "x", 29_999: "z"})
+    monkeypatch.setattr(_results, "BATCH_ROWS", 1_000)
+    monkeypatch.setattr(admitting, "LOOK_S", 0.0)
+    opened: dict[str, list[Any]] = {"going on": [], "paused": []}
+
+    def look(when: str) -> None:
+        opened[when].append([run_sql(url, _SNAPSHOTS)[0][0] for url in postgres_pair])
+
+    def meanwhile() -> None:
+        look("paused")
+        for url, table in zip(postgres_pair, ("one", "two"), strict=True):
+            run_sql(url, f"UPDATE {table} SET n = 'moved' WHERE id = 29000", f"DELETE FROM {table} WHERE id = 29001")
+        app.resume("copy")
+
+    real, batches = PacedStream._next, list[int]()
+
+    def counting(self: PacedStream) -> Any:
+        batches.append(1)
+        if len(batches) == 30:  # of some sixty, of both sides
+            look("going on")
+            app.pause("copy")
+        return real(self)
+
+    monkeypatch.setattr(PacedStream, "_next", counting)
+    told = Paused(meanwhile)
+    with Trueup(
+        databases={
+            name: Database(url=url, pace=WIDE_OPEN)  # type: ignore[arg-type]
+            for name, url in zip(("app", "other"), postgres_pair, strict=True)
+        },
+        projections=[
+            Projection(
+                name="copy",
+                source=Side(database="app", table="one"),
+                target=Side(database="other", table="two"),
+                key=["id"],
+                exact=True,
+                writers="same_transaction",
+                settle="0s",
+            )
+        ],
+        ledger=f"sqlite:///{tmp_path}/ledger.db",
+        progress=told,
+    ) as app:
+        report: Report = app.check("copy")
+    assert told.pauses == 1
+    assert opened == {"going on": [[1, 1]], "paused": [[0, 0]]}
+    assert {row["key"]["id"] for row in report.drift} == {5, 100, 29_999}
+    assert (report.source_rows, report.target_rows) == (ROWS - 2, ROWS - 1)
