@@ -22,6 +22,7 @@ from trueup.core.decide import Action
 from trueup.core.plan import Everything
 from trueup.core.states import Outcome, Stage
 from trueup.store import schema as t
+from trueup.store import schema_audit as logged
 from trueup.store.ledger import Ledger
 from trueup.store.records import OutcomeRow, outcome_values
 
@@ -90,7 +91,7 @@ def main() -> None:
     auditing = Auditing(ledger, AuditSettings(), SystemClock())
     timed("numbered, head made", rows, auditing.seal)
     with ledger.reading() as c:
-        size = c.execute(sa.select(sa.func.sum(sa.func.length(t.audit.c.line)))).scalar_one()
+        size = c.execute(sa.select(sa.func.sum(sa.func.length(logged.audit.c.line)))).scalar_one()
     print(f"{size / rows:.0f} bytes a row; {len(auditing.verify().problems)} problems, of which the rows without audit")
     ledger.close()
 

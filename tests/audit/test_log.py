@@ -28,6 +28,7 @@ from trueup.core.states import Outcome
 from trueup.core.told import LINE_MAX
 from trueup.errors import ConfigError, DesignProblem, Refused, UsageError
 from trueup.store import schema as t
+from trueup.store import schema_audit as logged
 from trueup.store.ledger import Ledger
 from trueup.store.paces import Report as Work
 from trueup.store.records import OutcomeRow
@@ -37,7 +38,9 @@ from trueup.store.sequence import Sequencer
 def told(engine: Trueup) -> list[dict[str, Any]]:
     """All lines, oldest first, numbered or not."""
     with engine.ledger.reading() as c:
-        return [json.loads(line) for line in c.execute(sa.select(t.audit.c.line).order_by(t.audit.c.id)).scalars()]
+        return [
+            json.loads(line) for line in c.execute(sa.select(logged.audit.c.line).order_by(logged.audit.c.id)).scalars()
+        ]
 
 
 def acts(engine: Trueup) -> list[str]:
@@ -308,14 +311,14 @@ def test_the_database_refuses_changes(request: pytest.FixtureRequest, url: str) 
         auditing = Auditing(ledger, AuditSettings(), SystemClock())
         assert auditing.seal() is not None
         for statement in (
-            t.audit.update().values(line="{}"),
-            t.audit.update().values(seq=None),
-            t.audit.update().values(seq=t.audit.c.seq + 7),
-            t.audit.delete(),
-            t.audit_heads.update().values(root="x"),
-            t.audit_heads.delete(),
-            t.audit_log.update().values(origin="x"),
-            t.audit_log.delete(),
+            logged.audit.update().values(line="{}"),
+            logged.audit.update().values(seq=None),
+            logged.audit.update().values(seq=logged.audit.c.seq + 7),
+            logged.audit.delete(),
+            logged.audit_heads.update().values(root="x"),
+            logged.audit_heads.delete(),
+            logged.audit_log.update().values(origin="x"),
+            logged.audit_log.delete(),
         ):
             with pytest.raises(DatabaseError, match="only added to"), ledger.engine.begin() as c:
                 c.execute(statement)
@@ -486,7 +489,7 @@ def test_what_only_pruned_lines_refer_to_goes_with_them(tmp_path: Path) -> None:
         assert after < before
         assert len(after) == 8  # before- and after-images of two rows, as intended and as they came out
         with engine.ledger.reading() as c:
-            kept = list(c.execute(sa.select(t.audit_aside.c.content)).scalars())
+            kept = list(c.execute(sa.select(logged.audit_aside.c.content)).scalars())
         assert [text[:3] for text in kept] == ["of "]
         assert engine.audit.verify().problems == []
 
@@ -499,15 +502,15 @@ def test_lines_may_refer_to_more_than_one_statement_takes(postgres: str) -> None
     beside = {"salt": "", "value": "", "projection": "p", "key": "", "key_hash": ""}
     gone, kept = (f"{n:064x}" for n in (lines * each - 1, lines * each))
     with closing(Ledger(postgres)) as ledger, ledger.begin() as c:
-        c.execute(t.audit.insert(), [{"seq": seq, "line": line, **about} for seq, line in enumerate(told)])
-        c.execute(t.audit_salts.insert(), [{"commitment": name, **beside} for name in (gone, kept)])
+        c.execute(logged.audit.insert(), [{"seq": seq, "line": line, **about} for seq, line in enumerate(told)])
+        c.execute(logged.audit_salts.insert(), [{"commitment": name, **beside} for name in (gone, kept)])
         Sequencer(ledger)._forget_salts(c, lines)
-        assert c.execute(sa.select(t.audit_salts.c.commitment)).scalars().all() == [kept]
+        assert c.execute(sa.select(logged.audit_salts.c.commitment)).scalars().all() == [kept]
 
 
 def salted(engine: Trueup) -> set[str]:
     with engine.ledger.reading() as c:
-        return set(c.execute(sa.select(t.audit_salts.c.commitment)).scalars())
+        return set(c.execute(sa.select(logged.audit_salts.c.commitment)).scalars())
 
 
 def test_csv_holds_no_formula(tmp_path: Path) -> None:

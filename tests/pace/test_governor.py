@@ -21,7 +21,7 @@ from trueup.pace import governor as module
 from trueup.pace.admission import Admission, Worker
 from trueup.pace.governor import Governor
 from trueup.store import paces as store
-from trueup.store import schema
+from trueup.store import schema_pacing
 from trueup.store.ledger import Ledger
 from trueup.store.paces import Paces
 from trueup.who import Actor
@@ -362,7 +362,7 @@ def test_what_a_newer_version_has_set_is_the_minimum_until_it_ends(clock: Steppe
         node.governor.begin()
     assert step(40) > 0.5
     with paces.ledger.begin() as c:
-        c.execute(schema.paces.update().values(override='{"most": 3.0, "burst": {"of": 2}}'))
+        c.execute(schema_pacing.paces.update().values(override='{"most": 3.0, "burst": {"of": 2}}'))
     assert step(8) == pytest.approx(0.05)
     assert min(node.governor.gate.u for node in nodes) > 0
     most, unknown, why = lacking()

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tests.servers import Pair
-from trueup.store import engine, schema
+from trueup.store import engine, schema, schema_audit
 from trueup.store.ledger import Ledger
 
 #: What is in a database besides columns, as its own words for it.
@@ -44,7 +44,7 @@ def contents(ledger: sa.Engine) -> dict[str, Any]:
         queries = (SQLITE,) if ledger.dialect.name == "sqlite" else POSTGRESQL
         found = {(kind, name): sql for query in queries for kind, name, sql in c.execute(sa.text(query))}
         version = c.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar_one()
-        log = c.execute(sa.select(schema.audit_log.c.id, schema.audit_log.c.first)).all()
+        log = c.execute(sa.select(schema_audit.audit_log.c.id, schema_audit.audit_log.c.first)).all()
     return {"tables": tables, "beside": found, "version": version, "log": log}
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from trueup.core.compare import Suspect
 from trueup.core.row import Key, Values, decode_row, encode_row
-from trueup.store import schema as t
+from trueup.store import schema_acceptances as t
 from trueup.store.ledger import Ledger
 from trueup.store.records import certainly_utc, json_or_none, row_or_none, utc
 from trueup.who import Actor

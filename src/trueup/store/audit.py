@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from trueup._version import __version__
 from trueup.core.told import Column, Fact, checked, commitment, line_of, lines_of, moment, sha256
 from trueup.store import schema as t
+from trueup.store import schema_audit as logged
 from trueup.who import Actor
 
 #: Columns of rows, as the ledger has them, that hold values of the target.
@@ -116,12 +117,15 @@ class AuditLog:
         """Stage prepared lines in the open transaction `c`; their SHA-256."""
         about = told.about
         here = {"at": self.now(), "act": told.act, "projection": about.projection, "run": about.run}
-        c.execute(t.audit.insert(), [{**here, "line": line} for line in told.lines])
+        c.execute(logged.audit.insert(), [{**here, "line": line} for line in told.lines])
         for digest, content in told.aside.items():
-            if c.execute(sa.select(t.audit_aside.c.sha256).where(t.audit_aside.c.sha256 == digest)).first() is None:
-                c.execute(t.audit_aside.insert().values(sha256=digest, content=content))
+            if (
+                c.execute(sa.select(logged.audit_aside.c.sha256).where(logged.audit_aside.c.sha256 == digest)).first()
+                is None
+            ):
+                c.execute(logged.audit_aside.insert().values(sha256=digest, content=content))
         if told.salts:
-            c.execute(t.audit_salts.insert(), told.salts)
+            c.execute(logged.audit_salts.insert(), told.salts)
         return told.sha256
 
     def began(self, c: sa.Connection, run: Mapping[str, Any], facts: Mapping[str, Fact]) -> str:
@@ -157,13 +161,13 @@ class AuditLog:
     def name(self, c: sa.Connection) -> str:
         """What this log is called."""
         if not self._origin:
-            self._origin = str(c.execute(sa.select(t.audit_log.c.origin)).scalar_one())
+            self._origin = str(c.execute(sa.select(logged.audit_log.c.origin)).scalar_one())
         return self._origin
 
     def call(self, c: sa.Connection, origin: str) -> None:
         """Name a log that has no line yet; one that has keeps its name."""
-        if self.name(c) != origin and c.execute(sa.select(t.audit.c.id).limit(1)).first() is None:
-            c.execute(t.audit_log.update().values(origin=origin))
+        if self.name(c) != origin and c.execute(sa.select(logged.audit.c.id).limit(1)).first() is None:
+            c.execute(logged.audit_log.update().values(origin=origin))
             self._origin = origin
 
     def _about(self, c: sa.Connection, run: str) -> _About:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from trueup.core.told import COMMITMENT, SHORT, commitment, rows_of, sha256
 from trueup.store import schema as t
+from trueup.store import schema_audit as logged
 from trueup.store.ledger import Ledger
 from trueup.store.salts import salts_of
 from trueup.store.schema_serving import tokens
@@ -95,10 +96,10 @@ def check_records(ledger: Ledger, found: Found) -> list[str]:
     with ledger.reading() as c:
         waiting = Found()
         for line in c.execute(
-            sa.select(t.audit.c.line).where(t.audit.c.seq.is_(None)).order_by(t.audit.c.id)
+            sa.select(logged.audit.c.line).where(logged.audit.c.seq.is_(None)).order_by(logged.audit.c.id)
         ).scalars():
             waiting.see(b'{"seq":0,' + line[1:].encode())
-        first = int(c.execute(sa.select(t.audit_log.c.first)).scalar() or 0)
+        first = int(c.execute(sa.select(logged.audit_log.c.first)).scalar() or 0)
         known = set(found.told) | set(waiting.told)
         pruned = found.pruned | waiting.pruned
         found, waiting = found.without(pruned), waiting.without(pruned)

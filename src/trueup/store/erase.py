@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from trueup.core.row import Key, encode_row
 from trueup.core.told import sha256
 from trueup.store import schema as t
+from trueup.store import schema_audit as logged
 from trueup.store.ledger import Ledger
 from trueup.store.schema_calls import calls
 
@@ -33,8 +34,8 @@ def erase(ledger: Ledger, projection: str, keys: list[Key]) -> int:
     with ledger.begin() as c:
         gone = 0
         for key in spelt:
-            mine = (t.audit_salts.c.projection == projection) & (t.audit_salts.c.key_hash == sha256(key))
-            gone += c.execute(t.audit_salts.delete().where(mine)).rowcount
+            mine = (logged.audit_salts.c.projection == projection) & (logged.audit_salts.c.key_hash == sha256(key))
+            gone += c.execute(logged.audit_salts.delete().where(mine)).rowcount
         hidden = _hidden(c, projection)
         for table, names in _IMAGES:
             _images(c, table, names, spelt, hidden)

@@ -12,12 +12,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from trueup.store import (  # noqa: F401 - their tables are part of the ledger
+    schema_acceptances,
     schema_alerts,
     schema_calls,
+    schema_pacing,
     schema_serving,
     triggers,
 )
-from trueup.store.schema import audit_log, metadata
+from trueup.store.schema import metadata
+from trueup.store.schema_audit import audit_log
 
 
 def create(connection: sa.Connection, version: str) -> None:

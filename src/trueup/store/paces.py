@@ -19,7 +19,7 @@ from trueup.core.pace.settings import Override, Understood, understood
 from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
 from trueup.errors import Refused
 from trueup.store.ledger import Ledger
-from trueup.store.schema import pace_nodes, paces
+from trueup.store.schema_pacing import pace_nodes, paces
 from trueup.who import Actor
 
 #: What is asked many times a minute, made once: to make a statement costs as much as to ask it.

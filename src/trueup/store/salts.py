@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from trueup.store import schema as t
+from trueup.store import schema_audit as t
 from trueup.store.ledger import Ledger
 
 #: Rows that are read at a time.

@@ -3,8 +3,6 @@
 Times are UTC. Keys and values are JSON as `core.row.encode` writes it: lossless, and the same on every database.
 """
 
-# tripwire: all tables in one place, each with what a row of it is; what refers to what is seen at a glance
-
 from __future__ import annotations
 
 import sqlalchemy as sa
@@ -351,96 +349,6 @@ quarantine = sa.Table(
     sa.Column("retried", sa.Boolean, nullable=False, default=False),
 )
 
-#: The audit log: a line is staged in the transaction of what it tells of, and numbered later. Triggers see to it that
-#: nothing else of it changes, and that it is not deleted before it was pruned.
-audit = sa.Table(
-    "trueup_audit",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    #: Place in the log; NULL: staged.
-    sa.Column("seq", sa.BigInteger),
-    _moment("at"),
-    sa.Column("act", sa.String(40), nullable=False),
-    _name(),
-    sa.Column("run", sa.String(40), nullable=False),
-    #: Everything that is hashed, but `seq`.
-    sa.Column("line", sa.Text, nullable=False),
-    sa.Index("uq_trueup_audit_seq", "seq", unique=True),
-    sa.Index(
-        "ix_trueup_audit_staged", "id", sqlite_where=sa.text("seq IS NULL"), postgresql_where=sa.text("seq IS NULL")
-    ),
-    sa.Index(None, "run"),
-)
-
-#: The log itself, in one row: what it is called, and where it begins.
-audit_log = sa.Table(
-    "trueup_audit_log",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("origin", sa.String(200), nullable=False),
-    #: Lines before this one were pruned.
-    sa.Column("first", sa.BigInteger, nullable=False),
-)
-
-#: What the log was at a size: its root, and the frontier to go on from.
-audit_heads = sa.Table(
-    "trueup_audit_heads",
-    metadata,
-    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("root", sa.String(64), nullable=False),
-    #: Roots of the perfect subtrees, the largest first, one after the other in hexadecimal.
-    sa.Column("frontier", sa.Text, nullable=False),
-    #: The head as it is exported.
-    sa.Column("note", sa.Text, nullable=False),
-    _moment("at"),
-)
-
-#: What opens the commitments of sensitive values. Deleting a row erases the value; the log and its proofs stay.
-audit_salts = sa.Table(
-    "trueup_audit_salts",
-    metadata,
-    sa.Column("commitment", sa.String(64), primary_key=True),
-    sa.Column("salt", sa.String(32), nullable=False),
-    sa.Column("value", sa.Text, nullable=False),
-    _name(),
-    sa.Column("key", sa.Text, nullable=False),
-    #: SHA-256 of `key`, which can be longer than an index takes.
-    sa.Column("key_hash", sa.String(64), nullable=False),
-    sa.Index(None, "projection", "key_hash"),
-)
-
-#: What was too long for a line, by its SHA-256.
-audit_aside = sa.Table(
-    "trueup_audit_aside",
-    metadata,
-    sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("content", sa.Text, nullable=False),
-)
-
-#: Differences that somebody accepted. They count until `until`, or until they are withdrawn.
-accepted = sa.Table(
-    "trueup_accepted",
-    metadata,
-    _id(),
-    _name(),
-    sa.Column("key", sa.Text, nullable=False),
-    #: Compared columns, in the order of the values.
-    sa.Column("columns", sa.Text, nullable=False),
-    sa.Column("expected", sa.Text),
-    sa.Column("observed", sa.Text),
-    sa.Column("reason", sa.Text, nullable=False),
-    #: Who answers for it.
-    sa.Column("owner", sa.String(200), nullable=False),
-    sa.Column("actor", sa.String(200), nullable=False),
-    sa.Column("actor_by", sa.String(16), nullable=False),
-    sa.Column("host", sa.String(200), nullable=False),
-    _moment("at"),
-    _moment("until"),
-    _moment("withdrawn_at", nullable=True),
-    sa.Column("withdrawn_by", sa.String(200), nullable=False),
-    sa.Index(None, "projection", "until"),
-)
-
 #: What `trueup doctor` found out about a projection, and how the race on its target's server ended.
 probes = sa.Table(
     "trueup_probes",
@@ -457,30 +365,6 @@ probes = sa.Table(
     sa.Column("race", sa.Text),
     _moment("at"),
     sa.Index(None, "projection", "at"),
-)
-
-#: How a database is paced: its governor's state, who looks at it, what somebody has set, and what people are shown.
-paces = sa.Table(
-    "trueup_paces",
-    metadata,
-    sa.Column("database", sa.String(64), primary_key=True),
-    #: The node that looks and decides, until when by the ledger's clock; what all may have in flight; seconds.
-    sa.Column("holder", sa.String(200)),
-    *(sa.Column(name, sa.Float, nullable=False) for name in ("holder_until", "u", "statement_s")),
-    *(sa.Column(name, sa.Text) for name in ("state", "told", "override")),
-    sa.Column("override_by", sa.String(200), nullable=False),
-    sa.Column("override_why", sa.Text, nullable=False),
-    sa.Column("override_until", sa.Float),
-    sa.Column("at", sa.Float, nullable=False),
-)
-
-#: One node that works on a paced database, what it wants, and what it may use until when.
-pace_nodes = sa.Table(
-    "trueup_pace_nodes",
-    metadata,
-    sa.Column("database", sa.String(64), primary_key=True),
-    sa.Column("node", sa.String(200), primary_key=True),
-    *(sa.Column(name, sa.Float, nullable=False) for name in ("wants", "weight", "u", "until")),
 )
 
 #: What a backfill looked at in a segment and left as it is: a hash of each row, one behind the other.

@@ -17,7 +17,7 @@ from trueup.core.merkle import Tree, leaf_hash, resumed
 from trueup.core.note import Head
 from trueup.core.told import COMMITMENT, numbered
 from trueup.errors import DesignProblem
-from trueup.store import schema as t
+from trueup.store import schema_audit as t
 from trueup.store.coverage import AT_ONCE, batched
 from trueup.store.ledger import Ledger
 from trueup.store.records import certainly_utc, utc
