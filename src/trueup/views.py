@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trueup.core.findings import to_json
 from trueup.core.plan import describe
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from trueup.doctor import Diagnosis, Examination
     from trueup.plans import PlanStanding
     from trueup.store.acceptances import Accepted
-
-View = dict[str, Any]
+    from trueup.view import View
 
 
 def status(engine: Trueup, names: Sequence[str] = ()) -> list[View]:

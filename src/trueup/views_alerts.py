@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trueup.alerting.send import Destination, destinations, send
 from trueup.core.alerts import Message
@@ -12,12 +12,13 @@ from trueup.store.alerts import AlertLedger
 
 if TYPE_CHECKING:
     from trueup.app import Trueup
+    from trueup.view import View
 
 #: Destinations that are tried at a time, each in a process of its own.
 AT_ONCE = 8
 
 
-def alerts(engine: Trueup) -> dict[str, list[dict[str, Any]]]:
+def alerts(engine: Trueup) -> dict[str, list[View]]:
     """What is firing or about to, and messages that could not be delivered so far."""
     kept, known = AlertLedger(engine.ledger), destinations(engine.alerts.to)
     listed = [
@@ -50,10 +51,10 @@ def alerts(engine: Trueup) -> dict[str, list[dict[str, Any]]]:
     return {"alerts": listed, "undelivered": undelivered}
 
 
-def tried(engine: Trueup) -> list[dict[str, Any]]:
+def tried(engine: Trueup) -> list[View]:
     """A message sent to each destination, to several at a time, and what came of it."""
 
-    def sent(to: Destination) -> dict[str, Any]:
+    def sent(to: Destination) -> View:
         id_ = new_id("a")
         message = Message(
             id=id_, subject="test", title="Trueup: a test", body=f"Alerts arrive here. Nothing is wrong.\nmessage {id_}"

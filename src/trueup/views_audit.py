@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trueup.app import Trueup
     from trueup.audit import Checked
+    from trueup.view import View
 
 
-def audit(engine: Trueup) -> dict[str, Any]:
+def audit(engine: Trueup) -> View:
     """How the audit log stands, as plain values."""
     found = engine.audit.standing()
     now = engine.clock.now()
@@ -25,7 +26,7 @@ def audit(engine: Trueup) -> dict[str, Any]:
     }
 
 
-def audit_line(told: dict[str, Any]) -> dict[str, Any]:
+def audit_line(told: dict[str, Any]) -> View:
     """One line of the audit log, as a row of a list."""
     rows = told.get("rows")
     what = f"{rows['count']} rows" if isinstance(rows, dict) and "count" in rows else ""
@@ -40,7 +41,7 @@ def audit_line(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def audit_check(found: Checked) -> dict[str, Any]:
+def audit_check(found: Checked) -> View:
     """What a check of the audit log found."""
     signed = f"{found.signed} of them signed by the known key" if found.signed else "no signature was checked"
     end = found.first + found.lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trueup.errors import NotThere
 
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trueup.app import Trueup
-
-View = dict[str, Any]
+    from trueup.view import View
 
 
 def backfills(engine: Trueup, limit: int = 0) -> list[View]:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from trueup.app import Trueup
     from trueup.core.rules import Rules
     from trueup.store.standing import DriftRow
-
-View = dict[str, Any]
+    from trueup.view import View
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

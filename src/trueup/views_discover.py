@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trueup.core.binding import near
 from trueup.discover import discover
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from trueup.app import Trueup
     from trueup.core.discover.judge import Proposal
     from trueup.discover import Found
+    from trueup.view import View
 
-View = dict[str, Any]
 
 _VERDICTS = {0: "in_sync", 1: "drift", 3: "inconclusive"}
 
@@ -53,7 +53,7 @@ def discovered(found: Found, limit: int = 0) -> View:
     }
 
 
-def _proposal(proposal: Proposal) -> dict[str, Any]:
+def _proposal(proposal: Proposal) -> View:
     figures, other = proposal.figures, proposal.runner_up
     return {
         "column": proposal.column,

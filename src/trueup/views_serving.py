@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trueup.core.forecast import forecast
 from trueup.core.pace.effective import open_windows
@@ -13,8 +13,7 @@ from trueup.core.states import RunState, Stage
 
 if TYPE_CHECKING:
     from trueup.app import Trueup
-
-View = dict[str, Any]
+    from trueup.view import View
 
 
 def tokens(engine: Trueup) -> list[View]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 
 from trueup.cli.answers import opened, parse_key
 from trueup.cli.options import FILE, LOOP, AsJson, Config, KeyTexts, Reason, app
+from trueup.cli.signals import handled
 
 if TYPE_CHECKING:
     from trueup import Trueup
@@ -121,9 +121,5 @@ def _ended_by_signals(node: Node) -> Iterator[None]:
         # A thread of its own: the one that was interrupted may hold what `stop` needs.
         threading.Thread(target=node.stop, daemon=True).start()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(on_signal):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

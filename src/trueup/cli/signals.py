@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +32,13 @@ def interruptible(engine: Stoppable) -> Iterator[None]:
         engine.clock.interrupt()
         os.write(2, b"\ntrueup: stopping after the current segment; once more stops at once\n")
 
+    with handled(on_signal):
+        yield
+
+
+@contextmanager
+def handled(on_signal: Callable[[int, object], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM are answered by `on_signal`, and afterwards by who did before."""
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
