@@ -28,7 +28,7 @@ from trueup.core.partition import (
 )
 from trueup.core.plan import Everything, NullKeys, Range, Segment
 from trueup.core.row import Key, Value, canonical
-from trueup.errors import ConfigError, UsageError
+from trueup.errors import ConfigError, DataProblem, UsageError
 from trueup.side_by_side import Covered, Pair, both
 
 #: How the strategies name their work.
@@ -90,6 +90,11 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
                 f'leave `partition` out: by = "key" cuts as the databases serve it best'
             )
         return Cut(slices=slices, open=[], all=True)
+    if odd := next((value for value in values if isinstance(value, str)), None):
+        raise DataProblem(
+            f"projections.{pair.name}.partition: {declared.column!r} holds {odd!r}, which no calendar has and "
+            f"so no bucket: mend the row, or read the column with a query that says what it means"
+        )
     if declared.watermark == "source":
         now = calendar.reached(max((value for value in held[0] if value is not None), default=None), now)
     return Cut(slices=_due(pair, calendar, values, now), open=calendar.still_open(now), all=False)

@@ -406,6 +406,19 @@ def test_dates_that_no_calendar_has(alone: World) -> None:
     ]
 
 
+def test_a_date_that_no_calendar_has_is_in_no_bucket_of_time(alone: World) -> None:
+    """It was compared with the times of other rows, which ended the run with a traceback."""
+    alone.source.sql(*(f"CREATE TABLE {name} ({ID}, at datetime)" for name in ("src", "dst")))
+    alone.source.insert("src", [(1, "2016-03-01"), (2, "2016-03-02")])
+    app = alone.app(source="SELECT id, at FROM src", partition={"by": "time", "column": "at", "bucket": "1d"})
+    assert app.check("p").missing == 2, "the control"
+    with mariadb_connection(alone.source.url) as c, c.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("INSERT INTO dst VALUES (3, '0000-00-00')")
+    with pytest.raises(DataProblem, match="'at' holds '0000-00-00 00:00:00', which no calendar has"):
+        app.check("p")
+
+
 def test_a_zero_date_elsewhere_is_a_difference_and_cannot_be_written(out_of: World) -> None:
     out_of.source.sql(f"CREATE TABLE src ({ID}, v date)", "INSERT INTO src VALUES (1, '0000-00-00'), (2, '2026-02-28')")
     out_of.target.table(
