@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.hashed import HASHED, HashedWorld, assert_differ, open_hashed
 from trueup.adapters import _mysql_hashing
-from trueup.adapters._hashing import LONG
+from trueup.adapters._portable import LONG
 from trueup.by_digest import hashing_of
 from trueup.core.plan import Range, Ranges, slices
 

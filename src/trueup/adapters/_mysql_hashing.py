@@ -11,7 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Field
+from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind

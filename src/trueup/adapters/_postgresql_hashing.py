@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import BINARY, Expression
-from trueup.adapters._hashing import Cell, Field, Way
+from trueup.adapters._hashing import Cell, Way
+from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing

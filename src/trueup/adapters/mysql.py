@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._hashing import Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
 from trueup.adapters._mysql_relations import (
     MysqlRelations,
@@ -35,6 +35,7 @@ from trueup.adapters._mysql_relations import (
 )
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
+from trueup.adapters._portable import Portable
 from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape

@@ -24,8 +24,9 @@ from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim
-from trueup.adapters._hashing import Portable, Way
+from trueup.adapters._hashing import Way
 from trueup.adapters._pool import try_idle
+from trueup.adapters._portable import Portable
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
