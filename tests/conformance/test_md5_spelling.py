@@ -96,14 +96,42 @@ def test_bytes_of_any_length(world: HashedWorld, length: int) -> None:
     assert_differ(world, {("different", 1)})
 
 
+VALUES = {"{integer}": 7, "{number}": "1.50", "{text}": ",7", "{boolean}": True, "{timestamp}": datetime(2001, 2, 3)}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_null_is_told_from_its_neighbour(world: HashedWorld, kind: str) -> None:
+    """Where values stand one behind the other, the place of a NULL tells which of them is there."""
+    columns = f"id {{integer}} PRIMARY KEY NOT NULL, a {kind}, b {kind}, c {kind}"
+    value = VALUES[kind]
+    rows = [(1, value, None, None), (2, None, value, value), (3, None, None, None), (4, value, value, value)]
+    moved = [(1, None, value, None), (2, value, None, value), (3, None, None, value), (4, value, value, None)]
+    world.tables(columns, rows, rows)
+    world.found()
+    assert world.steps() == {"digests"}, "spelt in two ways"
+    world.again(columns, rows, moved)
+    assert_differ(world, {("different", n) for n in range(1, 5)})
+
+
+def test_a_row_of_more_columns_than_a_function_takes(world: HashedWorld) -> None:
+    names = [f"v{n}" for n in range(120)]
+    columns = f"id {{integer}} PRIMARY KEY NOT NULL, {', '.join(f'{name} {{integer}}' for name in names)}"
+    rows = [(key, *range(key, key + 120)) for key in range(3)] + [(3, *(n if n % 2 else None for n in range(120)))]
+    world.tables(columns, rows, rows)
+    world.found()
+    assert world.steps() == {"digests"}
+    world.again(columns, rows, [(*row[:-1], 1000) for row in rows])
+    assert_differ(world, {("different", n) for n in range(4)})
+
+
 @pytest.mark.parametrize("parts", [_mysql_hashing.PART_MAX, 10**6], ids=["as it is", "control"])
 def test_no_leaf_costs_mariadb_a_file(world: HashedWorld, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control gives GROUP_CONCAT one argument, however long it may be."""
+    """The control gives GROUP_CONCAT all numbers in one argument, however long it may be."""
     if world.target.engine != "mysql":
         pytest.skip("it is MariaDB that makes files")
     monkeypatch.setattr(_mysql_hashing, "PART_MAX", parts)
-    columns = ", ".join(f"t{n} {{text}}, n{n} {{number}}" for n in range(12))
-    rows = [(key, *(str(key), key) * 12) for key in range(20)]
+    columns = ", ".join(f"t{n} {{text}}, n{n} {{number}}" for n in range(40))
+    rows = [(key, *(str(key), key) * 40) for key in range(20)]
     world.tables(f"id {{integer}} PRIMARY KEY NOT NULL, {columns}", rows, rows)
     asked = (
         "SELECT variable_value FROM information_schema.session_status WHERE variable_name = 'Created_tmp_disk_tables'"

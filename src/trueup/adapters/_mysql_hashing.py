@@ -29,7 +29,7 @@ CUT_OFF = (1260, 1301)
 
 
 class _Part(sa.sql.functions.GenericFunction[str]):
-    """Some fields of a row, with a comma behind each."""
+    """Some values of a row, with a comma behind each."""
 
     name = "trueup_part"
     type = sa.Text()
@@ -64,19 +64,24 @@ def _parts(fields: Sequence[Field]) -> Iterator[list[Field]]:
 
 
 @compiles(_Part)
+def _concat_ws(element: _Part, compiler: SQLCompiler, **options: Any) -> str:
+    """As bytes: a text that is put into a field has each of its characters looked at."""
+    return f"CONCAT_WS(_binary',', {_processed(element, compiler, options)}, '')"
+
+
 @compiles(_Listed)
-def _concat_ws(element: _Part | _Listed, compiler: SQLCompiler, **options: Any) -> str:
-    """In one call: each CONCAT within another copies the text once more."""
-    fields = [field for part in element.clauses for field in (part.clauses if isinstance(part, _Part) else [part])]
-    return f"CONCAT_WS(',', {', '.join(compiler.process(field, **options) for field in fields)}, '')"
+def _concat(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CONCAT({_processed(element, compiler, options)})"
+
+
+def _processed(element: sa.sql.functions.FunctionElement[str], compiler: SQLCompiler, options: dict[str, Any]) -> str:
+    return ", ".join(compiler.process(clause, **options) for clause in element.clauses)
 
 
 @compiles(_Joined)
 def _group_concat(element: _Joined, compiler: SQLCompiler, **options: Any) -> str:
     row, *order = element.clauses
-    parts = ", ".join(
-        compiler.process(part, **options) for part in (row.clauses if isinstance(row, _Listed) else [row])
-    )
+    parts = _processed(row, compiler, options) if isinstance(row, _Listed) else compiler.process(row, **options)
     by = f" ORDER BY {', '.join(compiler.process(key, **options) for key in order)}" if order else ""
     return f"GROUP_CONCAT({parts}{by} SEPARATOR '')"
 
@@ -117,14 +122,12 @@ class MysqlSpelling:
         number = self.relations.read_as(column, number).op("+")(_NOTHING)
         return sa.func.lower(sa.func.lpad(sa.func.hex(number), _SIXTEEN, _ZERO), type_=sa.Text)
 
-    def length(self, text: Expression) -> Expression:
-        return sa.func.octet_length(text)
-
     def bounded(self, text: Expression, most: int) -> Expression:
         return sa.func.left(sa.cast(text, sa.LargeBinary), sa.literal_column(str(most)), type_=sa.Text)
 
-    def listed(self, fields: Sequence[Field]) -> Expression:
-        return _Listed(*(_Part(*(field.text for field in part)) for part in _parts(fields)))
+    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
+        parts = (_Part(*(value.or_nothing() for value in part)) for part in _parts(values))
+        return _Listed(*parts, *(text.or_nothing() for text in texts))
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         return _Joined(text, *order)

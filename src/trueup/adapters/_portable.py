@@ -16,7 +16,7 @@ from trueup.core.binding import Column
 from trueup.core.digest import Hashing
 from trueup.core.row import Key, Kind, Value
 
-_NULL, _NOTHING, _HASHED = (sa.literal_column(f"'{mark}'", sa.Text) for mark in ("~", "", "#"))
+NOTHING: Expression = sa.literal_column("''", sa.Text)
 #: Bytes of the longest value that is spelt out; a longer one is its MD5.
 LONG = 500
 #: A text type with its length, in characters of up to four bytes.
@@ -29,10 +29,16 @@ _FEW = 80
 class Field:
     """A part of a row's text."""
 
-    #: Never NULL.
+    #: As the database shows it; NULL where `of` is.
     text: Expression
+    #: What may be NULL; None: this never is.
+    of: Expression | None
     #: Characters that it has at most.
     most: int = _FEW
+
+    def or_nothing(self) -> Expression:
+        """The empty text in place of NULL."""
+        return self.text if self.of is None else sa.func.coalesce(self.text, NOTHING, type_=sa.Text)
 
 
 class Spelling(Protocol):
@@ -41,16 +47,13 @@ class Spelling(Protocol):
     relations: Relations
 
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
-        """`expression` as the text of its value, the same in every product; NULL for NULL."""
-
-    def length(self, text: Expression) -> Expression:
-        """The number of bytes in UTF-8 of a spelt text, as text."""
+        """What every product shows as the same text, never an empty one unless it is a text; NULL for NULL."""
 
     def bounded(self, text: Expression, most: int) -> Expression:
         """A text of no more than `most` bytes, so that the database knows it."""
 
-    def listed(self, fields: Sequence[Field]) -> Expression:
-        """One text of all fields, with a comma behind each."""
+    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
+        """One text: the values with a comma behind each, then the texts; NULL is nothing."""
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
@@ -68,8 +71,9 @@ class Spelling(Protocol):
 class Portable(Way):
     """MD5 of a text in which each value is spelt in one way, and none can be taken for two.
 
-    A text comes behind its length, a NULL is a mark of its own, and what is longer than LONG is its MD5, so that no two
-    rows have one spelling. The rows of a leaf are joined in key order and hashed once: a hash a row and a sum cost
+    Numbers, moments and the lengths of texts come first, with a comma behind each, and the texts behind them. None of
+    these is empty, so nothing stands for NULL; a text that is longer than LONG is its MD5. So no two rows have one
+    spelling. The rows of a leaf are joined in key order and hashed once: a hash a row and a sum cost
     twice as much.
     """
 
@@ -95,28 +99,32 @@ class Portable(Way):
         return [(key,) for number in signed for key in ((number, number + 2**64) if number < 0 else (number,))]
 
     def probe(self) -> Expression:
-        # Not ASCII, so that two encodings give two answers.
-        return sa.func.md5(sa.literal("Trueup é ß 漢", sa.Text))
+        # Not ASCII, so that two encodings give two answers; another number for each way to spell rows.
+        return sa.func.md5(sa.literal("Trueup 2 é ß 漢", sa.Text))
 
     def row(self, cells: Sequence[Cell]) -> Expression:
         """All values in one text, none of whose spellings can be another's."""
-        return self.spelling.listed([field for cell in cells for field in self._fields(cell)])
+        values, texts = list[Field](), list[Field]()
+        for cell in cells:
+            of = cell.expression if cell.column.nullable else None
+            text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
+            if cell.kind in (Kind.TEXT, Kind.JSON, Kind.BYTES):
+                measured = cell.expression if cell.kind is Kind.BYTES else text
+                values.append(Field(sa.func.octet_length(measured), of))
+                texts.append(self._short(cell, text, of))
+            else:
+                values.append(Field(text, of))
+        return self.spelling.listed(values, texts)
 
-    def _fields(self, cell: Cell) -> list[Field]:
-        text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
-        if cell.kind is Kind.BYTES:
-            hashed = _HASHED + sa.func.md5(cell.expression, type_=sa.Text)
-            short = sa.func.octet_length(cell.expression) <= _number(LONG // 2)
-            return [Field(_never(cell, sa.case((short, self.spelling.bounded(text, LONG)), else_=hashed), _NULL), LONG)]
-        if cell.kind not in (Kind.TEXT, Kind.JSON):
-            return [Field(_never(cell, text, _NULL))]
-        length = Field(_never(cell, self.spelling.length(text), _NULL))
+    def _short(self, cell: Cell, text: Expression, of: Expression | None) -> Field:
+        """A text, or its MD5: which of them is told by its length."""
         declared = _OF_LENGTH.match(cell.column.type_name)
-        if declared and 4 * int(declared[1]) <= LONG:
-            return [length, Field(_never(cell, text, _NOTHING), int(declared[1]))]
-        short = sa.func.octet_length(text) <= _number(LONG)
-        known = sa.case((short, self.spelling.bounded(text, LONG)), else_=sa.func.md5(text, type_=sa.Text))
-        return [length, Field(_never(cell, known, _NOTHING), LONG)]
+        if cell.kind is not Kind.BYTES and declared and 4 * int(declared[1]) <= LONG:
+            return Field(text, of, int(declared[1]))
+        hashed, most = (cell.expression, LONG // 2) if cell.kind is Kind.BYTES else (text, LONG)
+        short = sa.func.octet_length(hashed) <= sa.literal_column(str(most))
+        known = sa.case((short, self.spelling.bounded(text, LONG)), else_=sa.func.md5(hashed, type_=sa.Text))
+        return Field(known, of, LONG)
 
     def of(self, cells: Sequence[Cell]) -> Expression:
         hashed = sa.func.md5(self.row(cells))
@@ -137,12 +145,3 @@ class Portable(Way):
 
     def hash_values(self, hashes: Iterable[bytes]) -> tuple[list[Value], sa.types.TypeEngine[Any]]:
         return [found.decode("ascii") for found in hashes], sa.Text()
-
-
-def _never(cell: Cell, text: Expression, null: Expression) -> Expression:
-    """`text`, and `null` where it is NULL."""
-    return sa.func.coalesce(text, null, type_=sa.Text) if cell.column.nullable else text
-
-
-def _number(value: int) -> Expression:
-    return sa.literal_column(str(value))

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import BINARY, Expression
 from trueup.adapters._hashing import Cell, Way
-from trueup.adapters._portable import Field
+from trueup.adapters._portable import NOTHING, Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
@@ -28,6 +28,10 @@ _EXACT = (1930, 2070)
 _MILLION: Expression = sa.literal_column("DOUBLE PRECISION '1000000'")
 #: From 1970 to 2000.
 _YEARS_S = 946_684_800
+#: Microseconds from 2000 to no moment that PostgreSQL has.
+_NEVER = 2**63 - 1
+#: Parts of a row that one call takes: with commas between them they are no more than the 100 that a function may have.
+_ARGUMENTS = 45
 _NO_OFFSET: Expression = sa.literal_column("INTERVAL '0'")
 _INFINITY: Expression = sa.literal_column("'Infinity'::numeric")
 #: Kinds whose function hashes all of the seed and, with what is lost of the value in the seed, all of the value.
@@ -262,10 +266,12 @@ class PostgresqlSpelling:
 
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         if column.kind is Kind.BOOLEAN:
-            expression = sa.cast(expression, sa.Integer)
+            return sa.cast(expression, sa.Integer)
         match kind:
-            case Kind.DECIMAL if not as_it_is:
-                expression = sa.func.trim_scale(sa.cast(expression, sa.Numeric))
+            case Kind.INTEGER:
+                return expression
+            case Kind.DECIMAL:
+                return expression if as_it_is else sa.func.trim_scale(sa.cast(expression, sa.Numeric))
             case Kind.BYTES:
                 return sa.func.encode(expression, "hex", type_=sa.Text)
             case Kind.UUID:
@@ -281,14 +287,20 @@ class PostgresqlSpelling:
     def digits(self, column: Column, number: Expression) -> Expression:  # noqa: ARG002 - there is one form
         return sa.func.encode(sa.func.int8send(sa.cast(number, sa.BigInteger)), "hex", type_=sa.Text)
 
-    def length(self, text: Expression) -> Expression:
-        return sa.cast(sa.func.octet_length(text), sa.Text)
-
     def bounded(self, text: Expression, most: int) -> Expression:  # noqa: ARG002 - every text is one to it
         return text
 
-    def listed(self, fields: Sequence[Field]) -> Expression:
-        return reduce(lambda a, b: a + b, (field.text + _COMMA for field in fields))
+    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
+        """`concat_ws` is quicker than `concat`, and passes over what is NULL: it is for rows without one."""
+        text = reduce(Expression.concat, (field.or_nothing() for field in texts)) if texts else NOTHING
+        parts = [*(value.text for value in values), text]
+        without_null = [value.of.is_not(None) for value in values if value.of is not None]
+        calls = [parts[at : at + _ARGUMENTS] for at in range(0, len(parts), _ARGUMENTS)]
+        quick = _one_text(sa.func.concat_ws(_COMMA, *some, type_=sa.Text) for some in calls)
+        if not without_null:
+            return quick
+        exact = _one_text(sa.func.concat(*_with_commas(some), type_=sa.Text) for some in calls)
+        return sa.case((sa.and_(*without_null), quick), else_=exact)
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         nothing: Expression = sa.literal_column("''")
@@ -299,7 +311,7 @@ class PostgresqlSpelling:
 
 
 def _microseconds(moment: Expression, kind: Kind) -> Expression:
-    """Microseconds since 2000 as text, of any moment; `infinity` as itself."""
+    """Microseconds since 2000, of any moment; of `infinity` more than any has."""
 
     def part(name: str, of: Expression) -> Expression:
         return sa.func.date_part(sa.literal_column(f"'{name}'"), of, type_=sa.Double)
@@ -311,10 +323,21 @@ def _microseconds(moment: Expression, kind: Kind) -> Expression:
     seconds = whole(part("epoch", sa.func.date_trunc(sa.literal_column("'second'"), at_utc))) - _number(_YEARS_S)
     exact = seconds * _number(10**6) + whole(part("microseconds", at_utc)) % _number(10**6)
     return sa.case(
-        (_exact(moment, kind), sa.cast(whole(_seconds(moment, kind) * _MILLION), sa.Text)),
-        (sa.func.isfinite(moment), sa.cast(exact, sa.Text)),
-        else_=sa.cast(moment, sa.Text),
+        (_exact(moment, kind), whole(_seconds(moment, kind) * _MILLION)),
+        (sa.func.isfinite(moment), exact),
+        (moment.is_not(None), sa.case((moment > _new_year(2000, kind), _number(_NEVER)), else_=_number(-_NEVER))),
     )
+
+
+def _with_commas(parts: Sequence[Expression]) -> Iterator[Expression]:
+    yield parts[0]
+    for part in parts[1:]:
+        yield from (_COMMA, part)
+
+
+def _one_text(texts: Iterable[Expression]) -> Expression:
+    """With a comma between them."""
+    return reduce(lambda a, b: a.concat(_COMMA).concat(b), texts)
 
 
 def binary_results(_connection: object, cursor: Any, _sql: str, _given: object, context: Any, _many: bool) -> None:
