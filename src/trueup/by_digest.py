@@ -132,20 +132,20 @@ def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -
     """Many segments by one statement, where that pays."""
     reader, side = _side(pair, role)
     digested, printed = _asked(pair, role, hashing)
-    most = reader.capabilities.together
+    one = reader.one_statement
     able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
-    if most == 1 or reader.connections() == 1 or len({span.partition for span in able}) != 1:
+    if one is None or reader.connections() == 1 or len({span.partition for span in able}) != 1:
         return digested, printed
 
     def digested_together(some: Sequence[Range]) -> Generator[Digests]:
         parts = [part for part, _ in (_whole(pair, span, hashing) for span in some) if isinstance(part, Ranges)]
         assert len(parts) == len(some), "a segment without ranges would get those of the next one"
-        return reader.digests_of(side, parts, hashing)
+        return one.digests_of(side, parts, hashing)
 
     def printed_together(some: Sequence[Range]) -> Generator[Prints]:
-        return reader.prints_of(side, some, hashing)
+        return one.prints_of(side, some, hashing)
 
-    return Following(able, digested, digested_together, most), Following(able, printed, printed_together, most)
+    return Following(able, digested, digested_together, one.most), Following(able, printed, printed_together, one.most)
 
 
 def _side(pair: Pair, role: str) -> tuple[Adapter, BoundSide]:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import trueup
+from tests.live.harness import until
 from tests.servers import Pair, run_sql
-from trueup import Database
+from trueup import Database, by_digest
+from trueup.adapters import _postgresql_one_statement as one_statement
 from trueup.adapters import _postgresql_survey, connect, postgresql
 from trueup.adapters._hashing import Hasher
 from trueup.core.digest import Digests, Prints
@@ -64,16 +66,15 @@ def watched(patch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def limit(patch: pytest.MonkeyPatch, **most: int) -> None:
-    adapter = postgresql.PostgresqlAdapter
-    patch.setattr(adapter, "capabilities", replace(adapter.capabilities, **most))
+def limit(patch: pytest.MonkeyPatch, together: int) -> None:
+    patch.setattr(one_statement.PostgresqlOneStatement, "most", together)
 
 
 @pytest.mark.parametrize("compiled", [2, 1_000], ids=["compiled", "not compiled"])
 @pytest.mark.parametrize("together", [7, 1_000])
 def test_each_row_is_compared_once(tables: Pair, monkeypatch: pytest.MonkeyPatch, together: int, compiled: int) -> None:
-    monkeypatch.setattr(postgresql, "COMPILED_MIN", compiled)
-    limit(monkeypatch, together=together)
+    monkeypatch.setattr(one_statement, "COMPILED_MIN", compiled)
+    limit(monkeypatch, together)
     asked = watched(monkeypatch)
     report = compared(tables)
     assert (found(report), report.source_rows, report.target_rows) == ({}, ROWS, ROWS)
@@ -85,16 +86,37 @@ def test_each_row_is_compared_once(tables: Pair, monkeypatch: pytest.MonkeyPatch
     assert (report.source_rows, report.target_rows) == (ROWS, ROWS - 1)
 
 
-def test_where_all_differs_nothing_is_left_open(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+_OPEN = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND xact_start IS NOT NULL AND query LIKE 'FETCH %'"""
+
+
+def test_where_other_answers_are_wanted_nothing_is_left_open(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the statement for digests, once the hashes of rows are asked for: a server ends it only after ten seconds."""
     run_sql(tables.target, "UPDATE t SET v = v + 1")
-    asked = watched(monkeypatch)
+    digesting: list[list[int]] = []
+    printing: list[object] = []
+    by_leaves, by_prints = by_digest._by_leaves, by_digest._by_prints
+
+    def going_on() -> list[int]:
+        return [int(str(row[0])) for url in tables for row in run_sql(url, _OPEN)]
+
+    def after_digests(*given: Any) -> Any:
+        answer = by_leaves(*given)
+        digesting.append(going_on())
+        return answer
+
+    def after_prints(*given: Any) -> Any:
+        answer = by_prints(*given)
+        until(lambda: max(going_on()) <= 1, timeout_s=5)
+        printing.append(answer)
+        return answer
+
+    monkeypatch.setattr(by_digest, "_by_leaves", after_digests)
+    monkeypatch.setattr(by_digest, "_by_prints", after_prints)
     assert len(found(compared(tables))) == ROWS
-    assert asked
-    (open_now,) = run_sql(
-        tables.source,
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trueup' AND datname = current_database()",
-    )
-    assert open_now == (0,)
+    assert any(map(any, digesting)), "the server tells of those that go on"
+    assert len(printing) > 10
 
 
 @pytest.mark.parametrize("lost", [0, 1], ids=["control", "one lost"])
@@ -153,10 +175,12 @@ def test_the_answers_are_those_of_single_statements(tables: Pair) -> None:
         assert hashing is not None
         for url, side in ((tables.source, pair.binding.source), (tables.target, pair.binding.target)):
             with closing(connect("x", Database(url=url))) as adapter:
-                assert list(adapter.digests_of(side, parts, hashing)) == [
+                together = adapter.one_statement
+                assert together is not None
+                assert list(together.digests_of(side, parts, hashing)) == [
                     adapter.digests(side, part, hashing) for part in parts
                 ]
-                for prints, span in zip(adapter.prints_of(side, spans, hashing), spans, strict=True):
+                for prints, span in zip(together.prints_of(side, spans, hashing), spans, strict=True):
                     assert rows(prints) == rows(adapter.prints(side, span, hashing))
                 assert len(prints) == 0
 
@@ -166,7 +190,8 @@ def test_the_answers_are_those_of_single_statements(tables: Pair) -> None:
 
 def scattered(pair: Pair, patch: pytest.MonkeyPatch) -> dict[int, str]:
     """Differences in every leaf, of each kind, and rows that have moved to another place in the table."""
-    limit(patch, slices=8)
+    adapter = postgresql.PostgresqlAdapter
+    patch.setattr(adapter, "capabilities", replace(adapter.capabilities, slices=8))
     run_sql(
         pair.target,
         "UPDATE t SET v = -1 WHERE id % 9 = 0",
@@ -197,8 +222,8 @@ def printed(patch: pytest.MonkeyPatch) -> list[int]:
 def test_scattered_rows_are_found_once(
     tables: Pair, monkeypatch: pytest.MonkeyPatch, together: int, compiled: int
 ) -> None:
-    monkeypatch.setattr(postgresql, "COMPILED_MIN", compiled)
-    limit(monkeypatch, together=together)
+    monkeypatch.setattr(one_statement, "COMPILED_MIN", compiled)
+    limit(monkeypatch, together)
     asked, wanted = printed(monkeypatch), scattered(tables, monkeypatch)
     report = compared(tables)
     assert found(report) == wanted

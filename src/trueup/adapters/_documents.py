@@ -13,7 +13,7 @@ written. (Design: correctness, section 1.5.)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -26,6 +26,7 @@ from trueup.adapters import (
     FoundTable,
     Look,
     Marker,
+    OneStatement,
     Packer,
     Probe,
     Reader,
@@ -79,6 +80,7 @@ class DocumentStore(ABC):
     capabilities: Capabilities
     #: Rows are written one by one.
     packer: Packer | None = None
+    one_statement: OneStatement | None = None
     sandbox: Sandboxing | None = None
     #: Does `scan` deliver rows in key order, each once?
     ordered = False
@@ -186,13 +188,7 @@ class DocumentStore(ABC):
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:  # noqa: ARG002
         raise self._no_hashes()
 
-    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:  # noqa: ARG002
-        raise self._no_hashes()
-
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002
-        raise self._no_hashes()
-
-    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:  # noqa: ARG002
         raise self._no_hashes()
 
     def connections(self) -> int:

@@ -37,8 +37,6 @@ class Capabilities:
     readers: int = 1
     #: Ranges of a key that one statement digests at little more than the price of a few.
     slices: int = SLICES
-    #: Segments that one statement digests as they are wanted, at most; more than one where beginning it is dear.
-    together: int = 1
     #: It is a file of this machine, which others do not see.
     embedded: bool = False
 

@@ -101,17 +101,24 @@ class Hasher(Protocol):
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         """Leaves of `part` -> what their rows amount to, in one statement."""
 
-    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
-        """What the ranges of each of these parts amount to, in order and as they are taken; there is at least one."""
-
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`, in one value."""
 
-    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
-        """The hashes of all rows of each of these ranges between two keys, in order and as they are taken."""
-
     def connections(self) -> int:
         """Statements that may hash its rows at a time, as of now; at least 1."""
+
+
+class OneStatement(Protocol):
+    """Asking of many segments by one statement that goes on as the answers are taken, where to begin one is dear."""
+
+    #: Segments of one statement, at most.
+    most: int
+
+    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
+        """What the ranges of each of these parts amount to, in order; there is at least one."""
+
+    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
+        """The hashes of all rows of each of these ranges between two keys, in order; there is at least one."""
 
 
 class Writer(Protocol):
@@ -218,3 +225,7 @@ class Adapter(Reader, Hasher, Writer, Sandboxed, Protocol):
     @property
     def packer(self) -> Packer | None:
         """Who deals with many rows at once; None where the database cannot."""
+
+    @property
+    def one_statement(self) -> OneStatement | None:
+        """Who asks of many segments by one statement; None where each has its own."""

@@ -6,7 +6,7 @@ A concrete adapter gives types, dialect functions, session settings and the tran
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from trueup.adapters import (
     Capabilities,
     FoundTable,
     Look,
+    OneStatement,
     Packer,
     Stream,
 )
@@ -35,7 +36,7 @@ from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.partition import Slice
-from trueup.core.plan import Everything, Part, Range, Ranges, Segment
+from trueup.core.plan import Everything, Part, Range, Segment
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
@@ -85,6 +86,11 @@ class SqlAdapter(Repairing):
         from trueup.adapters._lots import RowPacker
 
         return RowPacker(self)
+
+    @property
+    def one_statement(self) -> OneStatement | None:
+        """Who asks of many segments by one statement."""
+        return None
 
     @property
     def sandbox(self) -> Sandboxing | None:
@@ -360,17 +366,9 @@ class SqlAdapter(Repairing):
         with self.reading() as connection:
             return self.hashed.digests(connection, side, part, hashing)
 
-    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
-        for part in parts:
-            yield self.digests(side, part, hashing)
-
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         with self.reading_once() as connection:
             return self.hashed.prints(connection, side, part, hashing)
-
-    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
-        for part in parts:
-            yield self.prints(side, part, hashing)
 
     def connections(self) -> int:
         return self.database.readers

@@ -8,8 +8,8 @@ September 2025.)
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,9 @@ from trueup.adapters._postgresql_survey import Surveying
 from trueup.adapters._results import message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.digest import Digests, Hashing, Prints
+from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Part, Range, Ranges
+from trueup.core.plan import Part, Ranges
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
@@ -53,7 +53,7 @@ from trueup.errors import (
 from trueup.urls import kept_alive
 
 if TYPE_CHECKING:
-    from trueup.adapters import Packer
+    from trueup.adapters import OneStatement, Packer
     from trueup.adapters._copies import Sandboxing
     from trueup.adapters._postgresql_discoverer import PostgresqlDiscoverer
     from trueup.adapters._postgresql_examiner import PostgresqlExaminer
@@ -67,15 +67,6 @@ _WRITING = Writing(row_locks=True, row_version=True, single_writer=False)
 #: and far less where the table is in another order. Its planner cannot know: it sees no ends of ranges. The aggregate
 #: of a range needs no order. What an index covers is still read from it alone.
 _BY_BITMAP = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)"
-#: Who takes digests may let them wait: so long may what is open meanwhile hold back a vacuum.
-_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', '10s', true)"
-#: Segments from which on compiling their hash pays: it takes a tenth of a second, and a fifth less for each row then.
-COMPILED_MIN = 10
-#: Unless the server does not want it, or cannot.
-_COMPILED = """
-    SELECT set_config('jit', reset_val, true), set_config('jit_above_cost', '0', true),
-           set_config('jit_optimize_above_cost', '0', true), set_config('jit_inline_above_cost', '-1', true)
-    FROM pg_settings WHERE name = 'jit'"""
 
 
 #: SQLSTATE (or its class, its first two characters) -> what it is; the first that fits. All others are design: a table
@@ -106,7 +97,7 @@ def connect(name: str, database: Database) -> PostgresqlAdapter:
 class PostgresqlAdapter(SqlAdapter):
     """Reads and repairs PostgreSQL."""
 
-    capabilities = Capabilities(dialect="postgres", writing=_WRITING, readers=2, slices=256, together=32)
+    capabilities = Capabilities(dialect="postgres", writing=_WRITING, readers=2, slices=256)
     collation = "C"
     lateral = True
     relations: PostgresqlRelations
@@ -137,6 +128,12 @@ class PostgresqlAdapter(SqlAdapter):
         from trueup.adapters._postgresql_lots import PostgresqlPacker
 
         return PostgresqlPacker(self)
+
+    @property
+    def one_statement(self) -> OneStatement:
+        from trueup.adapters._postgresql_one_statement import PostgresqlOneStatement
+
+        return PostgresqlOneStatement(self, _BY_BITMAP)
 
     @property
     def sandbox(self) -> Sandboxing:
@@ -293,30 +290,6 @@ class PostgresqlAdapter(SqlAdapter):
     def reading_once(self, *before: str) -> AbstractContextManager[sa.Connection]:
         """`before`: statements of ours before each one; what they set holds for it alone."""
         return self._session({"isolation_level": "AUTOCOMMIT", once.ONCE: before})
-
-    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
-        if not all(self.hashed.are_rows(side, part) for part in parts):
-            yield from super().digests_of(side, parts, hashing)
-            return
-        with self._going_on(len(parts)) as connection:
-            yield from self.hashed.digests_of(connection, side, parts, hashing)
-
-    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
-        if not self.hashed.are_rows(side, Ranges(within=parts[0], ranges=tuple(parts))):
-            yield from super().prints_of(side, parts, hashing)
-            return
-        with self._going_on(len(parts)) as connection:
-            yield from self.hashed.prints_of(connection, side, parts, hashing)
-
-    @contextmanager
-    def _going_on(self, segments: int) -> Iterator[sa.Connection]:
-        """A connection for one statement that goes on through so many segments."""
-        with self.reading() as connection:
-            connection.exec_driver_sql(_BY_BITMAP)
-            connection.exec_driver_sql(_IDLE)
-            if segments >= COMPILED_MIN:
-                connection.exec_driver_sql(_COMPILED)
-            yield connection
 
     # --- shape ---------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ statement of its own, so that every row is still read on both sides at one insta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -81,6 +81,10 @@ class Paced:
         """
         inner = self.inner.packer
         return None if inner is None else PacedPacker(inner, self._admitted)
+
+    @property
+    def one_statement(self) -> None:
+        """None: a statement that goes on could not be cut."""
 
     @property
     def sandbox(self) -> Sandboxing | None:
@@ -190,11 +194,6 @@ class Paced:
             at += many
         return found  # type: ignore[return-value]
 
-    def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
-        """In statements of their own: one that goes on could not be cut."""
-        for part in parts:
-            yield self.digests(side, part, hashing)
-
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         whole: Prints | None = None
 
@@ -208,11 +207,6 @@ class Paced:
                 break
         assert whole is not None
         return whole
-
-    def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
-        """As `digests_of`."""
-        for part in parts:
-            yield self.prints(side, part, hashing)
 
     def connections(self) -> int:
         """Never more than are admitted at a time now: another would only wait."""
