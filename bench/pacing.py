@@ -341,7 +341,7 @@ def show(told: dict[str, Any]) -> None:
         if not (rows := told.get(part, [])):
             continue
         base: dict[Any, dict[str, Any]] = {}
-        most = [row["most_tps"] for row in rows]
+        most = [row.get("most_tps", 0) for row in rows]  # older files tell it otherwise
         print(f"\n## {part} (at most {min(most):,.0f} to {max(most):,.0f} transactions a second)\n")
         print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states |")
         print("|---|---|---|---|---|---|---|---|---|---|")

@@ -236,6 +236,8 @@ def _read_whole(work: Sweep, segment: Segment) -> Reading:
     at, begun = clock.now(), clock.monotonic()
     pieces = list(narrow(pair, segment, first=True, lots=work.lots))
     asked = pair.learned.ahead.since(segment) if pair.learned.ahead is not None else None
-    if asked is not None and not any(piece.suspects for piece in pieces):
-        at = min(at, asked)  # what differs was read since, and settles from then on
+    if any(piece.suspects for piece in pieces):
+        at = clock.now()  # they were seen until now, however long that took, and settle from now on
+    elif asked is not None:
+        at = min(at, asked)
     return Reading(pieces=pieces, at=at, took_s=clock.monotonic() - begun)

@@ -127,4 +127,7 @@ class _Asked:
         if isinstance(answer, Failed):
             raise answer.kind(answer.words)
         came = self._came[0] if self._came else self._clock.now()
-        return Reading(pieces=answer.pieces, at=came - timedelta(seconds=answer.took_s), took_s=answer.took_s)
+        # What differs may have been seen just now, however long reading took, and settles from then on.
+        took_s = 0.0 if any(piece.suspects for piece in answer.pieces) else answer.took_s
+        at = came - timedelta(seconds=took_s)
+        return Reading(pieces=answer.pieces, at=at, took_s=answer.took_s)

@@ -361,3 +361,14 @@ def test_it_is_raised_by_what_is_sure_and_lowered_by_what_is_likely() -> None:
     assert after(steady(0.3), seen(impact=sure), 10).u > 0.5
     assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.3, 0.25, 0.01)), 1.0).u == 0.3
     assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.8, 0.1, 0.01)), 1.0).u == pytest.approx(0.18)
+
+
+def test_the_way_back_to_what_was_good_ends_at_what_is_likely() -> None:
+    state = replace(steady(0.28), good=1.0, good_room=1.0)
+    assert after(state, seen(impact=estimate(0.4, 0.3, 0.25)), 30).u == pytest.approx(0.3)
+    assert after(state, seen(impact=estimate(0.0, 1.0, 0.25)), 30).u > 0.7
+
+
+def test_what_is_likely_and_not_sure_is_told_as_that() -> None:
+    assert after(steady(0.3), seen(impact=estimate(0.1, 1.0, 0.3)), 10).reason == "more is likely, but not sure"
+    assert after(steady(0.3), seen(impact=estimate(0.4, 0.3, 0.2)), 10).reason == "within the budget"

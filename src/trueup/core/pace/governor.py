@@ -5,7 +5,7 @@ Two loops. Health signals, the worst of them, decide the state; the measured eff
 
 * A load is only raised after the present one was seen: so many readings with ours in flight, however long that takes.
 * It is raised by what the readings surely allow, and lowered by what they most likely say: who did both by one estimate
-  would go up and down with it.
+  would go up and down with it. The way back to what was good is no more than what is likely.
 * It begins small, and never goes beyond what the server's cores have free for it, by queueing theory (`headroom`):
   that holds within a second or two of others coming, before any tail shows it, and ends as soon as they go.
 * Under pressure it is halved, then less and less down to the guaranteed minimum. Then the experiment: if the pressure
@@ -290,7 +290,7 @@ def _rise(
     on, off = seen.fresh
     good = KEEP_AWAY * _good_now(state)
     known = state.u < good and (wanted is None or wanted > state.u)
-    surely = _wanted(state, seen.impact.surely)
+    allowed = wanted if known else _wanted(state, seen.impact.surely)
     needed = FIRST if state.u < SOON_U else SURE
     many = state.u < FIRST_U or min(seen.impact.on, seen.impact.off) >= MANY
     enough = known or (on >= needed and off >= FIRST and many)
@@ -303,8 +303,9 @@ def _rise(
         return _stays(state, now, least, "at its ceiling", seen)
     if not seen.waiting:
         return _stays(state, now, least, "nothing waits", seen)
-    if not known and surely is not None and surely < state.u * NEAR_ABOVE:
-        return _stays(state, now, least, "within the budget", seen)
+    if not known and allowed is not None and allowed < state.u * NEAR_ABOVE:
+        likely = wanted is not None and wanted >= state.u * NEAR_ABOVE
+        return _stays(state, now, least, "more is likely, but not sure" if likely else "within the budget", seen)
     if not (enough or blind):
         return _stays(state, now, least, "looks at the present load", seen)
     if state.slowed_at is not None and now - state.slowed_at < MEMORY_S and not known:
@@ -315,8 +316,8 @@ def _rise(
     u = min(state.u * min(step, RISE_A_SECOND ** max(passed, 0.0)), most)
     if known:
         u = min(u, good)
-    elif surely is not None:
-        u = min(u, max(surely, state.u))
+    if allowed is not None:
+        u = min(u, max(allowed, state.u))
     return _at(state, max(u, least), now, "room" if not known else "back to what was good")
 
 
