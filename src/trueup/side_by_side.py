@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, Adapter, Stream
+from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, SAME_KEY_MAX, Adapter, Stream
 from trueup.ahead import Ahead
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
@@ -29,8 +29,6 @@ Result = TypeVar("Result")
 
 #: Rows of both sides in one piece of a stream: how much is read again after a crash.
 PIECE_ROWS = 200_000
-#: Rows with one and the same key, or with a NULL in the key, that are compared at most.
-SAME_KEY_MAX = 100_000
 
 
 @dataclass(kw_only=True, slots=True)

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from tests.pace.stepped import SteppedClock
 from tests.pace.test_paced import ROWS, WIDE_OPEN, fill
-from tests.servers import Pair, run_sql
+from tests.servers import Pair, run_mariadb, run_sql
 from trueup import Database, Projection, Report, Side, Trueup
 from trueup.adapters import _results
 from trueup.core.kinds import Kind
 from trueup.core.plan import Keys, Part, Range
 from trueup.core.row import Batch, batch_of
+from trueup.core.states import Verdict
+from trueup.errors import BrokenRead
 from trueup.observe import Silent
 from trueup.pace import admission as admitting
 from trueup.pace import streaming
@@ -34,8 +36,8 @@ Rows = list[tuple[int, str]]
 class Table:
     """Rows that change; who reads them reads one instant of them."""
 
-    def __init__(self, rows: Sequence[tuple[int, str]], size: int) -> None:
-        self.rows, self.size = sorted(rows), size
+    def __init__(self, rows: Sequence[tuple[int, str]], size: int, *, parts: bool = True) -> None:
+        self.rows, self.size, self.parts = sorted(rows), size, parts
         self.open = 0
         self.begun: list[Part] = []
 
@@ -49,7 +51,7 @@ class Reading:
     ended = False
 
     def __init__(self, table: Table, part: Part) -> None:
-        self.table, self.part = table, part
+        self.table, self.part, self.parts = table, part, table.parts
 
     def __iter__(self) -> Iterator[Batch]:
         table, part = self.table, self.part
@@ -111,14 +113,46 @@ def test_a_key_with_very_many_rows_is_handed_on_as_it_comes(monkeypatch: pytest.
     assert (len(rows_of(found)), len(table.begun), stream.ended) == (20, 1, True)
 
 
-def test_rows_that_are_asked_for_by_key_are_of_one_instant() -> None:
-    held, table = Held(), Table([(at, "a") for at in range(6)], 2)
-    stream = PacedStream(table.read, Keys(keys=((1,),)), nullcontext, held)
-    found = []
+KEYS = Keys(keys=((1,),))
+
+
+@pytest.mark.parametrize(("part", "parts"), [(KEYS, True), (Range(), False)])
+@pytest.mark.parametrize(
+    ("many", "opened"),
+    [
+        pytest.param(0, [], id="none"),
+        pytest.param(1, [0], id="less than a batch"),
+        pytest.param(5, [1, 1, 0], id="some batches and less"),
+        pytest.param(6, [1, 1, 1], id="some batches"),
+    ],
+)
+def test_what_cannot_be_cut_is_of_one_instant_and_ends_with_its_last_rows(
+    monkeypatch: pytest.MonkeyPatch, part: Part, parts: bool, many: int, opened: list[int]
+) -> None:
+    """`opened`: is the table open, while what was handed on is worked on?"""
+    monkeypatch.setattr(streaming, "BATCH_ROWS", 2)
+    held, table = Held(), Table([(at, "a") for at in range(many)], 2, parts=parts)
+    stream = PacedStream(table.read, part, nullcontext, held)
+    found, seen = [], []
     for batch in stream:
         found.append(batch)
         held.let_go()
-    assert (len(rows_of(found)), len(table.begun)) == (6, 1)
+        seen.append(table.open)
+        table.rows = [(at, "b") for at, _ in table.rows]
+    assert rows_of(found) == [(at, "a") for at in range(many)]
+    assert (seen, len(table.begun), table.open, stream.ended) == (opened, 1, 0, True)
+
+
+def test_a_small_read_by_key_is_one_admission() -> None:
+    admitted: list[int] = []
+
+    def admission() -> nullcontext[None]:
+        admitted.append(1)
+        return nullcontext()
+
+    table = Table([(at, "a") for at in range(500)], 10_000)
+    assert len(rows_of(list(PacedStream(table.read, KEYS, admission, Held())))) == 500
+    assert len(admitted) == 1
 
 
 def test_who_reads_no_further_leaves_nothing_open_and_has_no_proof() -> None:
@@ -173,17 +207,56 @@ class Paused(Silent):
         self.meanwhile()
 
 
+def pausing(monkeypatch: pytest.MonkeyPatch, at: int, before: Callable[[], None]) -> None:
+    """Call `before` when the batch number `at` of a run is about to be read."""
+    real, batches = PacedStream._next, list[int]()
+
+    def counting(self: PacedStream) -> Any:
+        batches.append(1)
+        if len(batches) == at:
+            before()
+        return real(self)
+
+    for reading in (_results, streaming):
+        monkeypatch.setattr(reading, "BATCH_ROWS", 1_000)
+    monkeypatch.setattr(admitting, "LOOK_S", 0.0)
+    monkeypatch.setattr(PacedStream, "_next", counting)
+
+
+def engine(folder: Path, told: Paused, pair: Pair, source: Side, target: Side) -> Trueup:
+    """Compares two sides row by row."""
+    urls = {"app": pair.source, "other": pair.target}
+    return Trueup(
+        databases={name: Database(url=url, pace=WIDE_OPEN) for name, url in urls.items()},  # type: ignore[arg-type]
+        projections=[
+            Projection(
+                name="copy",
+                source=source,
+                target=target,
+                key=["id"],
+                exact=True,
+                writers="same_transaction",
+                settle="0s",
+            )
+        ],
+        ledger=f"sqlite:///{folder}/ledger.db",
+        progress=told,
+    )
+
+
 def test_a_paused_run_keeps_no_snapshot_open(
     postgres_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(postgres_pair.source, "one", ROWS, {5: "gone"})
     fill(postgres_pair.target, "two", ROWS, {100: "x", 29_999: "z"})
-    monkeypatch.setattr(_results, "BATCH_ROWS", 1_000)
-    monkeypatch.setattr(admitting, "LOOK_S", 0.0)
     opened: dict[str, list[Any]] = {"going on": [], "paused": []}
 
     def look(when: str) -> None:
         opened[when].append([run_sql(url, _SNAPSHOTS)[0][0] for url in postgres_pair])
+
+    def pause() -> None:
+        look("going on")
+        app.pause("copy")
 
     def meanwhile() -> None:
         look("paused")
@@ -191,38 +264,61 @@ def test_a_paused_run_keeps_no_snapshot_open(
             run_sql(url, f"UPDATE {table} SET n = 'moved' WHERE id = 29000", f"DELETE FROM {table} WHERE id = 29001")
         app.resume("copy")
 
-    real, batches = PacedStream._next, list[int]()
-
-    def counting(self: PacedStream) -> Any:
-        batches.append(1)
-        if len(batches) == 30:  # of some sixty, of both sides
-            look("going on")
-            app.pause("copy")
-        return real(self)
-
-    monkeypatch.setattr(PacedStream, "_next", counting)
+    pausing(monkeypatch, 30, pause)  # of some sixty, of both sides
     told = Paused(meanwhile)
-    with Trueup(
-        databases={
-            name: Database(url=url, pace=WIDE_OPEN)  # type: ignore[arg-type]
-            for name, url in zip(("app", "other"), postgres_pair, strict=True)
-        },
-        projections=[
-            Projection(
-                name="copy",
-                source=Side(database="app", table="one"),
-                target=Side(database="other", table="two"),
-                key=["id"],
-                exact=True,
-                writers="same_transaction",
-                settle="0s",
-            )
-        ],
-        ledger=f"sqlite:///{tmp_path}/ledger.db",
-        progress=told,
-    ) as app:
+    source, target = Side(database="app", table="one"), Side(database="other", table="two")
+    with engine(tmp_path, told, postgres_pair, source, target) as app:
         report: Report = app.check("copy")
     assert told.pauses == 1
     assert opened == {"going on": [[1, 1]], "paused": [[0, 0]]}
     assert {row["key"]["id"] for row in report.drift} == {5, 100, 29_999}
     assert (report.source_rows, report.target_rows) == (ROWS - 2, ROWS - 1)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_pause_hides_no_value_that_mariadb_coerced(
+    mariadb_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    """Row 5 is 'n/a' and is read as 0, as the target has it. The server says so after the last row; then the row is
+    searched for.
+    """
+    for url, kind, value in zip(mariadb_pair, ("TEXT", "INT"), ("'n/a'", "0"), strict=True):
+        run_mariadb(
+            url,
+            f"CREATE TABLE held (id INT PRIMARY KEY, n {kind})",
+            f"INSERT INTO held SELECT seq, IF(seq = 5, {value}, seq) FROM seq_1_to_4000",
+        )
+    pausing(monkeypatch, 6, lambda: app.pause("copy") if paused else None)
+    told = Paused(lambda: app.resume("copy"))
+    source = Side(database="app", query="SELECT id, CAST(n AS SIGNED) AS n FROM held")
+    target = Side(database="other", table="held")
+    with engine(tmp_path, told, mariadb_pair, source, target) as app:
+        report = app.check("copy")
+    assert told.pauses == paused
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "{'id': 5}: databases.app: a value was coerced" in report.reason
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_pause_hides_no_change_of_a_file(
+    postgres_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    """Rows that were read are other ones by the time that the last is read."""
+    fill(postgres_pair.source, "one", ROWS, {})
+    csv = tmp_path / "two.csv"
+
+    def write(first: str) -> None:
+        csv.write_text("id,n\n" + "".join(f"{at},{first if at == 1 else f'v{at}'}\n" for at in range(1, ROWS + 1)))
+
+    def change() -> None:
+        write("another")
+        if paused:
+            app.pause("copy")
+
+    write("v1")
+    pausing(monkeypatch, 20, change)
+    told = Paused(lambda: app.resume("copy"))
+    source, target = Side(database="app", table="one"), Side(file=str(csv))
+    with engine(tmp_path, told, postgres_pair, source, target) as app, pytest.raises(BrokenRead, match="changed while"):
+        app.check("copy")
+    assert told.pauses == paused

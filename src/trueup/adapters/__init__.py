@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from trueup.adapters._exchange import (
     BATCH_ROWS,
     DIFFERENCES_MAX,
+    SAME_KEY_MAX,
     Capabilities,
     FoundTable,
     Look,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH_ROWS",
     "DIFFERENCES_MAX",
+    "SAME_KEY_MAX",
     "Adapter",
     "Capabilities",
     "Examiner",

@@ -239,6 +239,8 @@ class DocumentStore(ABC):
 class DocumentStream:
     """Rows of a store in batches; `ended` once the store said that there is no more."""
 
+    parts = False  # no snapshot is kept, and each further one would scan from the start
+
     def __init__(self, store: DocumentStore, binding: Binding, side: BoundSide, part: Part, *, tokens: bool) -> None:
         self.ended = False
         self._store = store

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 #: Most differences one comparison inside a database hands out; the counts are complete whatever their number.
 DIFFERENCES_MAX = 100_000
+#: Most rows with one and the same key, or with a NULL in the key, that are kept until all of them were read. More are
+#: not compared side by side.
+SAME_KEY_MAX = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,6 +76,8 @@ class Unbuffered(RowStream):
     """A stream whose rows come as they are read. Left in the middle, its connection goes: the driver would otherwise
     read all that remains before it lets go."""
 
+    parts = False  # what the server warns of is asked for after the last row
+
     @contextmanager
     def _execute(self, connection: sa.Connection) -> Iterator[sa.CursorResult[Any]]:
         with super()._execute(connection) as result:

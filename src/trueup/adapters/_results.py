@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class RowStream:
     """Rows of one statement in batches; `ended` only once the database has said so."""
 
+    parts = True
+
     def __init__(
         self, adapter: SqlAdapter, binding: Binding, side: BoundSide, statement: sa.Select[Any], *, tokens: bool
     ) -> None:

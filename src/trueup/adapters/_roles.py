@@ -42,6 +42,9 @@ class Stream(Protocol):
 
     #: True only after the database itself said that there is no more.
     ended: bool
+    #: May it be left in the middle, and the rest be read by another one? False: it proves something of all its rows at
+    #: its end only, or keeps nothing open.
+    parts: bool
 
     def __iter__(self) -> Iterator[Batch]: ...
 

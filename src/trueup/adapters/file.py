@@ -52,6 +52,7 @@ def connect(name: str, database: Database) -> FileAdapter:
 class FileStream(RowStream):
     """Rows of files that did not change while they were read."""
 
+    parts = False  # which is known at the end
     state: files.State = ()
     found: Sequence[Path] = ()
 

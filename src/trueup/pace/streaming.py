@@ -1,8 +1,13 @@
 """Rows of a side, batch by batch, each admitted by itself.
 
 Between two batches nothing is in flight and nothing is locked, but the database keeps the snapshot that they are read
-from, and cleans up nothing that is in it. So a stream is closed while its run is paused, and gone on with in a new
-snapshot: as if its range had been cut in two there. Each row is still read once, and all rows of a key at one instant.
+from, and cleans up nothing that is in it. So a stream of a range is closed while its run is paused, and gone on with in
+a new snapshot: as if its range had been cut in two there. Each key is still looked at once, and all its rows at one
+instant; a row whose key moves across the cut meanwhile may be seen at both of its keys, or at none.
+
+What cannot be cut stays open until its end: rows asked for by key, hash or leaf, rows without a key, a whole side in
+one segment, and streams that prove something only at their end (`Stream.parts`). So that a small one keeps nothing open
+between two statements, its end is asked for together with its rows.
 """
 
 from __future__ import annotations
@@ -11,18 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from trueup.adapters import Stream
+from trueup.adapters import BATCH_ROWS, SAME_KEY_MAX, Stream
 from trueup.core.plan import Part, Range
 from trueup.core.row import Batch
 from trueup.errors import TrueupError
 from trueup.pace.held import Held
 
-#: Rows of one key that are kept until all of them were read; a range with more is not gone on with after a pause.
-SAME_KEY_MAX = 100_000
-
 
 class PacedStream:
     """One side's rows in key order, admitted."""
+
+    parts = False  # it parts by itself
 
     def __init__(
         self,
@@ -67,11 +71,20 @@ class PacedStream:
         if self._batches is None:
             self._stream = self._read(self._part)
             self._batches = iter(self._stream)
+            if not self._stream.parts:
+                self._rest = None
         batch = next(self._batches, None)
-        return (self._kept, False) if batch is None else (self._whole_keys(batch), True)
+        if batch is None:
+            return self._kept, False
+        if self._rest is None and len(batch) < BATCH_ROWS:  # most likely its last
+            more = next(self._batches, None)
+            return (batch, False) if more is None else (batch + more, True)
+        return self._whole_keys(batch), True
 
     def _whole_keys(self, batch: Batch) -> Batch:
-        """Rows of keys that do not go on in the next batch. Its last key may, and is kept."""
+        """Rows of keys that do not go on in the next batch. Its last key may, and is kept; where it has too many rows
+        for that, the range is not cut any more.
+        """
         if self._rest is None or not len(batch):
             return batch
         rows = batch if self._kept is None else self._kept + batch
