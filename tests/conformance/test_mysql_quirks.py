@@ -21,6 +21,7 @@ from tests.servers import Pair, mariadb_connection
 from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest, diff
 from trueup.adapters import _mysql_values as values
 from trueup.adapters import _results, connect, mysql
+from trueup.adapters._steps import UnitTransaction
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.binding import Binding, Column, bind
 from trueup.core.digest import agree, rows_in
@@ -479,7 +480,9 @@ def hashed(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> 
 def test_a_leaf_that_was_cut_off_among_many_warnings(
     hashed: HashedWorld, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
-    """Both sides divide by zero once a row, and the warning that a text was cut off comes last."""
+    """Both sides divide by zero once a row, and the warning that a text was cut off comes last: where the server does
+    not list it, nothing is believed.
+    """
     monkeypatch.setattr(mysql, "JOINED_MAX", 4000)
     monkeypatch.setattr(mysql, "WARNINGS_MAX", listed)
     monkeypatch.setattr(by_digest, "LEAVES_OF_ALL", 1)
@@ -490,6 +493,10 @@ def test_a_leaf_that_was_cut_off_among_many_warnings(
             f"INSERT INTO {table} (id, w) SELECT seq, repeat('x', 100) FROM seq_1_to_100",
             f"UPDATE {table} SET w = '{last}' WHERE id = 100",
         )
+    if listed < 100:
+        with pytest.raises(BrokenRead, match="lists only 64, the first of them: Division by 0"):
+            hashed.found(columns=["v"])
+        return
     _, differing = hashed.found(columns=["v"])
     assert "digests" in hashed.steps()
     assert differing == {("different", 100)}
@@ -744,6 +751,44 @@ def test_a_query_that_a_limit_ends_early_is_no_answer(chain: Pair, target: int) 
         diff(f"{chain.source}#{query}", f"{chain[target]}#chain", key="id")
 
 
+@pytest.mark.parametrize("listed", [mysql.WARNINGS_MAX, 5])
+def test_a_limit_that_is_said_behind_many_warnings(chain: Pair, monkeypatch: pytest.MonkeyPatch, listed: int) -> None:
+    """The server lists the first ones, and says last that it did not read to the end."""
+    monkeypatch.setattr(mysql, "WARNINGS_MAX", listed)
+    query = "SELECT id, coalesce(1 / (id - id), parent) AS parent FROM chain"
+    for url in chain:
+        Mysql(url).sql("DELETE FROM chain WHERE id > 50")
+    if listed > 50:  # the control: that a row warns is no matter
+        diff(f"{chain.source}#{query}", f"{chain.target}#chain", key="id")
+    with pytest.raises(BrokenRead, match="did not read to the end" if listed > 50 else "lists only 5"):
+        diff(f"{chain.source}#{query} LIMIT ROWS EXAMINED 20", f"{chain.target}#chain", key="id")
+
+
+def test_what_is_asked_of_a_query_that_was_cut_short_is_no_answer(chain: Pair) -> None:
+    """Its greatest key, its partitions, its rows by day: each would be of its first rows only."""
+    grouped = f"SELECT id, max(depth) AS depth, id DIV 100 AS tenant FROM ({_FOLLOWED}) f GROUP BY id"
+    read = Side(database="a", query=grouped)
+    cut = {"by": "column", "column": "tenant"}
+    reader = MysqlAdapter("a", Database(url=chain.source))
+    projection = Projection(name="p", source=read, target=read, key=["id"], partition=cut)
+    shape = reader.describe(read)
+    binding = bind(projection, shape, shape, writing=False)
+    side = binding.source
+    asked: dict[str, Callable[[], Any]] = {
+        "greatest": lambda: reader.greatest(side),
+        "partitions": lambda: len(reader.partitions(binding, side)),
+        "tally": lambda: reader.tally(side, Range(), []),
+    }
+    control = {name: ask() for name, ask in asked.items()}
+    assert control == {"greatest": CHAIN, "partitions": CHAIN // 100 + 1, "tally": [CHAIN]}
+    reader.close()
+    sa.event.listen(reader.engine, "connect", lambda driver, _: _limit_recursion(driver))
+    for name, ask in asked.items():
+        with pytest.raises(BrokenRead, match="max_recursive_iterations"):
+            pytest.fail(f"{name}: {ask()}")
+    reader.close()
+
+
 def test_digests_of_a_query_that_was_cut_short_are_none(chain: Pair, adapter: MysqlAdapter) -> None:
     grouped = f"SELECT id, max(depth) AS depth FROM ({_FOLLOWED}) f GROUP BY id"
     reader = MysqlAdapter("a", Database(url=chain.source))
@@ -759,6 +804,9 @@ def test_digests_of_a_query_that_was_cut_short_are_none(chain: Pair, adapter: My
     for asked in (reader.digests, reader.prints):
         with pytest.raises(BrokenRead, match="max_recursive_iterations"):
             asked(binding.source, Range(), hashing)
+    unit: Any = None
+    with reader.writing() as connection, pytest.raises(BrokenRead, match="max_recursive_iterations"):
+        UnitTransaction(reader, connection, binding, unit).read_source_here([(1,)])
     reader.close()
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from trueup.adapters._dialect import Expression
+from trueup.adapters._mysql_relations import warned
 from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
@@ -89,8 +90,10 @@ def _group_concat(element: _Joined, compiler: SQLCompiler, **options: Any) -> st
 class MysqlSpelling:
     """Values as texts that every product can make."""
 
-    def __init__(self, relations: Relations) -> None:
+    def __init__(self, relations: Relations, database: str) -> None:
+        """`database`: its name, for messages."""
         self.relations = relations
+        self._database = database
 
     def spelled(self, column: Column, kind: Kind, expression: Expression, *, as_it_is: bool) -> Expression:
         expression = self.relations.read_as(column, expression)
@@ -133,16 +136,8 @@ class MysqlSpelling:
         return _Joined(text, *order)
 
     def whole(self, connection: sa.Connection) -> bool:
-        """A text that is longer than one may be is cut off with a warning, and two that begin alike become one.
-
-        A source that divides by zero warns once a row, and warnings beyond `WARNINGS_MAX` are counted but not listed:
-        there nothing is proven.
-        """
-        warnings = connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one()
-        if not warnings:
-            return True
-        listed = connection.exec_driver_sql("SHOW WARNINGS").all()
-        return len(listed) == warnings and not any(code in CUT_OFF for _, code, _ in listed)
+        """A text that is longer than one may be is cut off with a warning, and two that begin alike become one."""
+        return not any(code in CUT_OFF for code, _ in warned(connection, self._database))
 
 
 #: Numbers that are not declared ZEROFILL.

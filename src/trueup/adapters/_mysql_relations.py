@@ -98,28 +98,31 @@ class Unbuffered(RowStream):
 
 def refuse_coerced(connection: sa.Connection, name: str) -> None:
     """Raise DataProblem if the last statement made a value of one that is none: MariaDB reads 'n/a' as the number 0, or
-    cuts what it joins, and says so only in a warning. And as `refuse_cut_short`.
+    cuts what it joins, and says so only in a warning. And as `warned`.
     """
-    warned = _warned(connection)
-    _refuse_cut_short(warned, name)
-    for code, words in warned:
+    for code, words in warned(connection, name):
         if code in COERCED:
             raise DataProblem(f"databases.{name}: a value was coerced: {words}")
 
 
-def refuse_cut_short(connection: sa.Connection, name: str) -> None:
-    """Raise BrokenRead if the last statement gave only some of its rows: it says so only in a warning."""
-    _refuse_cut_short(_warned(connection), name)
+def warned(connection: sa.Connection, name: str) -> list[tuple[int, str]]:
+    """Numbers and words of the last statement's warnings.
 
-
-def _refuse_cut_short(warned: Sequence[tuple[int, str]], name: str) -> None:
-    for code, words in warned:
+    Raises BrokenRead if it gave only some of its rows, which it says only in a warning; or if not all warnings are
+    listed, since one of the others may say so: the server counts all of them and keeps the first `WARNINGS_MAX`.
+    """
+    counted = connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one()
+    if not counted:
+        return []
+    listed = [(code, words) for _, code, words in connection.exec_driver_sql("SHOW WARNINGS")]
+    for code, words in listed:
         if code == CUT_SHORT:
             raise BrokenRead(f"databases.{name}: the server did not read to the end: {words}")
-
-
-def _warned(connection: sa.Connection) -> list[tuple[int, str]]:
-    """Numbers and words of the last statement's warnings."""
-    if not connection.exec_driver_sql("SHOW COUNT(*) WARNINGS").scalar_one():
-        return []
-    return [(code, words) for _, code, words in connection.exec_driver_sql("SHOW WARNINGS")]
+    if len(listed) < counted:
+        first = f", the first of them: {listed[0][1]}" if listed else ""
+        raise BrokenRead(
+            f"databases.{name}: one statement gave {counted:,} warnings and the server lists only {len(listed):,}"
+            f"{first}. Another one may say that rows are not there: write the query or the column so that it does "
+            f"not warn (NULLIF where it divides by zero)"
+        )
+    return listed

@@ -163,6 +163,11 @@ class SqlAdapter(Repairing):
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         """The one place where the driver's errors become ours."""
 
+    def refuse_cut_short(self, connection: sa.Connection) -> None:
+        """After each statement whose answer is believed as it is, or by what is not in it: raise BrokenRead if the
+        database says that it did not read to the end. Most say so by an error of the statement itself.
+        """
+
     # --- sessions ------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -242,8 +247,12 @@ class SqlAdapter(Repairing):
             return None
         with self.reading_once() as connection:
             for side in (binding.source, binding.target):
-                if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
+                if side.unique:
+                    continue
+                repeated = connection.execute(self.relations.repeats(side, segment)).first()
+                if repeated is not None:
                     return None
+                self.refuse_cut_short(connection)
             rows = self.compared(connection, binding, segment)
         return look_of(binding, rows)
 
@@ -269,6 +278,7 @@ class SqlAdapter(Repairing):
             return
         with self.reading() as connection:
             found = connection.execute(odd).first()
+            self.refuse_cut_short(connection)
         if found is not None:
             raise DesignProblem(
                 f"projections.{binding.projection.name}.partition.column: {side.cut and side.cut.name!r} in "
@@ -280,8 +290,11 @@ class SqlAdapter(Repairing):
         by_time = binding.projection.partition.by == "time"
         with self.reading() as connection:
             if not by_time:
-                return list(connection.execute(self.relations.cut_values(side)).scalars())
+                values = list(connection.execute(self.relations.cut_values(side)).scalars())
+                self.refuse_cut_short(connection)
+                return values
             least, greatest, nulls = connection.execute(self.relations.cut_extent(side)).one()
+            self.refuse_cut_short(connection)
             return [value for value in (least, greatest) if value is not None] + [None] * bool(nulls)
 
     def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:  # noqa: ARG002
@@ -294,11 +307,15 @@ class SqlAdapter(Repairing):
     def greatest(self, side: BoundSide) -> Value:
         _, columns = self.relations.columns(side)
         with self.reading() as connection:
-            return connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
+            found = connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
+            self.refuse_cut_short(connection)
+        return found
 
     def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
         with self.reading_once() as connection:
-            return [*connection.execute(self.relations.tally(side, part, wanted)).one()]
+            counted = [*connection.execute(self.relations.tally(side, part, wanted)).one()]
+            self.refuse_cut_short(connection)
+        return counted
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
         from trueup.adapters._events import happened
@@ -368,7 +385,9 @@ class SqlAdapter(Repairing):
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         with self.reading_once() as connection:
-            return self.hashed.prints(connection, side, part, hashing)
+            found = self.hashed.prints(connection, side, part, hashing)
+            self.refuse_cut_short(connection)
+        return found
 
     def connections(self) -> int:
         return self.database.readers

@@ -72,7 +72,9 @@ class UnitTransaction(Fenced):
     def read_source_here(self, keys: Sequence[Key]) -> dict[Key, Values]:
         """The source's rows of `keys` by a new statement of this same transaction."""
         statement = self.adapter.relations.rows(self.binding.source, Keys(keys=tuple(keys)), tokens=False, order=False)
-        return by_key([self._read(statement, tokens=False)])
+        found = by_key([self._read(statement, tokens=False)])
+        self.adapter.refuse_cut_short(self.connection)
+        return found
 
     def insert_placeholders(self, expected: dict[Key, Values]) -> set[Key]:
         """Insert rows that are absent; the keys that this made. Somebody else's row stays as it is."""

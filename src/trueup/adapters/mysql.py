@@ -31,7 +31,7 @@ from trueup.adapters._mysql_relations import (
     Unbuffered,
     marker_tables,
     refuse_coerced,
-    refuse_cut_short,
+    warned,
 )
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
@@ -39,9 +39,8 @@ from trueup.adapters._portable import Portable
 from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.digest import Digests, Hashing, Prints
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Everything, Part, Range, Segment, ranges
+from trueup.core.plan import Everything, Range, Segment, ranges
 from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.errors import (
@@ -208,19 +207,10 @@ class MysqlAdapter(SqlAdapter):
         return a.is_distinct_from(b)
 
     def ways(self) -> Sequence[Way]:
-        return [Portable(MysqlSpelling(self.relations))]
+        return [Portable(MysqlSpelling(self.relations, self.name))]
 
-    def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
-        with self.reading() as connection:
-            found = self.hashed.digests(connection, side, part, hashing)
-            refuse_cut_short(connection, self.name)
-        return found
-
-    def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
-        with self.reading() as connection:
-            found = self.hashed.prints(connection, side, part, hashing)
-            refuse_cut_short(connection, self.name)
-        return found
+    def refuse_cut_short(self, connection: sa.Connection) -> None:
+        warned(connection, self.name)
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(skip_locked=not wait)
@@ -276,7 +266,10 @@ class MysqlAdapter(SqlAdapter):
         rows = list(connection.execute(figures, ends))
         refuse_coerced(connection, self.name)
         _, _, *found = map(int, rows[0].figures.split(",")[:5])
-        return rows + list(connection.execute(differing, ends)) if any(found) else rows
+        if any(found):
+            rows += connection.execute(differing, ends)
+            refuse_coerced(connection, self.name)
+        return rows
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:
