@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -16,6 +17,8 @@ from trueup import Database, Projection, Side, diff
 from trueup.adapters import _postgresql_survey, connect
 from trueup.adapters._postgresql_relations import _CODECS
 from trueup.adapters.postgresql import PostgresqlAdapter
+from trueup.core.binding import bind
+from trueup.core.plan import Range
 from trueup.errors import DataProblem
 
 #: Encoding -> words that it has; ordered by its own bytes most of them would stand elsewhere.
@@ -96,6 +99,19 @@ def test_cut_into_many_ranges(pair: Pair, encoding: str, monkeypatch: pytest.Mon
     expected = {f"Ω{n:02}": "missing" for n in range(20)} | {"z": "different"}
     assert found(*reversed(pair)) == expected
     assert diff(f"{pair.target}#t", f"{pair.source}#t", key="id").segments["planned"] > 3
+
+
+@pytest.mark.parametrize("encoding", ["WIN1252"])
+def test_a_range_has_the_same_rows_for_who_only_streams(pair: Pair) -> None:
+    """A worker is handed what others found out of a side, and describes nothing: its first statement is of a range."""
+    side = Side(database="app", table="t")
+    with closing(connect("app", Database(url=pair.source))) as describing:
+        projection = Projection(name="t", source=side, target=side, key=["id"])
+        binding = bind(projection, describing.describe(side), describing.describe(side), writing=False)
+    between = Range(lower=("ÿ",), upper=("€",))  # in the order of UTF-8; in the database's own it is empty
+    with closing(connect("app", Database(url=pair.source))) as fresh:
+        batches = list(fresh.stream(binding, binding.source, between, tokens=False))
+    assert [batch.keys for batch in batches] == [(["ÿ", "Œ", "ž"],)]
 
 
 def test_a_repair(pair: Pair, tmp_path: Any) -> None:

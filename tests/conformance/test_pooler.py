@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 import trueup
+from tests.backfills.shop import Shop
 from tests.faults.pooler import Pooler, pooled
 from tests.live.harness import WIDE, until
 from tests.servers import MISSING, Pair, free_port, run_sql
@@ -26,6 +27,7 @@ from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_survey, connect
 from trueup.adapters._postgresql_probe import PostgresqlProbe
 from trueup.adapters._sql import SqlAdapter
+from trueup.errors import Refused
 
 #: Sessions of a pooler; as many transactions of one comparison may be open at a time.
 SESSIONS = 6
@@ -153,6 +155,32 @@ def test_a_probe_leaves_nothing_behind(through: Pair, poolers: tuple[Pooler, ...
     probe.close()
     assert poolers[0].shown("default_transaction_read_only") == {"off"}
     assert poolers[0].shown("lock_timeout") == {"0"}
+
+
+@pytest.fixture
+def shop(postgres: str, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(postgres, tmp_path)
+    yield made
+    made.db.dispose()
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["as it is", "not known to be one"])
+def test_what_is_tried_on_a_copy_never_reaches_the_original(
+    shop: Shop, noticed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pooler drops what makes the copy's URL another one."""
+    cents = shop.all("SELECT id, cents FROM customers ORDER BY id")
+    with shop.engine() as engine:
+        assert engine.rehearse(engine.backfill(shop.money())).report.repaired == 5, "positive control"
+    if not noticed:
+        prepare = sessions.prepare
+        monkeypatch.setattr(sessions, "prepare", lambda connection, _info, settings: prepare(connection, {}, settings))
+    with pooled(shop.url, SESSIONS) as (_, shop.url), shop.engine() as engine:
+        name = engine.backfill(shop.money())
+        with pytest.raises(Refused, match="pooler, so there is no copy" if noticed else "those of schema 'public'"):
+            engine.rehearse(name)
+    assert shop.all("SELECT id, cents FROM customers ORDER BY id") == cents
+    assert not shop.all("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'trueup\\_sandbox%'")
 
 
 @pytest.fixture

@@ -38,9 +38,10 @@ class Utf8(sa.types.TypeDecorator[str]):
 
 
 class PostgresqlRelations(Relations):
-    """Relations of a database of any encoding, which is known once it was connected to."""
+    """Relations of a database of any encoding: statements about text are built once it was connected to."""
 
-    encoding = "UTF8"
+    #: As the server calls it; None until it was connected to.
+    encoding: str | None = None
 
     def sorted_by(self, column: Column, expression: Expression) -> Expression:
         if not self._converted(column):
@@ -55,7 +56,7 @@ class PostgresqlRelations(Relations):
 
     def has(self, text: str) -> bool:
         """May the encoding have these letters? Asking for others is an error."""
-        codec = _CODECS.get(self.encoding)
+        codec = _CODECS.get(self._known())
         if codec is None:
             return True
         try:
@@ -65,4 +66,9 @@ class PostgresqlRelations(Relations):
         return True
 
     def _converted(self, column: Column) -> bool:
-        return column.kind is Kind.TEXT and self.encoding not in IN_ORDER
+        return column.kind is Kind.TEXT and self._known() not in IN_ORDER
+
+    def _known(self) -> str:
+        if self.encoding is None:
+            raise RuntimeError("a statement about text was built before its database told its encoding")
+        return self.encoding

@@ -52,6 +52,11 @@ def prepare(connection: psycopg.Connection[Any], info: dict[Any, Any], settings:
     connection.commit()
 
 
+def lent(connection: sa.Connection) -> bool:
+    """Has the next transaction of `connection` another session?"""
+    return EACH in connection.info
+
+
 def also(connection: psycopg.Connection[Any], info: dict[Any, Any], settings: Mapping[str, str]) -> None:
     """Give a session that is prepared some settings more."""
     if EACH in info:

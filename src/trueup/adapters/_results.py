@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
 
 class RowStream:
-    """Rows of one statement in batches; `ended` only once the database has said so."""
+    """Rows of one statement in batches; `ended` only once the database has said so.
+
+    `statement` builds it, and is called once there is a connection: only that says what some of it depends on.
+    """
 
     parts = True
 
     def __init__(
-        self, adapter: SqlAdapter, binding: Binding, side: BoundSide, statement: sa.Select[Any], *, tokens: bool
+        self,
+        adapter: SqlAdapter,
+        binding: Binding,
+        side: BoundSide,
+        statement: Callable[[], sa.Select[Any]],
+        *,
+        tokens: bool,
     ) -> None:
         self.ended = False
         self._adapter = adapter
@@ -45,7 +54,7 @@ class RowStream:
             self.ended = True
 
     def _execute(self, connection: sa.Connection) -> AbstractContextManager[sa.CursorResult[Any]]:
-        return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement)
+        return connection.execution_options(yield_per=BATCH_ROWS).execute(self._statement())
 
 
 @contextmanager

@@ -92,24 +92,6 @@ class BesideIt(Sandbox):
         """A URL in which the copy goes by the table's own name."""
 
 
-class InSchema(BesideIt):
-    """PostgreSQL."""
-
-    kind, like, removed = "SCHEMA", "(LIKE {} INCLUDING ALL)", " CASCADE"
-    overriding = " OVERRIDING SYSTEM VALUE"
-    lacking = ("triggers", "foreign keys")
-
-    def seen_from(self, place: str) -> str:
-        with self.adapter.reading() as connection:
-            path = connection.exec_driver_sql("SHOW search_path").scalar_one()
-        url = sa.make_url(self.adapter.database.url.get_secret_value())
-        given = url.query.get("options", "")
-        options = (
-            f"{given if isinstance(given, str) else ' '.join(given)} -csearch_path={place},{path.replace(' ', '')}"
-        )
-        return url.update_query_dict({"options": options.strip()}).render_as_string(hide_password=False)
-
-
 class InDatabase(BesideIt):
     """MariaDB and MySQL, whose databases are schemas."""
 

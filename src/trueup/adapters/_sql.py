@@ -239,7 +239,7 @@ class SqlAdapter(Repairing):
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         ordered = isinstance(segment, Everything | Range)
-        statement = self.relations.rows(side, segment, tokens=tokens, order=ordered)
+        statement = partial(self.relations.rows, side, segment, tokens=tokens, order=ordered)
         return self.stream_type(self, binding, side, statement, tokens=tokens)
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:

@@ -137,7 +137,7 @@ class PostgresqlAdapter(SqlAdapter):
 
     @property
     def sandbox(self) -> Sandboxing:
-        from trueup.adapters._sandbox import InSchema
+        from trueup.adapters._postgresql_sandbox import InSchema
 
         return InSchema(self)
 
@@ -177,7 +177,7 @@ class PostgresqlAdapter(SqlAdapter):
         if connection.info.server_version >= 140000:
             settings["client_connection_check_interval"] = "1s"  # a killed client's statement ends with it
         sessions.prepare(connection, record.info, settings)
-        self.relations.encoding = connection.info.parameter_status("server_encoding") or self.relations.encoding
+        self.relations.encoding = connection.info.parameter_status("server_encoding")
         if connection.info.server_version < VERSION_MIN:
             raise ConfigError(
                 f"databases.{self.name}: PostgreSQL {connection.info.server_version // 10000} is too old; 13 or later"
