@@ -26,11 +26,12 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     if before is None:
         return False
     connection, failed = cursor.connection, None
-    lent = [each] if (each := context.root_connection.info.get(EACH)) else []
+    settings = context.root_connection.info.get(EACH)
+    first = [_READ_ONLY, *([settings] if settings else []), *before]
     try:
         with _together(connection):
             try:
-                for each in (_READ_ONLY, *lent, *before):
+                for each in first:
                     connection.execute(each)
                 cursor.execute(statement, parameters)
             except psycopg.Error as error:  # what comes behind it is passed over, and says so at the end
