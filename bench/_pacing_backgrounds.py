@@ -18,7 +18,7 @@ from trueup.core.pace.effective import TAIL_FACTOR
 from trueup.core.pace.pressure import Mark, observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
-from trueup.pace.deciding import decide, pause_s
+from trueup.pace.deciding import READ_CLOSE_S, decide, pause_s
 from trueup.pace.governor import LOOK_S, TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
@@ -30,6 +30,8 @@ ROWS_PER_S, OVERHEAD_S = 1_050_000.0, 0.003
 #: A round trip of the canary, seconds, half of it where it is asked and half in the server; what the process that reads
 #: adds by itself, to one of so many readings; round trips of a reading.
 CANARY_S, NOISE_S, NOISY = 0.0001, 0.0002, 0.05
+#: What a statement of the governor's aims at, seconds.
+STATEMENT_S = Pace().statement
 TRIPS = Pace().trips
 MARKS = {
     "active a core": Mark(idle=1.0, soft=3.0, hard=8.0),
@@ -159,8 +161,9 @@ class Governor(Background):
         self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
         self.used_s = self.flown_before_s = 0.0
         self.readings, self.slowest_ms = 0, 0.0
+        self.pauses, self.looks_at_begun = 0, False
         super().__init__(plant, foreground, count=4)
-        plant.after(0.01, self._read)
+        self._read_after(0.01)
         plant.after(0.25, self._look)
         plant.after(0.5, self._tick)
 
@@ -177,7 +180,10 @@ class Governor(Background):
 
     def _next(self) -> None:
         self._moved()
+        begun = self.begun
         super()._next()
+        if self.begun > begun and self.looks_at_begun:  # while it is in flight, but not only at its beginning
+            self._read_after(self.chance.uniform(0.0, STATEMENT_S / 2))
 
     def _done(self, rows: int, seconds: float) -> None:
         self._moved()
@@ -192,13 +198,15 @@ class Governor(Background):
 
     def took(self, rows: int, seconds: float) -> float:
         self.bucket = charged(self.bucket, self.state.u, self.plant.now, seconds)
-        self.sizes.took(rows, seconds, 0.02 * law.statement_share(self.state, self.means.longer(self.plant.cores)))
+        self.sizes.took(
+            rows, seconds, STATEMENT_S * law.statement_share(self.state, self.means.longer(self.plant.cores))
+        )
         return 0.0
 
     def _read(self) -> None:
         if self.deaf and 60 < self.plant.now < 90:
             self.slowest_ms = GIVEN_UP_S * 1000
-            self.plant.after(GIVEN_UP_S + AGAIN_S, self._read)
+            self._read_after(GIVEN_UP_S + AGAIN_S)
             return
         own, begun, since, left = self.inflight > 0, self.begun, self.plant.now, [2 * TRIPS]
 
@@ -213,9 +221,22 @@ class Governor(Background):
             self.readings += TRIPS
             self.slowest_ms = max(self.slowest_ms, felt * 1000)
             self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
-            self.plant.after(pause_s(self.plenty, self.state.u, inflight=self.inflight > 0), self._read)
+            pause = pause_s(self.plenty, self.state.u, inflight=self.inflight > 0)
+            self._read_after(pause, looks_at_begun=pause != READ_CLOSE_S and not self.plenty[0])
 
         self.plant.submit(CANARY_S / 2, "canary", done)
+
+    def _read_after(self, pause: float, *, looks_at_begun: bool = False) -> None:
+        """Instead of when it was to be read. `looks_at_begun`: sooner, if a statement of ours begins meanwhile."""
+        self.pauses, self.looks_at_begun = self.pauses + 1, looks_at_begun
+        number = self.pauses
+
+        def read() -> None:
+            if number == self.pauses:
+                self.looks_at_begun = False
+                self._read()
+
+        self.plant.after(pause, read)
 
     def _look(self) -> None:
         self._moved()
