@@ -23,7 +23,8 @@ class Steering(Backfilling):
 
     def pace(self, database: str) -> PaceRow | None:
         """How the pacing of a database stands; None: nobody has worked on it yet. Raises UsageError."""
-        return self.paces.find(self._paced(database))
+        row = self.paces.find(self._paced(database))
+        return None if row is None else row.among((self.databases[database].pace or Pace()).profiles)
 
     def set_pace(self, database: str, *, reason: str = "", for_s: float | None = None, **settings: Any) -> None:
         """Let other settings hold on a paced database, on all nodes within seconds, in place of what was set before.
@@ -53,16 +54,16 @@ class Steering(Backfilling):
 
         `settings` as for `set_pace`; none: `pause`. What was set before holds again afterwards, for as long as it would
         have; if this process dies, what is declared does. What somebody else sets meanwhile holds, and ends the trial:
-        Refused, as a trial is where what was set before is not all known to this version. Raises UsageError where
-        nobody works on the database, Interrupted, Transient.
+        Refused, as a trial is where what was set before is not all known here. Raises UsageError where nobody works on
+        the database, Interrupted, Transient.
         """
         name = self._paced(database)
-        before = self.paces.find(name)
+        before = self.pace(name)
         if before is None or not before.nodes:
             raise UsageError(f"databases.{name}: nobody works on it, so there is nothing to try; begin a run first")
         if before.unknown:
             raise Refused(
-                f"databases.{name}: what {before.override_by} has set is not all known to this version "
+                f"databases.{name}: what {before.override_by} has set is not all known here "
                 f"({', '.join(before.unknown)}), so a trial would not put it back"
             )
         pace = self.databases[name].pace or Pace()

@@ -108,6 +108,6 @@ def test_every_figure_has_its_reason() -> None:
         "530 without",
         "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
         "  credit    12 ms; 2 nodes at work",
-        "  set       most = 1.0, burst (not known to this version) by ann",
+        "  set       most = 1.0, burst (not known here) by ann",
         "  not available: active: not granted",
     ]

@@ -372,6 +372,28 @@ def test_what_a_newer_version_has_set_is_the_minimum_until_it_ends(clock: Steppe
     assert lacking() == (None, (), None)
 
 
+def test_a_profile_that_is_not_declared_on_a_node_is_the_minimum_there(clock: SteppedClock, paces: Paces) -> None:
+    """Who looks did not know it, and everybody went on with all that is permitted."""
+    one = Node("one", clock, paces)
+    two = Node("two", clock, paces, profiles={"release": {"most": 0.2}})
+    for node in (one, two):
+        node.governor.begin()
+    for _ in range(400):
+        one.step(0.1)
+        two.step(0.1)
+    assert one.governor.gate.u + two.governor.gate.u > 0.5
+    paces.set("app", Override(profile="release"), by=ANN, why="", for_s=None)
+    for _ in range(80):
+        one.step(0.1)
+        two.step(0.1)
+    assert one.governor.gate.u + two.governor.gate.u == pytest.approx(0.05)
+    assert two.governor.settings.limits.most == 0.2, "positive control"
+    row = paces.find("app")
+    assert row is not None
+    assert "profile=release" in row.told["lacking"]["settings"]
+    assert (row.among({"release"}).unknown, row.among(()).unknown) == ((), ("profile=release",))
+
+
 def test_a_pause_is_followed_within_a_second_on_each_node(clock: SteppedClock, paces: Paces) -> None:
     """It was seen at the next renewal, and by who does not look one renewal of the other later: four seconds."""
     one, two = nodes = Node("one", clock, paces), Node("two", clock, paces)

@@ -27,7 +27,7 @@ from trueup.observe import Silent
 from trueup.pace import admission as admitting
 from trueup.pace import streaming
 from trueup.pace.admission import PAUSE_S, Admission, Gate, Worker
-from trueup.pace.held import Held
+from trueup.pace.open_here import OpenHere
 from trueup.pace.streaming import PacedStream
 
 Rows = list[tuple[int, str]]
@@ -80,18 +80,18 @@ def test_all_rows_of_a_key_are_of_one_instant_and_none_is_left_out(
     tables: list[Rows], size: int, pauses: set[int]
 ) -> None:
     """At each pause all rows become other ones."""
-    held, table = Held(), Table(tables[0], size)
+    open_here, table = OpenHere(), Table(tables[0], size)
     instants = [sorted(rows) for rows in tables]
-    stream = PacedStream(table.read, Range(), nullcontext, held)
+    stream = PacedStream(table.read, Range(), nullcontext, open_here)
     found: list[Batch] = []
     for at, batch in enumerate(stream):
         found.append(batch)
         if at in pauses:
-            held.let_go()
+            open_here.let_go()
             assert table.open == 0
             table.rows = instants[at % len(instants)]
     assert stream.ended
-    assert (table.open, held.here()) == (0, [])
+    assert (table.open, open_here.here()) == (0, [])
     rows = rows_of(found)
     assert [key for key, _ in rows] == sorted(key for key, _ in rows)
     for key, some in groupby(rows, key=itemgetter(0)):
@@ -104,12 +104,12 @@ def test_all_rows_of_a_key_are_of_one_instant_and_none_is_left_out(
 
 def test_a_key_with_very_many_rows_is_handed_on_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "SAME_KEY_MAX", 5)
-    held, table = Held(), Table([(7, "a")] * 20, 2)
-    stream = PacedStream(table.read, Range(), nullcontext, held)
+    open_here, table = OpenHere(), Table([(7, "a")] * 20, 2)
+    stream = PacedStream(table.read, Range(), nullcontext, open_here)
     found = []
     for batch in stream:
         found.append(batch)
-        held.let_go()  # not any more: which of them were handed on is not known
+        open_here.let_go()  # not any more: which of them were handed on is not known
     assert (len(rows_of(found)), len(table.begun), stream.ended) == (20, 1, True)
 
 
@@ -131,12 +131,12 @@ def test_what_cannot_be_cut_is_of_one_instant_and_ends_with_its_last_rows(
 ) -> None:
     """`opened`: is the table open, while what was handed on is worked on?"""
     monkeypatch.setattr(streaming, "BATCH_ROWS", 2)
-    held, table = Held(), Table([(at, "a") for at in range(many)], 2, parts=parts)
-    stream = PacedStream(table.read, part, nullcontext, held)
+    open_here, table = OpenHere(), Table([(at, "a") for at in range(many)], 2, parts=parts)
+    stream = PacedStream(table.read, part, nullcontext, open_here)
     found, seen = [], []
     for batch in stream:
         found.append(batch)
-        held.let_go()
+        open_here.let_go()
         seen.append(table.open)
         table.rows = [(at, "b") for at, _ in table.rows]
     assert rows_of(found) == [(at, "a") for at in range(many)]
@@ -151,18 +151,18 @@ def test_a_small_read_by_key_is_one_admission() -> None:
         return nullcontext()
 
     table = Table([(at, "a") for at in range(500)], 10_000)
-    assert len(rows_of(list(PacedStream(table.read, KEYS, admission, Held())))) == 500
+    assert len(rows_of(list(PacedStream(table.read, KEYS, admission, OpenHere())))) == 500
     assert len(admitted) == 1
 
 
 def test_who_reads_no_further_leaves_nothing_open_and_has_no_proof() -> None:
-    held, table = Held(), Table([(at, "a") for at in range(6)], 2)
-    stream = PacedStream(table.read, Range(), nullcontext, held)
+    open_here, table = OpenHere(), Table([(at, "a") for at in range(6)], 2)
+    stream = PacedStream(table.read, Range(), nullcontext, open_here)
     batches = iter(stream)
     next(batches)
-    assert (table.open, len(held.here())) == (1, 1)
+    assert (table.open, len(open_here.here())) == (1, 1)
     batches.close()  # type: ignore[attr-defined]
-    assert (table.open, held.here(), stream.ended) == (0, [], False)
+    assert (table.open, open_here.here(), stream.ended) == (0, [], False)
 
 
 @pytest.mark.parametrize("why", ["paused", "closed", "none"])
@@ -171,7 +171,7 @@ def test_what_is_open_is_let_go_of_at_a_pause_and_not_at_a_rest(why: str) -> Non
     admission, gate = Admission(clock), Gate("app", 1000.0, 0.02, clock.at_s)
     table, seen = Table([(at, "a") for at in range(9)], 3), list[int]()
     worker = Worker(name="w", look=lambda: seen.append(table.open), paused=lambda: why == "paused" and len(seen) == 1)
-    stream = PacedStream(table.read, Range(), lambda: admission.admitted([gate], worker), worker.held)
+    stream = PacedStream(table.read, Range(), lambda: admission.admitted([gate], worker), worker.open_here)
     batches = iter(stream)
     next(batches)
     clock.pass_(1)

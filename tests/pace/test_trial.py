@@ -19,6 +19,7 @@ from trueup.core.projection import Database
 from trueup.errors import Interrupted, Refused, Transient, UsageError
 from trueup.pace.trial import FOLLOW_S, Trial, alternate
 from trueup.store.paces import Report
+from trueup.views_serving import pace
 
 SIDE = Side(database="app", table="t")
 PROJECTION = Projection(name="p", source=SIDE, target=SIDE, key=["id"])
@@ -118,6 +119,16 @@ def at_work(engine: Trueup) -> None:
 def test_nobody_at_work_is_nothing_to_try(engine: Trueup) -> None:
     with pytest.raises(UsageError, match="begin a run first"):
         engine.try_pace("app")
+
+
+def test_what_is_set_and_not_known_here_is_shown_and_would_not_be_put_back(engine: Trueup) -> None:
+    at_work(engine)
+    profile = Override(profile="release", most=0.5)
+    engine.paces.set("app", profile, by=engine.actor, why="", for_s=None)  # by a node on which it is declared
+    with pytest.raises(Refused, match=r"not all known here \(profile=release\)"):
+        engine.try_pace("app")
+    shown = pace(engine, "app")
+    assert (shown["override"], shown["override_unknown"]) == ({"most": 0.5}, ["profile=release"])
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -197,7 +197,7 @@ class _Ledger(Collector):
         nodes = _gauge("trueup_pace_nodes", "Nodes that work on the database.", "database")
         load = _gauge("trueup_pace_load", "Statements in flight that are permitted, on average.", "database")
         statement = _gauge("trueup_pace_statement_seconds", "How long a statement aims to take.", "database")
-        text = "Settings of its pacing that somebody has set, and that this version does not know."
+        text = "Settings of its pacing that somebody has set, and that are not known here."
         unknown = _gauge("trueup_pace_unknown_settings", text, "database")
         told = {
             "slowed": _gauge(

@@ -83,7 +83,7 @@ class Pace(Shape):
     statement_s: float | None = None
     told: dict[str, Any] | None = None
     override: dict[str, Any] | None = None
-    #: What is set and not known to this version.
+    #: What is set and not known here: settings of a newer version, a profile that is not declared.
     override_unknown: list[str] | None = None
     override_by: str | None = None
     override_why: str | None = None

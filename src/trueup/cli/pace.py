@@ -207,7 +207,7 @@ def _effect(told: dict[str, Any]) -> str:
 def _set(row: PaceRow) -> list[str]:
     changed = row.override.model_dump(exclude_none=True, exclude_defaults=True)
     said = [f"{name} = {value}" for name, value in changed.items()]
-    said += [f"{name} (not known to this version)" for name in row.unknown]
+    said += [f"{name} (not known here)" for name in row.unknown]
     if not said:
         return []
     left = "" if row.override_left_s is None else f" for another {_span(row.override_left_s)}"

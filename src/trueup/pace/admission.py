@@ -17,7 +17,7 @@ from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
 from trueup.core.pace.sharing import CLAIMS, Turn, joined, next_turn, served
 from trueup.errors import Busy, Interrupted, StatementTimeout
-from trueup.pace.held import Held
+from trueup.pace.open_here import OpenHere
 
 #: Seconds between two looks at a worker's switches.
 LOOK_S = 0.5
@@ -40,7 +40,7 @@ class Worker:
     #: Age of its oldest unverified data, as a multiple of what is aimed at.
     age: Callable[[], float] = lambda: 0.0
     #: What it holds open between two statements, and lets go of at a pause.
-    held: Held = field(default_factory=Held, compare=False)
+    open_here: OpenHere = field(default_factory=OpenHere, compare=False)
 
     @property
     def claim(self) -> float:
@@ -225,7 +225,7 @@ class Admission:
                 interrupted = self.clock.wait_for(lambda: self._may_enter(me), self._pause_s(me))
                 self._look(me, worker, at_once=interrupted)
                 if self._pauses(gates, now):
-                    worker.held.let_go()
+                    worker.open_here.let_go()
                 if interrupted:
                     raise Interrupted(f"{worker.name}: interrupted while it waited for its turn; run again to go on")
         finally:
@@ -244,8 +244,8 @@ class Admission:
                 return
             self._looked[worker.name] = began
             self._waiting.remove(me)
-        if worker.held.here() and worker.paused():
-            worker.held.let_go()
+        if worker.open_here.here() and worker.paused():
+            worker.open_here.let_go()
         worker.look()
         now = self.clock.monotonic()
         with self.lock:

@@ -19,7 +19,8 @@ from trueup.adapters import Adapter, Looked, Probe
 from trueup.core.pace import governor as law
 from trueup.core.pace.effective import Effective, effective
 from trueup.core.pace.pressure import Mark, Signal, observed, worst
-from trueup.core.pace.settings import Pace, Understood
+from trueup.core.pace.said import Understood
+from trueup.core.pace.settings import Pace
 from trueup.core.pace.sharing import GRANT_S, USED, Demand
 from trueup.core.pace.tails import Impact, Tails
 from trueup.errors import LedgerFailed, Transient
@@ -251,7 +252,7 @@ class Governor:
         """What somebody has set by now, on this node or another one. While the ledger is away, what was set before."""
         if now >= self._due.get("ask again", now):
             try:
-                said = self._paces.override(self.name)
+                said = self._paces.override(self.name).among(self.pace.profiles)
             except LedgerFailed:  # which may have taken long
                 self._due["ask again"] = self._clock.monotonic() + AGAIN_S
             else:
@@ -396,4 +397,4 @@ def _active_marks(cores_: int | None) -> dict[str, Mark]:
 def unknown_words(said: Understood) -> str:
     """That not all of what is set is known here, and what follows from that."""
     names = ", ".join(said.unknown)
-    return f"set is what this version does not know ({names}); until that ends it keeps to the guaranteed minimum"
+    return f"set is what is not known here ({names}); until that ends it keeps to the guaranteed minimum"

@@ -138,7 +138,7 @@ class Paced:
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         read = partial(self.inner.stream, binding, side, tokens=tokens)
-        return PacedStream(read, segment, self._admitted, self._worker.held)
+        return PacedStream(read, segment, self._admitted, self._worker.open_here)
 
     def check_partitions(self, binding: Binding, side: BoundSide) -> None:
         with self._admitted():

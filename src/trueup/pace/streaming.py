@@ -20,7 +20,7 @@ from trueup.adapters import BATCH_ROWS, SAME_KEY_MAX, Stream
 from trueup.core.plan import Part, Range
 from trueup.core.row import Batch
 from trueup.errors import TrueupError
-from trueup.pace.held import Held
+from trueup.pace.open_here import OpenHere
 
 
 class PacedStream:
@@ -33,10 +33,10 @@ class PacedStream:
         read: Callable[[Part], Stream],
         part: Part,
         admitted: Callable[[], AbstractContextManager[None]],
-        held: Held,
+        open_here: OpenHere,
     ) -> None:
-        """`read`: begins to read a part. `held`: where it is told that this is open."""
-        self._read, self._admitted, self._held = read, admitted, held
+        """`read`: begins to read a part. `open_here`: where it is told that this is open."""
+        self._read, self._admitted, self._open_here = read, admitted, open_here
         self._part = part
         self._stream: Stream | None = None
         self._batches: Iterator[Batch] | None = None
@@ -46,7 +46,7 @@ class PacedStream:
         self.ended = False
 
     def __iter__(self) -> Iterator[Batch]:
-        self._held.add(self)
+        self._open_here.add(self)
         try:
             more = True
             while more:
@@ -55,7 +55,7 @@ class PacedStream:
                 if rows is not None and len(rows):
                     yield rows
         finally:
-            self._held.remove(self)
+            self._open_here.remove(self)
             self._close()
         self.ended = self._stream is not None and self._stream.ended
 

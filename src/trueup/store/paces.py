@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.core.pace.settings import Override, Understood, understood
+from trueup.core.pace.said import Understood, understood
+from trueup.core.pace.settings import Override
 from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
 from trueup.errors import Refused
 from trueup.store.ledger import Ledger
@@ -82,8 +83,13 @@ class PaceRow:
     nodes: int
     #: What was set last, whether or not it still holds.
     held: Held = Held(override="", by="", why="")
-    #: What of it holds and is not known to this version; `override` has the rest.
+    #: What of it holds and is not known here; `override` has the rest.
     unknown: tuple[str, ...] = ()
+
+    def among(self, profiles: Collection[str]) -> PaceRow:
+        """The same where these profiles are declared."""
+        said = Understood(override=self.override, unknown=self.unknown).among(profiles)
+        return replace(self, override=said.override, unknown=said.unknown)
 
 
 class Paces:

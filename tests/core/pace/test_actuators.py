@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from trueup.core.pace.credit import REST_FROM, REST_S, Bucket, StatementSize, charged, rest_s, wait_s, workers
 from trueup.core.pace.effective import effective
-from trueup.core.pace.settings import Override, Pace, Understood, understood
+from trueup.core.pace.said import Understood, understood
+from trueup.core.pace.settings import Override, Pace
 from trueup.core.pace.sharing import GRANT_S, USED, Demand, Grant, Turn, granted, joined, next_turn, served, shares
 from trueup.core.pace.windows import parse_hours
 
@@ -186,7 +187,6 @@ def test_profiles_hold_in_windows_and_for_people() -> None:
         }
     )
     noon, night = (datetime(2026, 11, 23, hour, tzinfo=UTC) for hour in (12, 23))
-    assert effective(pace, 0.1, Override(), noon) == effective(pace, 0.1, Override(profile="gone"), noon)
     found = effective(pace, 0.1, Override(), night)
     assert (found.protect, found.limits.most, found.statement_s) == (0.4, 4, 0.08)  # beside the profile: most
     found = effective(pace, 0.1, Override(profile="night", protect=0.2), noon)
@@ -196,6 +196,17 @@ def test_profiles_hold_in_windows_and_for_people() -> None:
     found = effective(pace, 0.1, Override(profile="calm"), noon)
     assert (found.limits.fixed, found.limits.most) == (5, 5)  # nobody has said that less is the most
     assert effective(pace, 0.1, Override(profile="calm", most=1), noon).limits.most == 1
+
+
+def test_what_a_profile_says_that_is_not_declared_here_is_not_known() -> None:
+    """It said nothing, so that a profile that another node has declared, to hold back, held nobody back here."""
+    noon, pace = datetime(2026, 11, 23, 12, tzinfo=UTC), Pace.model_validate({"profiles": {"night": {"most": 3}}})
+    said = Understood(override=Override(profile="release", protect=0.2), unknown=("burst",)).among(pace.profiles)
+    assert said == Understood(override=Override(protect=0.2), unknown=("burst", "profile=release"))
+    for known in (Override(profile="night"), Override(most=1)):
+        assert Understood(override=known).among(pace.profiles) == Understood(override=known)
+    with pytest.raises(ValueError, match="no profile 'release'"):
+        effective(pace, 0.1, Override(profile="release"), noon)
 
 
 def test_a_window_needs_a_declared_profile() -> None:
@@ -233,5 +244,5 @@ def test_what_is_not_known_permits_no_more_than_the_minimum(override: Override) 
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
     limits = effective(Pace(), 0.1, override, noon, unknown=("burst",)).limits
     assert (limits.least, limits.most) == (min(0.05, override.most or 1),) * 2
-    assert limits.fixed in (None, 0.05)
+    assert limits.fixed == (0.05 if override.adaptive is False else None)
     assert effective(Pace(), 0.1, Override(pause=True), noon, unknown=("burst",)).limits.paused

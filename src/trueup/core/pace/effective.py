@@ -49,7 +49,7 @@ def effective(
     """Settings, then the windows that are open (the later of two wins), then what somebody has set.
 
     `unknown`: what they have set besides, and is not known here. It may have been to hold back, so that while there is
-    any no more than the guaranteed minimum is permitted.
+    any no more than the guaranteed minimum is permitted. Raises ValueError for a profile that is not declared.
     """
     values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
     if pace.most is None:
@@ -81,8 +81,8 @@ def open_windows(pace: Pace, now: datetime) -> list[Window]:
 
 
 def _lay(values: dict[str, Any], pace: Pace, profile: str, beside: Mapping[str, Any]) -> None:
-    """Let a profile hold, and what is said beside it. One that is not declared here any more says nothing."""
-    named = pace.profiles.get(profile, Profile()).model_dump()
+    """Let a profile hold, if one is named, and what is said beside it. Raises ValueError for an undeclared one."""
+    named = (pace.profile(profile) if profile else Profile()).model_dump()
     given = {name: value for each in (named, beside) for name, value in each.items() if value is not None}
     values |= given
     if not values["adaptive"] and "most" not in given and given.keys() & {"adaptive", "fixed"}:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import zoneinfo
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
@@ -110,38 +108,3 @@ class Override(Profile):
     pause: bool = False
     #: One of the declared profiles; what else is set holds beside it.
     profile: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Understood:
-    """What somebody has set, as far as this version knows it: a node of a newer one may have written it."""
-
-    override: Override = field(default_factory=Override)
-    #: Settings that it does not know, or whose values it does not.
-    unknown: tuple[str, ...] = ()
-
-
-def understood(text: str) -> Understood:
-    """What an override says that was kept as JSON."""
-    try:
-        return Understood(override=Override.model_validate_json(text))
-    except ValidationError:
-        pass
-    try:
-        said = json.loads(text)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        return Understood(unknown=("all of it",))
-    known = {name: value for name, value in said.items() if _is_known(name, value)}
-    return Understood(
-        override=Override.model_validate(known), unknown=tuple(name for name in said if name not in known)
-    )
-
-
-def _is_known(name: str, value: Any) -> bool:
-    try:
-        Override.model_validate({name: value})
-    except ValidationError:
-        return False
-    return True

@@ -13,7 +13,7 @@ class Open(Protocol):
         """Close it; who needs it again opens it again."""
 
 
-class Held:
+class OpenHere:
     """What is open, by the threads that use it: each lets go of its own."""
 
     def __init__(self) -> None:
