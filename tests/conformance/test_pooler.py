@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_survey, connect
 from trueup.adapters._postgresql_probe import PostgresqlProbe
 from trueup.adapters._sql import SqlAdapter
-from trueup.errors import Refused
+from trueup.errors import Refused, Transient
 
 #: Sessions of a pooler; as many transactions of one comparison may be open at a time.
 SESSIONS = 6
@@ -155,6 +155,72 @@ def test_a_probe_leaves_nothing_behind(through: Pair, poolers: tuple[Pooler, ...
     probe.close()
     assert poolers[0].shown("default_transaction_read_only") == {"off"}
     assert poolers[0].shown("lock_timeout") == {"0"}
+
+
+@pytest.fixture(params=["through", "bouncer"])
+def pooled_url(request: pytest.FixtureRequest, postgres_pair: Pair) -> str:
+    """A table of one row in the source, and the URL of a pooler before it: ours, and PgBouncer."""
+    through = request.getfixturevalue(request.param)
+    run_sql(postgres_pair.source, "CREATE TABLE beats (at bigint)", "INSERT INTO beats VALUES (1)")
+    return cast(Pair, through).source
+
+
+def probing(url: str, canary: str = "") -> PostgresqlProbe:
+    probe = connect("app", Database(url=url)).probe(canary)
+    assert isinstance(probe, PostgresqlProbe)
+    return probe
+
+
+def test_readings_do_not_wait_for_locks(pooled_url: str, postgres_pair: Pair) -> None:
+    """They waited for as long as the lock was held, and who ended the run waited for them. This one is let go of by
+    the server, so that a reading which waits for it ends well.
+    """
+    probe = probing(pooled_url, "SELECT count(*) FROM public.beats")
+    asked: dict[str, Callable[[], object]] = {
+        "canary": probe.canary,
+        "number": lambda: probe.number("SELECT count(*) FROM public.beats"),
+        "write": lambda: probe.write("UPDATE public.beats SET at = at + 1"),
+    }
+    for ask in asked.values():
+        ask()
+    for what, ask in asked.items():
+        with psycopg.connect(postgres_pair.source) as locker:
+            locker.execute("SET idle_in_transaction_session_timeout = '2s'")
+            locker.execute("LOCK TABLE beats")
+            with pytest.raises(Transient, match=r"lock timeout"):
+                ask()
+            assert locker.execute("SELECT 1").fetchone() == (1,), what
+    with pytest.raises(Transient, match="statement timeout"):
+        probe.number("SELECT count(pg_sleep(2))")
+    probe.close()
+
+
+def test_readings_have_limits_and_cannot_write(pooled_url: str, postgres_pair: Pair) -> None:
+    shown = "SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'))"
+    probe = probing(pooled_url, "UPDATE public.beats SET at = 7")
+    assert probe.number(shown) == "500ms 100ms"
+    with pytest.raises(Transient, match="read-only"):
+        probe.canary()
+    with pytest.raises(Transient, match="read-only"):
+        probe.number("UPDATE public.beats SET at = 7 RETURNING at")
+    probe.write("UPDATE public.beats SET at = 2;")
+    assert run_sql(postgres_pair.source, "SELECT at FROM beats") == [(2,)]
+    assert "lock waits" in probe.look().values
+    probe.close()
+
+
+def test_a_reading_is_one_transaction_and_one_round_trip(through: Pair, poolers: tuple[Pooler, ...]) -> None:
+    probe = probing(through.source)
+    probe.tables = {"t"}
+    probe.look()
+    for ask in (probe.canary, probe.look, lambda: probe.write("UPDATE public.t SET v = v WHERE id = 1")):
+        ask()
+        lent = poolers[0].lent
+        ask()
+        assert poolers[0].lent == lent + 1
+    probe.close()
+    for setting, value in (("statement_timeout", "0"), ("lock_timeout", "0"), ("transaction_read_only", "off")):
+        assert poolers[0].shown(setting) == {value}, setting
 
 
 @pytest.fixture

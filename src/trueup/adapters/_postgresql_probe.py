@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from psycopg import ClientCursor
 from psycopg.errors import error_from_result
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from trueup.adapters import Looked
+from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._probing import READING_MS, SqlProbe
 from trueup.core.pace.pressure import Mark
@@ -73,6 +76,8 @@ _SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 _ASKED = 2**31
 #: Name of the canary, and the error of a server that knows no such name.
 _PREPARED, _NOT_PREPARED = b"trueup_canary", b"26000"
+#: How long a statement may take and wait for a lock, milliseconds.
+_LIMITS = {"statement_timeout": str(READING_MS), "lock_timeout": "100"}
 _GRANT = "grant pg_read_all_stats to see"
 
 
@@ -89,11 +94,7 @@ class PostgresqlProbe(SqlProbe):
         "vacuums of our tables": Mark(idle=0, soft=1.1, hard=10),  # one: nothing is added while it lasts
     }
     small = "SELECT relpages FROM pg_class WHERE oid = 1259"
-    settings = (
-        "SET application_name = 'trueup:probe'",
-        f"SET statement_timeout = {READING_MS}",
-        "SET lock_timeout = 100",
-    )
+    settings = ("SET application_name = 'trueup:probe'", *(f"SET {name} = {value}" for name, value in _LIMITS.items()))
     read_only = "SET default_transaction_read_only = on"
 
     def __init__(self, adapter: SqlAdapter, canary: str) -> None:
@@ -113,13 +114,28 @@ class PostgresqlProbe(SqlProbe):
         super().autocommit(connection)
         connection.prepare_threshold = _ASKED  # None, as of all other connections: not even where it is asked for
 
+    def _connected(self, *, writes: bool = False) -> Any:
+        connection = super()._connected(writes=writes)
+        self._prepares = self._prepares and not self._lent
+        return connection
+
+    def _executed(self, connection: Any, statement: str, values: Sequence[Any], *, writes: bool) -> Any:
+        if not self._lent:
+            return super()._executed(connection, statement, values, writes=writes)
+        cursor = ClientCursor(connection)  # which sends values within the statement
+        cursor.execute(_limited(statement, writes=writes), values or None)
+        while cursor.nextset():
+            pass
+        return cursor
+
     def canary(self) -> None:
         """A reading is a statement that the server has prepared, sent by the driver's innermost part: what is in
         between costs more than the statement, and is measured with it. A pooler in front may lose what was prepared;
-        then each is sent as it is.
+        then each is sent as it is, and beside its limits where the session is only lent.
         """
         with self._connection() as connection:
-            server, text = connection.pgconn, self._canary.encode()
+            server = connection.pgconn
+            text = (_limited(self._canary) if self._lent else self._canary).encode()
             if self._prepared_on is not server and self._prepares:
                 self._prepares = server.prepare(_PREPARED, text).status == ExecStatus.COMMAND_OK
                 self._prepared_on = server
@@ -135,7 +151,10 @@ class PostgresqlProbe(SqlProbe):
             self._statement = _LOOK.replace("{checkpoints}", _CHECKPOINTS[int(version) >= 170000])
         with self._connection() as connection:
             tables = [regclass(name) for name in list(self.tables)]
-            row = connection.execute(self._statement, [tables], prepare=self._prepares).fetchone()
+            if self._lent:
+                row = self._executed(connection, self._statement, [tables], writes=False).fetchone()
+            else:
+                row = connection.execute(self._statement, [tables], prepare=self._prepares).fetchone()
         seen = _Seen(*row)
         clock_s = float(seen.clock)
         lacking = _lacking(seen)
@@ -217,6 +236,11 @@ class _Seen(NamedTuple):
     vacuums: int
     hidden_vacuums: int
     standby: bool
+
+
+def _limited(statement: str, *, writes: bool = False) -> str:
+    """A statement with the limits of a reading, where the session cannot have them."""
+    return sessions.beside(statement, _LIMITS if writes else {**_LIMITS, "transaction_read_only": "on"})
 
 
 def _lacking(seen: _Seen) -> dict[str, str]:

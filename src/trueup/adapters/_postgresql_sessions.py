@@ -66,6 +66,14 @@ def also(connection: psycopg.Connection[Any], info: dict[Any, Any], settings: Ma
     connection.commit()
 
 
+def beside(statement: str, settings: Mapping[str, str]) -> str:
+    """A statement with settings that hold for it alone, to be sent as one message without values bound by the server.
+
+    The server takes such a message for one transaction, and so does a pooler. What the statement gives comes last.
+    """
+    return f"SELECT {_set(settings, local='true')}; {statement}"
+
+
 def _set(settings: Mapping[str, str], *, local: str) -> str:
     """`local`: an expression that holds where the settings end with the transaction."""
     values = {name: sql.Literal(value).as_string(None) for name, value in settings.items()}

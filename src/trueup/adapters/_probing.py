@@ -42,6 +42,8 @@ class SqlProbe(ABC):
         self._canary = canary or self.small
         #: Those that read, and those that write.
         self._connections: dict[bool, Any] = {}
+        #: Is their session only lent to each transaction, so that nothing may be set for it?
+        self._lent = False
 
     def canary(self) -> None:
         self._ask(self._canary)
@@ -69,12 +71,24 @@ class SqlProbe(ABC):
 
     def _run(self, statement: str, *values: Any, writes: bool = False) -> tuple[list[str], list[Any]]:
         with self._connection(writes=writes) as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement, *([values] if values else []))
+            cursor = self._executed(connection, statement, values, writes=writes)
             names = [column[0] for column in cursor.description or ()]
             rows = list(cursor.fetchall()) if names else []
             cursor.close()
         return names, rows
+
+    def _executed(
+        self,
+        connection: Any,
+        statement: str,
+        values: Sequence[Any],
+        *,
+        writes: bool,  # noqa: ARG002 - matters where the session cannot have been made read-only
+    ) -> Any:
+        """The cursor that has what it gives; `writes`: whether it may write. One round trip."""
+        cursor = connection.cursor()
+        cursor.execute(statement, *([values] if values else []))
+        return cursor
 
     @contextmanager
     def _connection(self, *, writes: bool = False) -> Iterator[Any]:
@@ -91,12 +105,12 @@ class SqlProbe(ABC):
     def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()
         connection: Any = pooled.driver_connection
-        lent = EACH in pooled.info  # what it was given would be left to others
+        self._lent = EACH in pooled.info  # what it was given would be left to others
         pooled.detach()  # or it would be given back, and reset, as soon as nobody names it
         self.autocommit(connection)
         cursor = connection.cursor()
         settings = (*self.settings, *([] if writes or not self.read_only else [self.read_only]))
-        for statement in () if lent else settings:
+        for statement in () if self._lent else settings:
             cursor.execute(statement)
         cursor.close()
         return connection
