@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.live.harness import until
 from trueup.ahead import AHEAD, Ahead, Following, Question
 from trueup.core.digest import Digest, Digests, Prints
 from trueup.core.plan import NullKeys, Range, ranges
-from trueup.errors import DesignProblem, Transient
+from trueup.errors import DesignProblem, StatementTimeout, Transient
 
 SEGMENTS = ranges([(n,) for n in range(1, 20)])
 WANTING = "test-wanting"
@@ -98,13 +99,23 @@ class Database:
         return self.following or self.ask
 
 
+def ahead_of(
+    source: Database,
+    target: Database,
+    *,
+    allowed: Callable[[], int] | None = None,
+    now: Callable[[], datetime] = lambda: BEGIN,
+) -> Ahead:
+    """`allowed`: of the source, in place of its own."""
+    digests = Question(source.digests, target.digests)
+    rows = Question(source.ask_rows, target.ask_rows, 1)
+    return Ahead(SEGMENTS, digests, rows, (allowed or (lambda: source.allowed), lambda: target.allowed), now)
+
+
 @contextmanager
 def going(source: Database, target: Database) -> Iterator[Ahead]:
     ticks = iter(range(1000))
-    digests = Question(source.digests, target.digests)
-    rows = Question(source.ask_rows, target.ask_rows, 1)
-    allowed = (lambda: source.allowed), (lambda: target.allowed)
-    with closing(Ahead(SEGMENTS, digests, rows, allowed, lambda: BEGIN + timedelta(seconds=next(ticks)))) as ahead:
+    with closing(ahead_of(source, target, now=lambda: BEGIN + timedelta(seconds=next(ticks)))) as ahead:
         try:
             yield ahead
         finally:
@@ -253,6 +264,63 @@ def test_answers_are_those_of_their_segments_and_errors_come_in_their_turn() -> 
     assert source.begun == target.begun == list(range(len(SEGMENTS))), "each was asked once"
 
 
+@dataclass
+class Refusing:
+    """Says what is allowed, or when it is, until it fails."""
+
+    last: int
+    asked: int = 0
+
+    def __call__(self) -> int:
+        self.asked += 1
+        if self.asked > self.last:
+            raise RuntimeError("no more")
+        return 1
+
+
+def refusing_threads(source: Database, target: Database, patch: pytest.MonkeyPatch) -> Ahead:
+    ahead = ahead_of(source, target)
+    submit, refusing = ahead._executor.submit, Refusing(2)
+
+    def submitted(*given: Any) -> Any:
+        refusing()
+        return submit(*given)
+
+    patch.setattr(ahead._executor, "submit", submitted)
+    return ahead
+
+
+def refusing_clock(source: Database, target: Database, patch: pytest.MonkeyPatch) -> Ahead:
+    refusing = Refusing(2)
+    return ahead_of(source, target, now=lambda: BEGIN + timedelta(seconds=refusing()))
+
+
+def refusing_connections(source: Database, target: Database, patch: pytest.MonkeyPatch) -> Ahead:
+    return ahead_of(source, target, allowed=Refusing(2))
+
+
+@pytest.mark.parametrize("refusing", [refusing_threads, refusing_clock, refusing_connections])
+def test_what_cannot_be_begun_is_an_error_and_not_waited_for(
+    source: Database, target: Database, monkeypatch: pytest.MonkeyPatch, refusing: Callable[..., Ahead]
+) -> None:
+    """The end of one statement begins the next: nobody hears of what is raised there. It came as a wait for ever."""
+    source.free = target.free = True
+    heard: list[BaseException] = []
+
+    def wanting(ahead: Ahead) -> None:
+        try:
+            for segment in SEGMENTS[:3]:
+                ahead.digests(segment)
+        except RuntimeError as error:
+            heard.append(error)
+
+    with closing(refusing(source, target, monkeypatch)) as ahead:
+        thread = threading.Thread(target=wanting, args=(ahead,), daemon=True)
+        thread.start()
+        thread.join(20)
+        assert [str(error) for error in heard] == ["no more"]
+
+
 def test_the_rows_of_segments_are_asked_for_ahead_too(source: Database, target: Database) -> None:
     """What was begun of the other question was in vain; what goes on is waited for."""
     source.free = target.free = True
@@ -343,8 +411,9 @@ class Statements:
     begun: list[list[int]] = field(default_factory=list)
     alone: list[int] = field(default_factory=list)
     open: int = 0
-    #: The session ends instead of answering for these.
+    #: The session ends instead of answering for these, or takes too long.
     ends: set[int] = field(default_factory=set)
+    fault: type[Transient] = Transient
 
     def one(self, segment: Range) -> Digests:
         self.alone.append(SEGMENTS.index(segment) if segment in SEGMENTS else -1)
@@ -356,7 +425,7 @@ class Statements:
         try:
             for at in self.begun[-1]:
                 if at in self.ends:
-                    raise Transient("gone")
+                    raise self.fault("gone")
                 yield digests_of("all", at)
         finally:
             self.open -= 1
@@ -417,6 +486,18 @@ def test_a_session_that_was_idle_for_too_long() -> None:
     with pytest.raises(Transient):
         following(SEGMENTS[5])
     assert told.open == 0
+
+
+def test_what_took_too_long_is_not_asked_again_alone() -> None:
+    """It would take as long again: who asked cuts the segment in two. The next one begins anew."""
+    told = Statements(ends={2}, fault=StatementTimeout)
+    following = told.following()
+    assert [following(SEGMENTS[at]) for at in (0, 1)] == [digests_of("all", at) for at in (0, 1)]
+    with pytest.raises(StatementTimeout):
+        following(SEGMENTS[2])
+    assert (told.alone, told.open) == ([], 0)
+    assert following(SEGMENTS[3]) == digests_of("all", 3)
+    following.close()
 
 
 def test_a_side_with_one_statement_is_asked_for_one_segment_at_a_time(source: Database, target: Database) -> None:

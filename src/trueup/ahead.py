@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from trueup.core.digest import Digests, Prints
 from trueup.core.plan import Range, Segment
-from trueup.errors import Transient, TrueupError
+from trueup.errors import StatementTimeout, Transient, TrueupError
 
 Answer = TypeVar("Answer")
 
@@ -99,6 +99,8 @@ class Following(Generic[Answer]):
                 return self._taken(going)
             try:
                 return self._taken(going)
+            except StatementTimeout:  # alone it would take as long again: the segment is cut in two
+                raise
             except Transient:  # a session that was idle for too long is ended
                 return self._alone(segment)
 
@@ -233,14 +235,24 @@ class Ahead:
         self._changed.notify_all()
 
     def _begin_on(self, side: _Side, other: _Side, question: Question[Answer], ask: Callable[[Range], Answer]) -> None:
+        """What cannot be begun is an answer too: where the end of one statement begins the next, only who waits for
+        that answer can hear of it.
+        """
         end = min(len(self._segments), self._at + question.ahead + 1)
-        while side.begun < end and side.busy < self._lanes(side, other, ask):
+        while side.begun < end:
             at = side.begun
+            try:
+                if side.busy >= self._lanes(side, other, ask):
+                    return
+                self._since.setdefault(at, self._now())
+                answer = self._executor.submit(ask, self._segments[at])
+            except Exception as error:
+                answer = Future()
+                answer.set_exception(error)
             side.begun += 1
             side.busy += 1
-            self._since.setdefault(at, self._now())
-            side.answers[at] = self._executor.submit(ask, self._segments[at])
-            side.answers[at].add_done_callback(partial(self._ended, side, question))
+            side.answers[at] = answer
+            answer.add_done_callback(partial(self._ended, side, question))
 
     def _lanes(self, side: _Side, other: _Side, ask: Callable[[Range], Any]) -> int:
         """Statements at a time; with one connection allowed, a closer look and what is asked ahead take turns."""

@@ -11,7 +11,7 @@ import pytest
 import trueup
 from tests.live.harness import until
 from tests.servers import Pair, run_sql
-from trueup import Database, by_digest
+from trueup import Database, by_digest, in_time
 from trueup.adapters import _postgresql_one_statement as one_statement
 from trueup.adapters import _postgresql_survey, connect, postgresql
 from trueup.adapters._hashing import Hasher
@@ -137,10 +137,21 @@ def test_digests_that_do_not_arrive_are_no_answer(tables: Pair, monkeypatch: pyt
         compared(tables)
 
 
-def test_a_statement_that_takes_too_long_ends_there_and_goes_on_elsewhere(
-    tables: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cut_in_two(patch: pytest.MonkeyPatch) -> list[Any]:
+    """What was cut because a statement took too long."""
+    cut, real = list[Any](), in_time.halves
+
+    def noting(span: Any, at: Any) -> Any:
+        cut.append(span)
+        return real(span, at)
+
+    patch.setattr(in_time, "halves", noting)
+    return cut
+
+
+def test_what_a_statement_takes_too_long_for_is_cut_in_two(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(tables)
+    cut = cut_in_two(monkeypatch)
     real, failed = Hasher.digests_of, list[int]()
 
     def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
@@ -152,7 +163,7 @@ def test_a_statement_that_takes_too_long_ends_there_and_goes_on_elsewhere(
 
     monkeypatch.setattr(Hasher, "digests_of", failing)
     assert found(compared(tables)) == PLANTED
-    assert failed
+    assert (len(failed), len(cut)) == (1, 1)
 
 
 def rows(prints: Prints) -> list[bytes]:
@@ -255,7 +266,8 @@ def test_hashes_that_do_not_arrive_are_no_answer(tables: Pair, monkeypatch: pyte
         compared(tables)
 
 
-def test_hashes_that_take_too_long_end_there_and_go_on_elsewhere(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_too_long_to_hash_is_cut_in_two(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = cut_in_two(monkeypatch)
     wanted, real, failed = scattered(tables, monkeypatch), Hasher.prints_of, list[int]()
 
     def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
@@ -267,7 +279,7 @@ def test_hashes_that_take_too_long_end_there_and_go_on_elsewhere(tables: Pair, m
 
     monkeypatch.setattr(Hasher, "prints_of", failing)
     assert found(compared(tables)) == wanted
-    assert failed
+    assert (len(failed), len(cut)) == (1, 1)
 
 
 def test_hashes_of_many_segments_come_as_bytes(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
