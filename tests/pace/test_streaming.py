@@ -17,7 +17,7 @@ from tests.pace.stepped import SteppedClock
 from tests.pace.test_paced import ROWS, WIDE_OPEN, fill
 from tests.servers import Pair, run_mariadb, run_sql
 from trueup import Database, Projection, Report, Side, Trueup
-from trueup.adapters import _results
+from trueup.adapters import _documents, _results
 from trueup.core.kinds import Kind
 from trueup.core.plan import Keys, Part, Range
 from trueup.core.row import Batch, batch_of
@@ -29,6 +29,8 @@ from trueup.pace import streaming
 from trueup.pace.admission import PAUSE_S, Admission, Gate, Worker
 from trueup.pace.open_here import OpenHere
 from trueup.pace.streaming import PacedStream
+from trueup.python import End
+from trueup.python import Part as Wanted
 
 Rows = list[tuple[int, str]]
 
@@ -322,3 +324,29 @@ def test_a_pause_hides_no_change_of_a_file(
     with engine(tmp_path, told, postgres_pair, source, target) as app, pytest.raises(BrokenRead, match="changed while"):
         app.check("copy")
     assert told.pauses == paused
+
+
+#: How often `rows_of_python` was asked for its rows.
+_SCANS: list[int] = []
+
+
+def rows_of_python(_: Wanted) -> Iterator[list[dict[str, Any]] | End]:
+    _SCANS.append(1)
+    for first in range(1, ROWS, 1_000):
+        yield [{"id": at, "n": f"v{at}"} for at in range(first, first + 1_000)]
+    yield End()
+
+
+def test_what_keeps_no_snapshot_is_not_read_again_for_a_pause(
+    postgres_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(postgres_pair.source, "one", ROWS, {})
+    _SCANS.clear()
+    monkeypatch.setattr(_documents, "BATCH_ROWS", 1_000)
+    pausing(monkeypatch, 20, lambda: app.pause("copy"))
+    told = Paused(lambda: app.resume("copy"))
+    source = Side(python=f"{__name__}:rows_of_python", types={"id": "integer", "n": "text"})
+    target = Side(database="app", table="one")
+    with engine(tmp_path, told, postgres_pair, source, target) as app:
+        assert app.check("copy").verdict is Verdict.IN_SYNC
+    assert (told.pauses, len(_SCANS)) == (1, 1)
