@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -33,15 +32,13 @@ from trueup.in_time import pieces
 from trueup.narrow import route
 from trueup.observe import Progress, Silent
 from trueup.report import Report, differing, presented
+from trueup.sample import Sample
 from trueup.sides import NamedSide, declared, parse_side
 from trueup.stop import Stop
 from trueup.worded import NAME, worded
 
 if TYPE_CHECKING:
     from trueup.app import Trueup
-
-#: Differences among which common causes are sought; of more, so many are drawn.
-SAMPLE_ROWS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +148,7 @@ class Comparison:
         pair = self.engine.pair(self.binding)
         with discreet(self.projection):
             chosen = route(pair, self.engine.clock.now())
-            counts, planned, sample = Counts(), 0, _Sample()
+            counts, planned, sample = Counts(), 0, Sample()
             with asking_ahead(pair, chosen.segments, self.engine.clock.now, together=True):
                 for piece in pieces(pair, chosen.segments):
                     counts += piece.covered.counts
@@ -167,7 +164,7 @@ class Comparison:
         report = _report(counts, chosen.strategy, segments=planned, seconds=seconds)
         self.report = replace(report, causes=causes, one_sided=self.one_sided)
 
-    def _causes(self, sample: _Sample) -> list[dict[str, Any]]:
+    def _causes(self, sample: Sample) -> list[dict[str, Any]]:
         """What the differences have in common, by themselves: no database is asked for more."""
         if not sample.rows:
             return []
@@ -183,26 +180,6 @@ class Comparison:
             taken=Taken.ALL if sample.whole else Taken.SAMPLE,
         )
         return [asdict(cause) for cause in found]
-
-
-class _Sample:
-    """Differences among which common causes are sought: all of a few, of many each is as likely to be one of them."""
-
-    def __init__(self) -> None:
-        self.rows: list[Suspect] = []
-        self._seen = 0
-        self._chance = Random(0)  # noqa: S311 - no secret; two comparisons of the same rows tell the same
-
-    def add(self, suspect: Suspect) -> None:
-        self._seen += 1
-        if len(self.rows) < SAMPLE_ROWS:
-            self.rows.append(suspect)
-        elif (place := self._chance.randrange(self._seen)) < SAMPLE_ROWS:
-            self.rows[place] = suspect
-
-    @property
-    def whole(self) -> bool:
-        return self._seen == len(self.rows)
 
 
 def _report(counts: Counts, strategy: str, *, segments: int, seconds: float) -> Report:

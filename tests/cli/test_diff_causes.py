@@ -6,7 +6,7 @@ import pytest
 
 import trueup
 from tests.cli.shop import SCHEMA, Shop
-from trueup import comparison
+from trueup import comparison, sample
 from trueup.adapters._sql import SqlAdapter
 
 BOTH = ("sqlite:///app.db#src", "sqlite:///app.db#tgt")
@@ -58,6 +58,33 @@ def test_of_a_sensitive_column_nothing_is_told(shop_with_causes: Shop) -> None:
     assert "too high" not in shop_with_causes.run("diff", *BOTH, "--sensitive", "n").out
 
 
+@pytest.mark.parametrize("size", [64 * 2**20, 500_000], ids=["control", "little"])
+def test_of_large_rows_fewer_are_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Most rows have 20,000 characters on both sides together, and some nearly none."""
+    shop.sql("CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, n INTEGER)")
+    shop.sql("CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT, n INTEGER)")
+    numbers = "WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 200)"
+    shop.sql(f"INSERT INTO a {numbers} SELECT i, hex(zeroblob(5000 * (i % 5 > 0))), i FROM s")
+    shop.sql("INSERT INTO b SELECT id, v, n + 1 FROM a")
+    monkeypatch.chdir(shop.folder)
+    monkeypatch.setattr(sample, "SAMPLE_SIZE", size)
+    made: list[sample.Sample] = []
+
+    def noted() -> sample.Sample:
+        made.append(sample.Sample())
+        return made[-1]
+
+    monkeypatch.setattr(comparison, "Sample", noted)
+    cause = trueup.diff("sqlite:///app.db#a", "sqlite:///app.db#b").causes[0]
+    kept = made[0].rows
+    assert sum(map(sample.size_of, kept)) <= size
+    if size < 10**6:
+        assert 20 <= len(kept) <= 40
+        assert cause["sentence"] == f"all of a sample of {len(kept)} rows: `n` is exactly 1 too high"
+    else:
+        assert cause["sentence"] == "all 200 rows: `n` is exactly 1 too high"
+
+
 def test_of_many_differences_a_sample_is_looked_at(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """One tenant's come last, and most: the first ones would not have known. No statement is asked besides."""
     tenants = [(tenant, n) for tenant in range(40) for n in range(10)] + [(77, n) for n in range(1600)]
@@ -66,7 +93,7 @@ def test_of_many_differences_a_sample_is_looked_at(shop: Shop, monkeypatch: pyte
     shop.sql(*(f"INSERT INTO a VALUES ({tenant}, {n}, {tenant * n})" for tenant, n in tenants))
     shop.sql("INSERT INTO b SELECT tenant, id, n + 1 FROM a")
     monkeypatch.chdir(shop.folder)
-    monkeypatch.setattr(comparison, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(sample, "SAMPLE_ROWS", 300)
     monkeypatch.setattr(SqlAdapter, "tally", None)
     sides = ("sqlite:///app.db#a", "sqlite:///app.db#b")
     report = trueup.diff(*sides)
