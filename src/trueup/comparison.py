@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,18 +168,9 @@ class Comparison:
         """What the differences have in common, by themselves: no database is asked for more."""
         if not sample.rows:
             return []
-        from trueup.core.causes import Taken, causes
+        from trueup.core.causes import Taken, causes_of
 
-        binding = self.binding
-        found = causes(
-            sample.rows,
-            key=binding.projection.key,
-            columns=binding.columns,
-            hidden=binding.hidden,
-            rules=binding.rules,
-            taken=Taken.ALL if sample.whole else Taken.SAMPLE,
-        )
-        return [asdict(cause) for cause in found]
+        return causes_of(self.binding, sample.rows, taken=Taken.ALL if sample.whole else Taken.SAMPLE)
 
 
 def _report(counts: Counts, strategy: str, *, segments: int, seconds: float) -> Report:

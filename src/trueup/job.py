@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,6 +62,14 @@ class Reading:
     at: datetime | None = None
     #: How long that took, seconds; None: not over yet.
     took_s: float | None = None
+
+    @staticmethod
+    def of_all(pieces: Sequence[Covered], *, began: datetime, ended: datetime, took_s: float) -> Reading:
+        """All of a segment. What differs may have been seen at the very end, and settles from then on, however long
+        reading took; what does not was equal at the beginning.
+        """
+        differs = any(piece.suspects for piece in pieces)
+        return Reading(pieces=pieces, at=ended if differs else began, took_s=took_s)
 
 
 class Elsewhere(Interface):

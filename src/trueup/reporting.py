@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from trueup.beside import beside
-from trueup.core.causes import Taken, causes
+from trueup.core.causes import Taken, causes_of
 from trueup.core.compare import Counts, Suspect
 from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
@@ -205,17 +204,8 @@ def _causes(
     binding, drift = job.pair.binding, [item.decision.drift for item in listed]
     asks = run.whole and not (job.writes or sampled or binding.projection.itself)
     besides = beside(job.pair, drift, max(counts.source_rows, counts.target_rows) if asks else None)
-    found = causes(
-        drift,
-        key=binding.projection.key,
-        columns=binding.columns,
-        hidden=binding.hidden,
-        rules=binding.rules,
-        taken=Taken.FIRST if sampled else Taken.ALL,
-        beside=besides.known(),
-        ask=besides.ask,
-    )
-    return [asdict(cause) for cause in found]
+    taken = Taken.FIRST if sampled else Taken.ALL
+    return causes_of(binding, drift, taken=taken, beside=besides.known(), ask=besides.ask)
 
 
 def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:

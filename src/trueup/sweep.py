@@ -233,11 +233,9 @@ def _read_here(work: Sweep, segment: SegmentRow) -> Reading:
 
 def _read_whole(work: Sweep, segment: Segment) -> Reading:
     clock, pair = work.job.clock, work.job.pair
-    at, begun = clock.now(), clock.monotonic()
+    began, begun = clock.now(), clock.monotonic()
     pieces = list(narrow(pair, segment, first=True, lots=work.lots))
     asked = pair.learned.ahead.since(segment) if pair.learned.ahead is not None else None
-    if any(piece.suspects for piece in pieces):
-        at = clock.now()  # they were seen until now, however long that took, and settle from now on
-    elif asked is not None:
-        at = min(at, asked)
-    return Reading(pieces=pieces, at=at, took_s=clock.monotonic() - begun)
+    if asked is not None:
+        began = min(began, asked)
+    return Reading.of_all(pieces, began=began, ended=clock.now(), took_s=clock.monotonic() - begun)

@@ -53,16 +53,16 @@ def found(report: trueup.Report) -> dict[Any, str]:
     return {row["key"]["id"]: row["kind"] for row in report.drift}
 
 
-def watched(patch: pytest.MonkeyPatch) -> list[int]:
+def watched(patch: pytest.MonkeyPatch, method: str = "digests_of") -> list[int]:
     """How many segments each statement was asked for."""
     asked: list[int] = []
-    real = Hasher.digests_of
+    real = getattr(Hasher, method)
 
     def noting(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
         asked.append(len(parts))
         return real(self, on, side, parts, hashing)
 
-    patch.setattr(Hasher, "digests_of", noting)
+    patch.setattr(Hasher, method, noting)
     return asked
 
 
@@ -215,19 +215,6 @@ def scattered(pair: Pair, patch: pytest.MonkeyPatch) -> dict[int, str]:
     return kinds | dict.fromkeys((10_000 + key for key in range(1, ROWS + 1) if key % 90 == 2), "extra")
 
 
-def printed(patch: pytest.MonkeyPatch) -> list[int]:
-    """How many segments each statement was asked for the hashes of."""
-    asked: list[int] = []
-    real = Hasher.prints_of
-
-    def noting(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
-        asked.append(len(parts))
-        return real(self, on, side, parts, hashing)
-
-    patch.setattr(Hasher, "prints_of", noting)
-    return asked
-
-
 @pytest.mark.parametrize("compiled", [2, 1_000], ids=["compiled", "not compiled"])
 @pytest.mark.parametrize("together", [7, 1_000])
 def test_scattered_rows_are_found_once(
@@ -235,7 +222,7 @@ def test_scattered_rows_are_found_once(
 ) -> None:
     monkeypatch.setattr(one_statement, "COMPILED_MIN", compiled)
     limit(monkeypatch, together)
-    asked, wanted = printed(monkeypatch), scattered(tables, monkeypatch)
+    asked, wanted = watched(monkeypatch, "prints_of"), scattered(tables, monkeypatch)
     report = compared(tables)
     assert found(report) == wanted
     assert len(report.drift) == len(wanted), "a row was told twice"

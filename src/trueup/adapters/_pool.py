@@ -16,8 +16,6 @@ from sqlalchemy.exc import InvalidatePoolError
 #: A connection that was in use so lately, seconds, is used again without a trial.
 TRUSTED_S = 2.0
 _BACK = "trueup_back_at"
-#: Key in the `info` of a connection whose session is only lent to each transaction: the statement that it begins with.
-EACH = "trueup_each"
 
 
 def try_idle(engine: sa.Engine) -> None:

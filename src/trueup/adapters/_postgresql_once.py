@@ -13,8 +13,8 @@ from typing import Any
 
 import psycopg
 
-from trueup.adapters._pool import EACH
-
+#: Key in the `info` of a connection whose session is only lent to each transaction: the statement that it begins with.
+EACH = "trueup_each"
 #: Execution option: statements of ours before the one that is asked for.
 ONCE = "trueup_once"
 _READ_ONLY = "SELECT set_config('transaction_read_only', 'on', true)"

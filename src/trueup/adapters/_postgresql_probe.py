@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,6 +109,9 @@ class PostgresqlProbe(SqlProbe):
         self._received: list[tuple[float, Decimal]] = []
         #: Why a standby does not tell, and until when it is not asked.
         self._refused, self._again_at = "", 0.0
+
+    def lent(self, info: Mapping[Any, Any]) -> bool:
+        return sessions.lent(info)
 
     def autocommit(self, connection: Any) -> None:
         super().autocommit(connection)

@@ -33,7 +33,7 @@ class InSchema(BesideIt):
     def copied(self, table: str, columns: Sequence[str], select: str) -> Iterator[Copy]:
         """Raises Refused where a session could not be given the copy for the original."""
         with self.adapter.reading() as connection:
-            if sessions.lent(connection):  # it has not even our settings while the rows are copied
+            if sessions.lent(connection.info):  # it has not even our settings while the rows are copied
                 raise Refused(
                     f"databases.{self.adapter.name}: it is reached through a pooler, so there is no copy to try on: in "
                     f"sessions that others use too it could not be told from the original. {_OWN_ADDRESS}"

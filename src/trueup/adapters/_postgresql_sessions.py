@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from trueup.adapters import _postgresql_once as once
-from trueup.adapters._pool import EACH
+from trueup.adapters._postgresql_once import EACH
 
 #: Memory of one sort or hash table of a statement of ours, where the server's own setting is not above it (its default
 #: is 4 MB), kilobytes: groups of a source query that do not fit are written to disk and read again.
@@ -52,14 +52,14 @@ def prepare(connection: psycopg.Connection[Any], info: dict[Any, Any], settings:
     connection.commit()
 
 
-def lent(connection: sa.Connection) -> bool:
-    """Has the next transaction of `connection` another session?"""
-    return EACH in connection.info
+def lent(info: Mapping[Any, Any]) -> bool:
+    """Has the next transaction of the connection with this `info` another session?"""
+    return EACH in info
 
 
 def also(connection: psycopg.Connection[Any], info: dict[Any, Any], settings: Mapping[str, str]) -> None:
     """Give a session that is prepared some settings more."""
-    if EACH in info:
+    if lent(info):
         info[EACH] += f", {_set(settings, local='true')}"
         return
     connection.execute(f"SELECT {_set(settings, local='false')}")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.adapters import Looked
-from trueup.adapters._pool import EACH
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient
 from trueup.urls import here
@@ -105,7 +104,7 @@ class SqlProbe(ABC):
     def _connected(self, *, writes: bool = False) -> Any:
         pooled = self._adapter.engine.raw_connection()
         connection: Any = pooled.driver_connection
-        self._lent = EACH in pooled.info  # what it was given would be left to others
+        self._lent = self.lent(pooled.info)  # what it was given would be left to others
         pooled.detach()  # or it would be given back, and reset, as soon as nobody names it
         self.autocommit(connection)
         cursor = connection.cursor()
@@ -114,6 +113,10 @@ class SqlProbe(ABC):
             cursor.execute(statement)
         cursor.close()
         return connection
+
+    def lent(self, info: Mapping[Any, Any]) -> bool:  # noqa: ARG002 - most sessions are our own
+        """Is the session of the connection with this `info` only lent to each transaction?"""
+        return False
 
     def autocommit(self, connection: Any) -> None:
         """Each statement by itself."""

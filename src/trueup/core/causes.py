@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, spelling
 from trueup.core.row import Key, Value
 from trueup.core.rules import Rules, differing
 from trueup.core.where import ALMOST_ALL, ROWS_MIN, Ask, Known, nobody, stands_out, told_places
+
+if TYPE_CHECKING:
+    from trueup.core.binding import Binding
 
 #: Share of all drifting rows that a cause explains.
 EXPLAINED_MIN = 0.05
@@ -69,6 +73,19 @@ class Found:
     words: str
     rows: frozenset[int]
     usual: float | None = None
+
+
+def causes_of(binding: Binding, rows: Sequence[Suspect], **asked: Any) -> list[dict[str, Any]]:
+    """The causes of rows of a binding, as plain values. `asked`: as of `causes`."""
+    found = causes(
+        rows,
+        key=binding.projection.key,
+        columns=binding.columns,
+        hidden=binding.hidden,
+        rules=binding.rules,
+        **asked,
+    )
+    return [asdict(cause) for cause in found]
 
 
 def causes(

@@ -127,7 +127,5 @@ class _Asked:
         if isinstance(answer, Failed):
             raise answer.kind(answer.words)
         came = self._came[0] if self._came else self._clock.now()
-        # What differs may have been seen just now, however long reading took, and settles from then on.
-        took_s = 0.0 if any(piece.suspects for piece in answer.pieces) else answer.took_s
-        at = came - timedelta(seconds=took_s)
-        return Reading(pieces=answer.pieces, at=at, took_s=answer.took_s)
+        began = came - timedelta(seconds=answer.took_s)
+        return Reading.of_all(answer.pieces, began=began, ended=came, took_s=answer.took_s)
