@@ -8,7 +8,7 @@ again by its key alone, in whatever partition it is, and is then what it is with
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from trueup.core.row import Key, Value, canonical
 from trueup.errors import ConfigError, DataProblem, UsageError
 from trueup.side_by_side import Covered, Pair, both
 
-#: How the strategies name their work.
+#: Those of the keys whose rows differ, in whatever partition they are.
 Look = Callable[[Sequence[Key]], dict[Key, Suspect]]
 
 Answer = TypeVar("Answer")
@@ -187,7 +187,7 @@ def unknown(binding: Binding, part: Slice, there: Collection[Slice]) -> str:
 
 
 def exactly(pair: Pair, piece: Covered, look: Look) -> Covered:
-    """A piece of a partition with its differences as they are by key, in whatever partition the rows are."""
+    """A complete piece of a partition with its differences as they are by key, in whatever partition the rows are."""
     binding = pair.binding
     unique = binding.source.unique and binding.target.unique
     unsure = [suspect for suspect in piece.suspects if not (unique and _sure(suspect))]
@@ -198,7 +198,7 @@ def exactly(pair: Pair, piece: Covered, look: Look) -> Covered:
     counts = Counts()
     counts += piece.counts
     retell(counts, unsure, [*seen.values()], binding)
-    return Covered(span=piece.span, counts=counts, suspects=[*sure, *seen.values()], rest=piece.rest)
+    return replace(piece, counts=counts, suspects=[*sure, *seen.values()])
 
 
 def retell(counts: Counts, was: Sequence[Suspect], now: Sequence[Suspect], binding: Binding) -> None:

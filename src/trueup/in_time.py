@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, halves
+from trueup.core.plan import Everything, Keys, Range, Segment, halves
 from trueup.core.row import Key
 from trueup.errors import DataProblem, DesignProblem, StatementTimeout
 from trueup.isolate import keys_of, spread, within
 from trueup.narrow import cuts_of, narrow
-from trueup.side_by_side import Covered, Pair, side_by_side
+from trueup.side_by_side import Covered, Pair, all_of
 
 #: Segments that are cut in two in one run because their statement took too long; each cost as much as is allowed.
 SPLITS_MAX = 20
@@ -74,9 +74,8 @@ def pieces(pair: Pair, segments: Sequence[Segment]) -> Iterator[Piece]:
         done, rest = done + 1, segment
         try:
             for covered in read(pair, segment):
-                if covered.counts.differing > len(covered.suspects):
-                    parts: list[Segment] = [NullKeys(), Range()] if isinstance(segment, Everything) else [segment]
-                    todo.extendleft((part, side_by_side) for part in reversed(parts))
+                if not covered.complete:
+                    todo.appendleft((segment, all_of))
                     done -= 1
                     break
                 yield Piece(covered=covered, done=done, planned=done + len(todo))

@@ -35,7 +35,7 @@ from trueup.core.plan import (
     ranges,
 )
 from trueup.core.row import Key
-from trueup.side_by_side import Covered, Pair, all_at_once, both, side_by_side
+from trueup.side_by_side import Covered, Pair, all_at_once, all_of, both, side_by_side
 
 if TYPE_CHECKING:
     from trueup.by_partition import Cut
@@ -76,7 +76,9 @@ def narrow(pair: Pair, segment: Segment, *, first: bool = False, lots: bool = Fa
     from trueup.by_partition import exactly
 
     for piece in _compared(pair, segment, first=first):
-        yield exactly(pair, piece, partial(_by_key, pair))
+        # What is not handed out cannot be looked at by its key: a row that moved would stay a difference.
+        for whole in [piece] if piece.complete else all_of(pair, piece.span, first=first):
+            yield exactly(pair, whole, partial(_by_key, pair))
 
 
 def _by_key(pair: Pair, keys: Sequence[Key]) -> dict[Key, Suspect]:

@@ -72,6 +72,11 @@ class Covered:
     #: See `adapters.Look`.
     unchanged: bytes = b""
 
+    @property
+    def complete(self) -> bool:
+        """Are all of its differences here? A database that compares itself hands out only so many."""
+        return self.counts.differing <= len(self.suspects) + sum(lot.count for lot in self.lots)
+
 
 def side_by_side(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[Covered]:
     """Read both sides in key order and compare what is aligned, batch by batch. `first`: see `all_at_once`."""
@@ -79,14 +84,22 @@ def side_by_side(pair: Pair, segment: Segment, *, first: bool = False) -> Iterat
         case Keys() | NullKeys():
             yield all_at_once(pair, segment, first=first)
         case Everything():
-            whole = all_at_once(pair, NullKeys(partition=segment.partition), first=first)
-            counts, suspects = whole.counts, whole.suspects
-            for covered in _aligned(pair, Range(partition=segment.partition)):
+            counts, suspects = Counts(), list[Suspect]()
+            for covered in all_of(pair, segment, first=first):
                 counts += covered.counts
                 suspects = (suspects + covered.suspects)[:DIFFERENCES_MAX]
             yield Covered(span=segment, counts=counts, suspects=suspects)
         case Range():
             yield from _aligned(pair, segment)
+
+
+def all_of(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[Covered]:
+    """Side by side, in as many pieces as it takes to hand out all differences."""
+    if isinstance(segment, Everything):
+        rest = Range(partition=segment.partition)
+        yield replace(all_at_once(pair, NullKeys(partition=segment.partition), first=first), rest=rest)
+        segment = rest
+    yield from side_by_side(pair, segment, first=first)
 
 
 def all_at_once(pair: Pair, segment: Keys | NullKeys, *, first: bool = False) -> Covered:

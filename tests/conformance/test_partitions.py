@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.clock import FakeClock
 from tests.conformance.worlds import UNLIMITED, EngineClock, Pairing, Row, Sqlite, World, places
-from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition
+from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition, side_by_side
+from trueup.adapters import _sql
 from trueup.cli.commands import app as command_line
 from trueup.core.partition import Holding
 from trueup.core.plan import Everything, Keys, Range, partition_of
@@ -82,6 +83,27 @@ def test_all_partitions_find_what_comparing_everything_finds(world: World, colum
         "extra": 1,
         "different": 0,
     }
+
+
+@pytest.mark.parametrize("unique", [True, False], ids=["unique", "repeated keys"])
+def test_rows_that_moved_hide_none_that_are_missing(
+    together: World, monkeypatch: pytest.MonkeyPatch, unique: bool
+) -> None:
+    """More rows of a partition moved than a database hands out of what differs in it; and some are missing."""
+    columns = COLUMNS if unique else COLUMNS.replace(" PRIMARY KEY NOT NULL", "")
+    odd: list[Row] = [] if unique else [(1, "z", 1), (1, "z", 1), (None, "a", 3)]
+    true: list[Row] = [(n, "a", n) for n in range(2, 32)]
+    together.tables(columns, [*true, *odd], [*((n, "b", v) for n, _, v in true[:25]), *odd])
+    whole = together.app(columns=("v",)).check("p", rows=0)
+    assert (whole.verdict, whole.missing, whole.drifted) == (Verdict.DRIFT, 5, 5)
+    for module in (_sql, side_by_side):
+        monkeypatch.setattr(module, "DIFFERENCES_MAX", 7)  # keys asked for at a time are always fewer
+    app = together.app(columns=("v",), partition=BY_TENANT, limits=UNLIMITED)
+    report = app.check("p", rows=0)
+    assert (found(report), figures(report)) == (found(whole), figures(whole))
+    assert {row["partition"]: row["missing"] for row in report.partitions if row["missing"]} == {"a": 5}
+    if unique:
+        assert (app.run("p").repaired, together.target.count("dst")) == (5, 30)
 
 
 def test_one_by_one_finds_what_comparing_everything_finds(world: World) -> None:
