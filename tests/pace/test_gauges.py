@@ -73,6 +73,15 @@ def broken() -> float:
     raise RuntimeError("no idea")
 
 
+ASKED, GO = threading.Semaphore(0), threading.Event()
+
+
+def stands() -> float:
+    ASKED.release()
+    GO.wait()
+    return 1.0
+
+
 @pytest.mark.parametrize(
     ("declared", "value"),
     [
@@ -166,6 +175,26 @@ def test_a_heartbeat_of_sqlite_and_redis(sqlite: Adapter, redis: str) -> None:
 def test_what_the_time_of_a_write_means() -> None:
     plain, told = Gauge(name="g", write="x"), Gauge(name="g", write="x", idle=1, soft=2, hard=3)
     assert (plain.mark.soft, plain.mark.hard, told.mark.soft) == (100, 400, 2)
+
+
+def test_who_is_being_asked_when_work_ends_and_begins_again_is_not_asked_twice(sqlite: Adapter) -> None:
+    """A thread that was asking went on beside its successor, and there was one more with each run."""
+    gauges = Gauges([Gauge(name="slow", python="tests.pace.test_gauges:stands", every=0.1)], sqlite, time.monotonic)
+
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "trueup-gauge-slow"]
+
+    gauges.begin()
+    ASKED.acquire()
+    (first,) = threads()
+    gauges.end()
+    gauges.begin()
+    ASKED.acquire()
+    assert len(threads()) == 2
+    GO.set()
+    first.join(60)
+    assert first not in threads()
+    gauges.end()
 
 
 def test_a_command_of_redis(redis: str) -> None:

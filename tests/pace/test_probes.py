@@ -15,6 +15,7 @@ from tests.live.harness import Background, until
 from tests.servers import ServerMissingError
 from trueup.adapters import Probe, connect
 from trueup.adapters._postgresql_probe import PostgresqlProbe, _to_archive
+from trueup.core.pace.pressure import HELD
 from trueup.core.projection import Database
 from trueup.errors import Transient
 
@@ -74,6 +75,8 @@ def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
         with pytest.raises(psycopg.errors.QueryCanceled):
             slow.join()
     assert seen == {"elsewhere": 0, "public.Ours": 1, "Ours": 1}
+    mark = probe.marks["vacuums of our tables"]
+    assert mark.pressure(1) == mark.pressure(3) == HELD  # however long they last
     probe.close()
 
 

@@ -16,7 +16,7 @@ from trueup.adapters import Looked
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters._postgresql_values import regclass
 from trueup.adapters._probing import READING_MS, SqlProbe
-from trueup.core.pace.pressure import Mark
+from trueup.core.pace.pressure import HELD, Mark
 from trueup.errors import Transient
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class PostgresqlProbe(SqlProbe):
         "behind the primary, s": Mark(idle=0.2, soft=1, hard=5),
         "segments to archive": Mark(idle=4, soft=42, hard=200),
         "checkpoints for the log, a minute": Mark(idle=0.5, soft=2, hard=6),
-        "vacuums of our tables": Mark(idle=0, soft=1.1, hard=10),  # one: nothing is added while it lasts
+        "vacuums of our tables": Mark(idle=0, soft=1, hard=2, most=HELD),  # they may last for hours
     }
     small = "SELECT relpages FROM pg_class WHERE oid = 1259"
     settings = ("SET application_name = 'trueup:probe'", *(f"SET {name} = {value}" for name, value in _LIMITS.items()))

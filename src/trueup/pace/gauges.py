@@ -35,16 +35,12 @@ class Gauges:
         self._had: dict[str, tuple[float, float]] = {}
         self._lacking: dict[str, str] = {}
         self._ended = threading.Event()
-        self._threads: list[threading.Thread] = []
 
     def begin(self) -> None:
-        self._ended.clear()
-        self._threads = [
-            threading.Thread(target=self._run, args=(gauge,), name=f"trueup-gauge-{gauge.name}", daemon=True)
-            for gauge in self._gauges
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._ended = threading.Event()  # a new one: threads of the time before may not have seen theirs yet
+        for gauge in self._gauges:
+            ended, name = self._ended, f"trueup-gauge-{gauge.name}"
+            threading.Thread(target=self._run, args=(gauge, ended), name=name, daemon=True).start()
 
     def end(self) -> None:
         """Asks no more. What is being asked is left to its time limit, and nobody waits for that."""
@@ -63,12 +59,12 @@ class Gauges:
         """What is not available, and why."""
         return dict(self._lacking)
 
-    def _run(self, gauge: Gauge) -> None:
+    def _run(self, gauge: Gauge, ended: threading.Event) -> None:
         with contextlib.ExitStack() as stack:
             ask = self._asking(gauge, stack)
-            while not self._ended.is_set():
+            while not ended.is_set():
                 self.ask(gauge, ask)
-                self._ended.wait(gauge.every)
+                ended.wait(gauge.every)
 
     def ask(self, gauge: Gauge, ask: Callable[[], float]) -> None:
         """Have one number."""

@@ -14,7 +14,9 @@ from trueup.core.pace.credit import DEBT_S, Bucket, charged, refilled, wait_s, w
 from trueup.core.pace.governor import (
     BLAME_S,
     CLEAR_S,
+    HOLD,
     LEAST_MAX,
+    LEAVE,
     RISE_A_SECOND,
     TICK_S_MAX,
     Limits,
@@ -26,7 +28,7 @@ from trueup.core.pace.governor import (
     tick,
     to_json,
 )
-from trueup.core.pace.pressure import BLIND_AFTER_S, Health, Mark, Signal, observed, worst
+from trueup.core.pace.pressure import BLIND_AFTER_S, HELD, Health, Mark, Signal, observed, worst
 from trueup.core.pace.tails import MEMORY_S, Impact
 
 LIMITS = Limits(least=0.05, most=4.0)
@@ -214,6 +216,28 @@ def test_pressure_that_stays_was_not_ours_and_the_load_comes_back_soon() -> None
     assert back.u >= 0.8 * 0.8
 
 
+def test_pressure_at_the_minimum_that_goes_says_nothing_of_us() -> None:
+    """Nothing of ours had gone by then. It was taken for ours, and what is below the minimum was kept away from."""
+    spike = after(after(State(), seen(HARD), 1), seen(CALM), CLEAR_S + 1)
+    assert (spike.mode, spike.ours, spike.bad) == (Mode.RECOVERY, None, None)
+    assert after(spike, seen(), 60).u == pytest.approx(after(State(), seen(), 60).u)  # as if it had not been
+    more = after(after(steady(2 * LIMITS.least), seen(HARD), 1), seen(CALM), CLEAR_S + 1)
+    assert (more.ours, more.bad) == (True, 2 * LIMITS.least)  # the control: half of it went
+
+
+def test_what_only_keeps_load_from_being_added_takes_none_away_and_ends_no_recovery() -> None:
+    """A vacuum may last for hours."""
+    held = Health(pressure=HELD, signal="vacuums", value=1.0)
+    assert LEAVE < HELD < HOLD
+    assert after(steady(0.3), seen(held), 600).u == 0.3
+    assert after(steady(0.3), seen(), 600).u > 0.3  # the control: else it would have risen
+    state = after(after(steady(), seen(HARD), 1), seen(held), CLEAR_S + 1)
+    assert (state.mode, state.ours) == (Mode.RECOVERY, True)
+    assert after(state, seen(held), 600).u == LIMITS.least
+    uneasy = Health(pressure=HOLD + 0.05, signal="busy", value=1.9)
+    assert after(after(steady(), seen(HARD), 1), seen(uneasy), 600).mode is Mode.DEGRADED
+
+
 def test_relapses_wait_longer_each_time() -> None:
     state, waits = steady(), []
     for _ in range(4):
@@ -243,6 +267,7 @@ def test_the_minimum_grows_with_age_but_not_in_an_emergency() -> None:
 
 def test_fixed_is_fixed() -> None:
     assert tick(replace(LIMITS, fixed=0.7), steady(), seen(HARD), 0.5).u == 0.7
+    assert tick(replace(LIMITS, fixed=9.0), steady(), seen(HARD), 0.5).u == LIMITS.most
 
 
 def test_what_was_learnt_survives_a_restart_but_not_the_load() -> None:
@@ -275,6 +300,12 @@ def test_the_worst_signal_is_named_and_an_emergency_needs_two_samples_or_a_great
     health = worst(two, MARKS, 0.5, 0.0)
     assert (health.hard, health.signal, health.value) == (True, "busy", 4.5)
     assert worst(observed({}, MARKS, {"lag": 100.0}, 0.0), MARKS, 0.0, 0.0).hard
+
+
+def test_a_signal_may_have_a_most() -> None:
+    vacuums = Mark(idle=0, soft=1, hard=2, most=HELD)
+    assert [vacuums.pressure(value) for value in (0, 0.4, 1, 3, 99)] == [0, 0.4, HELD, HELD, HELD]
+    assert not worst(observed({}, {"v": vacuums}, {"v": 99.0}, 0.0), {"v": vacuums}, 0.0, 0.0).hard
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from([0.5, -3600.0, 1e6])), max_size=20))

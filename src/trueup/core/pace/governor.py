@@ -26,7 +26,7 @@ from trueup.core.pace.tails import FIRST, MEMORY_S, SURE, Impact
 
 #: A tick counts at most so many seconds, whatever the clock says.
 TICK_S_MAX = 5.0
-#: Entering and leaving `degraded`; between HOLD and 1 nothing is raised.
+#: Entering `degraded`; up to HOLD nothing is taken away, and `degraded` is left; up to LEAVE load is added.
 ENTER, HOLD, LEAVE = 1.0, 0.85, 0.70
 #: Seconds of pressure before it counts, of calm before it is over (doubled at each relapse) or anything is raised, and
 #: the most of that.
@@ -37,6 +37,8 @@ RELAPSE_S = 90.0
 CUT_EVERY_S = 1.0
 #: At the minimum so long, seconds, and still under pressure: it is not ours.
 BLAME_S = 3.0
+#: Pressure that goes was ours if so many times less of us was there by then, and says nothing of us otherwise.
+LESS = 1.2
 #: A load that was good for so long is known to be good, seconds.
 GOOD_S = 6.0
 #: So long without pressure, and recovery is over, seconds.
@@ -152,13 +154,14 @@ def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
     if limits.paused:
         return _go(state, Mode.PAUSED, now, limits.paused, u=0.0)
     if limits.fixed is not None:
-        return replace(_go(state, Mode.NORMAL, now, "fixed: adaptive pacing is off"), u=limits.fixed)
+        return replace(_go(state, Mode.NORMAL, now, "fixed: adaptive pacing is off"), u=min(limits.fixed, limits.most))
     if health.blind:
         return _go(state, Mode.PAUSED, now, f"no signal: {health.signal} is not to be had", u=least)
     if state.mode is Mode.PAUSED:
         return _go(state, Mode.RECOVERY, now, "resumed", u=least, changed_at=now)
     soft_since = (now if state.soft_since is None else state.soft_since) if health.pressure > ENTER else None
-    calm = health.pressure <= LEAVE and not hard
+    # Pressure that only keeps load from being added (`pressure.HELD`) does not keep it in `degraded`.
+    calm = health.pressure <= (HOLD if state.mode is Mode.DEGRADED else LEAVE) and not hard
     clear_since = (now if state.clear_since is None else state.clear_since) if calm else None
     state = replace(state, soft_since=soft_since, clear_since=clear_since)
     if state.mode is Mode.DEGRADED:
@@ -237,9 +240,10 @@ def _under_pressure(state: State, health: Health, least: float, now: float, *, h
         state = replace(state, u=least if hard else max(least, state.u * factor), cut_at=now, reason=why)
     state = replace(state, u=max(state.u, least))
     if state.before is not None:
-        if health.pressure <= LEAVE:  # it went as we went
-            bad: dict[str, Any] = {"bad": state.before, "bad_at": now, "bad_room": state.before_room}
-            state = replace(state, **bad, before=None, ours=True, good=state.good * KEEP_AWAY)
+        if health.pressure <= HOLD:
+            if state.before >= state.u * LESS:  # it went as we went
+                bad: dict[str, Any] = {"bad": state.before, "bad_at": now, "bad_room": state.before_room}
+                state = replace(state, **bad, before=None, ours=True, good=state.good * KEEP_AWAY)
         elif state.u <= least * 1.01 and now - state.cut_at >= BLAME_S:
             state = replace(state, before=None, ours=False, relapses=0, reason=f"{why} (not ours)")
     if state.clear_since is not None and now - state.clear_since >= need:

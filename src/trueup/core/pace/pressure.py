@@ -13,6 +13,8 @@ from math import exp
 
 #: Greatest pressure.
 CAP = 3.0
+#: Most of what only keeps load from being added, however much of it there is: the law takes nothing away for it.
+HELD = 0.8
 #: Pressure of a required signal that has not been had for a while.
 STALE = 1.2
 #: Seconds after which a signal that was not had again counts no more.
@@ -36,14 +38,16 @@ class Mark:
     hard: float
     #: Its absence is a reason to slow down.
     required: bool = False
+    #: No value is more pressure than this.
+    most: float = CAP
 
     def pressure(self, value: float) -> float:
-        """Between 0 and CAP, never falling with `value`."""
+        """Between 0 and `most`, never falling with `value`."""
         if value <= self.idle:
             return 0.0
         if value <= self.soft:
-            return (value - self.idle) / (self.soft - self.idle)
-        return min(CAP, 1.0 + (value - self.soft) / (self.hard - self.soft))
+            return min(self.most, (value - self.idle) / (self.soft - self.idle))
+        return min(self.most, 1.0 + (value - self.soft) / (self.hard - self.soft))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
