@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trueup.adapters import Reader
+from trueup.adapters import delivered
 from trueup.by_partition import cut
 from trueup.core.again import (
     CHANGED_MAX,
@@ -32,9 +32,9 @@ from trueup.core.freshness import due_by_age, looked_at
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes, Limits
 from trueup.core.row import Key, Kind, Value, canonical
-from trueup.errors import BrokenRead, DesignProblem
+from trueup.errors import DesignProblem
 from trueup.job import Job
-from trueup.side_by_side import both
+from trueup.side_by_side import Pair, both
 from trueup.store.coverage import Coverage
 from trueup.store.records import DecisionRow, RunRow
 
@@ -109,15 +109,13 @@ class Marks:
         lower = None if first is None else (first,)
         stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
         keys: dict[Key, None] = {}
-        for batch in stream:
+        for batch in delivered(stream, f"{self.name}: the {role}'s changes"):
             columns = batch.clean(binding.value_kinds).values
             for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
                 self._demand(role, column.name, kind, values)
             keys |= dict.fromkeys(zip(*columns, strict=True))
             if len(keys) > CHANGED_MAX:
                 return keys
-        if not stream.ended:
-            raise BrokenRead(f"{binding.projection.name}: reading the {role}'s changes stopped before its end")
         return keys
 
     def words(self, marks: Mapping[str, Value]) -> str:
@@ -271,7 +269,7 @@ def emptied(job: Job, run: RunRow, counts: Counts) -> str:
     limits = binding.projection.limits
     in_turn = Coverage(job.ledger).in_turn(run.id)
     if collapsed(in_turn.source_rows, in_turn.target_rows, None, limits):
-        held = sum(_rows(job.pair.target, binding, binding.target))
+        held = sum(_rows(job.pair, "target"))
         return _counted(job, held, None, limits)
     if collapsed(counts.source_rows, counts.target_rows, None, limits):
         before = job.ledger.narrowed(run.base or run.id).counts.source_rows or counts.target_rows
@@ -281,15 +279,18 @@ def emptied(job: Job, run: RunRow, counts: Counts) -> str:
 
 def _counted(job: Job, held: int, before: int | None, limits: Limits) -> str:
     """Why the source's rows, counted no further than is needed, are too few; empty if they are not."""
-    found, binding = 0, job.pair.binding
-    for rows in _rows(job.pair.source, binding, binding.source):
+    found = 0
+    for rows in _rows(job.pair, "source"):
         found += rows
         if not collapsed(found, held, before, limits):
             return ""
     return collapsed(found, held, before, limits)
 
 
-def _rows(reader: Reader, binding: Binding, side: BoundSide) -> Iterator[int]:
+def _rows(pair: Pair, role: str) -> Iterator[int]:
     """How many rows a side has, batch by batch."""
+    binding = pair.binding
+    reader, side = (pair.target, binding.target) if role == "target" else (pair.source, binding.source)
     for segment in (Range(), NullKeys()):
-        yield from (len(batch) for batch in reader.stream(binding, side, segment, tokens=False))
+        stream = reader.stream(binding, side, segment, tokens=False)
+        yield from (len(batch) for batch in delivered(stream, f"{pair.name}: the {role}"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from trueup.adapters import delivered
 from trueup.core.binding import BoundSide, Column
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.kinds import Kind
@@ -19,7 +20,7 @@ from trueup.core.plan import Range, by_keys
 from trueup.core.row import Key, Values
 from trueup.core.where import ROWS_MIN, Known, Place
 from trueup.discreet import discreet_words
-from trueup.errors import BrokenRead, TrueupError
+from trueup.errors import TrueupError
 from trueup.side_by_side import Pair
 
 #: Drifting rows whose other columns are read; of more, nothing is.
@@ -123,11 +124,9 @@ class Beside:
         asked = replace(binding, value_kinds=kinds)
         for segment in by_keys(keys):
             stream = adapter.stream(asked, wider, segment, tokens=False)
-            for batch in stream:
+            for batch in delivered(stream, f"{self.pair.name}: the {role}"):
                 values = list(zip(*batch.clean(kinds).values, strict=True))
                 yield from ((batch.key(at), row[:width], row[width:]) for at, row in enumerate(values))
-            if not stream.ended:
-                raise BrokenRead(f"{self.pair.name}: reading rows of the {role} stopped before its end")
 
     # --- all rows ----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from trueup.adapters import (
     RowOutcome,
     Survey,
     Unit,
+    delivered,
 )
 from trueup.core.backfill import Backfill
 from trueup.core.binding import Binding, BoundSide
@@ -31,7 +32,7 @@ from trueup.core.lot import LOT_MIN, LotOutcome
 from trueup.core.plan import Segment
 from trueup.core.projection import Canary
 from trueup.core.row import Batch, Key
-from trueup.errors import BrokenRead, DesignProblem
+from trueup.errors import DesignProblem
 
 #: So many rows on which the function fails are no single bad rows any more.
 FAILED_MAX = 1_000
@@ -135,10 +136,8 @@ class Fixed:
             kinds = (*kinds, *(kinds[at] for at in binding.written))
         reading = replace(binding, source=side, target=side, value_kinds=kinds)
         stream = self.inner.stream(reading, side, segment, tokens=True)
-        for batch in stream:
+        for batch in delivered(stream, f"{binding.projection.name}: the table"):
             yield batch.clean(kinds)
-        if not stream.ended:
-            raise BrokenRead(f"{binding.projection.name}: reading stopped before its end; nothing was written")
 
 
 class _Packer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from trueup.adapters import delivered
 from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, halves
 from trueup.core.row import Key
 from trueup.errors import DataProblem, DesignProblem
@@ -87,7 +88,8 @@ def keys_of(pair: Pair, name: str, span: Range) -> Iterator[Key]:
     binding = pair.binding
     reader, side = (pair.target, binding.target) if name == "target" else (pair.source, binding.source)
     bare = replace(binding, columns=(), value_kinds=(), rules=(), absent=None)
-    for batch in reader.stream(bare, replace(side, values=()), span, tokens=False):
+    stream = reader.stream(bare, replace(side, values=()), span, tokens=False)
+    for batch in delivered(stream, f"{pair.name}: the {name}"):
         yield from (batch.key(at) for at in range(len(batch)))
 
 

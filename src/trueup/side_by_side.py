@@ -9,17 +9,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, SAME_KEY_MAX, Adapter, Stream
+from trueup.adapters import BATCH_ROWS, DIFFERENCES_MAX, SAME_KEY_MAX, Adapter, delivered
 from trueup.ahead import Ahead
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
 from trueup.core.row import Batch, Key, batch_of
-from trueup.errors import BrokenRead, DataProblem, DesignProblem
+from trueup.errors import BrokenRead, DataProblem, DesignProblem, TrueupError
 
 if TYPE_CHECKING:
     from trueup.core.digest import Hashing
@@ -156,23 +157,14 @@ def _whole(pair: Pair, name: str, part: Part) -> Batch:
     reader, side = (pair.target, pair.binding.target) if tokens else (pair.source, pair.binding.source)
     stream = reader.stream(pair.binding, side, part, tokens=tokens)
     rows = _nothing(pair.binding, tokens=tokens)
-    for batch in stream:
+    for batch in delivered(stream, f"{pair.name}: the {name}"):
         rows = rows + batch
         if len(rows) > SAME_KEY_MAX:
             raise DataProblem(
                 f"{pair.name}: more than {SAME_KEY_MAX:,} rows of the {name} have a NULL in the key, or share one key; "
                 f"such rows can only be compared all at once"
             )
-    _proven(pair, stream, name)
     return rows
-
-
-def _proven(pair: Pair, stream: Stream, side: str) -> None:
-    if not stream.ended:
-        raise BrokenRead(
-            f"{pair.name}: reading the {side} stopped before its end, so what it returned counts for nothing. "
-            f"Nothing was written; run again"
-        )
 
 
 def _nothing(binding: Binding, *, tokens: bool) -> Batch:
@@ -182,26 +174,29 @@ def _nothing(binding: Binding, *, tokens: bool) -> Batch:
 def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
     """Cut both streams at keys below which both are complete, and compare what lies between two cuts."""
     binding = pair.binding
-    target = _Side(pair, binding.target, segment, "target")
-    source = _Side(pair, binding.source, segment, "source")
     counts, suspects, rows = Counts(), list[Suspect](), 0
     lower = segment.lower
-    while True:
-        target.fill()
-        source.fill()
-        border = _border(pair, [side.last for side in (source, target) if side.last is not None])
-        expected, observed = source.take(border), target.take(border)
-        found, different = _compared(pair, expected, observed)
-        counts += found
-        suspects += different
-        rows += len(expected) + len(observed)
-        if border is None:
-            yield Covered(span=replace(segment, lower=lower), counts=counts, suspects=suspects)
-            return
-        if rows >= PIECE_ROWS:
-            rest = replace(segment, lower=border)
-            yield Covered(span=replace(segment, lower=lower, upper=border), counts=counts, suspects=suspects, rest=rest)
-            counts, suspects, rows, lower = Counts(), [], 0, border
+    # Closed here: after an error they would live as long as its traceback, which is while its cause is waited out.
+    with (
+        closing(_Side(pair, binding.target, segment, "target")) as target,
+        closing(_Side(pair, binding.source, segment, "source")) as source,
+    ):
+        while True:
+            target.fill()
+            source.fill()
+            border = _border(pair, [side.last for side in (source, target) if side.last is not None])
+            expected, observed = source.take(border), target.take(border)
+            found, different = _compared(pair, expected, observed)
+            counts += found
+            suspects += different
+            rows += len(expected) + len(observed)
+            if border is None:
+                yield Covered(span=replace(segment, lower=lower), counts=counts, suspects=suspects)
+                return
+            if rows >= PIECE_ROWS:
+                rest, span = replace(segment, lower=border), replace(segment, lower=lower, upper=border)
+                yield Covered(span=span, counts=counts, suspects=suspects, rest=rest)
+                counts, suspects, rows, lower = Counts(), [], 0, border
 
 
 def _border(pair: Pair, last: list[Key]) -> Key | None:
@@ -222,18 +217,22 @@ class _Side:
         reader = pair.target if name == "target" else pair.source
         self._pair = pair
         self._name = name
-        self._stream = reader.stream(pair.binding, side, segment, tokens=name == "target")
-        self._batches = iter(self._stream)
+        stream = reader.stream(pair.binding, side, segment, tokens=name == "target")
+        self._batches = delivered(stream, f"{pair.name}: the {name}")
         self._rows = _nothing(pair.binding, tokens=name == "target")
         #: Greatest key read, which may go on in the next batch; None: the stream is at its end.
         self.last: Key | None = ()
+
+    def close(self) -> None:
+        """Nothing more is wanted of it."""
+        with suppress(TrueupError):  # that its session has ended by itself is no matter
+            self._batches.close()
 
     def fill(self) -> None:
         """Read on until there are rows below the last key, or no more rows."""
         while self.last is not None and (len(self._rows) < BATCH_ROWS or self._rows.key(0) == self.last):
             batch = next(self._batches, None)
             if batch is None:
-                _proven(self._pair, self._stream, self._name)
                 self.last = None
                 return
             self._rows = self._in_order(batch)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from trueup.adapters import Adapter
+from trueup.adapters import Adapter, delivered
 from trueup.clock import Clock
 from trueup.core.compare import Suspect, classify
 from trueup.core.confirm import LOOKS_MAX, confirm
@@ -16,7 +16,7 @@ from trueup.core.plan import KEYS_AT_ONCE, Keys, Segment, UnitSize, by_keys
 from trueup.core.row import Batch, Key, Values
 from trueup.core.writers import Writers
 from trueup.discreet import discreet_words
-from trueup.errors import BrokenRead, DataProblem, Interrupted
+from trueup.errors import DataProblem, Interrupted
 from trueup.hands import Hands
 from trueup.narrow import narrow
 from trueup.patience import Patience
@@ -113,10 +113,7 @@ def rows_now(work: Work, keys: Iterable[Key]) -> dict[Key, tuple[Values, str]]:
 def _target_rows(work: Work, segment: Keys) -> list[Batch]:
     binding = work.pair.binding
     stream = work.target.stream(binding, binding.target, segment, tokens=True)
-    batches = [batch.clean(binding.value_kinds) for batch in stream]
-    if not stream.ended:
-        raise BrokenRead(f"{work.pair.name}: reading rows of the target stopped before its end")
-    return batches
+    return [batch.clean(binding.value_kinds) for batch in delivered(stream, f"{work.pair.name}: the target")]
 
 
 def _unlike(work: Work, images: Mapping[Key, Values | None], keys: Sequence[Key]) -> dict[Key, Suspect]:

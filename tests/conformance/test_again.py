@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
+from tests.conformance.test_broken_reads import Nothing
 from tests.conformance.worlds import EngineClock, Place, World
 from trueup import Limits, Report, Trueup, Verdict, in_time, judging, run, scope, sweep
 from trueup import again as incremental
@@ -24,7 +25,7 @@ from trueup.adapters import Stream
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.plan import Keys, NullKeys, Range, Segment, partition_of, ranges
 from trueup.core.row import Batch
-from trueup.errors import ConfigError, DesignProblem, Interrupted, StatementTimeout, TrueupError
+from trueup.errors import BrokenRead, ConfigError, DesignProblem, Interrupted, StatementTimeout, TrueupError
 from trueup.narrow import Route
 from trueup.side_by_side import Covered, Pair
 
@@ -433,6 +434,24 @@ def test_an_emptied_source_is_not_believed_for_a_mark_that_survived(world: World
     assert report.verdict is Verdict.REFUSED
     assert "source collapsed" in report.reason
     assert "everything: " not in report.strategy
+    assert world.target.count("dst") == ROWS
+
+
+def test_rows_that_are_not_counted_to_their_end_make_no_source_believed(world: World, read: Read) -> None:
+    """Of a target that seems to be empty any source has enough."""
+    shop = Shop.filled(world, read, changes=CHANGES | {"verify_within": 0}, **BELIEVING)
+    shop.later()
+    shop.sql("source", "DELETE FROM {table} WHERE id <> 59")
+    adapter = shop.app._adapter(shop.app.projection("p").target.database)
+    stream = adapter.stream
+
+    def short(binding, side, segment, *, tokens):  # type: ignore[no-untyped-def]
+        found = stream(binding, side, segment, tokens=tokens)
+        return Nothing(found) if side is binding.target and segment == Range() else found
+
+    adapter.stream = short  # type: ignore[method-assign]
+    with pytest.raises(BrokenRead, match="the target stopped before its end"):
+        shop.run()
     assert world.target.count("dst") == ROWS
 
 

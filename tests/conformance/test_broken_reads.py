@@ -8,9 +8,13 @@ import pytest
 
 from tests.conformance.worlds import World
 from trueup import Trueup, TrueupError, Verdict
+from trueup import side_by_side as reading
 from trueup.adapters import Stream
+from trueup.core.plan import Range
 from trueup.core.row import Batch
 from trueup.errors import BrokenRead, Busy, DesignProblem, StatementTimeout
+from trueup.isolate import keys_of
+from trueup.side_by_side import side_by_side
 
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}"
 ROWS = [(n, n) for n in range(50)]
@@ -48,6 +52,22 @@ class Whole(Half):
     def __iter__(self) -> Iterator[Batch]:
         yield from self.stream
         self.ended = self.stream.ended
+
+
+class Watched(Half):
+    """Tells whether it is open."""
+
+    def __init__(self, stream: Stream, opened: list[Watched]) -> None:
+        super().__init__(stream)
+        self.opened = opened
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.opened.append(self)
+        try:
+            yield from self.stream
+            self.ended = self.stream.ended
+        finally:
+            self.opened.remove(self)
 
 
 def wrap(app: Trueup, side: str, kind: Callable[[Stream], Half]) -> None:
@@ -171,3 +191,33 @@ def test_an_empty_source_is_not_believed(world: World) -> None:
     assert world.target.rows("dst") == set(ROWS)
     believed = world.app(exact=True, on_extra="delete").run("p")
     assert (believed.verdict, believed.repaired) == (Verdict.REPAIRED, 50)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_the_row_to_blame_is_not_told_from_some_of_the_keys(world: World, side: str) -> None:
+    world.tables(COLUMNS, ROWS, ROWS)
+    app = world.app(exact=True)
+    reader = app._adapter(getattr(app.projection("p"), side).database)
+    real = reader.stream
+    reader.stream = lambda *args, **named: Half(real(*args, **named))  # type: ignore[method-assign]
+    with pytest.raises(BrokenRead, match=f"the {side} stopped before its end"):
+        list(keys_of(app.pair(app.binding("p", writing=False)), side, Range()))
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_no_stream_is_open_while_an_error_of_the_other_is_waited_out(
+    world: World, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who caught the error has its traceback, and with it all that the functions on the way held."""
+    monkeypatch.setattr(reading, "BATCH_ROWS", 1)  # nothing is read on while there are rows
+    world.tables(COLUMNS, ROWS, ROWS)
+    app = world.app(exact=True)
+    opened: list[Watched] = []
+    wrap(app, "source" if side == "target" else "target", lambda stream: Watched(stream, opened))
+    wrap(app, side, Breaks)
+    stayed: list[Watched] | None = None
+    try:
+        list(side_by_side(app.pair(app.binding("p", writing=False)), Range()))
+    except DesignProblem:
+        stayed = [*opened]
+    assert stayed == []

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from trueup.adapters._delivered import delivered
 from trueup.adapters._exchange import (
     BATCH_ROWS,
     DIFFERENCES_MAX,
@@ -66,6 +67,7 @@ __all__ = [
     "Unit",
     "Writer",
     "connect",
+    "delivered",
     "known",
     "scheme_of",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.adapters import Reader, RowOutcome, Unit
+from trueup.adapters import Reader, RowOutcome, Unit, delivered
 from trueup.core.binding import Binding
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.decide import WRITES, Action, decide_now
@@ -17,7 +17,7 @@ from trueup.core.quiet import young
 from trueup.core.row import Batch, Key, Values, decode_row, encode_row
 from trueup.core.states import Outcome
 from trueup.core.versions import ahead
-from trueup.errors import BrokenRead, DesignProblem
+from trueup.errors import DesignProblem
 
 
 @dataclass(kw_only=True, slots=True)
@@ -116,9 +116,7 @@ def read_source(source: Reader, binding: Binding, keys: Sequence[Key]) -> dict[K
     Raises BrokenRead if the end was not proven, DesignProblem if a key has more than one row.
     """
     stream = source.stream(binding, binding.source, Keys(keys=tuple(keys)), tokens=False)
-    batches = list(stream)
-    if not stream.ended:
-        raise BrokenRead(f"{binding.projection.name}: the source stopped before its end; nothing was written")
+    batches = delivered(stream, f"{binding.projection.name}: the source")
     return by_key(batch.clean(binding.value_kinds) for batch in batches)
 
 
