@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -12,6 +12,8 @@ from trueup.core.plan import KeyHashes, Leaves
 from trueup.core.row import Kind, Value
 
 Expression = sa.ColumnElement[Any]
+#: `SqlAdapter.answered` on a certain connection.
+Answered = Callable[[sa.Select[*tuple[Any, ...]]], Sequence[sa.Row[*tuple[Any, ...]]]]
 #: Option of a statement whose answer is large and may come in the database's binary form, where it has one.
 BINARY = "trueup_binary"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.adapters._dialect import Answered
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Binding
 from trueup.core.kinds import Kind, canonical
@@ -17,15 +18,15 @@ from trueup.core.row import Key, Value
 from trueup.errors import BrokenRead
 
 
-def happened(connection: sa.Connection, relations: Relations, binding: Binding, keys: Sequence[Key]) -> Happened:
+def happened(answered: Answered, relations: Relations, binding: Binding, keys: Sequence[Key]) -> Happened:
     """The database's clock, then the latest event of each of `keys`."""
-    told = connection.execute(sa.select(sa.cast(sa.func.current_timestamp(), sa.String(64)))).scalar_one()
+    ((told,),) = answered(sa.select(sa.cast(sa.func.current_timestamp(), sa.String(64))))
     (now,) = canonical(Kind.INSTANT, [told])  # sessions are in UTC
     if not isinstance(now, datetime):
         raise BrokenRead(f"{binding.projection.name}: the source's clock says {told!r}, which is no time")
     latest: dict[Key, Value] = {}
     if keys:
-        for row in connection.execute(_latest(relations, binding, keys)):
+        for row in answered(_latest(relations, binding, keys)):
             *parts, at, without = row
             key = tuple(canonical(kind, [part])[0] for kind, part in zip(binding.key_kinds, parts, strict=True))
             latest[key] = None if without else at

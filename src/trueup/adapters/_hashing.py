@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from trueup.adapters._built import Built
-from trueup.adapters._dialect import BINARY, Expression
+from trueup.adapters._dialect import BINARY, Answered, Expression
 from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
@@ -77,7 +77,7 @@ class Way(ABC):
         """What the rows of a leaf amount to, as aggregates."""
 
     def whole(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - the default
-        """Was nothing cut off in the statement that was just executed?"""
+        """Was nothing cut off in the statement that was just executed? Raises as `SqlAdapter.answered` does."""
         return True
 
     @abstractmethod
@@ -240,7 +240,7 @@ class Hasher:
         rows = rows.order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
         return sa.select(*first, sa.func.count(), *way.content(rows.subquery("o").c.r, []))
 
-    def prints(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
+    def prints(self, answered: Answered, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
         way = self.ways[hashing.name]
         hashed, keys = self._rows(way, side, hashing)
@@ -250,7 +250,8 @@ class Hasher:
             hashed = sa.select(rows.c.k, rows.c.r).join_from(spans, rows, sa.true())
         else:
             hashed = hashed.where(*self.relations.within(side, keys, part))
-        return _prints(connection.execute(_packed(way, hashed), execution_options=_AS_BYTES).one(), way)
+        (row,) = answered(_packed(way, hashed).execution_options(**_AS_BYTES))
+        return _prints(row, way)
 
     def prints_of(
         self, on: sa.Connection, side: BoundSide, parts: Sequence[Range], hashing: Hashing

@@ -11,7 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._mysql_relations import warned
+from trueup.adapters._mysql_relations import CUT_OFF, refuse_coerced
 from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
@@ -25,8 +25,6 @@ WARNINGS_MAX = 65_535
 #: Characters of an argument of GROUP_CONCAT beyond which the server makes a file for it, and so for each leaf: that
 #: takes a millisecond, as much as hashing a thousand rows.
 PART_MAX = 512
-#: Warnings: a row was cut by GROUP_CONCAT; a result was larger than a packet may be.
-CUT_OFF = (1260, 1301)
 
 
 class _Part(sa.sql.functions.GenericFunction[str]):
@@ -137,7 +135,7 @@ class MysqlSpelling:
 
     def whole(self, connection: sa.Connection) -> bool:
         """A text that is longer than one may be is cut off with a warning, and two that begin alike become one."""
-        return not any(code in CUT_OFF for code, _ in warned(connection, self._database))
+        return refuse_coerced(connection, self._database, forgiven=CUT_OFF)
 
 
 #: Numbers that are not declared ZEROFILL.

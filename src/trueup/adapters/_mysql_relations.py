@@ -66,8 +66,10 @@ class MysqlRelations(Relations):
         return cte
 
 
-#: Warnings: cut by GROUP_CONCAT or by a packet's size; a text that is no number or date; a value cut or out of its set.
-COERCED = frozenset({1260, 1265, 1292, 1301, 1366})
+#: Warnings: a text was cut by GROUP_CONCAT; a result was larger than a packet may be.
+CUT_OFF = frozenset({1260, 1301})
+#: Also: a text that is no number or date; a value that was cut, or is out of its set.
+COERCED = CUT_OFF | {1265, 1292, 1366}
 #: A warning: a limit ended the query, and what it had found until then was all that came.
 CUT_SHORT = 1931
 
@@ -96,13 +98,15 @@ class Unbuffered(RowStream):
             raise
 
 
-def refuse_coerced(connection: sa.Connection, name: str) -> None:
+def refuse_coerced(connection: sa.Connection, name: str, *, forgiven: frozenset[int] = frozenset()) -> bool:
     """Raise DataProblem if the last statement made a value of one that is none: MariaDB reads 'n/a' as the number 0, or
-    cuts what it joins, and says so only in a warning. And as `warned`.
+    cuts what it joins, and says so only in a warning. False if it did, and that is `forgiven`. Raises as `warned`, too.
     """
-    for code, words in warned(connection, name):
-        if code in COERCED:
+    told = [(code, words) for code, words in warned(connection, name) if code in COERCED]
+    for code, words in told:
+        if code not in forgiven:
             raise DataProblem(f"databases.{name}: a value was coerced: {words}")
+    return not told
 
 
 def warned(connection: sa.Connection, name: str) -> list[tuple[int, str]]:

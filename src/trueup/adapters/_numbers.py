@@ -62,8 +62,7 @@ def numbered(source: Reader, binding: Binding, names: Mapping[Key, str], *, wait
         )
         part = Keys(keys=tuple(keys[name] for name in found))
         statement = source.relations.rows(binding.source, part, tokens=False, order=False)
-        rows = connection.execute(statement).fetchall()
-        source.refuse_cut_short(connection)
+        rows = source.answered(connection, statement)
         width = len(binding.key_kinds)
         values = by_key([batch_of(rows, binding.kinds, width, tokens=False).clean(binding.value_kinds)])
     return {keys[name]: Counted(number=number, values=values.get(keys[name])) for name, number in found.items()}

@@ -65,7 +65,7 @@ class Spelling(Protocol):
         """A 64-bit integer as sixteen hexadecimal digits, in two's complement."""
 
     def whole(self, connection: sa.Connection) -> bool:
-        """Was no joined text cut off in the statement that was just executed?"""
+        """Was no joined text cut off in the statement that was just executed? Raises as `SqlAdapter.answered` does."""
 
 
 class Portable(Way):

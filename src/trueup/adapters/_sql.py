@@ -163,10 +163,22 @@ class SqlAdapter(Repairing):
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         """The one place where the driver's errors become ours."""
 
-    def refuse_cut_short(self, connection: sa.Connection) -> None:
-        """After each statement whose answer is believed as it is, or by what is not in it: raise BrokenRead if the
-        database says that it did not read to the end. Most say so by an error of the statement itself.
+    def answered(
+        self,
+        connection: sa.Connection,
+        statement: sa.Executable,
+        given: Mapping[str, Value] | None = None,
+        *,
+        where_to_look: bool = False,  # noqa: ARG002
+    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """All rows of the answer to a statement; `given` are the values of its slots. Every answer that is believed, as
+        it is or by what is not in it, comes from here, from a stream, or from digests, which may be cut off.
+
+        Raises BrokenRead if the database says besides that it did not read to the end, and DataProblem if it made a
+        value of one that is none: unless the values only tell `where_to_look`, and are asked for again there. Most say
+        so by an error of the statement itself.
         """
+        return connection.execute(statement, given).fetchall()
 
     # --- sessions ------------------------------------------------------------------------------------------------
 
@@ -249,17 +261,14 @@ class SqlAdapter(Repairing):
             for side in (binding.source, binding.target):
                 if side.unique:
                     continue
-                repeated = connection.execute(self.relations.repeats(side, segment)).first()
-                if repeated is not None:
+                if self.answered(connection, self.relations.repeats(side, segment)):
                     return None
-                self.refuse_cut_short(connection)
             rows = self.compared(connection, binding, segment)
         return look_of(binding, rows)
 
     def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
         """The figures of a comparison, then the rows that differ."""
-        statement, ends = self.comparison_of_any(binding, segment)
-        return connection.execute(statement, ends).fetchall()
+        return self.answered(connection, *self.comparison_of_any(binding, segment))
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
         """The statement that compares `segment` inside the database."""
@@ -277,12 +286,11 @@ class SqlAdapter(Repairing):
         if odd is None:
             return
         with self.reading() as connection:
-            found = connection.execute(odd).first()
-            self.refuse_cut_short(connection)
-        if found is not None:
+            found = self.answered(connection, odd)
+        if found:
             raise DesignProblem(
                 f"projections.{binding.projection.name}.partition.column: {side.cut and side.cut.name!r} in "
-                f"databases.{self.name} holds {found[0]!r}, which is not how it spells a {binding.cut_kind} "
+                f"databases.{self.name} holds {found[0][0]!r}, which is not how it spells a {binding.cut_kind} "
                 f"elsewhere, so no partition would have it: bring the column to one spelling"
             )
 
@@ -290,11 +298,10 @@ class SqlAdapter(Repairing):
         by_time = binding.projection.partition.by == "time"
         with self.reading() as connection:
             if not by_time:
-                values = list(connection.execute(self.relations.cut_values(side)).scalars())
-                self.refuse_cut_short(connection)
-                return values
-            least, greatest, nulls = connection.execute(self.relations.cut_extent(side)).one()
-            self.refuse_cut_short(connection)
+                values = self.answered(connection, self.relations.cut_values(side), where_to_look=True)
+                return [value for (value,) in values]
+            extent = self.relations.cut_extent(side)
+            ((least, greatest, nulls),) = self.answered(connection, extent, where_to_look=True)
             return [value for value in (least, greatest) if value is not None] + [None] * bool(nulls)
 
     def misspelt(self, column: Column, kind: Kind, part: Expression, *, time: bool) -> Expression | None:  # noqa: ARG002
@@ -307,21 +314,19 @@ class SqlAdapter(Repairing):
     def greatest(self, side: BoundSide) -> Value:
         _, columns = self.relations.columns(side)
         with self.reading() as connection:
-            found = connection.execute(sa.select(sa.func.max(columns[0]))).scalar()
-            self.refuse_cut_short(connection)
+            ((found,),) = self.answered(connection, sa.select(sa.func.max(columns[0])))
         return found
 
     def tally(self, side: BoundSide, part: Range, wanted: Sequence[tuple[Column, Slice]]) -> list[int] | None:
         with self.reading_once() as connection:
-            counted = [*connection.execute(self.relations.tally(side, part, wanted)).one()]
-            self.refuse_cut_short(connection)
-        return counted
+            (counted,) = self.answered(connection, self.relations.tally(side, part, wanted))
+        return [*counted]
 
     def happened(self, binding: Binding, keys: Sequence[Key]) -> Happened:
         from trueup.adapters._events import happened
 
         with self.reading() as connection:
-            return happened(connection, self.relations, binding, keys)
+            return happened(partial(self.answered, connection), self.relations, binding, keys)
 
     def only_spells(self, column: Column, kind: Kind) -> bool:
         """Does a key column hold spellings of `kind`, of which a look-up finds one?"""
@@ -385,9 +390,7 @@ class SqlAdapter(Repairing):
 
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         with self.reading_once() as connection:
-            found = self.hashed.prints(connection, side, part, hashing)
-            self.refuse_cut_short(connection)
-        return found
+            return self.hashed.prints(partial(self.answered, connection), side, part, hashing)
 
     def connections(self) -> int:
         return self.database.readers

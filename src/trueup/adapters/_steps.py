@@ -72,9 +72,7 @@ class UnitTransaction(Fenced):
     def read_source_here(self, keys: Sequence[Key]) -> dict[Key, Values]:
         """The source's rows of `keys` by a new statement of this same transaction."""
         statement = self.adapter.relations.rows(self.binding.source, Keys(keys=tuple(keys)), tokens=False, order=False)
-        found = by_key([self._read(statement, tokens=False)])
-        self.adapter.refuse_cut_short(self.connection)
-        return found
+        return by_key([self._read(statement, tokens=False)])
 
     def insert_placeholders(self, expected: dict[Key, Values]) -> set[Key]:
         """Insert rows that are absent; the keys that this made. Somebody else's row stays as it is."""
@@ -104,7 +102,8 @@ class UnitTransaction(Fenced):
 
     def least(self, column: Column) -> int:
         """The least number in a column of the target; 0 where there is none."""
-        return int(self.connection.execute(sa.select(sa.func.min(self.table.c[column.name]))).scalar() or 0)
+        ((found,),) = self.adapter.answered(self.connection, sa.select(sa.func.min(self.table.c[column.name])))
+        return int(found or 0)
 
     def sign_marker(self, outcomes: Sequence[RowOutcome]) -> None:
         """Write the images into the marker: after a crash they are the only witness of what was overwritten."""
@@ -113,7 +112,7 @@ class UnitTransaction(Fenced):
     # --- helpers -----------------------------------------------------------------------------------------------
 
     def _read(self, statement: sa.Select[Any], *, tokens: bool) -> Batch:
-        rows = self.connection.execute(statement).fetchall()
+        rows = self.adapter.answered(self.connection, statement)
         batch = batch_of(rows, self.binding.kinds, len(self.binding.key_kinds), tokens=tokens)
         return batch.clean(self.binding.value_kinds)
 

@@ -11,7 +11,7 @@ blanks. Text keys are therefore asked for twice, plainly (so that an index serve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,12 @@ from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
 from trueup.adapters._mysql_relations import (
+    COERCED,
     MysqlRelations,
     Single,
     Unbuffered,
     marker_tables,
     refuse_coerced,
-    warned,
 )
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
@@ -209,8 +209,17 @@ class MysqlAdapter(SqlAdapter):
     def ways(self) -> Sequence[Way]:
         return [Portable(MysqlSpelling(self.relations, self.name))]
 
-    def refuse_cut_short(self, connection: sa.Connection) -> None:
-        warned(connection, self.name)
+    def answered(
+        self,
+        connection: sa.Connection,
+        statement: sa.Executable,
+        given: Mapping[str, Value] | None = None,
+        *,
+        where_to_look: bool = False,
+    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        rows = super().answered(connection, statement, given)
+        refuse_coerced(connection, self.name, forgiven=COERCED if where_to_look else frozenset())
+        return rows
 
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
         return statement.with_for_update(skip_locked=not wait)
@@ -263,12 +272,10 @@ class MysqlAdapter(SqlAdapter):
         statement, ends = self.comparison_of_any(binding, segment)
         selects: Any = statement.selects
         figures, differing = selects
-        rows = list(connection.execute(figures, ends))
-        refuse_coerced(connection, self.name)
+        rows = [*self.answered(connection, figures, ends)]
         _, _, *found = map(int, rows[0].figures.split(",")[:5])
         if any(found):
-            rows += connection.execute(differing, ends)
-            refuse_coerced(connection, self.name)
+            rows += self.answered(connection, differing, ends)
         return rows
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
