@@ -225,6 +225,17 @@ def test_a_sandbox_leaves_nothing_behind(shop: Shop, monkeypatch: pytest.MonkeyP
     assert [row for row in shop.all("SELECT * FROM customers ORDER BY id") if row[0] != 1] == rows[1:]
 
 
+def test_where_no_sandbox_can_be_made_the_database_says_why(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that the one it refused is not there to be dropped."""
+    monkeypatch.setattr("trueup.adapters._sandbox.PREFIX", "pg_")
+    shop = Shop(postgres, tmp_path)
+    with shop.engine() as engine, pytest.raises(DesignProblem, match='unacceptable schema name "pg_'):
+        engine.rehearse(engine.backfill(shop.money()))
+    shop.db.dispose()
+
+
 def test_beyond_the_limits_somebody_has_to_approve_and_a_changed_file_is_another_plan(small: Shop) -> None:
     limited = '"select": "full_name IS NULL", "limits": {"rows": 5}'
     file = small.names(more=limited)

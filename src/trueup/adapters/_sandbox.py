@@ -69,9 +69,9 @@ class BesideIt(Sandbox):
         copy = f"{quote(place)}.{quote(name)}"
         listed = ", ".join(map(quote, columns))
         original = self.named(original)
+        self._run(f"CREATE {self.kind} {quote(place)}")
         try:
             self._run(
-                f"CREATE {self.kind} {quote(place)}",
                 f"CREATE TABLE {copy} {self.like.format(original)}",
                 f"INSERT INTO {copy} ({listed}){self.overriding} SELECT {listed} FROM {original}"
                 + (f" WHERE ({select}\n)" if select else ""),
