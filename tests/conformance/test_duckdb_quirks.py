@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ import duckdb
 import pytest
 
 from tests.conformance.worlds import Duckdb, EngineClock, Pairing, World
+from tests.live.harness import until
 from trueup import ConfigError, Database, Verdict
 from trueup.adapters import _duckdb_dialect, connect
 from trueup.adapters import duckdb as adapter
@@ -186,24 +187,44 @@ def test_rows_are_spilled_where_nobody_else_can_look(world: World) -> None:
     assert folder.stat().st_uid == os.getuid()
 
 
-def test_a_late_timer_does_not_end_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its time was over just before its call came back; it gets its turn only in the next one."""
-    due: list[Callable[[], None]] = []
-
-    class Timer(threading.Timer):
-        def start(self) -> None:
-            due.append(lambda: self.function(*self.args))
-
-    monkeypatch.setattr(_duckdb_dialect.threading, "Timer", Timer)
+def test_only_a_call_whose_own_time_is_over_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches may get its turn only in the next call, which has time of its own."""
+    now_s = [0.0]
     interrupted: list[int] = []
-    deadline = Deadline(1.0, lambda: interrupted.append(1))
+    monkeypatch.setattr(_duckdb_dialect, "_watch", lambda *_: None)
+    deadline = Deadline(1.0, lambda: interrupted.append(1), lambda: now_s[0])
+
+    def look(at_s: float) -> float | None:
+        now_s[0] = at_s
+        return deadline.look()
+
     with deadline.watching():
-        pass
+        assert look(0.5) == 0.5
+    now_s[0] = 0.9
     with deadline.watching():
-        due[0]()
+        assert look(1.5) == pytest.approx(0.4), "the next look is when the time of this call is over"
         assert (interrupted, deadline.passed) == ([], False)
-        due[1]()
+        assert look(2.0) == 1.0
         assert (interrupted, deadline.passed) == ([1], True), "the positive control"
+    assert look(9.0) is None
+    assert interrupted == [1], "between two calls there is nothing to interrupt"
+
+
+def test_one_thread_watches_all_calls_of_a_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class Counted(threading.Thread):
+        def start(self) -> None:
+            started.append(self.name)
+            super().start()
+
+    world.tables(COLUMNS, [(1, 1)], [(1, 1)])
+    monkeypatch.setattr(_duckdb_dialect.threading, "Thread", Counted)
+    with adapter.connect("a", Database(url=world.source.url)).reading() as connection:
+        for _ in range(20):
+            connection.exec_driver_sql("SELECT 1").all()
+    assert started == ["duckdb-deadline"]
+    until(lambda: "duckdb-deadline" not in {thread.name for thread in threading.enumerate()}, "the watch's end")
 
 
 def other_types(world: World, type_: str, source: str, target: str, target_type: str = "") -> Any:

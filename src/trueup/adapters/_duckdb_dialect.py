@@ -6,8 +6,11 @@ Why not duckdb-engine: decision 8.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,42 +24,69 @@ NAME = "trueup_duckdb"
 
 
 class Deadline:
-    """Interrupts a connection whose statement takes too long: DuckDB has no statement timeout of its own."""
+    """Interrupts a connection whose statement takes too long: DuckDB has no statement timeout of its own.
 
-    def __init__(self, limit_s: float, interrupt: Any) -> None:
+    One thread watches all calls of the connection, and looks only as often as the limit: no call that began since it
+    last looked can be over before it looks again. A thread for each call cost more than a small statement.
+    """
+
+    def __init__(
+        self, limit_s: float, interrupt: Callable[[], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limit_s = limit_s
         #: Was the last call cut off because its time was over?
         self.passed = False
         self._interrupt = interrupt
+        self._now = now
         self._lock = threading.Lock()
-        #: How many calls were watched.
-        self._calls = 0
-        #: Number of the call that is going on; 0 between two calls.
-        self._running = 0
+        #: When the time of the call that is going on is over, by the clock `now`; None between two calls.
+        self._ends_s: float | None = None
+        self._watched = False
+        self._closed = threading.Event()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Interrupt what happens inside when the limit is reached, and never what comes after it."""
         with self._lock:
             self.passed = False
-            self._calls += 1
-            self._running = self._calls
-        timer = threading.Timer(self.limit_s, self._end, args=[self._calls])
-        timer.daemon = True
-        timer.start()
+            self._ends_s = self._now() + self.limit_s
+            if not self._watched:
+                self._watched = True
+                watch = partial(_watch, weakref.ref(self), self._closed, self.limit_s)
+                threading.Thread(target=watch, name="duckdb-deadline", daemon=True).start()
         try:
             yield
         finally:
             with self._lock:
-                self._running = 0
-            timer.cancel()
+                self._ends_s = None
 
-    def _end(self, call: int) -> None:
-        """A timer whose time is over may get its turn only in the next call, which has time of its own."""
+    def close(self) -> None:
+        """No call follows."""
+        self._closed.set()
+
+    def look(self) -> float | None:
+        """Interrupt the call that is going on if its time is over. Seconds until the next look; None: nobody calls."""
         with self._lock:
-            if self._running == call:
+            if self._ends_s is None:
+                self._watched = False
+                return None
+            now_s = self._now()
+            if now_s >= self._ends_s:
                 self.passed = True
                 self._interrupt()
+                self._ends_s = now_s + self.limit_s
+            return self._ends_s - now_s
+
+
+def _watch(of: Callable[[], Deadline | None], closed: threading.Event, wait_s: float) -> None:
+    """What a deadline's thread does. It keeps no connection that nobody else has."""
+    while not closed.wait(wait_s):
+        deadline = of()
+        left_s = None if deadline is None else deadline.look()
+        del deadline
+        if left_s is None:
+            return
+        wait_s = left_s
 
 
 class TimeLimit(duckdb.InterruptException):
@@ -96,6 +126,7 @@ class DriverConnection:
                 raise
 
     def close(self) -> None:
+        self.deadline.close()
         self.driver.close()
 
 
