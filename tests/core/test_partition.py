@@ -187,6 +187,11 @@ def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
         ("1mo", "2013-11-03", "2013-11"),
         ("1h", "2013-11-03T01:30", "2013-11-03T01:00"),
         ("1d", "2013-11-03T01:00", "2013-11-03"),
+        # Their first bucket begins with them: it was taken for all of them, and the rest never looked at.
+        ("1d", "2013-11", "more than one bucket.*2013-11-03"),
+        ("1w", "2013-04", "more than one bucket.*2013-11-03"),
+        ("1h", "2013-11", "more than one bucket.*2013-11-03T01:00"),
+        ("1h", "2013-11-03", "more than one bucket.*2013-11-03T01:00"),
     ],
 )
 @pytest.mark.parametrize("kind", [Kind.INSTANT, Kind.TIMESTAMP])

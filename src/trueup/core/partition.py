@@ -254,11 +254,14 @@ class Calendar:
 
         Raises ValueError, naming the buckets that could be meant.
         """
+        example = "2013-11-03T01:00" if self.hours else "2013-11" if self.declared.bucket == "1mo" else "2013-11-03"
         try:
             moment = datetime.fromisoformat(f"{text}-01" if len(text) == 7 else text)
         except ValueError:
-            example = "2013-11-03T01:00" if self.hours else "2013-11" if self.declared.bucket == "1mo" else "2013-11-03"
             raise ValueError(f"{text!r} is no bucket of time; write it like {example!r}") from None
+        if (len(text) == 7 and len(example) > 7) or (len(text) == 10 and self.hours):
+            # Its first bucket begins there too, and would be taken for all of it.
+            raise ValueError(f"{text!r} is more than one bucket; name each of them, like {example!r}")
         moments: list[Value] = [moment]
         if self.kind is Kind.DATE:
             moments = [moment.date()]
