@@ -69,6 +69,8 @@ def all_but(excluded: Sequence[str], key: Sequence[str], look: Look) -> tuple[st
     for name in excluded:
         if name not in look.shared:
             raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, look.shared)}")
+        if name in key:
+            raise UsageError(f"--exclude: rows belong together by {name!r}; name other columns for that with --key")
     left = tuple(name for name in look.shared if name not in key and name not in excluded)
     if not left:
         raise UsageError("--exclude leaves nothing to compare; to compare keys alone, give queries that select them")

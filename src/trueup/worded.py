@@ -11,6 +11,10 @@ NAME = "diff"
 #: Places in a configuration file -> what they are on the command line.
 _PLACES = (
     (rf"projections\.{NAME}\.(source|target)(?:\.(?:{'|'.join(PLACES)}))?: (?:databases\.\w+: )?", r"\1: "),
+    (
+        rf"projections\.{NAME}\.target\.columns: (\S+) is neither in `key` nor in `columns`",
+        r"--map: \1 is not compared",
+    ),
     (rf"projections\.{NAME}\.(source|target)\b", r"\1"),
     (rf"projections\.{NAME}\.(tolerance|nulls)\.(.+?): ", r"--\1 \2: "),
     (rf"projections\.{NAME}\.(key|columns|sensitive|settle|tolerance|nulls)\b", r"--\1"),
@@ -26,6 +30,7 @@ _PLACES = (
         r"say its type behind the file's name, as in types.\1=boolean, or types.\1=text",
     ),
     (r"leave it out of `columns`", "leave it out with --exclude"),
+    (r"(there is no table '\w+\s.+'; .+)", r"\1; a query begins with SELECT or WITH"),
     (r"`(key|columns)`", r"--\1"),
     (r"^diff: ", ""),
 )

@@ -120,6 +120,25 @@ def test_columns_can_be_left_out(drifted: Shop) -> None:
     assert (wrong.code, "did you mean 'email'?" in wrong.err) == (2, True)
 
 
+@pytest.mark.parametrize("key", [[], ["--key", "n"]], ids=["the primary key", "named"])
+def test_what_rows_belong_together_by_cannot_be_left_out(drifted: Shop, key: list[str]) -> None:
+    """It was compared all the same, and nothing said so."""
+    ran = diff(drifted, *BOTH, *key, "--exclude", key[-1] if key else "id")
+    assert (ran.code, "belong together by" in ran.err, "--key" in ran.err) == (2, True, True)
+
+
+def test_a_mapped_column_that_is_not_there_is_named_as_it_was_given(drifted: Shop) -> None:
+    ran = diff(drifted, *BOTH, "--map", "emial=email")
+    assert (ran.code, ran.err) == (2, "trueup: --map: 'emial' is not compared; known: id, n\n")
+
+
+def test_a_misspelt_query_is_told_from_a_table(drifted: Shop) -> None:
+    for query in ("selct id FROM src", "DELETE FROM src"):
+        ran = diff(drifted, f"sqlite:///app.db#{query}", BOTH[1], "--key", "id")
+        assert (ran.code, "a query begins with SELECT or WITH" in ran.err) == (2, True), ran.err
+    assert "a query" not in diff(drifted, "sqlite:///app.db#scr", BOTH[1]).err
+
+
 @pytest.mark.parametrize("sides", [BOTH, APART], ids=["one database", "two"])
 def test_columns_that_only_one_side_has_are_named(drifted: Shop, sides: tuple[str, str]) -> None:
     """Nothing compared them, so `in sync` says nothing of them."""

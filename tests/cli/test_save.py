@@ -45,6 +45,14 @@ def test_what_was_saved_finds_the_same(drifted: Shop) -> None:
     assert saved(drifted)["projections"]["counts"]["settle"] == "0.05s"
 
 
+def test_where_nothing_can_be_saved_is_told_before_anything_is_compared(drifted: Shop) -> None:
+    ran = drifted.run("diff", *BOTH, "--save", "counts", "--config", "nosuch/trueup.toml")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "trueup: --save counts: nosuch/trueup.toml cannot be written; name another place with --config\n"
+    )
+
+
 def test_it_can_be_repaired_once_it_is_said_how_the_application_writes(drifted: Shop) -> None:
     drifted.run("diff", *BOTH, "--save", "counts")
     refused = drifted.run("run")

@@ -174,6 +174,9 @@ def test_kinds_without_an_exact_rule_are_refused_with_the_column() -> None:
     words = refusal(source=shape({"id": K.INTEGER, "n": K.TEXT}))
     assert "column 'n' cannot be compared exactly: text in the source, integer in the target" in words
     assert "Cast it in the source query" in words
+    assert words.endswith("or leave it out of `columns`")
+    as_key = refusal(source=shape({"id": K.TEXT, "n": K.INTEGER}))
+    assert as_key.endswith("or choose another `key`"), "what is a key cannot be left out"
 
 
 @pytest.mark.parametrize(("kind", "words"), [(K.BYTES, "for bytes"), (K.INTERVAL, "for such"), (K.ARRAY, "for such")])

@@ -48,6 +48,8 @@ def prepare(name: str, comparison: Comparison, path: Path) -> Saving:
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"--save {name!r}: a name is made of letters, digits, _ and -")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--save {name}: {path} cannot be written; name another place with --config")
     declared = declared_in(path)
     if name in declared.get("projections", {}):
         raise UsageError(f"--save {name}: {path} has a projection of this name already; choose another")

@@ -16,9 +16,10 @@ def kind_of(place: str, name: str, source: Column, target: Column, one_database:
     kind = _meeting(source, target, one_database, key=key)
     pair = f"{source.type_name or source.kind} in the source, {target.type_name or target.kind} in the target"
     if kind is None:
+        others = "choose another `key`" if key else "leave it out of `columns`"
         raise ConfigError(
             f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not(source, target)}"
-            f"Cast it in the source query to the target's type or to text, or leave it out of `columns`"
+            f"Cast it in the source query to the target's type or to text, or {others}"
         )
     if key and (kind not in KEY_KINDS or Kind.BOOLEAN in (source.kind, target.kind)):
         raise ConfigError(
