@@ -118,6 +118,8 @@ WRONG = [
     (APP + PROJECTION + "settle = inf\n", ["projections.p.settle"]),
     (APP + PROJECTION + 'columns = ["n", "n"]\n', ["projections.p", "`columns` names a column twice"]),
     (APP + PROJECTION + "columns = 5\n", ["projections.p.columns"]),
+    (APP + PROJECTION + 'schedule = "every 30s"\n', ["projections.p.schedule: write a table", "{ KEY = … }", "cron"]),
+    (APP + PROJECTION + 'changes = { source = "at" }\n', ["changes.source: write a table", "column, columns, table"]),
     (APP + PROJECTION + 'columns = ["id"]\n', ["projections.p", "'id' is in `key` and in `columns`"]),
     (APP + PROJECTION + 'on_extra = "reset"\n', ["projections.p", "needs `absent`"]),
     (APP + PROJECTION + 'on_extra = "remove"\n', ["projections.p.on_extra", "'reset', 'delete' or 'report'"]),

@@ -47,7 +47,7 @@ class Border:
             if control.state == "stopped":
                 raise Refused(f"{self.name}: stopped {_by(control)}; `trueup resume {self.name}` allows runs again")
             if not told:
-                self.progress.paused(_by(control))
+                self.progress.paused(f"{_by(control)}; waiting for `trueup resume {self.name}`")
                 told = True
             if self.stop.asked:
                 raise Interrupted(f"{self.name}: stopped while paused; run again to go on")

@@ -118,6 +118,8 @@ def complaint(place: str, model: type[BaseModel], error: ValidationError) -> str
         return f"{full}: unknown key {where[-1]!r}; {near(where[-1], known)}"
     if first["type"] == "missing":
         return f"{full}: is missing"
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return f"{full}: write a table, {{ KEY = … }}; known: {', '.join(sorted(_fields(model, where)))}"
     words = first["msg"].removeprefix("Value error, ")
     return f"{full}: {words}"
 

@@ -140,9 +140,8 @@ def permitted(plans: Plans, plan: PlanRow, projection: Projection, now: datetime
                 f"plan {plan.id} expired at {plan.expires_at:%Y-%m-%d %H:%M} UTC; make a new one: trueup plan {name}"
             )
     why = f"beyond the limits ({plan.beyond})" if plan.beyond else f'approval = "{projection.approval.within}"'
-    raise Refused(
-        f"plan {plan.id} needs {found.needs} approvals and has {found.have}: {why}; trueup approve {plan.id} --reason …"
-    )
+    wanted = "1 approval" if found.needs == 1 else f"{found.needs} approvals"
+    raise Refused(f"plan {plan.id} needs {wanted} and has {found.have}: {why}; trueup approve {plan.id} --reason …")
 
 
 def permitted_now(job: Job, plan: PlanRow) -> None:

@@ -90,7 +90,8 @@ class Steering(Backfilling):
 
     def _paced(self, database: str) -> str:
         if database not in self.databases:
-            raise NotThere(f"there is no database {database!r}; {near(database, self.databases)}")
+            declared = [name for name in self.databases if not name.startswith("<")]
+            raise NotThere(f"there is no database {database!r}; {near(database, declared)}")
         if not self.pacing.paced(database):
             raise UsageError(
                 f'databases.{database} is not paced: declare how much others may be slowed, `protect = "10%"`'

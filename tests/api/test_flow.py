@@ -27,7 +27,7 @@ def test_drift_is_found_planned_approved_applied_and_undone(api: Api) -> None:
     why = {"reason": "looked at"}
     refused = api.ask("POST", f"/v1/plans/{plan}/apply", "operator", **why)
     assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
-    assert "needs 1 approvals" in refused.json()["detail"]
+    assert "needs 1 approval and has 0" in refused.json()["detail"]
     assert api.ask("POST", f"/v1/plans/{plan}/approve", "operator", **why).status_code == 403
     approved = api.post(f"/v1/plans/{plan}/approve", "approver", **why)
     assert (approved["plan_state"], approved["said"][0]["actor"], approved["said"][0]["actor_by"]) == (

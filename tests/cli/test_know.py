@@ -377,3 +377,9 @@ def test_as_a_module(shop: Shop) -> None:
     for arguments, code in ((["run"], 0), (["check", "--bogus"], 2)):
         command = [sys.executable, "-m", "trueup", *arguments]
         assert subprocess.run(command, cwd=shop.folder, env=shop.environment(), check=False).returncode == code
+
+
+def test_what_there_is_nothing_of_is_named(shop: Shop) -> None:
+    shop.fill([(1, 10)], [(1, 10)])
+    assert shop.run("check", "p").out.splitlines()[0] == "p  in sync"
+    assert shop.run("audit", "list", "--projection", "nosuch").out == "no line of nosuch\n"

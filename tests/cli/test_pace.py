@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.shop import Shop
-from trueup.cli.pace import drawn
+from trueup.cli.pace import drawn, folded
 from trueup.core.pace.settings import Override
 from trueup.store.paces import PaceRow
 
@@ -65,7 +65,7 @@ def test_profiles_are_set_by_name_and_hours_are_shown(paced: Shop) -> None:
         (["app", "set", "least=-1"], "least"),
         (["app", "set", "speed=1"], "unknown key 'speed'"),
         (["app", "set", "most=1", "--for", "soon"], "--for"),
-        (["elsewhere"], "no database 'elsewhere'"),
+        (["elsewhere"], "no database 'elsewhere'; known: app\n"),
         (["app", "trial"], "begin a run first"),
     ],
 )
@@ -92,7 +92,7 @@ def test_every_figure_has_its_reason() -> None:
         u=0.05,
         statement_s=0.02,
         told=told,
-        override=Override(most=1),
+        override=Override(most=1, pause=True),
         unknown=("burst",),
         override_by="ann",
         override_why="",
@@ -108,6 +108,16 @@ def test_every_figure_has_its_reason() -> None:
         "530 without",
         "  pressure  1.20: lag 3 (too much: 2, emergency: 4)",
         "  credit    12 ms; 2 nodes at work",
-        "  set       most = 1.0, burst (not known here) by ann",
+        "  set       most = 1, pause = true, burst (not known here) by ann",
         "  not available: active: not granted",
     ]
+
+
+def test_what_a_screen_is_too_narrow_for_goes_on_where_the_words_begin() -> None:
+    line = "  effect    not known yet: 12 readings with ours in flight, 30 without"
+    assert folded(["app: normal", line], 50) == [
+        "app: normal",
+        "  effect    not known yet: 12 readings with ours",
+        "            in flight, 30 without",
+    ]
+    assert folded([line], 100) == [line]

@@ -184,7 +184,7 @@ def test_a_run_that_is_going_on_can_be_paused(shop: Shop) -> None:
         going.until(LOOKING)
         with going.standing_still():
             shop.run("pause", "p", "--reason", "just now")
-        going.until("just now")
+        going.until("just now; waiting for `trueup resume p`")
         assert shop.target == [(*row, None) for row in TARGET]
         shop.run("resume", "p")
         ended = going.end()

@@ -1,12 +1,14 @@
-"""What tables say of moments."""
+"""What tables say of moments and numbers."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from trueup.cli.tables import when
+from trueup.cli.tables import _draw_partitions, console, table, when
 
 
 @pytest.mark.parametrize(
@@ -14,3 +16,17 @@ from trueup.cli.tables import when
 )
 def test_that_were_and_that_will_be(seconds: float, words: str) -> None:
     assert when(datetime.now(UTC) + timedelta(seconds=seconds)) == words
+
+
+def test_numbers_are_grouped_and_those_that_name_something_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are typed again: `kill 15535`, `trueup audit show 1016`."""
+    table([{"seq": 1016, "pid": 15535, "rows": 15535}])
+    assert capsys.readouterr().out.split("\n")[3].split() == ["1016", "15535", "15,535"]
+
+
+def test_when_a_bucket_closes_is_told_as_other_moments_are(capsys: pytest.CaptureFixture[str]) -> None:
+    report: Any = SimpleNamespace(
+        partitions=[], open_partitions=[{"partition": "2026-11-29", "closes": "2026-11-30T01:00:00+01:00"}]
+    )
+    _draw_partitions(console(), report)
+    assert capsys.readouterr().out.endswith("it is compared from 2026-11-30 00:00 UTC on\n")

@@ -145,7 +145,7 @@ def test_duplicate_keys_are_compared_as_multisets(world: World) -> None:
     assert {row["key"]["id"]: row["kind"] for row in report.drift} == dict.fromkeys((2, 3, 4), "different")
     assert report.duplicate_keys == {"source": 2, "target": 2}
     assert (report.source_rows, report.target_rows) == (7, 7)
-    assert "2 times in the source and 1 times" in next(r["reason"] for r in report.drift if r["key"]["id"] == 2)
+    assert "2 times in the source and once" in next(r["reason"] for r in report.drift if r["key"]["id"] == 2)
     assert report.verdict is Verdict.DRIFT
 
 

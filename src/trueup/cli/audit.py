@@ -42,7 +42,8 @@ def list_lines(
     with opened(config, as_json=as_json) as engine:
         lines = engine.audit.lines(limit=limit, projection=projection)
     rows = lines if as_json else [views_audit.audit_line(line) for line in lines]
-    tables.put(rows, as_json=as_json, title="audit", empty="no line has a number yet; `trueup audit sequence`")
+    empty = f"no line of {projection}" if projection else "no line has a number yet; `trueup audit sequence`"
+    tables.put(rows, as_json=as_json, title="audit", empty=empty)
     return 0
 
 

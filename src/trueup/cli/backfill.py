@@ -106,7 +106,8 @@ def definitions(name: str, /, *runs: str, as_json: AsJson = False, config: Confi
     out = tables.console()
     for row in rows:
         code = " ".join(f"{what} {told}" for what, told in row["code"].items() if isinstance(told, str))
-        out.print(f"{row['definition'][:12]}  since {row['since']}  {row['runs']} runs, the last {row['last_run']}")
+        times = f"{row['runs']:,} run{'' if row['runs'] == 1 else 's'}"
+        out.print(f"{row['definition'][:12]}  since {row['since']}  {times}, the last {row['last_run']}")
         out.print(f"  {code}", markup=False, style="dim")
         for change in row["changed"]:
             out.print(f"  {change['field']}: {change['before']} → {change['after']}", markup=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from statistics import median
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -140,8 +142,13 @@ def _live(engine: Trueup, names: list[str]) -> None:
     with Live(auto_refresh=False) as live:
         while not engine.stop_after_segment.asked:
             lines = [line for name in names for line in _all(engine, name)]
-            live.update(Text("\n".join(lines)), refresh=True)
+            live.update(Text("\n".join(folded(lines, live.console.width))), refresh=True)
             time.sleep(EVERY_S)
+
+
+def folded(lines: Sequence[str], width: int) -> list[str]:
+    """Lines that fit the screen: what does not goes on below where the words begin."""
+    return [part for line in lines for part in wrap(line, width, subsequent_indent=" " * 12, break_on_hyphens=False)]
 
 
 def _all(engine: Trueup, name: str) -> list[str]:
@@ -155,7 +162,7 @@ def _all(engine: Trueup, name: str) -> list[str]:
 def _hours(window: dict[str, Any]) -> str:
     """A declared window that is open: `Sat,Sun (Europe/Berlin): profile = night, most = 2`."""
     said = {name: value for name, value in window.items() if name not in ("when", "timezone", "closed")}
-    words = ["closed"] if window.get("closed") else [f"{name} = {value}" for name, value in said.items()]
+    words = ["closed"] if window.get("closed") else _settings(said)
     return f"{window['when']} ({window['timezone']}): {', '.join(words)}"
 
 
@@ -179,7 +186,8 @@ def drawn(name: str, row: PaceRow | None) -> list[str]:
     lines = [f"{name}: {state}: {told['reason']}{whose}"]
     lines.append(
         f"  load      {row.u:.2f} statements in flight (minimum {told['floor']:g}, ceiling {told['ceiling']:.2f}, most "
-        f"{told['most']:g}), of {row.statement_s * 1000:.0f} ms; next change not before {_span(told['next_s'])}"
+        f"{told['most']:g}), of {row.statement_s * 1000:.0f} ms"
+        + (f"; next change not before {_span(told['next_s'])}" if told["next_s"] >= 1 else "")
     )
     lines.append(f"  effect    {_effect(told)}")
     if told["signal"]:
@@ -204,9 +212,20 @@ def _effect(told: dict[str, Any]) -> str:
     )
 
 
+def _settings(given: Mapping[str, Any]) -> list[str]:
+    """Settings with their values as they are typed: `pause = true`, `most = 1`."""
+
+    def typed(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return [f"{name} = {typed(value)}" for name, value in given.items()]
+
+
 def _set(row: PaceRow) -> list[str]:
     changed = row.override.model_dump(exclude_none=True, exclude_defaults=True)
-    said = [f"{name} = {value}" for name, value in changed.items()]
+    said = _settings(changed)
     said += [f"{name} (not known here)" for name in row.unknown]
     if not said:
         return []

@@ -103,7 +103,7 @@ class Lines:
         )
 
     def paused(self, why: str) -> None:
-        self.say(f"paused {why}; waiting for `trueup resume`", always=True)
+        self.say(f"paused {why}", always=True)
 
     def unsealed(self, why: str) -> None:
         self.say(f"the audit log got no head: {why}", always=True)

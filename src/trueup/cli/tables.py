@@ -23,6 +23,9 @@ ALONE = 40
 #: Causes told under a table, most rows first.
 CAUSES = 3
 
+#: Whole numbers that name something: they have to be typed elsewhere as they stand.
+NAMES = ("pid", "seq")
+
 #: Characters that end a line, or that a terminal obeys.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -54,7 +57,7 @@ def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = (), out
         number = isinstance(rows[0][name], int | float)
         drawn.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(_cell(row[name]) for name in shown))
+        drawn.add_row(*(str(row[name]) if name in NAMES else _cell(row[name]) for name in shown))
     out = out or console()
     if out.is_terminal:
         out.print(drawn)
@@ -85,7 +88,8 @@ def draw_report(report: Report) -> None:
     out = console()
     verdict = str(report.verdict)
     style = _STYLE[verdict]
-    out.print(f"[bold]{report.projection}[/bold]  [{style}]{verdict.replace('_', ' ')}[/{style}]  {headline(report)}")
+    told = f"[bold]{report.projection}[/bold]  [{style}]{verdict.replace('_', ' ')}[/{style}]  {headline(report)}"
+    out.print(told.rstrip())
     if report.reason:
         out.print(f"  {report.reason}", markup=False)
     facts = []
@@ -183,7 +187,9 @@ def _draw_partitions(out: Console, report: Report) -> None:
         shown = [{**row, "partition": name} for row, name in zip(drifting, names, strict=True)]
         table(shown, out=out)
     for row in report.open_partitions:
-        out.print(f"  partition {row['partition']} is still open; it is compared from {row['closes']} on", markup=False)
+        closes = datetime.fromisoformat(row["closes"]).astimezone(UTC)
+        until = f"{closes:%Y-%m-%d %H:%M} UTC"
+        out.print(f"  partition {row['partition']} is still open; it is compared from {until} on", markup=False)
 
 
 def _draw_rows(out: Console, report: Report) -> None:

@@ -102,5 +102,6 @@ def may_not_vote(plan: Facts, votes: Sequence[Vote], said: Said, person: str, no
     if plan.needs > 1 and person == plan.requester:
         return f"{person} asked for it; where two people have to agree, both have to be others"
     if person in approvers(plan, votes, now):
-        return f"{person} approved it already; {plan.needs} people have to, and they have to be different"
+        others = f"; {plan.needs} people have to, and they have to be different" if plan.needs > 1 else ""
+        return f"{person} approved it already{others}"
     return ""

@@ -57,7 +57,8 @@ class Suspect:
     def unrepairable(self) -> str:
         """Why this row can only be reported; empty if it can be repaired."""
         if self.copies is not None:
-            return f"the key occurs {self.copies[0]} times in the source and {self.copies[1]} times in the target"
+            source, target = ("once" if rows == 1 else f"{rows} times" for rows in self.copies)
+            return f"the key occurs {source} in the source and {target} in the target"
         if any(part is None for part in self.key):
             return "the key has a NULL part"
         return self.problem
