@@ -84,12 +84,16 @@ def test_what_a_file_does_not_say_of_itself_is_said_behind_its_name(files: Shop)
         ("nowhere/*.csv", 2, "target: "),
         ("tgt.*", 2, "target: the names of tgt.* do not say one format"),
         ("broken.parquet", 3, "broken.parquet"),
+        ("wide.csv", 3, "trueup: wide.csv: line 3 is broken: columns: 3, values in it: 4\n"),
+        ("text.csv", 3, "trueup: text.csv: column 'n' holds a value that is no integer"),
         ("duckdb:///nowhere.duckdb#tgt", 2, "target: "),
     ],
 )
 def test_a_file_that_cannot_be_read(files: Shop, side: str, code: int, words: str) -> None:
     """What is asked for wrongly is 2; a file that is there and cannot be read was not compared, which is 3."""
     (files.folder / "broken.parquet").write_text("not a Parquet file")
+    (files.folder / "wide.csv").write_text("id,n,email\n1,1,a\n2,2,b,c\n")
+    (files.folder / "text.csv").write_text("id,n,email\n1,one,a\n")
     for key in ((), ("--key", "id")):
         ran = files.run("diff", TABLE, side, *key)
         assert (ran.code, ran.out) == (code, "")

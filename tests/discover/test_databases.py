@@ -9,10 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import trueup
 from tests.discover import worlds
+from tests.servers import run_sql
 from trueup.adapters import connect
+from trueup.app import tables_at
 from trueup.cli.commands import app
 from trueup.clock import SystemClock
 from trueup.core.projection import Database
@@ -34,6 +37,17 @@ def ran(*arguments: str) -> object:
 
 def wrong(found: Found) -> dict[str, int]:
     return {p.column: p.figures.wrong for p in found.proposals}
+
+
+def test_types_that_sqlalchemy_has_not_are_no_matter(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns of each, on the terminal of whoever begins with `trueup init`."""
+    run_sql(postgres, "CREATE TABLE places (id int PRIMARY KEY, at point)")
+    engine = sa.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+    with closing(engine.connect()) as connection, pytest.raises(sa.exc.SAWarning):
+        sa.inspect(connection).get_columns("places")
+    engine.dispose()
+    assert [table.columns for table in tables_at(postgres)] == [("id", "at")]
+    assert discover(postgres).exit_code == 0
 
 
 def test_what_is_derived_is_found_and_what_was_planted_is_counted(

@@ -366,7 +366,10 @@ WAYS: dict[str, Way] = {
         says=("row-level security",),
     ),
     "the privilege is revoked": Way(
-        on="postgres", prepare=as_somebody, breaks=sql("REVOKE ALL ON src FROM PUBLIC, {role}"), says=("permission",)
+        on="postgres",
+        prepare=as_somebody,
+        breaks=sql("REVOKE ALL ON src FROM PUBLIC, {role}"),
+        says=("permission", "; grant it to"),
     ),
     "a partition of the table is detached": Way(
         on="postgres", prepare=partitioned, breaks=sql("ALTER TABLE src DETACH PARTITION src_2"), says=COLLAPSED

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from trueup.adapters import _markers as markers
 from trueup.adapters._dialect import Expression
 from trueup.adapters._discoverer import Sample
+from trueup.adapters._results import any_type
 from trueup.adapters._trying import Trying
 from trueup.core.discover.conditions import VALUES_MAX
 from trueup.core.discover.facts import ColumnFacts, Declared, KeptQuery, Schema, Sort, TableFacts
@@ -93,7 +94,9 @@ class SqlDiscoverer:
         indexes = inspector.get_multi_indexes(schema, **self.index_options)
         constraints = inspector.get_multi_unique_constraints(schema)
         found = []
-        for place, columns in inspector.get_multi_columns(schema).items():
+        with any_type():
+            described = inspector.get_multi_columns(schema)
+        for place, columns in described.items():
             if place[1] in markers.MARKER_TABLES.tables:
                 continue
             key = tuple(keys[place]["constrained_columns"]) if keys.get(place) else ()

@@ -183,7 +183,7 @@ class DuckdbReader(SqlAdapter):
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         original = error.orig if isinstance(error, DBAPIError) else None
-        words = f"{self.where}: {message(error)}"
+        words = f"{self.where}: {message(error).removeprefix('Invalid Input Error: ')}"
         if isinstance(original, TimeLimit):
             return StatementTimeout(f"{self.where}: a statement took longer than {self.database.statement_timeout:g} s")
         if isinstance(original, duckdb.InterruptException):

@@ -261,6 +261,8 @@ BUSY = frozenset({1205, 1213, 1020, 3572, 1040, 1203, 1226})
 NOBODY_THERE = frozenset({2002, 2003, 2005})
 #: Nobody there, or not for us: name, password, database.
 UNREACHABLE = NOBODY_THERE | {1044, 1045, 1049, 1130, 1251, 1698}
+#: A table, and a column of it, that the user may not use so.
+UNPRIVILEGED = frozenset({1142, 1143})
 #: Killed, shut down, gone away, a table that was altered under the snapshot.
 _GONE = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1317, 1412, 1615, 1927, 2006, 2013, 2014, 2055})
 #: No room: disk, table space, memory, a temporary file that cannot be written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ from trueup.errors import DataProblem
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
+
+
+#: What helps where a privilege is missing.
+GRANT = "; grant it to the user that the URL names"
 
 
 class RowStream:
@@ -77,7 +82,19 @@ def sqlstate(error: SQLAlchemyError) -> str:
 def message(error: SQLAlchemyError) -> str:
     """The driver's own words, without the statement and its values."""
     original = error.orig if isinstance(error, DBAPIError) else error
+    match getattr(original, "args", ()):
+        case (int() as number, str() as words):  # as MySQL's driver has them: as text it would be a tuple's
+            return f"{' '.join(words.split())} ({number})"
     return " ".join(str(original).split())
+
+
+@contextmanager
+def any_type() -> Iterator[None]:
+    """Around what reads a schema by SQLAlchemy, which warns of each type that is not its own: names are all that is
+    asked for, and the types are read in another way."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
+        yield
 
 
 def counts_of(binding: Binding, told: str) -> Counts:

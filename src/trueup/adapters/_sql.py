@@ -31,7 +31,7 @@ from trueup.adapters._dialect import Expression
 from trueup.adapters._hashing import Hasher, Way, given
 from trueup.adapters._relations import Relations, user_query
 from trueup.adapters._repairing import Repairing
-from trueup.adapters._results import RowStream, look_of, message, translating
+from trueup.adapters._results import RowStream, any_type, look_of, message, translating
 from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
@@ -218,7 +218,7 @@ class SqlAdapter(Repairing):
         return [name for name in inspector.get_schema_names() if name not in ("information_schema", "pg_catalog")]
 
     def tables(self) -> list[FoundTable]:
-        with self.reading() as connection:
+        with self.reading() as connection, any_type():
             inspector = sa.inspect(connection)
             default = inspector.default_schema_name
             found = []

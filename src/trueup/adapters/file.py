@@ -238,6 +238,8 @@ class FileAdapter(ReadOnly, DuckdbReader):
         original = str(getattr(error, "orig", error))
         if line := _LINE.search(original):
             reason = next((words for words in _CSV_REASONS if words in original), "it is not as the header says")
+            if width := _WIDTH.search(original):
+                reason = f"columns: {width[1]}, values in it: {width[2]}"
             return BrokenRead(f"{_named(original) or self._reading}: line {line[1]} is broken: {reason}")
         if "state machine" in original:
             return BrokenRead(f"{self._reading}: it is not CSV throughout, or mixes line ends (\\n and \\r\\n)")
@@ -251,8 +253,8 @@ _CSV_REASONS = (
     "Value with unterminated quote found",
     "Invalid unicode",
     "Maximum line size",
-    "Expected Number of Columns",
 )
+_WIDTH = re.compile(r"^Expected Number of Columns: (\d+) Found: (\d+)$", re.MULTILINE)
 
 
 def _named(words: str) -> str:

@@ -36,7 +36,7 @@ from trueup.adapters._mysql_relations import (
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
-from trueup.adapters._results import message
+from trueup.adapters._results import GRANT, message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
@@ -365,7 +365,7 @@ class MysqlAdapter(SqlAdapter):
         refused = isinstance(original, pymysql.IntegrityError | pymysql.DataError) or isinstance(code, str)
         if refused or code in held.DATA:
             return DataProblem(words)
-        return DesignProblem(words)
+        return DesignProblem(words + (GRANT if code in held.UNPRIVILEGED else ""))
 
 
 def _on_begin(connection: sa.Connection) -> None:

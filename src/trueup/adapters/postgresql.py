@@ -31,7 +31,7 @@ from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, bina
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import Surveying
-from trueup.adapters._results import message, sqlstate
+from trueup.adapters._results import GRANT, message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing
@@ -315,6 +315,8 @@ class PostgresqlAdapter(SqlAdapter):
         kind = next((kind for codes, kind in _ERRORS if code.startswith(codes)), DesignProblem)
         if code == _NO_TEXT and self.relations.encoding == "SQL_ASCII":
             words += held.BYTES_ONLY
+        if "permission denied" in words:
+            words += GRANT
         if kind is StatementTimeout:
             words += f"; the limit is databases.{self.name}.statement_timeout"
         return kind(words)
