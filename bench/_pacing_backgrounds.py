@@ -160,7 +160,7 @@ class Governor(Background):
         self.canary_alone = canary_alone
         self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
         self.used_s = self.flown_before_s = 0.0
-        self.readings, self.slowest_ms = 0, 0.0
+        self.slowest_ms = 0.0
         self.pauses, self.looks_at_begun = 0, False
         super().__init__(plant, foreground, count=4)
         self._read_after(0.01)
@@ -218,7 +218,6 @@ class Governor(Background):
             seconds = self.plant.now - since
             noise = self.chance.expovariate(1 / NOISE_S) if self.chance.random() < NOISY else 0.0
             felt = (CANARY_S * TRIPS if self.canary_alone else seconds) + noise
-            self.readings += TRIPS
             self.slowest_ms = max(self.slowest_ms, felt * 1000)
             self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
             pause = pause_s(self.plenty, self.state.u, inflight=self.inflight > 0)
@@ -242,9 +241,9 @@ class Governor(Background):
         self._moved()
         now, active = self.clock, 0.1 if self.frozen else float(self.foreground.active)
         on_core = 0.1 if self.frozen else float(self.plant.running["fg"])
-        commits = float(len(self.foreground.taken) + self.readings + self.begun)
+        commits = float(len(self.foreground.taken) + self.begun)
         looked = Looked(values={}, clock_s=now, active=active, own=self.inflight, on_core=on_core, commits=commits)
-        self.means.add(now, looked, self.readings, self.begun, quiet=not self.inflight)
+        self.means.add(now, looked, self.begun, quiet=not self.inflight)
         used_s = sum(self.plant.used_s.values())
         ours = (self.flown_s - self.flown_before_s) / LOOK_S * self.means.of_a_core(self.plant.cores)
         if self.remote or self.frozen:

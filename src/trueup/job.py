@@ -134,8 +134,8 @@ class Job:
     revision: str | None = None
     #: Rows listed in the report; 0: all.
     rows: int = 100
-    #: What one repair transaction aims at, seconds; None: as usual.
-    hold_s: float | None = None
+    #: What one repair transaction aims at by now, seconds; None: as usual.
+    hold_s: Callable[[], float | None] = lambda: None
     #: Where segments are looked at first; None: in this process.
     elsewhere: Elsewhere | None = None
 

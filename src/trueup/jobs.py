@@ -258,7 +258,7 @@ class Engine(Bindings):
             "command": command,
             "pair": pair,
             "target": pair.target,
-            "hold_s": self.pacing.statement_s(projection.source.database, projection.target.database),
+            "hold_s": partial(self.pacing.statement_s, projection.source.database, projection.target.database),
             "ledger": self.ledger,
             "standing": self.standing,
             "plans": self.plans,

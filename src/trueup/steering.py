@@ -57,6 +57,8 @@ class Steering(Backfilling):
         Refused, as a trial is where what was set before is not all known here. Raises UsageError where nobody works on
         the database, Interrupted, Transient.
         """
+        if rounds < 1 or not part_s > 0:
+            raise UsageError("a trial has at least one round, and its parts take some time")
         name = self._paced(database)
         before = self.pace(name)
         if before is None or not before.nodes:

@@ -22,6 +22,7 @@ SQL: dict[str, Any] = {"name": "jobs", "sql": "SELECT 1"}
         ({**SQL, "python": "a:b"}, "where the number comes from"),
         ({**SQL, "query": "up"}, "`query` belongs"),
         ({"name": "x", "prometheus": "http://p"}, "`query` belongs"),
+        ({**SQL, "timeout": 2}, "given up after half a second"),
         ({**SQL, "soft": 1}, "`soft` and `hard`"),
         ({**SQL, "idle": 5, "soft": 1, "hard": 2}, "`idle` has to be below"),
         ({"name": "x", "python": "shop.load"}, "package.module:function"),

@@ -218,6 +218,16 @@ def test_a_remainder_teaches_nothing() -> None:
     assert size.rows == KEYS_PER_SEGMENT
 
 
+def test_the_time_to_hold_may_change_while_it_is_at_work() -> None:
+    hold_s = 1.0
+    size = UnitSize(lambda: hold_s)
+    size.took(size.rows, 0.4)
+    assert size.rows == KEYS_PER_SEGMENT
+    hold_s = 0.02
+    size.took(size.rows, 0.4)
+    assert size.rows == KEYS_PER_SEGMENT // 2
+
+
 def test_a_unit_has_at_least_one_row() -> None:
     size = UnitSize()
     seconds = 1e6

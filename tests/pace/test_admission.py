@@ -87,7 +87,19 @@ def test_statements_that_run_into_limits_are_counted() -> None:
     admission, gate = Admission(clock), gate_of(clock, u=1.0)
     with pytest.raises(Busy), admission.admitted([gate], ANN):
         raise Busy("locked")
-    assert (gate.errors, gate.inflight) == (1, 0)
+    assert (gate.errors, gate.inflight, gate.committed) == (1, 0, 0)
+
+
+def test_what_somebody_declares_anew_holds_for_the_next_statement() -> None:
+    """It went on with the class and the weight with which it had first come."""
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=1.0)
+    for worker in (Worker(name="ann", priority="bulk"), Worker(name="ann", priority="critical", weight=2.0)):
+        with admission.admitted([gate], worker):
+            clock.pass_(0.02)
+        turn = admission._turns["ann"]
+        assert (turn.priority, turn.weight) == (worker.priority, worker.weight)
+    assert turn.had == pytest.approx(0.02 + 0.02 / 2)  # and what it had before is not forgotten
 
 
 def test_an_interrupt_ends_a_wait_and_a_switch_is_seen_in_it() -> None:

@@ -19,6 +19,8 @@ from trueup.core.pace.gauges import Gauge
 from trueup.core.projection import Database
 from trueup.pace.gauges import Gauges
 
+#: Kinds with a time limit of their own.
+TIMED = {"http", "prometheus", "command"}
 PROMETHEUS = '{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"0.25"]}]}}'
 
 
@@ -96,7 +98,7 @@ def stands() -> float:
 )
 def test_a_number_is_had(sqlite: Adapter, server: str, declared: dict[str, Any], value: float) -> None:
     declared = {name: server + given if name in ("http", "prometheus") else given for name, given in declared.items()}
-    gauges = one(sqlite, **declared, timeout=10)
+    gauges = one(sqlite, **declared, **({"timeout": 10} if TIMED & declared.keys() else {}))
     assert (gauges.look(100.0), gauges.lacking) == ({"g": value}, {})
     assert gauges.look(200.0) == {"g": None}  # too long ago: not available, and not what it was
 
@@ -157,7 +159,7 @@ def test_a_heartbeat_that_is_given_up_for_taking_too_long_is_as_slow_as_that(mar
     made.write("CREATE TABLE heartbeat AS SELECT 0 AS beats")
     made.close()
     for statement in ("UPDATE heartbeat SET beats = beats + 1", "UPDATE heartbeat SET beats = sleep(5)"):
-        beat = Gauge(name="g", write=statement, every=0.1, timeout=30)
+        beat = Gauge(name="g", write=statement, every=0.1)
         gauges = Gauges([beat], app, time.monotonic)
         gauges.begin()
         until(lambda: gauges.look(time.monotonic())["g"] is not None or gauges.lacking, "an answer")  # noqa: B023
@@ -165,6 +167,20 @@ def test_a_heartbeat_that_is_given_up_for_taking_too_long_is_as_slow_as_that(mar
         gauges.end()
     assert taken[0] > 0
     assert taken[1] >= 400
+
+
+def test_a_heartbeat_that_waits_for_a_lock_is_slow_and_not_unknown(postgres: str) -> None:
+    with psycopg.connect(postgres) as other:
+        other.execute("CREATE TABLE heartbeat AS SELECT 0 AS beats")
+        other.commit()
+        other.execute("UPDATE heartbeat SET beats = 1")
+        beat = Gauge(name="g", write="UPDATE heartbeat SET beats = beats + 1", every=0.1)
+        gauges = Gauges([beat], connect("app", Database(url=postgres)), time.monotonic)
+        gauges.begin()
+        until(lambda: gauges.look(time.monotonic())["g"] is not None or gauges.lacking, "an answer")
+        gauges.end()
+        assert gauges.lacking == {}
+        assert (gauges.look(time.monotonic())["g"] or 0.0) >= 400
 
 
 def test_a_heartbeat_of_sqlite_and_redis(sqlite: Adapter, redis: str) -> None:

@@ -42,7 +42,7 @@ class Probe:
         self.broken = self.hidden = False
         self.on_core: float | None = None
         self.idle: bool | None = None
-        self.commits = self.ours = 0.0
+        self.commits = 0.0
 
     def canary(self) -> None:
         if self.broken:
@@ -53,11 +53,10 @@ class Probe:
         if self.broken or self.hidden:
             raise Transient("no connection" if self.broken else "not granted")
         looked = Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
-        if self.idle is not None:  # what it commits is ours
-            governor = self.governor()
-            self.commits += governor._readings + governor.gate.begun - self.ours + (0 if self.idle else 50)
-            self.ours = governor._readings + governor.gate.begun
-            looked = replace(looked, active=0.0 if self.idle else 0.1, commits=self.commits)
+        if self.idle is not None:  # what is committed is ours, or of others too
+            self.commits += 0 if self.idle else 50
+            committed = self.commits + self.governor().gate.committed
+            looked = replace(looked, active=0.0 if self.idle else 0.1, commits=committed)
         return replace(looked, on_core=self.on_core)
 
     def number(self, statement: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trueup.adapters import Looked
 from trueup.pace.means import LATELY_S, SHIFT, Means
 
 
@@ -44,3 +45,14 @@ def test_a_statement_has_its_part_of_the_cores_where_more_wait_for_one() -> None
     taken(means, 2.0, 30.0, runnable=3.0)
     assert means.of_a_core(2) == pytest.approx(0.5, rel=0.01)
     assert means.of_a_core(None) == 1.0
+
+
+@pytest.mark.parametrize(("theirs", "idle"), [(0, True), (10, False)])
+def test_whether_others_are_at_work_is_what_they_commit_besides_us(theirs: int, idle: bool) -> None:
+    means = Means()
+    for second in range(60):
+        ours = 20 * second
+        looked = Looked(values={}, clock_s=0.0, active=0.01, commits=ours + theirs * second)
+        means.add(float(second), looked, ours)
+    assert means.idle is idle
+    assert means.rate == pytest.approx(theirs)

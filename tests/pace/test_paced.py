@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ def test_a_paced_repair_repairs_and_says_how_it_went(url: str, tmp_path: Path) -
         row = paced.paces.find("app")
     assert isinstance(row, PaceRow)
     assert row.nodes == 0  # what it had was given back
+
+
+def test_a_batch_of_a_stream_is_no_transaction_by_itself(sqlite_url: str) -> None:
+    """Each was taken for one that we had committed, and so for one less of others."""
+    fill(sqlite_url, "one", ROWS, {})
+    app, clock = Database(url=sqlite_url), SteppedClock()
+    side = Side(database="app", table="one")
+    projection = Projection(name="p", source=side, target=side, key=["id"])
+    with Trueup(databases={"app": app}, projections=[projection], ledger=f"{sqlite_url}.ledger") as made:
+        pair = made.pair(made.binding("p", writing=False))
+        gate = Gate("app", 1000.0, 0.001, clock.at_s)
+        gate.bucket = replace(gate.bucket, credit=1000.0)
+        paced = Paced(pair.source, gate, Admission(clock), Worker(name="w"))
+        assert sum(map(len, paced.stream(pair.binding, pair.binding.source, Range(), tokens=False))) == ROWS
+        assert gate.begun > 2
+        assert gate.committed == 0
+        paced.tables()
+        assert gate.committed == 1  # the control
 
 
 def test_two_paced_databases(postgres_pair: Any, tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def test_a_job_that_cannot_begin_does_not_keep_the_next_one_from_it(
         until(lambda: gate.u > 0, "something to be permitted")
 
 
+def test_repairs_keep_to_what_a_statement_may_take_by_now(engine: Trueup) -> None:
+    """They kept to what held when the job was made, which is before anybody looks at the database."""
+    pair = engine.pair(engine.binding("p", writing=False))
+    hold_s = engine._common("repair", pair, None)["hold_s"]
+    assert hold_s() is None
+    with engine.pacing.working(pair, ANN):
+        assert hold_s() == 0.02
+        engine.set_pace("app", statement="40ms")
+        until(lambda: hold_s() == 0.04, "a statement to take longer")
+
+
 def test_a_change_that_the_ledger_does_not_take_ends_nothing_and_is_noted_later(
     engine: Trueup, monkeypatch: pytest.MonkeyPatch
 ) -> None:

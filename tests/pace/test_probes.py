@@ -57,6 +57,40 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
+def test_what_a_probe_commits_itself_is_not_of_others(postgres: str) -> None:
+    """Each look is a transaction too: two a second were enough for nobody ever to be alone."""
+    probe = connect("app", Database(url=postgres)).probe("")
+    assert isinstance(probe, PostgresqlProbe)
+    probe.look()
+    probe._statement = probe._statement.replace("FROM pg_database", "FROM pg_database AS d(oid, name)", 1).replace(
+        "WHERE current_setting('track_counts')",
+        "WHERE name = current_database() AND current_setting('track_counts')",
+        1,
+    )
+
+    def commits() -> float:
+        """As of now: what a session has committed is told within seconds, or at once if it says so."""
+        probe.number("SELECT pg_stat_force_next_flush()::text")
+        told = probe.look().commits
+        assert told is not None
+        return told
+
+    with psycopg.connect(postgres, autocommit=True) as other:
+        if other.info.server_version < 150000:
+            pytest.skip("sessions tell what they have committed when they like")
+        before = commits()
+        for _ in range(20):
+            probe.canary()
+            probe.look()
+        assert commits() - before < 10  # its own would be 40; a vacuum may come
+        for _ in range(30):
+            other.execute("SELECT 1")
+        other.execute("SELECT pg_stat_force_next_flush()")
+        assert 30 <= commits() - before < 45
+    probe.close()
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_a_vacuum_of_our_table_is_seen_and_of_no_other(postgres: str) -> None:
     probe = connect("app", Database(url=postgres)).probe("")
     assert probe is not None

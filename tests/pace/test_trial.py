@@ -121,6 +121,13 @@ def test_nobody_at_work_is_nothing_to_try(engine: Trueup) -> None:
         engine.try_pace("app")
 
 
+def test_a_trial_of_nothing_is_refused(engine: Trueup) -> None:
+    at_work(engine)
+    for asked in ({"rounds": 0}, {"part_s": 0.0}):
+        with pytest.raises(UsageError, match="at least one round"):
+            engine.try_pace("app", **asked)
+
+
 def test_what_is_set_and_not_known_here_is_shown_and_would_not_be_put_back(engine: Trueup) -> None:
     at_work(engine)
     profile = Override(profile="release", most=0.5)

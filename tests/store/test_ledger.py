@@ -73,6 +73,14 @@ def test_a_ledger_that_is_there_is_opened_and_not_made_again(ledger: Ledger, led
 # --- round trips ---------------------------------------------------------------------------------------------------
 
 
+def test_its_sessions_have_a_name_unless_they_are_given_another(postgres: str) -> None:
+    for url, name in ((postgres, "trueup:ledger"), (f"{postgres}?application_name=n1", "n1")):
+        ledger = Ledger(url)
+        with ledger.engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW application_name").scalar_one() == name
+        ledger.close()
+
+
 def test_runs(ledger: Ledger) -> None:
     run = begin(ledger, keys=[KEY, (None,)])
     assert (run.id, run.state, run.stage, run.keys, run.started_at) == (

@@ -183,7 +183,7 @@ class Looked:
     on_core: float | None = None
     #: All that run, where ours cannot be told from others'.
     running: float | None = None
-    #: Transactions that were committed so far, by anybody.
+    #: Transactions that were committed so far, by anybody but the probe that looks.
     commits: float | None = None
     #: What is not available, and why.
     lacking: Mapping[str, str] = field(default_factory=dict)

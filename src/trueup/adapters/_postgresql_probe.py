@@ -76,8 +76,9 @@ _SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 _ASKED = 2**31
 #: Name of the canary, and the error of a server that knows no such name.
 _PREPARED, _NOT_PREPARED = b"trueup_canary", b"26000"
-#: How long a statement may take and wait for a lock, milliseconds.
-_LIMITS = {"statement_timeout": str(READING_MS), "lock_timeout": "100"}
+#: How long a statement may take, and one that reads wait for a lock, milliseconds. What writes waits as others do.
+_LIMITS = {"statement_timeout": str(READING_MS)}
+_READS = {"lock_timeout": "100"}
 _GRANT = "grant pg_read_all_stats to see"
 
 
@@ -95,7 +96,7 @@ class PostgresqlProbe(SqlProbe):
     }
     small = "SELECT relpages FROM pg_class WHERE oid = 1259"
     settings = ("SET application_name = 'trueup:probe'", *(f"SET {name} = {value}" for name, value in _LIMITS.items()))
-    read_only = "SET default_transaction_read_only = on"
+    read_only = f"SET default_transaction_read_only = on; SET lock_timeout = {_READS['lock_timeout']}"
 
     def __init__(self, adapter: SqlAdapter, canary: str) -> None:
         super().__init__(adapter, canary)
@@ -103,6 +104,8 @@ class PostgresqlProbe(SqlProbe):
         #: Does the server keep what was prepared, and on which connection was the canary?
         self._prepares = True
         self._prepared_on: object = None
+        #: Statements of this probe so far; each is a transaction by itself.
+        self._committed = 0
         #: Looks of the last while, by the server's clock: checkpoints asked for by then, and bytes of the log.
         self._counted: deque[tuple[float, int, Decimal]] = deque()
         #: What of the log a standby had at a look and had not replayed by then.
@@ -124,11 +127,13 @@ class PostgresqlProbe(SqlProbe):
 
     def _executed(self, connection: Any, statement: str, values: Sequence[Any], *, writes: bool) -> Any:
         if not self._lent:
-            return super()._executed(connection, statement, values, writes=writes)
-        cursor = ClientCursor(connection)  # which sends values within the statement
-        cursor.execute(_limited(statement, writes=writes), values or None)
-        while cursor.nextset():
-            pass
+            cursor = super()._executed(connection, statement, values, writes=writes)
+        else:
+            cursor = ClientCursor(connection)  # which sends values within the statement
+            cursor.execute(_limited(statement, writes=writes), values or None)
+            while cursor.nextset():
+                pass
+        self._committed += 1
         return cursor
 
     def canary(self) -> None:
@@ -147,6 +152,7 @@ class PostgresqlProbe(SqlProbe):
                 self._prepares, answer = False, server.exec_(text)
             if answer.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
                 raise error_from_result(answer)
+            self._committed += 1
 
     def look(self) -> Looked:
         if not self._statement:
@@ -158,6 +164,7 @@ class PostgresqlProbe(SqlProbe):
                 row = self._executed(connection, self._statement, [tables], writes=False).fetchone()
             else:
                 row = connection.execute(self._statement, [tables], prepare=self._prepares).fetchone()
+                self._committed += 1
         seen = _Seen(*row)
         clock_s = float(seen.clock)
         lacking = _lacking(seen)
@@ -179,7 +186,7 @@ class PostgresqlProbe(SqlProbe):
             active=None if hidden else float(seen.active),
             own=float(seen.own),
             on_core=None if hidden else float(seen.on_core),
-            commits=_number(seen.commits),
+            commits=None if seen.commits is None else float(seen.commits - self._committed),
             lacking=lacking,
         )
 
@@ -243,7 +250,7 @@ class _Seen(NamedTuple):
 
 def _limited(statement: str, *, writes: bool = False) -> str:
     """A statement with the limits of a reading, where the session cannot have them."""
-    return sessions.beside(statement, _LIMITS if writes else {**_LIMITS, "transaction_read_only": "on"})
+    return sessions.beside(statement, _LIMITS if writes else {**_LIMITS, **_READS, "transaction_read_only": "on"})
 
 
 def _lacking(seen: _Seen) -> dict[str, str]:

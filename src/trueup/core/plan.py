@@ -6,7 +6,7 @@ is in exactly one of them (a key above the target's largest is the classic one t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -259,13 +259,14 @@ HOLD_S = 0.05
 
 
 class UnitSize:
-    """How many rows one repair transaction takes: as many as it can within `hold_s` (default: HOLD_S).
+    """How many rows one repair transaction takes: as many as it can within `hold_s` (where that is None: HOLD_S), which
+    may change while it is at work.
 
     Where halving does not make it shorter, the time goes into something that each transaction pays once (a source query
     that has to read everything): then few large units hold rows for less time altogether than many small ones.
     """
 
-    def __init__(self, hold_s: float | None = None) -> None:
+    def __init__(self, hold_s: Callable[[], float | None] = lambda: None) -> None:
         self.rows = KEYS_PER_SEGMENT
         self._hold_s = hold_s
         self._slow_s: float | None = None
@@ -273,7 +274,8 @@ class UnitSize:
 
     def took(self, rows: int, seconds: float) -> None:
         """Learn from a unit of `rows` rows that took `seconds`."""
-        hold_s = HOLD_S if self._hold_s is None else self._hold_s
+        asked_s = self._hold_s()
+        hold_s = HOLD_S if asked_s is None else asked_s
         if self._fixed_cost or rows < self.rows // 2:
             return
         if seconds <= hold_s:

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
@@ -79,6 +79,8 @@ class Gate:
         self.inflight = 0
         #: Statements begun so far; tells who looks whether one began meanwhile.
         self.begun = 0
+        #: Of those that ended well, how many were transactions by themselves.
+        self.committed = 0
         #: What ended so far.
         self.caused = Caused()
         #: Statements that ran into a limit or a deadlock, since the governor last asked.
@@ -162,13 +164,14 @@ class Admission:
             self._looked[worker.name] = self.clock.monotonic()
 
     @contextmanager
-    def admitted(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
-        """Around one statement: waits until all gates admit it, and charges its time to them.
+    def admitted(self, gates: Sequence[Gate], worker: Worker, *, commits: bool = True) -> Iterator[None]:
+        """Around one statement: waits until all gates admit it, and charges its time to them. `commits`: it is a
+        transaction by itself, and not a part of one that goes on.
 
         Raises Interrupted, or what `worker.look` raises, instead of waiting on.
         """
         self._enter(gates, worker)
-        with self.charged(gates, worker):
+        with self.charged(gates, worker, commits=commits):
             yield
 
     @contextmanager
@@ -181,12 +184,13 @@ class Admission:
             yield
 
     @contextmanager
-    def charged(self, gates: Sequence[Gate], worker: Worker) -> Iterator[None]:
+    def charged(self, gates: Sequence[Gate], worker: Worker, *, commits: bool = True) -> Iterator[None]:
         """Around a statement that has begun."""
         begun = self.clock.monotonic()
-        failed = 0
+        failed = committed = 0
         try:
             yield
+            committed = int(commits)
         except (Busy, StatementTimeout):
             failed = 1
             raise
@@ -196,6 +200,7 @@ class Admission:
                 for gate in gates:
                     gate.leave(now, now - begun)
                     gate.errors += failed
+                    gate.committed += committed
                 if worker.name in self._turns:
                     self._turns[worker.name] = served(self._turns[worker.name], now - begun, now)
             self.clock.wake()
@@ -258,7 +263,8 @@ class Admission:
         others = [waiting.turn for waiting in self._waiting if waiting.turn.who != worker.name]
         known = self._turns.get(worker.name)
         if known is None or not any(waiting.turn.who == worker.name for waiting in self._waiting):
-            turn = known or Turn(who=worker.name, priority=worker.priority, weight=worker.weight)
+            turn = known or Turn(who=worker.name)
+            turn = replace(turn, priority=worker.priority, weight=worker.weight)  # it may be declared anew
             known = joined(turn, others, now)
         self._turns[worker.name] = known
         return known

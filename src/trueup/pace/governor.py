@@ -90,7 +90,6 @@ class Governor:
         self._thread: threading.Thread | None = None
         self._due: dict[str, float] = {}
         self._begun = begun
-        self._readings = 0
         self._slowest_ms: float | None = None
         self._spread = random.Random(name)  # noqa: S311 - so that readings do not march in step with statements
 
@@ -188,7 +187,6 @@ class Governor:
         if failed and took_s * 1000 < _CANARY_MARK.hard:
             return
         theirs = self._looked is not None and (self._looked.own or 0) > self.gate.inflight
-        self._readings += self.pace.trips
         self._slowest_ms = max(self._slowest_ms or 0.0, took_s * 1000)
         self._tails.add(now, took_s * 1000, own=busy or theirs or self.gate.begun != begun)
 
@@ -217,7 +215,7 @@ class Governor:
             others = max(looked.running - self.gate.inflight, 0.0)
             looked = replace(looked, active=others, on_core=others)
         quiet = not self.gate.inflight and not looked.own
-        self._means.add(now, looked, self._readings, self.gate.begun, quiet=quiet)
+        self._means.add(now, looked, self.gate.committed, quiet=quiet)
         if self._means.active_lately is not None and looked.active is not None and self._cores:
             values[ACTIVE] = self._means.active_lately / self._cores
         values |= self._at_cores(probe, looked, now)

@@ -38,8 +38,8 @@ class Means:
         self._at: float | None = None
         self._totals: dict[str, tuple[float, float, float]] = {}
 
-    def add(self, now: float, looked: Looked, readings: int, begun: int, *, quiet: bool = False) -> None:
-        """`readings`, `begun`: statements of the governor and the engine so far; `quiet`: none is in flight."""
+    def add(self, now: float, looked: Looked, committed: int, *, quiet: bool = False) -> None:
+        """`committed`: transactions of ours so far; `quiet`: no statement of ours is in flight."""
         passed_s = 0.0 if self._at is None else now - self._at
         self._at = now
         if looked.active is not None:
@@ -52,10 +52,10 @@ class Means:
             return
         if self._before is not None and now - self._before[0] >= 2.0:
             at, commits, ours = self._before
-            rate = max(looked.commits - commits - (readings + begun - ours), 0.0) / (now - at)
+            rate = max(looked.commits - commits - (committed - ours), 0.0) / (now - at)
             self.rate = _mean(self.rate, rate, now - at)
         if self._before is None or now - self._before[0] >= 2.0:
-            self._before = (now, looked.commits, readings + begun)
+            self._before = (now, looked.commits, committed)
         if self.rate is not None and self._quiet is not None:
             self.latency_s = self._quiet / self.rate if self.rate > IDLE_RATE else None
 

@@ -93,6 +93,10 @@ class Paced:
     def _admitted(self) -> AbstractContextManager[None]:
         return self._admission.admitted(self.gates, self._worker)
 
+    def _batch(self) -> AbstractContextManager[None]:
+        """Around a batch of a stream, which is in one transaction from its first to its last."""
+        return self._admission.admitted(self.gates, self._worker, commits=False)
+
     def _at_once(self) -> AbstractContextManager[None]:
         return self._admission.at_once(self.gates, self._worker)
 
@@ -138,7 +142,7 @@ class Paced:
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         read = partial(self.inner.stream, binding, side, tokens=tokens)
-        return PacedStream(read, segment, self._admitted, self._worker.open_here)
+        return PacedStream(read, segment, self._batch, self._worker.open_here)
 
     def check_partitions(self, binding: Binding, side: BoundSide) -> None:
         with self._admitted():

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -48,7 +49,7 @@ def connect(url: str) -> sa.Engine:
     if sqlite and parsed.database in (None, "", ":memory:"):
         raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
     try:
-        engine = sa.create_engine(parsed, connect_args=kept_alive(parsed.query) if postgresql else {})
+        engine = sa.create_engine(parsed, connect_args=_connect_args(parsed) if postgresql else {})
     except ModuleNotFoundError as missing:
         raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
     if sqlite:
@@ -63,6 +64,12 @@ def connect(url: str) -> sa.Engine:
     except SQLAlchemyError as error:
         raise ConnectionFailed(f"trueup.ledger ({shown(engine)}) cannot be used: {words(error)}") from error
     return engine
+
+
+def _connect_args(parsed: sa.URL) -> dict[str, Any]:
+    """Of PostgreSQL. By its name, pacing does not take the ledger for work of others where both are on one server."""
+    named = {} if "application_name" in parsed.query else {"application_name": "trueup:ledger"}
+    return {**named, **kept_alive(parsed.query)}
 
 
 @contextmanager

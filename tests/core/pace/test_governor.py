@@ -14,6 +14,7 @@ from trueup.core.pace.credit import DEBT_S, Bucket, charged, refilled, wait_s, w
 from trueup.core.pace.governor import (
     BLAME_S,
     CLEAR_S,
+    FORGET_S,
     HOLD,
     LEAST_MAX,
     LEAVE,
@@ -203,7 +204,9 @@ def test_pressure_that_goes_as_we_go_was_ours_and_is_remembered() -> None:
     state = after(steady(), seen(HARD), 1)
     state = after(state, seen(CALM), CLEAR_S + 1)
     assert (state.mode, state.ours, state.bad) == (Mode.RECOVERY, True, 0.8)
-    assert after(state, seen(), 120).u <= 0.8 * 0.8 + 1e-9  # kept away from
+    kept = after(state, seen(), 120)
+    assert kept.u <= 0.8 * 0.8 + 1e-9  # kept away from
+    assert kept.next_at == state.bad_at + FORGET_S
     assert after(state, seen(), 1200).u > 0.8  # and tried again, much later
 
 
@@ -350,6 +353,7 @@ def test_nothing_is_raised_before_it_was_calm_for_a_while() -> None:
         state = tick(LIMITS, state, seen(CALM), state.at + 0.5)
         state = tick(LIMITS, state, seen(uneasy), state.at + 0.5)
     assert state.u == 0.3
+    assert state.next_at == state.at + CLEAR_S
     assert after(state, seen(CALM), 2 * CLEAR_S).u > 0.3
 
 
@@ -375,6 +379,7 @@ def test_what_was_too_much_just_now_is_not_tried_again_before_that_is_forgotten(
     assert cut.u == pytest.approx(0.18)
     assert after(cut, seen(), MEMORY_S - 5).u == cut.u
     assert after(cut, seen(), MEMORY_S + 5).u > 1.1 * cut.u
+    assert after(cut, seen(), 20).next_at == 1.0 + MEMORY_S
     known = replace(cut, good=1.0)  # unless more is known to be good, beside less
     assert after(known, seen(), 10).u > 2 * cut.u
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FREE, TOO_MUCH, EMERGENCY = 0.0, 1.2, 2.0
 #: The kinds of sources.
 KINDS = ("sql", "write", "http", "prometheus", "command", "python")
+#: Those that are given up after a time that can be declared.
+TIMED = ("http", "prometheus", "command")
 #: What the time of a small write means where nothing is declared, milliseconds.
 _WRITE_MS = {"idle": 20.0, "soft": 100.0, "hard": 400.0}
 #: Statuses of a throttler that is asked over HTTP (freno's), and exit codes of a check (those of monitoring plugins).
@@ -67,6 +69,11 @@ class Gauge(Declared):
             raise ValueError(f"say where the number comes from, once: one of {', '.join(KINDS)}")
         if bool(self.query) is not (self.kind == "prometheus"):
             raise ValueError("`query` belongs to `prometheus`")
+        if "timeout" in self.model_fields_set and self.kind not in TIMED:
+            raise ValueError(
+                f"`timeout` belongs to {', '.join(TIMED)}: a statement is given up after half a second, and a function "
+                f"limits itself"
+            )
         if (self.soft is None) is not (self.hard is None):
             raise ValueError("give `soft` and `hard`, or neither")
         if self.soft is not None and self.hard is not None and not self.idle < self.soft < self.hard:

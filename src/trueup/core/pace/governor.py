@@ -275,7 +275,8 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
                 state = replace(state, good=min(state.good, u))
         return _at(state, max(u, least), now, why)
     if state.clear_since is None or now - state.clear_since < CLEAR_S:
-        return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=now)
+        until = CLEAR_S + (now if state.clear_since is None else state.clear_since)
+        return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=until)
     return _rise(state, seen, wanted, most, now, passed, least)
 
 
@@ -301,7 +302,8 @@ def _rise(
     blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
     if state.u >= most * 0.999:
         if (kept := _kept_away(state)) is not None and kept <= most:
-            return _stays(state, now, least, "kept below what was too much before", seen)
+            forgets = state.bad_at + FORGET_S
+            return _stays(state, now, least, "kept below what was too much before", seen, until=forgets)
         if state.room is not None and state.room <= most:
             return _stays(state, now, least, "others take the cores", seen)
         return _stays(state, now, least, "at its ceiling", seen)
@@ -313,7 +315,7 @@ def _rise(
     if not (enough or blind):
         return _stays(state, now, least, "looks at the present load", seen)
     if state.slowed_at is not None and now - state.slowed_at < MEMORY_S and not known:
-        return _stays(state, now, least, "more was too much just now", seen)
+        return _stays(state, now, least, "more was too much just now", seen, until=state.slowed_at + MEMORY_S)
     step = RISE_FAST if state.u < FIRST_U or known else RISE
     if blind and not known:
         step = 1.1
@@ -325,13 +327,14 @@ def _rise(
     return _at(state, max(u, least), now, "room" if not known else "back to what was good")
 
 
-def _stays(state: State, now: float, least: float, why: str, seen: Seen) -> State:
+def _stays(state: State, now: float, least: float, why: str, seen: Seen, *, until: float = 0.0) -> State:
+    """`until`: nothing is raised before that, whatever is seen."""
     if now - state.changed_at >= GOOD_S and seen.health.pressure <= LEAVE and seen.waiting:
         if state.u >= state.good:
             state = replace(state, good=state.u, good_room=state.room)
         elif not _less_free(state):
             state = replace(state, good=max(state.u, state.good * 0.999))
-    return replace(state, u=max(state.u, least), reason=why, next_at=now)
+    return replace(state, u=max(state.u, least), reason=why, next_at=max(now, until))
 
 
 def _good_now(state: State) -> float:
