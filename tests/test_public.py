@@ -96,6 +96,19 @@ def test_the_help_is_cheap() -> None:
     assert imported_by("import trueup.cli.commands").isdisjoint({"sqlalchemy", "pydantic", "sqlglot", "alembic"})
 
 
+def threshold_after(statement: str) -> int:
+    """New objects after which Python looks for garbage, once this was done."""
+    script = f"import gc\ntry:\n    {statement}\nfinally:\n    print(gc.get_threshold()[0])"
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def test_garbage_is_collected_as_the_process_wants_it_unless_it_is_the_command() -> None:
+    usual = threshold_after("pass")
+    assert threshold_after("import trueup; trueup.diff, trueup.Trueup; import trueup.cli.commands") == usual
+    assert threshold_after("import trueup.cli; trueup.cli.main()") > usual
+
+
 def imported_by_diff(pair: Pair, settle: float) -> set[str]:
     """All modules that are there after two tables were compared."""
     for url in (pair.source, pair.target):

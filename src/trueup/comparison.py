@@ -31,7 +31,7 @@ from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.in_time import pieces
 from trueup.narrow import route
 from trueup.observe import Progress, Silent
-from trueup.report import Report, differing, presented
+from trueup.report import Report, differing, shown
 from trueup.sample import Sample
 from trueup.sides import NamedSide, declared, parse_side
 from trueup.stop import Stop
@@ -126,9 +126,9 @@ class Comparison:
         """A difference as reports list it."""
         row: dict[str, Any] = {
             "kind": found.kind,
-            "key": presented(self.binding.named_key(found.key)),
-            "expected": presented(self.binding.named_values(found.expected)),
-            "observed": presented(self.binding.named_values(found.observed)),
+            "key": shown(self.projection.key, found.key),
+            "expected": shown(self.binding.columns, found.expected),
+            "observed": shown(self.binding.columns, found.observed),
             "columns": list(found.columns),
         }
         if found.reason:

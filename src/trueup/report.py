@@ -142,12 +142,7 @@ def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tupl
     return tuple(compress(columns, differ))
 
 
-def presented(values: dict[str, object] | None) -> dict[str, Any] | None:
-    """Named values as reports show them."""
-    return None if values is None else {name: present(value) for name, value in values.items()}
-
-
 def shown(names: Sequence[str], values: Values | None, sensitive: Sequence[str] = ()) -> dict[str, Any] | None:
     """Values with their names as reports show them, those of sensitive columns masked."""
     told = covered(values, [name in sensitive for name in names]) if sensitive else values
-    return None if told is None else presented(dict(zip(names, told, strict=True)))
+    return None if told is None else dict(zip(names, map(present, told), strict=True))

@@ -14,7 +14,7 @@ from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.states import Outcome, Verdict
 from trueup.core.undo import DIFFERS
-from trueup.report import IN_FLIGHT_ROWS, Report, differing, presented, quarantined_row, shown
+from trueup.report import IN_FLIGHT_ROWS, Report, differing, quarantined_row, shown
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
@@ -213,7 +213,7 @@ def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:
     sensitive = binding.projection.sensitive
     return {
         "kind": str(drift.kind),
-        "key": presented(binding.named_key(drift.key)),
+        "key": shown(binding.projection.key, drift.key),
         "expected": shown(binding.columns, drift.expected, sensitive),
         "observed": shown(binding.columns, drift.observed, sensitive),
         "columns": list(differing(drift, binding.columns, binding.rules)),

@@ -11,8 +11,8 @@ from trueup.api import shapes, shapes_serving
 from trueup.api.asked import Accepting, Database, Id, Name, Pacing, Rows, Why, Withdrawing, Work
 from trueup.api.auth import Admin, Approver, Caller, Operator
 from trueup.api.routes import routes
+from trueup.core.row import present
 from trueup.plans import permitted
-from trueup.report import presented
 from trueup.withheld import taken_out
 
 router = routes("acting")
@@ -120,9 +120,8 @@ def retry(by: Operator, answer: Response, name: Name, work: Work) -> Any:
     """Take rows (default: all) out of quarantine, and ask for a run of them: what is still wrong comes back."""
     with by.engine() as engine:
         out = taken_out(engine.kept_out, engine.projection(name), work.keys, engine.clock.now(), retried=True)
-    return _asked(
-        by, answer, name, "run", Work.model_construct(keys=[presented(key) for key in out], reason=work.reason)
-    )
+    keys = [{name: present(value) for name, value in key.items()} for key in out]
+    return _asked(by, answer, name, "run", Work.model_construct(keys=keys, reason=work.reason))
 
 
 @router.post("/v1/projections/{name}/quarantine/drop", response_model=shapes.Count)

@@ -5,12 +5,18 @@ stdout carries the result, stderr the progress.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 
+#: New objects after which Python looks for cycles among them. By its own 700 a comparison that finds 50,000 rows spends
+#: a tenth of its time on looking, and there are none to be found.
+NEW_OBJECTS = 10_000
+
 
 def main() -> None:
-    """Entry point of the `trueup` command."""
+    """Entry point of the `trueup` command; the process is its own, so it may set how Python collects garbage."""
+    gc.set_threshold(NEW_OBJECTS)
     from trueup.cli.commands import app
     from trueup.errors import TrueupError
 
@@ -27,4 +33,5 @@ def main() -> None:
     except Exception:  # a fault of ours: 1, which is Python's own code for it, would read as drift
         traceback.print_exc()
         code = 3
+    gc.freeze()  # what is left goes with the process: to look through all of it once more takes 0.1 s
     sys.exit(code if isinstance(code, int) else 0)

@@ -106,8 +106,9 @@ def flat_row(found: Difference) -> list[Any]:
 
 
 def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     for found in differences:
-        yield json.dumps(comparison.row(found), ensure_ascii=False)
+        yield encode(comparison.row(found))
 
 
 def _csv(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Suspect:
         if self.copies is not None:
             source, target = ("once" if rows == 1 else f"{rows} times" for rows in self.copies)
             return f"the key occurs {source} in the source and {target} in the target"
-        if any(part is None for part in self.key):
+        if None in self.key:
             return "the key has a NULL part"
         return self.problem
 

@@ -15,6 +15,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from trueup.core.kinds import KEY_KINDS, TIMES, Kind, Value, canonical, meeting, same_as_they_are
@@ -184,30 +185,32 @@ def decode_rows(rows: Sequence[Sequence[Value]]) -> tuple[tuple[Value, ...], ...
     return tuple(decode_row(row) or () for row in rows)
 
 
-#: Types whose values reports show as they are.
-_SHOWN_AS_THEY_ARE = frozenset({str, bool, type(None)})
+def _as_it_is(value: Value) -> Value:
+    return value
+
+
+#: How reports show values of a type; other types by their text.
+_PRESENT: dict[type, Callable[[Any], Value]] = {
+    type(None): _as_it_is,
+    str: _as_it_is,
+    bool: _as_it_is,
+    int: lambda value: value if abs(value) <= JSON_SAFE_INTEGER else str(value),
+    float: lambda value: value if math.isfinite(value) else repr(value),
+    Decimal: lambda value: f"{value:f}" if value.is_finite() else str(value),
+    datetime: lambda value: value.isoformat(" "),
+    date: date.isoformat,
+    time: time.isoformat,
+    bytes: lambda value: "\\x" + value.hex(),
+    tuple: lambda value: list(map(present, value)),
+}
 
 
 def present(value: Value) -> Value:
     """A value as reports show it: what JSON cannot hold exactly becomes a string."""
-    if type(value) in _SHOWN_AS_THEY_ARE:
-        return value
-    match value:
-        case bool() | str():
-            return value
-        case int():
-            return value if abs(value) <= JSON_SAFE_INTEGER else str(value)
-        case float():
-            return value if math.isfinite(value) else repr(value)
-        case Decimal():
-            return f"{value:f}" if value.is_finite() else str(value)
-        case date() | time():
-            return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
-        case bytes():
-            return "\\x" + value.hex()
-        case tuple():
-            return [present(element) for element in value]
-    return str(value)
+    show = _PRESENT.get(type(value))
+    if show is None:
+        show = next((show for type_, show in _PRESENT.items() if isinstance(value, type_)), str)
+    return show(value)
 
 
 def parse_value(kind: Kind, text: str) -> Value:
