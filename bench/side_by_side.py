@@ -42,6 +42,7 @@ from _common import (
 )
 from _common import with_database as on_server
 from peers import servers
+from peers._told import answered
 from peers.environments import FOLDER, PEERS, NotInstalledError, python_of
 from peers.tables import CASES, COLUMNS, KEY, Planted, Target, make_source, mariadb, planted
 
@@ -148,14 +149,13 @@ def measure(tool: str, python: Path, task: dict[str, Any], wanted: Planted, root
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         return f"failed: {lines[-1][:160] if lines else done.returncode}"
-    told = json.loads(done.stdout.splitlines()[-1])
-    found = dict(told["found"])
+    listed, peak_mb = answered(done.stdout)
     return Round(
         wall_s=wall_s,
         client_cpu_s=client_cpu_s,
         server_cpu_s=server_cpu_s,
-        peak_mb=told["peak_mb"],
-        wrong=judged(found, wanted, len(told["found"])),
+        peak_mb=peak_mb,
+        wrong=judged(dict(listed), wanted, len(listed)),
     )
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 Task = dict[str, Any]
-#: What a tool found: [key as text, kind] for each row; a kind is `missing`, `extra` or `different`.
-Found = list[list[Any]]
+#: What a tool found: [key as text, kind] for each row; a kind is `missing`, `extra` or `different`. None: it has
+#: printed its rows itself, as JSON lines.
+Found = list[list[Any]] | None
 
 
 def _peak_mb() -> float:
@@ -32,7 +33,17 @@ def answer(call: Callable[[Task], Found]) -> None:
     print(json.dumps({"found": found, "peak_mb": _peak_mb()}))
 
 
-def rows_to_found(signed: list[tuple[str, Any]]) -> Found:
+def answered(stdout: str) -> tuple[list[list[Any]], float]:
+    """What `answer` told: what was found, and the most memory in MB."""
+    *lines, last = stdout.splitlines()
+    told = json.loads(last)
+    found = told["found"]
+    if found is None:
+        found = [["|".join(map(str, row["key"].values())), row["kind"]] for row in map(json.loads, lines)]
+    return found, told["peak_mb"]
+
+
+def rows_to_found(signed: list[tuple[str, Any]]) -> list[list[Any]]:
     """[(`-` or `+`, key)] as reladiff and data-diff tell it: a key with both is a row that differs."""
     signs: dict[Any, set[str]] = {}
     for sign, key in signed:

@@ -1,26 +1,26 @@
-"""`trueup diff` through the Python API: as with the peers, one look at both sides and a list of what differs.
+"""`trueup diff` as it is typed: one look at both sides, and all that differs as JSON lines on stdout.
 
 Task: source, target (URLs), source_table, target_table, key, columns.
 """
 
 from __future__ import annotations
 
-from _told import Found, Task, answer
+import sys
 
-import trueup
+from _told import Task, answer
+
+from trueup.cli import main
 
 
-def compare(task: Task) -> Found:
-    report = trueup.diff(
-        f"{task['source']}#{task['source_table']}",
-        f"{task['target']}#{task['target_table']}",
-        key=task["key"],
-        columns=task["columns"],
-        rows=0,
-    )
-    if len(report.drift) != report.drifted:
-        raise SystemExit(f"{report.drifted} differences, {len(report.drift)} listed")
-    return [["|".join(map(str, row["key"].values())), row["kind"]] for row in report.drift]
+def compare(task: Task) -> None:
+    sides = [f"{task[side]}#{task[f'{side}_table']}" for side in ("source", "target")]
+    columns = ["--key", ",".join(task["key"]), "--columns", ",".join(task["columns"])]
+    sys.argv = ["trueup", "diff", *sides, *columns, "--format", "jsonl"]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code not in (0, 1):  # in sync, drift
+            raise
 
 
 if __name__ == "__main__":
