@@ -7,9 +7,11 @@ everything is read, and the reason is said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from trueup.adapters import delivered
+from trueup.by_digest import hashing_of
 from trueup.by_partition import cut
 from trueup.core.again import (
     CHANGED_MAX,
@@ -28,11 +30,12 @@ from trueup.core.again import (
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
+from trueup.core.digest import Hashing
 from trueup.core.freshness import due_by_age, looked_at
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes, Limits
 from trueup.core.row import Key, Kind, Value, canonical
-from trueup.errors import DesignProblem
+from trueup.errors import DataProblem, DesignProblem, StatementTimeout
 from trueup.job import Job
 from trueup.side_by_side import Pair, both
 from trueup.store.coverage import Coverage
@@ -62,6 +65,7 @@ class Marks:
     def __init__(self, job: Job, changes: Changes) -> None:
         self.changes = changes
         self.name = job.name
+        self._pair = job.pair
         self._readers = {"source": job.pair.source, "target": job.pair.target}
         self._bound: dict[str, tuple[Binding, BoundSide]] = {}
         for role, mark in changes.marks.items():
@@ -82,7 +86,8 @@ class Marks:
 
         SQLite keeps text in a column declared INTEGER: as a mark it sorts above all numbers, as a key it finds no row.
         """
-        wrong = next((value for value in values if not_of_kind(kind, value)), None)
+        each = {type(value): value for value in values}  # the type decides
+        wrong = next((value for value in each.values() if not_of_kind(kind, value)), None)
         if wrong is not None:
             declared = self.changes.marks[role]
             raise DesignProblem(
@@ -93,27 +98,56 @@ class Marks:
 
     def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
         """Keys of rows that may have changed since these marks; None if they are too many to look at one by one."""
-        roles = list(self._bound)
-        if len({id(self._readers[role]) for role in roles}) == 2:
-            found = [*both(lambda: self._marked("source", marks), lambda: self._marked("target", marks))]
-        else:
-            found = [self._marked(role, marks) for role in roles]
-        keys = {key: None for some in found for key in some}
-        return None if len(keys) > CHANGED_MAX else keys
+        hashing = self._hashing()
+        try:
+            found = self._read(marks, hashing)
+        except (DataProblem, StatementTimeout):
+            if hashing is None:
+                raise
+            found = self._read(marks, None)  # a row that cannot be hashed is looked at by itself later, if at all
+        keys = dict.fromkeys(key for some in found for key in some)
+        if len(keys) > CHANGED_MAX:
+            return None
+        alike = self._pair.learned.alike = _alike(*found) if hashing is not None else frozenset()
+        return dict.fromkeys(sorted(keys, key=alike.__contains__))  # those that are to be read are read together
 
-    def _marked(self, role: str, marks: Mapping[str, Value]) -> dict[Key, None]:
-        """Keys of one side's rows at or above its mark, less the overlap; where they are too many, not all of them."""
+    def _hashing(self) -> Hashing | None:
+        """How rows are hashed where they are read for their marks, if both sides' own rows are."""
+        sides = (self._pair.binding.source, self._pair.binding.target)
+        own = [mark.table is None for mark in self.changes.marks.values()]
+        if self._pair.binding.one_database or own != [True, True] or any(side.queued for side in sides):
+            return None
+        return hashing_of(self._pair)[0]
+
+    def _read(self, marks: Mapping[str, Value], hashing: Hashing | None) -> list[dict[Key, Value]]:
+        reads = [partial(self._marked, role, marks, hashing) for role in self._bound]
+        if len({id(self._readers[role]) for role in self._bound}) == 2:
+            return [*both(*reads)]
+        return [read() for read in reads]
+
+    def _marked(self, role: str, marks: Mapping[str, Value], hashing: Hashing | None) -> dict[Key, Value]:
+        """Keys of one side's rows at or above its mark, less the overlap; where they are too many, not all of them.
+
+        With the hash of each row; None where it has none.
+        """
         binding, side = self._bound[role]
+        width = len(side.values)
+        if hashing is not None:
+            own = self._pair.binding.source if role == "source" else self._pair.binding.target
+            hashed = self._readers[role].row_hash(own, hashing)
+            side = replace(side, values=(*side.values, hashed))
+            binding = replace(binding, value_kinds=(*binding.value_kinds, hashed.kind))
         mark = marks.get(role)
         first = None if mark is None else since(mark, self.changes.overlap)
         lower = None if first is None else (first,)
         stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
-        keys: dict[Key, None] = {}
+        keys: dict[Key, Value] = {}
         for batch in delivered(stream, f"{self.name}: the {role}'s changes"):
             columns = batch.clean(binding.value_kinds).values
             for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
                 self._demand(role, column.name, kind, values)
-            keys |= dict.fromkeys(zip(*columns, strict=True))
+            hashes = columns[width] if hashing is not None else [None] * len(batch)
+            keys.update(zip(zip(*columns[:width], strict=True), hashes, strict=True))
             if len(keys) > CHANGED_MAX:
                 return keys
         return keys
@@ -152,6 +186,11 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
         segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
         strategy=_words(marks, last, len(keys), len(named) - len(keys), turn, verified),
     )
+
+
+def _alike(source: Mapping[Key, Value], target: Mapping[Key, Value]) -> frozenset[Key]:
+    """Keys whose rows have one hash on both sides."""
+    return frozenset(key for key, content in source.items() if content is not None and content == target.get(key))
 
 
 def in_turn(job: Job) -> Again | None:

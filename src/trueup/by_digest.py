@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeGuard
 
 from trueup.adapters import Adapter
 from trueup.ahead import Ahead, Following, Question
@@ -31,7 +32,7 @@ from trueup.core.digest import (
     keys_that_differ,
     rows_in,
 )
-from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Leaves, Range, Ranges, Segment, joined, slices
+from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Keys, Leaves, Part, Range, Ranges, Segment, joined, slices
 from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 
 #: Beyond this share of leaves that differ the next segments do without digests: row hashes of everything cost little
@@ -39,6 +40,8 @@ from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 SCATTERED = 0.25
 #: Beyond this share of rows that differ, reading them all is less work than picking them out.
 ROWS_SHARE = 0.2
+#: So many explicit keys are worth a statement more where some of their rows differ: fewer are read at once.
+KEYS_MIN = 500
 ROLES = ("source", "target")
 
 #: Segments whose row hashes are asked for before they are wanted, at most: some megabytes each.
@@ -56,11 +59,9 @@ def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
     return pair.learned.hashing
 
 
-def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
-    """Compare a key range by digests."""
-    bounded = segment.lower is not None and segment.upper is not None
-    sought = _by_prints if pair.learned.scattered and bounded else _by_leaves
-    keys, counts = sought(pair, segment, hashing)
+def by_digest(pair: Pair, segment: Range | Keys, hashing: Hashing) -> Iterator[Covered]:
+    """Compare a key range by digests, or explicit keys by the hashes of their rows, at a first look."""
+    keys, counts = _sought(pair, segment, hashing)
     if keys == []:
         yield Covered(span=segment, counts=counts, suspects=[])
         return
@@ -69,6 +70,11 @@ def by_digest(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]
             yield from side_by_side(pair, segment)
         else:
             yield _by_value(pair, segment, hashing, keys, counts)
+
+
+def worth_hashing(segment: Segment) -> TypeGuard[Range | Keys]:
+    """Are these rows that `by_digest` takes, and so many that it pays?"""
+    return isinstance(segment, Range) or (isinstance(segment, Keys) and len(segment.keys) >= KEYS_MIN)
 
 
 def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:
@@ -80,13 +86,21 @@ def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Dige
         return both(lambda: source(segment), lambda: target(segment))
 
 
-def prints(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Prints, Prints]:
+def prints(pair: Pair, segment: Range | Keys, hashing: Hashing) -> tuple[Prints, Prints]:
     """The hashes of all rows of a segment, in both databases."""
-    if pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
+    if isinstance(segment, Range) and pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
         return pair.learned.ahead.prints(segment)
-    (_, source), (_, target) = (_asked(pair, role, hashing) for role in ROLES)
+    return _printed(pair, segment, hashing)
+
+
+def _printed(pair: Pair, part: Part, hashing: Hashing) -> tuple[Prints, Prints]:
+    """The hashes of all rows of a part, asked of both databases now."""
+    (source, of_source), (target, of_target) = (_side(pair, role) for role in ROLES)
     with _closer(pair):
-        return both(lambda: source(segment), lambda: target(segment))
+        return both(
+            lambda: source.prints(of_source, part, hashing),
+            lambda: target.prints(of_target, part, hashing),
+        )
 
 
 @contextmanager
@@ -177,6 +191,15 @@ def _slices(pair: Pair) -> int:
 Found = tuple[list[bytes] | None, Counts]
 
 
+def _sought(pair: Pair, segment: Range | Keys, hashing: Hashing) -> Found:
+    if isinstance(segment, Keys):
+        source, target = prints(pair, segment, hashing)
+        counts = Counts(source_rows=len(source), target_rows=len(target))
+        return keys_that_differ(source, target), counts
+    bounded = segment.lower is not None and segment.upper is not None
+    return (_by_prints if pair.learned.scattered and bounded else _by_leaves)(pair, segment, hashing)
+
+
 def _by_leaves(pair: Pair, segment: Range, hashing: Hashing) -> Found:
     """Compare the leaves of a segment, then the hashes of the rows in those that differ."""
     source, target = digests(pair, segment, hashing)
@@ -191,13 +214,7 @@ def _by_leaves(pair: Pair, segment: Range, hashing: Hashing) -> Found:
     part: Leaves | Ranges = Leaves(within=segment, hashing=dealt, leaves=tuple(leaves))
     if isinstance(whole, Ranges):
         part = Ranges(within=segment, ranges=joined([s for at, s in enumerate(whole.ranges) if at in leaves]))
-    binding = pair.binding
-    with _closer(pair):
-        found = both(
-            lambda: pair.source.prints(binding.source, part, dealt),
-            lambda: pair.target.prints(binding.target, part, dealt),
-        )
-    return _that_differ(*found, max(counts.source_rows, counts.target_rows)), counts
+    return _that_differ(*_printed(pair, part, dealt), max(counts.source_rows, counts.target_rows)), counts
 
 
 def _by_prints(pair: Pair, segment: Range, hashing: Hashing) -> Found:
@@ -218,7 +235,7 @@ def _that_differ(source: Prints, target: Prints, whole: int = 0) -> list[bytes] 
     return None if len(keys) > ROWS_SHARE * max(rows, whole) + KEYS_AT_ONCE else keys
 
 
-def _by_value(pair: Pair, segment: Range, hashing: Hashing, keys: Sequence[bytes], counts: Counts) -> Covered:
+def _by_value(pair: Pair, segment: Range | Keys, hashing: Hashing, keys: Sequence[bytes], counts: Counts) -> Covered:
     """Read the rows of these keys, and compare their values."""
     suspects: list[Suspect] = []
     for at in range(0, len(keys), KEYS_AT_ONCE):

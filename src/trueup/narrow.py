@@ -21,11 +21,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trueup.adapters import Look, Survey
-from trueup.by_digest import by_digest, hashing_of
-from trueup.core.compare import DriftKind, Suspect
+from trueup.by_digest import by_digest, hashing_of, worth_hashing
+from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.plan import (
     KEYS_AT_ONCE,
     Everything,
+    Keys,
     NullKeys,
     Range,
     Segment,
@@ -92,10 +93,24 @@ def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[
     if pair.binding.one_database:
         yield from inside(pair, segment)
         return
-    if isinstance(segment, Range) and (hashing := hashing_of(pair)[0]):
+    if first and isinstance(segment, Keys) and not pair.learned.alike.isdisjoint(segment.keys):
+        yield _less_alike(pair, segment)
+        return
+    if (first or isinstance(segment, Range)) and worth_hashing(segment) and (hashing := hashing_of(pair)[0]):
         yield from by_digest(pair, segment, hashing)
     else:
         yield from side_by_side(pair, segment, first=first)
+
+
+def _less_alike(pair: Pair, segment: Keys) -> Covered:
+    """Those of these keys are compared whose rows were not alike when they were last read, a moment ago."""
+    rest = tuple(key for key in segment.keys if key not in pair.learned.alike)
+    counts = Counts(source_rows=len(segment.keys) - len(rest), target_rows=len(segment.keys) - len(rest))
+    suspects: list[Suspect] = []
+    for piece in _compared(pair, Keys(keys=rest), first=True) if rest else ():
+        counts += piece.counts
+        suspects += piece.suspects
+    return Covered(span=segment, counts=counts, suspects=suspects)
 
 
 def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Route:

@@ -55,9 +55,9 @@ def _right(
     if job.keys is not None:
         return [key for key in job.keys if key not in wrong and not unread(key)]
     if run.base is not None:  # all that was known to be wrong when it began was looked at again
-        if not job.standing.drift_count(job.name)[0]:  # nothing was
-            return []
-        return [key for key in announced(job, run, decisions) if key not in wrong and not unread(key)]
+        before = [row.drift.key for row in job.standing.drift(job.name)]
+        told = announced(job, run, decisions) if before else ()
+        return [key for key in before if key in told and key not in wrong and not unread(key)]
     if run.partitions is not None:
         keys = perhaps_settled(job, run)
         still = look(work, keys)

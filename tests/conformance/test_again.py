@@ -192,7 +192,8 @@ def test_unchanged_nothing_but_the_overlap_is_read(world: World, read: Read) -> 
     # The newest row is the mark itself: it is in the overlap of both sides, and is compared. Nothing else.
     assert read.keys == {ROWS - 1}
     assert read.in_turn == []
-    assert read.rows == 2 + 2
+    # With its hash, where both databases have one; else to be looked up then.
+    assert read.rows == (2 if "postgresql-mysql" in str(world.pairing) else 2 + 2)
     assert report.verdict is Verdict.IN_SYNC
     assert "1 keys that may have changed" in report.strategy
     assert "source.seen >= " in report.strategy

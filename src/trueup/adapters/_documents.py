@@ -191,6 +191,9 @@ class DocumentStore(ABC):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:  # noqa: ARG002
         raise self._no_hashes()
 
+    def row_hash(self, side: BoundSide, hashing: Hashing) -> Column:  # noqa: ARG002
+        raise self._no_hashes()
+
     def connections(self) -> int:
         return 1
 

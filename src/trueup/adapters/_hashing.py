@@ -20,7 +20,7 @@ from trueup.adapters._dialect import BINARY, Answered, Expression
 from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
-from trueup.core.plan import KeyHashes, Keys, Leaves, Part, Range, Ranges
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, Part, Range, Ranges
 from trueup.core.row import Key, Kind, Value
 from trueup.errors import BrokenRead
 
@@ -126,6 +126,19 @@ class Hasher:
             return sa.and_(*self.relations.within(side, parts, Keys(keys=tuple(keys))))
         values, type_ = way.hash_values(part.hashes)
         return self.relations.dialect.among(way.key(_cells(side, parts, part.hashing)), type_, values)
+
+    def column(self, dialect: sa.Dialect, side: BoundSide, hashing: Hashing) -> Column:
+        """The hash of each row, as a column of the side's table or query; NULL of one that counts as not there."""
+        _, columns = self.relations.columns(side)
+        found = self.ways[hashing.name].of(_cells(side, columns, hashing))
+        there = self.relations.within(side, columns[: len(side.key)], Everything())
+        if there:
+            found = sa.case((sa.and_(*there), found))
+        # Of named parameters no `%` is doubled: that is done where the column is read.
+        plain: sa.Dialect = type(dialect)(paramstyle="named")  # type: ignore[call-arg]
+        text = str(found.compile(dialect=plain, compile_kwargs={"literal_binds": True}))
+        kind, name = (Kind.INTEGER, "bigint") if isinstance(found.type, sa.BigInteger) else (Kind.TEXT, "text")
+        return Column(name="row hash", kind=kind, type_name=name, computed=text)
 
     def digests(self, connection: sa.Connection, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         """Leaves of `part` -> what they amount to; of some ranges, each is one."""

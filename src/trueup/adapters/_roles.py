@@ -107,6 +107,9 @@ class Hasher(Protocol):
     def prints(self, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`, in one value."""
 
+    def row_hash(self, side: BoundSide, hashing: Hashing) -> Column:
+        """The same of each row, as a column that is read with others; NULL of a row that counts as not there."""
+
     def connections(self) -> int:
         """Statements that may hash its rows at a time, as of now; at least 1."""
 

@@ -392,5 +392,8 @@ class SqlAdapter(Repairing):
         with self.reading_once() as connection:
             return self.hashed.prints(partial(self.answered, connection), side, part, hashing)
 
+    def row_hash(self, side: BoundSide, hashing: Hashing) -> Column:
+        return self.hashed.column(self.engine.dialect, side, hashing)
+
     def connections(self) -> int:
         return self.database.readers

@@ -178,7 +178,8 @@ def _timestamp(value: Value) -> Value:
 
 def _instant(value: Value) -> Value:
     """An instant in UTC. Text without a zone is read as UTC: SQLite, the only one to store text, has no zones."""
-    value = _moment(value)
+    if not isinstance(value, datetime):
+        value = _moment(value)
     if isinstance(value, datetime):
         try:
             return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -78,9 +78,9 @@ class Ranges:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyHashes:
-    """Rows of a range whose keys have one of these hashes."""
+    """Rows of a segment whose keys have one of these hashes."""
 
-    within: Range
+    within: Range | Keys
     hashing: Hashing
     hashes: tuple[bytes, ...]
 

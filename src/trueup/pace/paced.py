@@ -212,6 +212,9 @@ class Paced:
         assert whole is not None
         return whole
 
+    def row_hash(self, side: BoundSide, hashing: Hashing) -> Column:
+        return self.inner.row_hash(side, hashing)
+
     def connections(self) -> int:
         """Never more than are admitted at a time now: another would only wait."""
         return min([self.inner.connections(), *(max(workers(gate.u), 1) for gate in self.gates)])
