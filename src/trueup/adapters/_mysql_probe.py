@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
+
 from trueup.adapters import Looked
-from trueup.adapters._probing import READING_MS, SqlProbe
+from trueup.adapters._probing import ANSWER_S, READING_MS, SqlProbe
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient
 
@@ -40,6 +42,7 @@ class MysqlProbe(SqlProbe):
 
     def __init__(self, adapter: Any, canary: str) -> None:
         super().__init__(adapter, canary)
+        sa.event.listen(adapter.engine, "do_connect", _with_limits)
         self._waited: float | None = None
         self._mariadb = True
         #: How far replication is behind, why that is not told, and when it is asked for next.
@@ -48,6 +51,9 @@ class MysqlProbe(SqlProbe):
 
     def autocommit(self, connection: Any) -> None:
         connection.autocommit(True)
+
+    def intact(self, connection: Any) -> bool:
+        return bool(connection.open)
 
     def _connected(self, *, writes: bool = False) -> Any:
         connection = super()._connected(writes=writes)
@@ -95,6 +101,10 @@ class MysqlProbe(SqlProbe):
     def _clock_s(self) -> float:
         ((clock,),) = self._ask("SELECT unix_timestamp(now(6))")
         return float(clock)
+
+
+def _with_limits(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:
+    options |= {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
 
 
 def _checkpoint_age(status: Mapping[str, float]) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import ClientCursor
 from psycopg.errors import error_from_result
-from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 
 from trueup.adapters import Looked
 from trueup.adapters import _postgresql_sessions as sessions
@@ -101,6 +103,8 @@ class PostgresqlProbe(SqlProbe):
     def __init__(self, adapter: SqlAdapter, canary: str) -> None:
         super().__init__(adapter, canary)
         self._statement = ""
+        #: Of each connection a socket that is ours: the driver's own may be closed, and be another one by then.
+        self._sockets: list[socket.socket] = []
         #: Does the server keep what was prepared, and on which connection was the canary?
         self._prepares = True
         self._prepared_on: object = None
@@ -123,7 +127,23 @@ class PostgresqlProbe(SqlProbe):
     def _connected(self, *, writes: bool = False) -> Any:
         connection = super()._connected(writes=writes)
         self._prepares = self._prepares and not self._lent
+        self._sockets.append(socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM))
         return connection
+
+    def intact(self, connection: Any) -> bool:
+        idle: bool = connection.info.transaction_status == TransactionStatus.IDLE
+        return idle
+
+    def give_up(self) -> None:
+        """The driver waits for an answer without an end; to wait in its place would be measured with each reading."""
+        for line in self._sockets.copy():
+            with suppress(OSError):  # it is closed already
+                line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        while self._sockets:
+            self._sockets.pop().close()
 
     def _executed(self, connection: Any, statement: str, values: Sequence[Any], *, writes: bool) -> Any:
         if not self._lent:

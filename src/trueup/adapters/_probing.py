@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Limit of one reading, milliseconds. One that reaches it is as bad as a reading can be.
 READING_MS = 500
+#: Longest wait for an answer, seconds, where the server does not keep to its limit, or is not there any more.
+ANSWER_S = 2.0
 
 
 class SqlProbe(ABC):
@@ -44,6 +46,12 @@ class SqlProbe(ABC):
         #: Is their session only lent to each transaction, so that nothing may be set for it?
         self._lent = False
 
+    def connect(self) -> bool:
+        if False in self._connections:
+            return False
+        with self._connection():
+            return True
+
     def canary(self) -> None:
         self._ask(self._canary)
 
@@ -60,7 +68,7 @@ class SqlProbe(ABC):
         self._ask(statement, writes=True)
 
     def _ask(self, statement: str, *values: Any, writes: bool = False) -> list[Any]:
-        """The rows of one statement. Raises Transient, and the next one connects anew."""
+        """The rows of one statement. Raises Transient, and the next one connects anew where that is needed."""
         return self._run(statement, *values, writes=writes)[1]
 
     def _named(self, statement: str) -> list[dict[str, Any]]:
@@ -91,13 +99,16 @@ class SqlProbe(ABC):
 
     @contextmanager
     def _connection(self, *, writes: bool = False) -> Iterator[Any]:
-        """The driver's. Errors of the driver become Transient, and the next use connects anew."""
+        """The driver's. Errors of the driver become Transient, and the next use connects anew, unless it was only the
+        statement that failed.
+        """
         try:
             if writes not in self._connections:
                 self._connections[writes] = self._connected(writes=writes)
             yield self._connections[writes]
         except (SQLAlchemyError, self._adapter.engine.dialect.loaded_dbapi.Error) as error:
-            self.close()
+            if writes not in self._connections or not self.intact(self._connections[writes]):
+                self.close()
             words = " ".join(str(error).split())
             raise Transient(f"databases.{self._adapter.name}: it cannot be looked at: {words}") from error
 
@@ -118,9 +129,16 @@ class SqlProbe(ABC):
         """Is the session of the connection with this `info` only lent to each transaction?"""
         return False
 
+    def intact(self, connection: Any) -> bool:  # noqa: ARG002 - not every driver says so
+        """Can it be used again after a statement has failed?"""
+        return False
+
     def autocommit(self, connection: Any) -> None:
         """Each statement by itself."""
         connection.autocommit = True
+
+    def give_up(self) -> None:  # noqa: B027 - most drivers have a limit of their own
+        pass
 
     def close(self) -> None:
         while self._connections:

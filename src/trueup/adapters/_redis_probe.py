@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -14,7 +15,7 @@ from trueup.errors import Transient, TrueupError
 from trueup.urls import here
 
 if TYPE_CHECKING:
-    from trueup.adapters._redis_session import Sessions
+    from trueup.adapters._redis_session import Session, Sessions
     from trueup.core.projection import Database
 
 #: Limit of one reading, seconds. One that reaches it is as bad as a reading can be.
@@ -39,32 +40,40 @@ class RedisProbe:
         self._sessions = sessions
         self._canary = canary.split() or ["PING"]
         self._busy: tuple[float, float] | None = None
+        self._connected = False
 
-    def canary(self) -> None:
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
         try:
             with self._sessions.session() as session:
-                session.ask(*self._canary)
+                yield session
         except TrueupError as error:
+            self._connected = False  # what failed was closed
             raise Transient(str(error)) from error
+
+    def connect(self) -> bool:
+        if self._connected:
+            return False
+        with self._session():
+            self._connected = True
+        return True
+
+    def canary(self) -> None:
+        with self._session() as session:
+            session.ask(*self._canary)
 
     def number(self, statement: str) -> object:
         """What a command gives: `LLEN waiting`."""
-        try:
-            with self._sessions.session() as session:
-                answer = session.ask(*statement.split())
-        except TrueupError as error:
-            raise Transient(str(error)) from error
+        with self._session() as session:
+            answer = session.ask(*statement.split())
         return answer.decode() if isinstance(answer, bytes) else answer
 
     def write(self, statement: str) -> None:
         self.number(statement)
 
     def look(self) -> Looked:
-        try:
-            with self._sessions.session() as session:
-                answers = session.send([("INFO", section) for section in _SECTIONS])
-        except TrueupError as error:
-            raise Transient(str(error)) from error
+        with self._session() as session:
+            answers = session.send([("INFO", section) for section in _SECTIONS])
         refused = next((" ".join(str(one).split()) for one in answers if isinstance(one, RedisError)), "")
         told: dict[str, str] = {}
         for section in answers:
@@ -91,6 +100,8 @@ class RedisProbe:
         now, spent = time.monotonic(), sum(float(told[name]) for name in names)
         before, self._busy = self._busy, (now, spent)
         return None if before is None or now <= before[0] else (spent - before[1]) / (now - before[0])
+
+    def give_up(self) -> None: ...  # it has its own limit
 
     def close(self) -> None:
         self._sessions.close()

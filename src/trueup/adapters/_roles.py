@@ -188,7 +188,7 @@ class Examiner(Protocol):
 class Probe(Protocol):
     """Looks at one database, on a connection of its own, for as little as possible.
 
-    Raises Transient where it cannot; the next call connects anew.
+    Raises Transient where it cannot; the next call connects anew where the connection has gone.
     """
 
     #: What the values of the health signals mean.
@@ -197,6 +197,9 @@ class Probe(Protocol):
     here: bool
     #: Tables that are worked on, as they are declared.
     tables: Collection[str]
+
+    def connect(self) -> bool:
+        """Have a connection; is it a new one?"""
 
     def canary(self) -> None:
         """Read something small, as those do who are to be protected; how long it takes is the reading."""
@@ -209,6 +212,9 @@ class Probe(Protocol):
 
     def write(self, statement: str) -> None:
         """Run a statement that writes, by itself. All else that a probe does only reads."""
+
+    def give_up(self) -> None:
+        """Called by another thread: what is being asked need not be answered any more, where that can be said."""
 
     def close(self) -> None:
         """Give the connection back."""
