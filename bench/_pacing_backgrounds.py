@@ -19,9 +19,10 @@ from trueup.core.pace.pressure import Mark, observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
 from trueup.pace.deciding import READ_CLOSE_S, decide, pause_s
-from trueup.pace.governor import LOOK_S, TICK_S
+from trueup.pace.governor import TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
+from trueup.pace.looking import LOOK_S
 from trueup.pace.means import Means
 from trueup.pace.pacing import PROTECT
 

@@ -129,10 +129,11 @@ class Cpu:
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
 
-    def total_s(self, task: str) -> float:
-        """`task`: the folder of one that is there now, or empty."""
-        with contextlib.suppress(OSError):  # it has ended
-            self._seen[task] = int(Path(task, "schedstat").read_text().split()[0]) / 1e9
+    def total_s(self, *tasks: str) -> float:
+        """`tasks`: the folders of those that are there now."""
+        for task in tasks:
+            with contextlib.suppress(OSError):  # it has ended
+                self._seen[task] = int(Path(task, "schedstat").read_text().split()[0]) / 1e9
         return sum(self._seen.values())
 
 
@@ -148,15 +149,15 @@ class Watched:
             return {}
         now = self.app.clock.monotonic()
         told = {name: value for name, value in governor.told(now).items() if name != "signals"}
-        thread = governor._thread.native_id if governor._thread and governor._thread.is_alive() else None
+        threads = [thread for thread in (governor._thread, governor.looking.asker.thread) if thread is not None]
         return {
             **told,
             "u": governor.gate.u,
-            "leads": governor._leads,
+            "leads": governor.lease.leads,
             "good": governor.state.good,
             "now": now,
-            "thread_s": self.thread.total_s(f"/proc/self/task/{thread}" if thread else ""),
-            "session_s": self.session.total_s(_session(governor._probe)),
+            "thread_s": self.thread.total_s(*(f"/proc/self/task/{each.native_id}" for each in threads)),
+            "session_s": self.session.total_s(_session(governor.looking.asker.probe)),
         }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -22,7 +22,6 @@ from trueup.pace.admission import Admission, Worker
 from trueup.pace.governor import Governor
 from trueup.store import paces as store
 from trueup.store import schema_pacing
-from trueup.store.ledger import Ledger
 from trueup.store.paces import Paces
 from trueup.who import Actor
 
@@ -44,6 +43,9 @@ class Probe:
         self.idle: bool | None = None
         self.commits = 0.0
 
+    def connect(self) -> bool:
+        return False
+
     def canary(self) -> None:
         if self.broken:
             raise Transient("no connection")
@@ -63,6 +65,8 @@ class Probe:
         return len(statement)
 
     def write(self, statement: str) -> None: ...
+
+    def give_up(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -86,7 +90,8 @@ class Node:
             now=clock.now,
             tells=self.tells,
         )
-        self.governor._run = lambda: None  # type: ignore[method-assign]  # it is stepped here
+        for each in (self.governor, self.governor.looking):  # they are stepped here
+            each._run = lambda *_: None  # type: ignore[method-assign]
 
     def probe(self, _canary: str) -> Probe:
         return self.seen
@@ -110,24 +115,12 @@ class Node:
                     charged.__enter__()
                     until_s = self.clock.at_s + 0.02
                 self.admission._waiting = [type("W", (), {"gates": [gate]})()]
+            if self.governor.lease.leads:
+                self.governor.looking._stepped(self.governor.looking.asker)
             self.governor.step()
             self.clock.pass_(0.005)
         if charged is not None:
             charged.__exit__(None, None, None)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
-    clock = SteppedClock()
-    monkeypatch.setattr(store.time, "time", clock.monotonic)
-    return clock
-
-
-@pytest.fixture
-def paces(tmp_path: Path) -> Iterator[Paces]:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    yield Paces(ledger)
-    ledger.close()
 
 
 def test_it_looks_and_permits_more_as_it_sees_that_it_may(clock: SteppedClock, paces: Paces) -> None:
@@ -185,12 +178,12 @@ def test_the_guaranteed_minimum_grows_with_the_age_of_what_is_worked_on(clock: S
 def test_a_declared_gauge_slows_down_like_any_signal(clock: SteppedClock, paces: Paces) -> None:
     load = Gauge(name="load", python="tests.pace.test_governor:never", idle=1, soft=2, hard=4)
     node = Node("one", clock, paces, gauges=(load,))
-    node.governor._gauges.begin = lambda: None  # type: ignore[method-assign]  # it is asked here
+    node.governor.looking.gauges.begin = lambda: None  # type: ignore[method-assign]  # it is asked here
     node.governor.begin()
     node.step(20)
     assert node.modes == [Mode.NORMAL]
     for _ in range(8):
-        node.governor._gauges.ask(load, lambda: 3.0)
+        node.governor.looking.gauges.ask(load, lambda: 3.0)
         node.step(1)
     assert node.modes[-1] == Mode.DEGRADED
     row = paces.find("app")
@@ -246,13 +239,13 @@ def test_a_fault_of_ours_is_told_and_it_looks_again(
     def step() -> float:
         if faults:
             raise faults.pop()
-        governor._ended.set()
-        return 0.0
+        ended.set()
+        raise ValueError("another one")
 
     monkeypatch.setattr(governor, "step", step)
-    Governor._run(governor)
-    assert governor._ended.is_set()
-    assert governor.told(clock.at_s)["lacking"] == {"governor": "ValueError: no number"}
+    Governor._run(governor, ended := threading.Event())
+    assert ended.is_set()
+    assert governor.told(clock.at_s)["lacking"] == {"governor": "ValueError: another one"}
     assert "pacing failed" in caplog.text
 
 
@@ -318,10 +311,10 @@ def test_two_nodes_share_one_looks_and_the_other_takes_over(clock: SteppedClock,
         most = max(most, one.governor.gate.u + two.governor.gate.u - one.governor.state.u)
     assert most <= 1e-6
     assert one.governor.gate.u == pytest.approx(two.governor.gate.u, rel=0.35)
-    assert (one.governor._leads, two.governor._leads) == (True, False)
+    assert (one.governor.lease.leads, two.governor.lease.leads) == (True, False)
     one.governor.end()
     two.step(3)
-    assert two.governor._leads
+    assert two.governor.lease.leads
     assert two.governor.state.mode is Mode.RECOVERY
 
 
@@ -403,7 +396,7 @@ def test_a_pause_is_followed_within_a_second_on_each_node(clock: SteppedClock, p
         two.step(0.1)
     assert one.governor.gate.u > 0
     assert two.governor.gate.u > 0  # and it does not look
-    assert not two.governor._leads
+    assert not two.governor.lease.leads
     paces.set("app", Override(pause=True), by=ANN, why="", for_s=None)
     for _ in range(4):
         one.step(0.1)

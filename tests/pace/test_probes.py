@@ -309,3 +309,4 @@ def test_a_canary_goes_on_where_the_server_keeps_no_statements(postgres: str) ->
     several.close()
     with pytest.raises(Transient, match="nothing"):
         wrong.canary()
+    wrong.close()

@@ -122,7 +122,7 @@ class Pacing:
             if name not in self._governors:
                 self._governors[name] = self._governor(name, adapter)
             governor = self._governors[name]
-            governor.tables.update(tables)
+            governor.looking.tables.update(tables)
             governor.workers.append(worker)
             try:
                 if len(governor.workers) == 1:
@@ -134,15 +134,19 @@ class Pacing:
             yield
         finally:
             with self._lock:
-                self._leave(governor, worker)
+                left = self._leave(governor, worker)
+            left()  # which others need not wait for
 
-    def _leave(self, governor: Governor, worker: Worker) -> None:
-        """One works no more. The last one ends the governor: only so does the next one begin it."""
+    def _leave(self, governor: Governor, worker: Worker) -> Callable[[], None]:
+        """One works no more. The last one ends the governor: only so does the next one begin it. What is returned waits
+        a moment until nobody looks at the database any more.
+        """
         governor.workers.remove(worker)
-        if not governor.workers:
-            with suppress(LedgerFailed):  # what was granted ends by itself
-                governor.end()
-            self._note(governor.name)
+        if governor.workers:
+            return lambda: None
+        left = governor.end()
+        self._note(governor.name)
+        return left
 
     def _changed(self, name: str, state: State) -> None:
         """A governor's state has changed: for who watches, for metrics, and for the record."""

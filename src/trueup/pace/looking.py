@@ -1,0 +1,297 @@
+"""What is seen of a database while it is worked on, by a thread that asks it: the canary often, its health at times.
+
+The database may not answer, and the thread hang in it, while it connects or later. It holds nothing meanwhile that
+others wait for: who decides goes by what was seen before, and when the work ends the thread is left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from trueup.adapters import Adapter, Looked, Probe
+from trueup.core.pace.pressure import Health, Mark, Signal, observed, worst
+from trueup.core.pace.settings import Pace
+from trueup.core.pace.tails import Tails
+from trueup.errors import Transient
+from trueup.pace.admission import Admission, Gate
+from trueup.pace.deciding import READ_CLOSE_S, pause_s
+from trueup.pace.gauges import Gauges
+from trueup.pace.host import MARKS as HOST_MARKS
+from trueup.pace.host import RUNNABLE, Host, cores
+from trueup.pace.means import Means
+from trueup.pace.reading import read
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the database's health, and until what failed is tried again.
+LOOK_S, AGAIN_S = 0.5, 2.0
+#: What is asked for longer, seconds, and for as many more as its round trips may take, is given up: nobody answers.
+HUNG_S, TRIP_S = 2.0, 0.5
+#: How long the end of the thread is waited for, seconds: as a rule it ends at once, and gives its connection back.
+END_S = 1.0
+#: Statements of others that run, a core.
+ACTIVE = "active a core"
+#: A reading of the canary, milliseconds.
+CANARY = "canary, ms"
+_CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
+
+
+@dataclass(eq=False, slots=True)
+class Asker:
+    """One thread that asks, from the beginning of the work to its end, and what it asks."""
+
+    #: None: the database cannot be looked at.
+    probe: Probe | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    #: Since when an answer is waited for; None: none is.
+    since: float | None = None
+    #: When the next reading, and look, may be tried, and when the next look is due.
+    read_at: float = 0.0
+    health_at: float = 0.0
+    look_at: float = 0.0
+
+    @contextmanager
+    def asking(self, now: float) -> Iterator[None]:
+        self.since = now
+        try:
+            yield
+        finally:
+            self.since = None
+
+    def left(self) -> None:
+        """Wait a moment for its end, and not longer: it may hang for as long as it likes."""
+        if self.thread is None:
+            return
+        self.thread.join(END_S)
+        if self.thread.is_alive() and self.probe is not None:
+            self.probe.give_up()
+            self.thread.join(END_S)
+
+
+class Looking:
+    """What is seen of a database."""
+
+    def __init__(self, gate: Gate, pace: Pace, adapter: Adapter, admission: Admission) -> None:
+        self._gate, self._pace, self._adapter, self._admission = gate, pace, adapter, admission
+        self._clock = admission.clock
+        #: Held while what was seen is added to, or judged; never while the database is asked.
+        self.lock = threading.Lock()
+        self.tails, self.means = Tails(), Means()
+        self.signals: dict[str, Signal] = {}
+        self.marks: Mapping[str, Mark] = {}
+        self.cores: int | None = pace.cores
+        #: Tables that are worked on, as they are declared.
+        self.tables: set[str] = set()
+        #: Set when the database's health was looked at, or somebody else has a reason to decide anew.
+        self.news = threading.Event()
+        #: Are there enough readings with ours in flight, and without? How long does a statement aim to take?
+        self.plenty, self.statement_s = (False, False), pace.statement
+        self.gauges, self._host = Gauges(pace.gauges, adapter, self._clock.monotonic), Host()
+        self.asker = Asker()
+        self._asks = threading.Event()
+        self._since = self._clock.monotonic()
+        self._looked: Looked | None = None
+        self._flown: tuple[float, float] | None = None
+        self._slowest_ms: float | None = None
+        #: What the database does not tell, and what failed, with the reason.
+        self._hidden: Mapping[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._spread = random.Random(gate.name)  # noqa: S311 - so that readings do not march in step with statements
+
+    # --- beginning and ending ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Work begins: from now on there is a thread that asks, while it is to."""
+        self._asks.clear()
+        probe = self._adapter.probe(self._pace.canary)
+        marks = dict(self.gauges.marks)
+        if probe is not None:
+            probe.tables = self.tables
+            self.cores = self._pace.cores or (cores() if probe.here else None)
+            marks |= {CANARY: _CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
+            marks |= {} if self.cores is None else {ACTIVE: Mark(idle=1.0, soft=3.0, hard=8.0)}
+        self.marks, self.asker = marks, Asker(probe)
+        self._anew()
+        self.gauges.begin()
+        name = f"trueup-look-{self._gate.name}"
+        self.asker.thread = threading.Thread(target=self._run, args=(self.asker,), name=name, daemon=True)
+        self.asker.thread.start()
+
+    def _anew(self) -> None:
+        """Nothing was seen yet, and that is no sign of anything."""
+        self.signals, self._since = {}, self._clock.monotonic()
+
+    def ask(self, asks: bool) -> None:
+        """Is it this process that looks at the database?"""
+        if asks and not self._asks.is_set():
+            self._anew()
+            self._asks.set()
+        elif not asks:
+            self._asks.clear()
+
+    def end(self) -> Callable[[], None]:
+        """Work has ended: nothing is asked any more. What is returned waits a moment until that is so."""
+        self.gauges.end()
+        with self.lock:  # it adds nothing any more to what was seen
+            self.asker.ended.set()
+        self._asks.set()
+        self._gate.began.set()
+        return self.asker.left
+
+    def watch(self) -> None:
+        """Give up what is not answered."""
+        asker, since = self.asker, self.asker.since
+        limit_s = HUNG_S + self._pace.trips * TRIP_S
+        if asker.probe is not None and since is not None and self._clock.monotonic() - since > limit_s:
+            asker.probe.give_up()
+
+    def _run(self, asker: Asker) -> None:
+        try:
+            while not asker.ended.is_set():
+                self._asks.wait()
+                if not asker.ended.is_set():
+                    self._rest(asker, self._stepped(asker))
+        finally:
+            if asker.probe is not None:
+                asker.probe.close()
+
+    def _stepped(self, asker: Asker) -> float:
+        """A step. Whatever fails in it is told, and tried again: that nothing is seen is itself a signal."""
+        try:
+            return self.step(asker)
+        except Exception as fault:
+            if asker.ended.is_set():
+                return 0.0
+            log.exception("databases.%s: looking at it failed, and is tried again", self._gate.name)
+            self._failed["looking"] = f"{type(fault).__name__}: {fault}"
+            return AGAIN_S
+
+    def _rest(self, asker: Asker, pause: float) -> None:
+        began = self._gate.began
+        if pause in (READ_CLOSE_S, AGAIN_S) or asker.probe is None or self.plenty[0]:
+            asker.ended.wait(pause)
+        elif began.wait(pause):  # look while it is in flight, but not only at its beginning
+            began.clear()
+            asker.ended.wait(self._spread.uniform(0.0, self.statement_s / 2))
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def step(self, asker: Asker) -> float:
+        """Ask what is due; seconds until something is."""
+        if asker.probe is not None:
+            self._read(asker, asker.probe)
+        if (now := self._clock.monotonic()) >= asker.look_at:
+            asker.look_at = now + LOOK_S
+            self._look(asker)
+        return pause_s(self.plenty, self._gate.u, inflight=self._gate.inflight > 0) if asker.probe else LOOK_S
+
+    def _read(self, asker: Asker, probe: Probe) -> None:
+        """One reading. One that is given up for taking too long is as slow as that; one that fails otherwise is none.
+        Then there are none for a while.
+        """
+        gate = self._gate
+        if (now := self._clock.monotonic()) < asker.read_at:
+            return
+        begun, busy, failed, connected = gate.begun, gate.inflight > 0, "", False
+        try:
+            with asker.asking(now):
+                new = probe.connect()
+                connected, now = True, self._clock.monotonic()
+                if new:  # what a session does for the first time is as little a reading as to connect
+                    probe.canary()
+                begun, busy, now = gate.begun, gate.inflight > 0, self._clock.monotonic()
+                read(probe, self._pace.trips)
+        except Transient as error:
+            failed = str(error)
+        took_ms = (self._clock.monotonic() - now) * 1000
+        with self.lock:
+            if asker.ended.is_set():
+                return
+            if failed:
+                asker.read_at = self._clock.monotonic() + AGAIN_S
+                self._failed["canary"] = failed
+            else:
+                self._failed.pop("canary", None)
+            if failed and (not connected or took_ms < _CANARY_MARK.hard):
+                return
+            theirs = self._looked is not None and (self._looked.own or 0) > gate.inflight
+            self._slowest_ms = max(self._slowest_ms or 0.0, took_ms)
+            self.tails.add(now, took_ms, own=busy or theirs or gate.begun != begun)
+
+    def _look(self, asker: Asker) -> None:
+        """How the database is doing, or that it does not say so."""
+        probe, now = asker.probe, self._clock.monotonic()
+        looked, failed = None, ""
+        if probe is not None and now >= asker.health_at:
+            try:
+                with asker.asking(now):
+                    looked = probe.look()
+            except Transient as error:
+                failed = str(error)
+            now = self._clock.monotonic()
+        with self.lock:
+            if asker.ended.is_set():
+                return
+            if failed:
+                asker.health_at = now + AGAIN_S
+                self._failed["health"] = failed
+            values = self.gauges.look(now)
+            if probe is not None:
+                values[CANARY], self._slowest_ms = self._slowest_ms, None
+            if probe is not None and looked is not None:
+                values |= self._at_database(probe, looked, now)
+            self.signals = observed(self.signals, self.marks, values, now)
+            self._failed.pop("looking", None)
+        self.news.set()
+
+    # --- what it means -----------------------------------------------------------------------------------------------
+
+    def _at_database(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:
+        """What the database says."""
+        self._hidden = looked.lacking
+        self._failed.pop("health", None)
+        values = dict(looked.values)
+        if looked.active is None and looked.running is not None:
+            others = max(looked.running - self._gate.inflight, 0.0)
+            looked = replace(looked, active=others, on_core=others)
+        quiet = not self._gate.inflight and not looked.own
+        self.means.add(now, looked, self._gate.committed, quiet=quiet)
+        if self.means.active_lately is not None and looked.active is not None and self.cores:
+            values[ACTIVE] = self.means.active_lately / self.cores
+        values |= self._at_cores(probe, looked, now)
+        self._looked = looked
+        self._gate.offset_s = looked.clock_s - now
+        return values
+
+    def _at_cores(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:
+        """What others take of the server's cores: what this machine counts, or else what the database tells."""
+        with self._admission.lock:
+            flown_s = self._gate.flown_s(now)
+        before, self._flown = self._flown, (now, flown_s)
+        if not probe.here:
+            if looked.on_core is not None and before is not None:
+                self.means.add_taken(now - before[0], looked.on_core, None)
+            return {}
+        values, seen = self._host.look(now), self._host.processors(now)
+        if seen is not None and before is not None:
+            elsewhere = max((looked.own or 0.0) - self._gate.inflight, 0.0)
+            ours = ((flown_s - before[1]) / seen.passed_s + elsewhere) * self.means.of_a_core(self.cores)
+            self.means.add_taken(seen.passed_s, seen.busy - ours, seen.runnable - self._gate.inflight - 1)
+            if self.cores and self.means.runnable is not None:
+                values[RUNNABLE] = self.means.runnable / self.cores
+        return values
+
+    def health(self, now: float) -> Health:
+        """What all signals together say."""
+        return worst(self.signals, self.marks, now, self._since)
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """What is not available, and why."""
+        return {**self._hidden, **self._failed, **self.gauges.lacking}

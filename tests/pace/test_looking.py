@@ -1,0 +1,229 @@
+"""Looking at a database that does not answer, or not as it should: nobody waits for it, and everybody is told."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+
+from tests.live.harness import Background, until
+from tests.pace.stepped import SteppedClock
+from tests.pace.test_governor import Node
+from trueup.adapters import _mysql_probe, connect
+from trueup.core.pace.governor import Mode
+from trueup.core.pace.pressure import BLIND_AFTER_S
+from trueup.core.projection import Database
+from trueup.errors import LedgerFailed, Transient
+from trueup.pace import looking as module
+from trueup.store.paces import Paces
+
+
+def test_a_database_that_does_not_answer_holds_up_no_grant(clock: SteppedClock, paces: Paces) -> None:
+    """Connecting hung for ten seconds each time, and the share with it: it was asked for when it had ended already."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(10)
+    granted: list[tuple[float, float]] = []
+
+    def hangs() -> bool:
+        for _ in range(20):  # what the governor's thread does meanwhile
+            node.governor.gate.wanted_at = clock.at_s
+            clock.pass_(0.5)
+            node.governor.step()
+            granted.append((clock.at_s, node.governor.told(clock.at_s)["granted_s"]))
+        raise Transient("connection timed out")
+
+    node.seen.connect = hangs  # type: ignore[method-assign]
+    node.seen.look = hangs  # type: ignore[method-assign, assignment]
+    node.step(BLIND_AFTER_S + 60)
+    for at, had in granted:
+        later = [more for then, more in granted if then >= at + 60]
+        assert not later or later[0] - had >= 0.999 * 0.05 * 60
+    row = paces.find("app")
+    assert row is not None
+    assert (row.told["mode"], row.told["lacking"]["canary"]) == (Mode.PAUSED, "connection timed out")
+    assert "no signal" in row.told["reason"]
+
+
+def test_work_ends_where_the_database_does_not_answer(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that had ended waited for an answer, and all others that would begin or end waited for it."""
+    monkeypatch.setattr(module, "END_S", 0.01)
+    node, hangs, answered = Node("one", clock, paces), threading.Event(), threading.Event()
+    del node.governor.looking._run  # it has its thread
+
+    def canary() -> None:
+        hangs.set()
+        answered.wait()
+
+    node.seen.canary = canary  # type: ignore[method-assign]
+    node.governor.begin()
+    until(hangs.is_set, "a reading to hang")
+    Background(node.governor.end()).join()
+    asker = node.governor.looking.asker
+    assert asker.thread is not None
+    assert asker.thread.is_alive(), "positive control"
+    assert paces.find("app").nodes == 0  # type: ignore[union-attr]  # what it had was given back
+    node.governor.begin()  # the next work has a thread of its own
+    assert node.governor.looking.asker is not asker
+    node.governor.end()()
+    answered.set()
+    asker.thread.join()
+    assert node.governor.looking.tails.count(0) == (0, 0)  # what came too late counts for nothing
+
+
+def test_what_is_not_answered_is_given_up(clock: SteppedClock, paces: Paces) -> None:
+    node, given_up = Node("one", clock, paces), []
+    node.seen.give_up = lambda: given_up.append(clock.at_s)  # type: ignore[method-assign]
+    node.governor.begin()
+    began = clock.at_s
+
+    def hangs() -> None:
+        while not given_up:
+            clock.pass_(0.5)
+            node.governor.step()
+        raise Transient("it was given up")
+
+    node.seen.canary = hangs  # type: ignore[method-assign]
+    node.step(1)
+    limit_s = module.HUNG_S + node.governor.pace.trips * module.TRIP_S
+    assert limit_s < given_up[0] - began <= limit_s + 1
+    assert node.governor.looking.health(clock.at_s).hard  # given up is as slow as that
+
+
+def test_a_reading_of_postgresql_that_is_given_up_ends(postgres: str, unhurried: None) -> None:
+    probe = connect("app", Database(url=postgres)).probe("SELECT pg_sleep(60)")
+    assert probe is not None
+    assert probe.connect()
+    reading = Background(probe.canary)
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND state = 'active'"
+    with psycopg.connect(postgres, autocommit=True) as judge:
+        until(lambda: judge.execute(asleep).fetchone() == (1,), "it to be asked")
+    assert not reading.done
+    probe.give_up()
+    with pytest.raises(Transient):
+        reading.join()
+    assert probe.connect()  # anew
+    assert probe.number("SELECT 1") == 1
+    probe.close()
+    probe.give_up()  # of nothing
+
+
+def test_a_reading_of_mariadb_ends_by_itself(
+    mariadb: str,
+    unhurried: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server's own limit is not kept by what stands in front of it, or is not there any more."""
+    monkeypatch.setattr(_mysql_probe, "ANSWER_S", 1)
+    probe = connect("app", Database(url=mariadb)).probe("SELECT SLEEP(60)")
+    assert probe is not None
+    with pytest.raises(Transient, match="timed out"):
+        probe.canary()
+    probe.close()
+
+
+def test_to_connect_is_no_reading(clock: SteppedClock, paces: Paces) -> None:
+    """A run of `trueup serve` had one reading of 80 ms among the first twenty, which was the tail then."""
+    node = Node("one", clock, paces)
+    new = [True]
+
+    def connects() -> bool:
+        clock.pass_(0.3 if new else 0.0)
+        return bool(new) and new.pop()
+
+    first, canary = [True], node.seen.canary
+
+    def reads() -> None:
+        clock.pass_(0.1 if first else 0.0)
+        first.clear()
+        canary()
+
+    node.seen.connect = connects  # type: ignore[method-assign]
+    node.seen.canary = reads  # type: ignore[method-assign]
+    node.governor.begin()
+    node.step(0.5)
+    assert node.governor.looking.signals["canary, ms"].value == pytest.approx(1.0)
+
+
+def test_a_statement_that_is_refused_costs_no_connection(postgres: str) -> None:
+    """Where replication is not told, it was made anew once a minute, in the midst of readings."""
+    probe = connect("app", Database(url=postgres)).probe("")
+    assert probe is not None
+    assert probe.connect()
+    session = probe.number("SELECT pg_backend_pid()")
+    with pytest.raises(Transient, match="nothing"):
+        probe.number("SELECT nothing")
+    assert not probe.connect()
+    assert probe.number("SELECT pg_backend_pid()") == session
+    with psycopg.connect(postgres, autocommit=True) as judge:
+        judge.execute("SELECT pg_terminate_backend(%s)", (session,))
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        until(lambda: judge.execute(asked, (session,)).fetchone() == (0,), "it to end")
+    with pytest.raises(Transient):
+        probe.canary()
+    assert probe.connect()  # the control: of one that has gone, nothing is left
+    probe.close()
+
+
+@pytest.mark.parametrize("what", ["canary", "look", "connect"])
+def test_a_fault_that_repeats_holds_up_no_grant_and_is_told(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It came before the share was asked for, which then ended."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(10)
+
+    def odd() -> None:
+        raise ValueError("no number")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.seen, what, odd)
+        node.step(20)
+    assert node.governor.gate.permitted(clock.at_s) >= 0.05
+    row = paces.find("app")
+    assert row is not None
+    assert row.told["lacking"]["looking"] == "ValueError: no number"
+    node.step(3)
+    assert "looking" not in node.governor.told(clock.at_s)["lacking"]
+
+
+def test_a_second_beginning_is_as_the_first(clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went on with the load of before, though another process may have it by now."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    node.governor.end()()
+    assert node.governor.gate.permitted(clock.at_s) == 0
+
+    def away(*_: object) -> None:
+        raise LedgerFailed("the server is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(paces, "renew", away)
+        with pytest.raises(LedgerFailed):
+            node.governor.begin()
+    assert node.governor.gate.permitted(clock.at_s) == 0
+    node.governor.end()()
+    node.governor.begin()
+    assert node.governor.gate.permitted(clock.at_s) > 0.05
+
+
+def test_who_takes_the_lead_late_is_not_blind(clock: SteppedClock, paces: Paces) -> None:
+    """That nothing was seen while another looked is no sign that nothing is to be had."""
+    one, two = Node("one", clock, paces), Node("two", clock, paces)
+    one.governor.begin()
+    two.governor.begin()
+    for _ in range(7):
+        one.step(10)
+        two.step(0.1)
+    one.governor.end()()
+    clock.pass_(2)
+    two.governor.step()
+    assert two.governor.lease.leads
+    assert not two.governor.looking.health(clock.at_s).blind
+    two.step(10)
+    assert two.modes[:1] != [Mode.PAUSED]
