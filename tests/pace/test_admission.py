@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -189,13 +188,16 @@ def test_no_more_at_a_time_than_permitted_and_the_more_important_first() -> None
 
 
 class CountingClock(SystemClock):
-    """The machine's clock, which counts how often somebody asked whether they may go on."""
+    """The machine's clock, which counts how often somebody asked whether they may go on, and for how long they wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
+        self.waits: list[float] = []
 
     def wait_for(self, ready: Callable[[], bool], seconds: float) -> bool:
+        self.waits.append(seconds)
+
         def counted() -> bool:
             self.asked += 1
             return ready()
@@ -209,8 +211,8 @@ def test_who_waits_is_woken_at_once_and_does_nothing_meanwhile(monkeypatch: pyte
     admission, gate = Admission(clock), gate_of(clock, u=0.0)
     waiting = Background(lambda: admission.admitted([gate], ANN).__enter__())
     until(lambda: clock.asked > 0, "somebody to wait")
-    time.sleep(0.3)
-    assert clock.asked <= 2, "once as it begins, once as its time is over; no polling"
     clock.interrupt()
     with pytest.raises(Interrupted):
         waiting.join()
+    assert clock.asked <= 2, "once as it begins, once as it is woken"
+    assert clock.waits == [10 * PATIENCE_S], "one wait to its end: no polling"
