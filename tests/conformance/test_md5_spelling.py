@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.hashed import HASHED, HashedWorld, assert_differ, open_hashed
-from trueup.adapters import _mysql_hashing
+from trueup.adapters import _mysql_hashing, postgresql
 from trueup.adapters._portable import LONG
 from trueup.by_digest import hashing_of
 from trueup.core.plan import Range, Ranges, slices
@@ -113,6 +113,15 @@ def test_a_null_is_told_from_its_neighbour(world: HashedWorld, kind: str) -> Non
     assert_differ(world, {("different", n) for n in range(1, 5)})
 
 
+def test_the_end_of_a_row_is_told_from_the_beginning_of_the_next(world: HashedWorld) -> None:
+    """Without a comma between two rows both sides would have one text; their keys are in one leaf."""
+    near, far = 4096 * 10**8 + 1, 10**12 + 4096 * 10**8 + 1
+    source, target = [(1, 2), (far, 5)], [(1, 21), (near, 5)]
+    assert "".join(f"{key},{v}" for key, v in source) == "".join(f"{key},{v}" for key, v in target)
+    world.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", source, target)
+    assert_differ(world, {("different", 1), ("missing", far), ("extra", near)})
+
+
 def test_a_row_of_more_columns_than_a_function_takes(world: HashedWorld) -> None:
     names = [f"v{n}" for n in range(120)]
     columns = f"id {{integer}} PRIMARY KEY NOT NULL, {', '.join(f'{name} {{integer}}' for name in names)}"
@@ -122,6 +131,31 @@ def test_a_row_of_more_columns_than_a_function_takes(world: HashedWorld) -> None
     assert world.steps() == {"digests"}
     world.again(columns, rows, [(*row[:-1], 1000) for row in rows])
     assert_differ(world, {("different", n) for n in range(4)})
+
+
+@pytest.mark.parametrize("by", ["", "_BY_BITMAP"], ids=["as it is", "control"])
+def test_postgresql_reads_rows_in_order_and_sorts_none(
+    world: HashedWorld, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if world.source.engine != "postgresql":
+        pytest.skip("it is PostgreSQL that may read by a bitmap")
+    if by:
+        monkeypatch.setattr(postgresql, "_BY_INDEX", getattr(postgresql, by))
+    rows = [(key, key) for key in range(20)]
+    world.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", rows, rows)
+    app = world.app()
+    binding = app.binding("p", writing=False)
+    hashing, _ = hashing_of(app.pair(binding))
+    assert hashing is not None
+    adapter: Any = app._adapter("a")
+    span = Range(lower=(0,), upper=(20,))
+    ranges = Ranges(within=span, ranges=tuple(slices(span, 4)))
+    with adapter.reading() as connection:
+        connection.exec_driver_sql(adapter._read_by(hashing))
+        way = adapter.hashed.ways[hashing.name]
+        statement, ends = adapter.hashed._given_ends(connection, way, binding.source, ranges, hashing)
+        plan = " ".join(line for (line,) in connection.exec_driver_sql(f"EXPLAIN {statement}", ends))
+    assert ("Sort Key" in plan) is bool(by)
 
 
 @pytest.mark.parametrize("parts", [_mysql_hashing.PART_MAX, 10**6], ids=["as it is", "control"])

@@ -12,7 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from trueup.adapters._dialect import Expression
 from trueup.adapters._mysql_relations import CUT_OFF, refuse_coerced
-from trueup.adapters._portable import Field
+from trueup.adapters._portable import NOTHING, Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.row import Kind
@@ -22,13 +22,13 @@ from trueup.core.row import Kind
 JOINED_MAX = 2**30
 #: Most warnings of one statement that the server lists, its limit; its default is 64 (MySQL: 1,024).
 WARNINGS_MAX = 65_535
-#: Characters of an argument of GROUP_CONCAT beyond which the server makes a file for it, and so for each leaf: that
+#: Bytes of an argument of GROUP_CONCAT beyond which the server makes a file for it, and so for each leaf: that
 #: takes a millisecond, as much as hashing a thousand rows.
 PART_MAX = 512
 
 
 class _Part(sa.sql.functions.GenericFunction[str]):
-    """Some values of a row, with a comma behind each."""
+    """Some fields of a row, with a comma between two."""
 
     name = "trueup_part"
     type = sa.Text()
@@ -52,7 +52,7 @@ class _Joined(sa.sql.functions.GenericFunction[str]):
 
 
 def _parts(fields: Sequence[Field]) -> Iterator[list[Field]]:
-    """Fields in parts that are no longer than PART_MAX each."""
+    """Fields in parts that are no longer than PART_MAX each, with their commas."""
     part: list[Field] = []
     for field in fields:
         if part and sum(one.most + 1 for one in (*part, field)) > PART_MAX:
@@ -65,7 +65,7 @@ def _parts(fields: Sequence[Field]) -> Iterator[list[Field]]:
 @compiles(_Part)
 def _concat_ws(element: _Part, compiler: SQLCompiler, **options: Any) -> str:
     """As bytes: a text that is put into a field has each of its characters looked at."""
-    return f"CONCAT_WS(_binary',', {_processed(element, compiler, options)}, '')"
+    return f"CONCAT_WS(_binary',', {_processed(element, compiler, options)})"
 
 
 @compiles(_Listed)
@@ -126,9 +126,9 @@ class MysqlSpelling:
     def bounded(self, text: Expression, most: int) -> Expression:
         return sa.func.left(sa.cast(text, sa.LargeBinary), sa.literal_column(str(most)), type_=sa.Text)
 
-    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
-        parts = (_Part(*(value.or_nothing() for value in part)) for part in _parts(values))
-        return _Listed(*parts, *(text.or_nothing() for text in texts))
+    def listed(self, fields: Sequence[Field]) -> Expression:
+        *parts, last = ([field.or_nothing() for field in part] for part in _parts(fields))
+        return _Listed(*(_Part(*part, NOTHING) for part in parts), _Part(*last))
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         return _Joined(text, *order)

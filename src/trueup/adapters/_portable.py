@@ -18,11 +18,12 @@ from trueup.core.row import Key, Kind, Value
 
 NOTHING: Expression = sa.literal_column("''", sa.Text)
 #: Bytes of the longest value that is spelt out; a longer one is its MD5.
-LONG = 500
+LONG = 250
 #: A text type with its length, in characters of up to four bytes.
 _OF_LENGTH = re.compile(r"(?:var)?char(?:acter(?: varying)?)?\((\d+)\)", re.IGNORECASE)
-#: More characters than any number or moment has.
-_FEW = 80
+#: Bytes that a value is spelt with at most, unless it is a text: of some kinds, and of any other.
+_MOST = {Kind.INTEGER: 24, Kind.BOOLEAN: 24, Kind.DECIMAL: 80}
+_MOST_OTHERWISE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Field:
     text: Expression
     #: What may be NULL; None: this never is.
     of: Expression | None
-    #: Characters that it has at most.
-    most: int = _FEW
+    #: Bytes that it has at most.
+    most: int
 
     def or_nothing(self) -> Expression:
         """The empty text in place of NULL."""
@@ -52,8 +53,8 @@ class Spelling(Protocol):
     def bounded(self, text: Expression, most: int) -> Expression:
         """A text of no more than `most` bytes, so that the database knows it."""
 
-    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
-        """One text: the values with a comma behind each, then the texts; NULL is nothing."""
+    def listed(self, fields: Sequence[Field]) -> Expression:
+        """One text, with a comma between two fields; NULL is nothing."""
 
     def joined(self, text: Expression, order: Sequence[Expression]) -> Expression:
         """An aggregate: the texts of all rows, one after the other, in this order."""
@@ -71,8 +72,8 @@ class Spelling(Protocol):
 class Portable(Way):
     """MD5 of a text in which each value is spelt in one way, and none can be taken for two.
 
-    Numbers, moments and the lengths of texts come first, with a comma behind each, and the texts behind them. None of
-    these is empty, so nothing stands for NULL; a text that is longer than LONG is its MD5. So no two rows have one
+    Numbers, moments and the lengths of texts come first, then the texts, all with commas between them. None of the
+    former is empty, so nothing stands for NULL; a text that is longer than LONG is its MD5. So no two rows have one
     spelling. The rows of a leaf are joined in key order and hashed once: a hash a row and a sum cost
     twice as much.
     """
@@ -100,7 +101,7 @@ class Portable(Way):
 
     def probe(self) -> Expression:
         # Not ASCII, so that two encodings give two answers; another number for each way to spell rows.
-        return sa.func.md5(sa.literal("Trueup 2 é ß 漢", sa.Text))
+        return sa.func.md5(sa.literal("Trueup 3 é ß 漢", sa.Text))
 
     def row(self, cells: Sequence[Cell]) -> Expression:
         """All values in one text, none of whose spellings can be another's."""
@@ -110,17 +111,18 @@ class Portable(Way):
             text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
             if cell.kind in (Kind.TEXT, Kind.JSON, Kind.BYTES):
                 measured = cell.expression if cell.kind is Kind.BYTES else text
-                values.append(Field(sa.func.octet_length(measured), of))
+                values.append(Field(sa.func.octet_length(measured), of, _MOST[Kind.INTEGER]))
                 texts.append(self._short(cell, text, of))
             else:
-                values.append(Field(text, of))
-        return self.spelling.listed(values, texts)
+                values.append(Field(text, of, _MOST.get(cell.kind, _MOST_OTHERWISE)))
+        # Without a text behind it the last value of a row would run into the first of the next.
+        return self.spelling.listed([*values, *(texts or [Field(NOTHING, None, 0)])])
 
     def _short(self, cell: Cell, text: Expression, of: Expression | None) -> Field:
         """A text, or its MD5: which of them is told by its length."""
         declared = _OF_LENGTH.match(cell.column.type_name)
-        if cell.kind is not Kind.BYTES and declared and 4 * int(declared[1]) <= LONG:
-            return Field(text, of, int(declared[1]))
+        if cell.kind is not Kind.BYTES and declared and (longest := 4 * int(declared[1])) <= LONG:
+            return Field(self.spelling.bounded(text, longest), of, longest)
         hashed, most = (cell.expression, LONG // 2) if cell.kind is Kind.BYTES else (text, LONG)
         short = sa.func.octet_length(hashed) <= sa.literal_column(str(most))
         known = sa.case((short, self.spelling.bounded(text, LONG)), else_=sa.func.md5(hashed, type_=sa.Text))

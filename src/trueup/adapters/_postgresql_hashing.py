@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import BINARY, Expression
 from trueup.adapters._hashing import Cell, Way
-from trueup.adapters._portable import NOTHING, Field
+from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
@@ -290,11 +290,11 @@ class PostgresqlSpelling:
     def bounded(self, text: Expression, most: int) -> Expression:  # noqa: ARG002 - every text is one to it
         return text
 
-    def listed(self, values: Sequence[Field], texts: Sequence[Field]) -> Expression:
+    def listed(self, fields: Sequence[Field]) -> Expression:
         """`concat_ws` is quicker than `concat`, and passes over what is NULL: it is for rows without one."""
-        text = reduce(Expression.concat, (field.or_nothing() for field in texts)) if texts else NOTHING
-        parts = [*(value.text for value in values), text]
-        without_null = [value.of.is_not(None) for value in values if value.of is not None]
+        parts = [field.text for field in fields]
+        # A text is NULL where its length is.
+        without_null = [of.is_not(None) for of in dict.fromkeys(field.of for field in fields) if of is not None]
         calls = [parts[at : at + _ARGUMENTS] for at in range(0, len(parts), _ARGUMENTS)]
         quick = _one_text(sa.func.concat_ws(_COMMA, *some, type_=sa.Text) for some in calls)
         if not without_null:
