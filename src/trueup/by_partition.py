@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar
 
 from trueup.adapters import Reader
@@ -90,7 +90,7 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
                 f'leave `partition` out: by = "key" cuts as the databases serve it best'
             )
         return Cut(slices=slices, open=[], all=True)
-    if odd := next((value for value in values if isinstance(value, str)), None):
+    if odd := next((value for value in values if not isinstance(value, date | None)), None):
         raise DataProblem(
             f"projections.{pair.name}.partition: {declared.column!r} holds {odd!r}, which no calendar has and "
             f"so no bucket: mend the row, or read the column with a query that says what it means"

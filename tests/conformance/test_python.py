@@ -239,3 +239,33 @@ def test_functions_are_found_from_the_folder_of_the_configuration(tmp_path: Path
 def test_a_wrong_declaration_is_refused_at_once(declared: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Side(**declared)
+
+
+@side(key="id", columns={"id": "integer", "at": "timestamp"})
+def timed(part: Part) -> Iterator[Any]:
+    return BEHAVES[0](part)
+
+
+@pytest.mark.parametrize("odd", ["soon", 7])
+def test_what_is_no_time_is_in_no_bucket_of_time(tmp_path: Path, odd: Any) -> None:
+    """It was compared with the times of other rows, which ended the run with a traceback."""
+    rows = [{"id": 1, "at": "2016-03-01T00:00:00"}, {"id": 2, "at": "2016-03-02T00:00:00"}, {"id": 3, "at": None}]
+    with closing(sqlite3.connect(tmp_path / "app.db")) as c, c:
+        c.execute("CREATE TABLE copy (id INTEGER PRIMARY KEY, at TIMESTAMP)")
+        c.executemany("INSERT INTO copy VALUES (:id, replace(:at, 'T', ' '))", rows)
+    projection = Projection(
+        name="p",
+        source=Side(python=f"{__name__}:timed"),
+        target=Side(database="app", table="copy"),
+        key="id",
+        columns="at",
+        settle=0,
+        partition={"by": "time", "column": "at", "bucket": "1d"},
+    )
+    databases = {"app": Database(url=f"sqlite:///{tmp_path / 'app.db'}")}
+    with Trueup(databases=databases, projections=[projection], ledger=f"sqlite:///{tmp_path / 'ledger.db'}") as app:
+        BEHAVES[:] = [yields(rows, End())]
+        assert app.check("p").verdict is Verdict.IN_SYNC, "the control"
+        BEHAVES[:] = [yields([*rows, {"id": 4, "at": odd}], End())]
+        with pytest.raises(DataProblem, match=f"'at' holds {odd!r}, which no calendar has"):
+            app.check("p")

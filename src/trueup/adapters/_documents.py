@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import date
 from itertools import islice
 from typing import Protocol
 
@@ -162,7 +163,9 @@ class DocumentStore(ABC):
         found: set[Value] = set()
         for page in self.scan(binding, side, Everything(), tokens=False):
             found.update(canonical(binding.cut_kind, [row[at] for row in page]))
-            times = found - {None}
+            times = [value for value in found if isinstance(value, date)]
+            if by_time and len(times) + (None in found) < len(found):
+                break  # one that is no time, which is told
             if by_time and times:
                 found = {min(times), max(times)} | (found & {None})
             elif len(found) > PARTITIONS_MAX:
