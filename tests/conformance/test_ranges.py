@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from tests.conformance.worlds import Pairing, Row, Sqlite, World
 from trueup import Report, Verdict, side_by_side
 from trueup.adapters import _postgresql_survey, _results, duckdb, mysql, sqlite
+from trueup.adapters._walk import walked
 from trueup.core.plan import Range
+from trueup.core.row import Key
 
 ROWS = 3000
 
@@ -61,6 +63,42 @@ def test_ranges_cover_every_row_once(world: World) -> None:
     run = app.run("p")
     assert (run.verdict, run.repaired) == (Verdict.REPAIRED, report.drifted)
     assert world.target.rows("dst") == set(source_rows())
+
+
+@pytest.mark.usefixtures("small")
+def test_a_key_with_more_rows_than_a_segment_is_passed(world: World) -> None:
+    """The walk along the index ended at that key again and again."""
+    held = [(max(n - 1200, 1), n % 7, "t") for n in range(ROWS)]
+    for place, table in ((world.source, "src"), (world.target, "dst")):
+        place.table(table, "id {integer}, v {integer}, t {text}", held)
+        place.sql(f"CREATE INDEX by_id_{table} ON {table} (id)")
+        place.analyze(table)
+    app = world.app()
+    cuts = [segment.lower for segment in app.explain("p").route.segments if isinstance(segment, Range)][1:]
+    assert cuts == sorted({cut for cut in cuts if cut is not None}), "ascending, each once"
+    if "mysql" in str(world.pairing) or "sqlite" in str(world.pairing):
+        assert max(cut for cut in cuts if cut is not None) > (1000,), "the others are cut too"
+    report = app.check("p")
+    assert (report.verdict, report.source_rows) == (Verdict.IN_SYNC, ROWS)
+
+
+def test_walking_along_an_index_comes_to_an_end() -> None:
+    keys = [(1,)] * 500 + [(2,)] + [(3,)] * 40 + [(n,) for n in range(4, 1000)]
+    asked = 0
+
+    def after(span: Range, rows: int) -> Key | None:
+        nonlocal asked
+        asked += 1
+        rest = [key for key in keys if span.lower is None or key >= span.lower]
+        return rest[rows] if rows < len(rest) else None
+
+    cuts = walked(after, 10, 1000)
+    assert cuts[0] == (1,)
+    assert cuts[1:] == [(n,) for n in range(cuts[1][0], 1000, 10)]
+    assert cuts[1] < (200,), "no more is passed than the key has rows"
+    assert asked < len(cuts) + 9
+    assert walked(after, 10, 2) == cuts[:2]
+    assert walked(after, 10_000, 1000) == []
 
 
 @pytest.mark.usefixtures("small")

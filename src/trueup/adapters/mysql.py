@@ -38,6 +38,7 @@ from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._results import GRANT, message
 from trueup.adapters._sql import SqlAdapter
+from trueup.adapters._walk import walked
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range, Segment, ranges
@@ -329,23 +330,23 @@ class MysqlAdapter(SqlAdapter):
             return []
         keys = self.relations.columns(side)[1][: len(side.key)]
         step = max(SEGMENT_ROWS, round(rows / CUTS_MAX))
-        cuts: list[Key] = []
-        while len(cuts) < CUTS_MAX:
-            after = Range(lower=cuts[-1]) if cuts else Range()
-            statement = (
+
+        def nth(span: Range, many: int) -> sa.Select[Any]:
+            return (
                 sa.select(*(self.read_as(c, k) for c, k in zip(side.key, keys, strict=True)))
-                .where(*self.relations.within(side, keys, after), *(key.is_not(None) for key in keys))
+                .where(*self.relations.within(side, keys, span), *(key.is_not(None) for key in keys))
                 .order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
                 .limit(1)
-                .offset(step)
+                .offset(many)
             )
-            if not cuts and "filesort" in str(self.explain(connection, "EXPLAIN", statement)):
-                return []
-            row = connection.execute(statement).first()
-            if row is None:
-                break
-            cuts.append(tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)))
-        return list(dict.fromkeys(cuts))
+
+        def after(span: Range, many: int) -> Key | None:
+            row = connection.execute(nth(span, many)).first()
+            return row and tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+
+        if "filesort" in str(self.explain(connection, "EXPLAIN", nth(Range(), step))):
+            return []
+        return walked(after, step, CUTS_MAX)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"

@@ -29,6 +29,7 @@ from trueup.adapters import _sqlite_fts as fts
 from trueup.adapters._dialect import Expression
 from trueup.adapters._results import message
 from trueup.adapters._sql import SPELT, SqlAdapter
+from trueup.adapters._walk import walked
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
@@ -59,6 +60,8 @@ BUSY_TIMEOUT_S = 10.0
 SAMPLE_ROWS = 100
 #: Rows in one key range.
 SEGMENT_ROWS = 50_000
+#: Places to cut at; what is behind the last is one segment.
+CUTS_MAX = 100_000
 #: Virtual machine steps between two looks at the clock.
 STEPS_PER_LOOK = 20_000
 
@@ -329,13 +332,12 @@ class SqliteAdapter(SqlAdapter):
 
     def _cuts(self, connection: sa.Connection, side: BoundSide) -> list[Key]:
         """Every SEGMENT_ROWS-th key, walking the index."""
-        cuts: list[Key] = []
-        while True:
-            after = Range(lower=cuts[-1]) if cuts else Range()
-            row = connection.execute(self.relations.nth(side, after, SEGMENT_ROWS)).first()
-            if row is None:
-                return cuts
-            cuts.append(tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)))
+
+        def after(span: Range, rows: int) -> Key | None:
+            row = connection.execute(self.relations.nth(side, span, rows)).first()
+            return row and tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+
+        return walked(after, SEGMENT_ROWS, CUTS_MAX)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         original = error.orig if isinstance(error, DBAPIError) else None
