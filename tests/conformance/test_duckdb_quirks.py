@@ -352,6 +352,37 @@ def test_what_the_driver_would_cut_is_an_error(world: World, type_: str, value: 
     assert text.check("p").different == 1
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("TIMESTAMP", "TIMESTAMP_NS"), ("TIMESTAMP_NS", "TIMESTAMP"), ("TIMESTAMP_NS", "TIMESTAMP_NS")],
+)
+def test_a_key_with_nanoseconds_is_not_taken_for_another(kept: World, source: str, target: str) -> None:
+    """A row that is extra was named by the key of one that is right, and is not the one that a repair looks at."""
+    kept.source.sql(
+        f"CREATE TABLE src (id {source}, v BIGINT)", "INSERT INTO src VALUES ('2020-01-01', 1), ('2020-01-02', 2)",
+        f"CREATE TABLE dst (id {target} PRIMARY KEY, v BIGINT)", "INSERT INTO dst VALUES ('2020-01-01', 1)",
+    )  # fmt: skip
+    report = kept.app().check("p")
+    assert [(row["kind"], row["key"]) for row in report.drift] == [("missing", {"id": "2020-01-02 00:00:00"})]
+    odd = "dst" if target == "TIMESTAMP_NS" else "src"
+    kept.source.sql(f"INSERT INTO {odd} VALUES ('2020-01-01 00:00:00.0000004', 1)")
+    rows = "SELECT id::VARCHAR, v FROM dst ORDER BY id"
+    before = kept.source.sql(rows)
+    ran = kept.app(on_extra="delete").run("p")
+    assert (ran.verdict, ran.repaired) == (Verdict.INCONCLUSIVE, 0)
+    assert "nanoseconds" in ran.to_json_text()
+    assert kept.source.sql(rows) == before
+
+
+def test_a_key_in_a_year_that_nanoseconds_do_not_reach_is_a_missing_row(kept: World) -> None:
+    kept.source.sql(
+        "CREATE TABLE src (id TIMESTAMP, v BIGINT)", "INSERT INTO src VALUES ('2020-01-01', 1), ('2500-01-01', 2)",
+        "CREATE TABLE dst (id TIMESTAMP_NS PRIMARY KEY, v BIGINT)", "INSERT INTO dst VALUES ('2020-01-01', 1)",
+    )  # fmt: skip
+    report = kept.app().check("p")
+    assert [(row["kind"], row["key"]) for row in report.drift] == [("missing", {"id": "2500-01-01 00:00:00"})]
+
+
 def test_keys_of_instants_need_no_further_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytz", None)
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]

@@ -25,6 +25,7 @@ from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
+from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind, Value
 from trueup.core.values import plain
 from trueup.errors import (
@@ -53,6 +54,11 @@ class DuckdbRelations(Relations):
         border = self.border(columns[0], key[0])
         first = parts[0] >= border if above else parts[0] <= border
         return sa.and_(first, sa.or_(*choices)) if len(parts) > 1 else choices[0]
+
+    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+        """A key that is found on one side only is handed out as that of the other would be: as it is read, or not."""
+        keys, values, within = super()._side(side, segment)
+        return [held.plain_moment(column, key) for column, key in zip(side.key, keys, strict=True)], values, within
 
 
 class DuckdbReader(SqlAdapter):
@@ -147,19 +153,13 @@ class DuckdbReader(SqlAdapter):
             return a.is_distinct_from(b)
         if kinds <= held.NUMBERS:
             return held.numbers_differ(source, target, a, b)
-        return self._plain(source, a).is_distinct_from(self._plain(target, b))
+        return held.plain_moment(source, a).is_distinct_from(held.plain_moment(target, b))
 
     def by_meaning(self, source: Column, target: Column) -> bool:
         kinds = {source.kind, target.kind}
         if kinds == {Kind.ARRAY}:
             return source.type_name == target.type_name
         return kinds == {Kind.INTERVAL} or super().by_meaning(source, target)
-
-    def _plain(self, column: Column, expression: Expression) -> Expression:
-        """A moment as the driver hands it out; DuckDB rounds nanoseconds where it compares them with less."""
-        if column.type_name != held.NS:
-            return expression
-        return held.Moment(column.type_name).column_expression(expression)
 
     # --- shape ---------------------------------------------------------------------------------------------------
 

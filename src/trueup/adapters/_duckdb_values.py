@@ -65,6 +65,11 @@ class Moment(Named):
         return _only(~sa.func.isinf(column), plain, "is infinite")
 
 
+def plain_moment(column: Column, expression: Expression) -> Expression:
+    """A moment as the driver hands it out, or fails to; DuckDB rounds nanoseconds where it compares them with less."""
+    return expression if column.type_name != NS else Moment(NS).column_expression(expression)
+
+
 class Real(Named):
     """A 32-bit float, by its shortest spelling: 0.1 and not 0.10000000149011612."""
 
