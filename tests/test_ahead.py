@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -50,7 +48,6 @@ class Database:
     closer: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     told: set[int] = field(default_factory=set)
-    pause: Callable[[], None] = lambda: None
     following: Following[Digests] | None = None
 
     def ask(self, segment: Range) -> Digests:
@@ -67,7 +64,6 @@ class Database:
             self.now.append(at)
             self.most = max(self.most, len(self.now) + self.closer)
             assert self.changed.wait_for(lambda: self.free or at in self.told, 60)
-        self.pause()
         with self.changed:
             self.now.remove(at)
         if at in self.fails:
@@ -236,19 +232,63 @@ def test_a_closer_look_counts(source: Database, target: Database) -> None:
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["counted", "control"])
-def test_never_more_than_allowed_whatever_happens(counted: bool) -> None:
-    """A closer look at every third segment, and statements that take any time. The control looks without asking."""
-    chance = random.Random(7)
-    source = Database("source", free=True, pause=lambda: time.sleep(chance.random() / 1000))
-    target = Database("target", free=True, pause=lambda: time.sleep(0.003))
+def test_a_closer_look_waits_while_as_much_goes_on_as_is_allowed(
+    source: Database, target: Database, counted: bool
+) -> None:
+    """The control looks without asking."""
+    source.free = True
+    looked, looking = threading.Event(), threading.Event()
     with going(source, target) as ahead:
-        for at, segment in enumerate(SEGMENTS):
-            assert ahead.digests(segment) == answers(at)
+
+        def look() -> None:
+            with ahead.closer() if counted else nullcontext(), source.looking(), target.looking():
+                looked.set()
+                assert looking.wait(60)
+
+        want(ahead, 0)
+        until(lambda: target.now == [0, 1])
+        target.answer(0)
+        until(lambda: target.now == [1, 2])
+        thread = threading.Thread(target=look)
+        thread.start()
+        if counted:
+            until(lambda: ahead._closer)
+            assert not looked.is_set()
+            target.answer(1)
+        assert looked.wait(60)
+        target.answer(1)
+        until(lambda: 1 not in target.now)
+        looking.set()
+        thread.join(60)
+        source.answer_all()
+        target.answer_all()
+        for at in range(1, len(SEGMENTS)):
+            assert ahead.digests(SEGMENTS[at]) == answers(at)
             if at % 3 == 0:
                 with ahead.closer() if counted else nullcontext(), source.looking(), target.looking():
-                    time.sleep(0.002)
-    assert source.begun == target.begun == list(range(len(SEGMENTS)))
+                    pass
+    assert sorted(source.begun) == sorted(target.begun) == list(range(len(SEGMENTS))), "each was asked once"
     assert (target.most > 2) is not counted
+
+
+def test_an_interrupt_while_statements_are_waited_for_leaves_none_open(
+    source: Database, target: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[Question[Any]] = []
+    ahead = ahead_of(source, target)
+
+    def rest(question: Question[Any]) -> None:
+        rested.append(question)
+
+    def interrupted(*, wait: bool) -> None:
+        assert wait
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Question, "rest", rest)
+    monkeypatch.setattr(ahead._executor, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ahead.close()
+    assert rested == [ahead._digests, ahead._prints]
 
 
 def test_answers_are_those_of_their_segments_and_errors_come_in_their_turn() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -165,9 +165,10 @@ class Ahead:
         """Statements that run are left to their end, which is near."""
         with self._changed:
             self._question = None
-        self._executor.shutdown(wait=True)
-        self._digests.rest()
-        self._prints.rest()
+        with ExitStack() as then:  # also where who waits is interrupted
+            for question in (self._prints, self._digests):
+                then.callback(question.rest)
+            self._executor.shutdown(wait=True)
 
     def expects(self, segment: Range) -> bool:
         """Is it one of these, and was it not wanted before? One that was cut in two is not."""
