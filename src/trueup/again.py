@@ -6,7 +6,7 @@ everything is read, and the reason is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -229,10 +229,10 @@ def _at_a_time(last: RunRow) -> int:
     return max(int(TURN_S * done / max(seconds, 0.001)), 1) if done else 1
 
 
-def _looked_up(keys: Iterable[Key], turn: Sequence[Segment]) -> list[Segment]:
+def _looked_up(keys: Collection[Key], turn: Sequence[Segment]) -> list[Segment]:
     """The rows of these keys. No row is found by a key with a NULL part, so those rows are looked at together."""
     named = [key for key in keys if None not in key]
-    nulls = len(named) < len(list(keys)) and NullKeys() not in turn
+    nulls = len(named) < len(keys) and NullKeys() not in turn
     return [*by_keys(named, KEYS_AT_ONCE), *([NullKeys()] if nulls else [])]
 
 

@@ -1,9 +1,9 @@
 """Digests: which leaves of a segment cannot be equal, found without moving a row.
 
-Each side hashes its rows and adds the hashes up by leaf. Leaves whose count and digest agree were compared by content:
-two different leaves pass for equal with a probability of about 2**-64 for each pair of differing rows (the strength of
-the row hash), never because changes cancel, as they do under XOR or a linear checksum. Leaves that differ are looked at
-row by row: by a hash of each row first, by values in the end. *Digests filter; values decide.*
+Each side makes one hash of all rows of a leaf. Leaves whose count and digest agree were compared by content: two that
+differ pass for equal by chance (2**-63 at most; docs/comparing.md, "How sure is equal?"), never because changes cancel,
+as they do under XOR or a linear checksum. Leaves that differ are looked at row by row: by a hash of each row first, by
+values in the end. *Digests filter; values decide.*
 
 What a row hash is made of has to be the same on both sides, so a pair of columns is hashed only where both databases
 hold the same kind. A difference of spelling then costs a closer look, and no more.
