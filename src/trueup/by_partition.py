@@ -191,7 +191,7 @@ def exactly(pair: Pair, piece: Covered, look: Look) -> Covered:
     binding = pair.binding
     unique = binding.source.unique and binding.target.unique
     unsure = [suspect for suspect in piece.suspects if not (unique and _sure(suspect))]
-    if not unsure or not binding.movable:
+    if not unsure:
         return piece
     seen = look([suspect.key for suspect in unsure])
     sure = [suspect for suspect in piece.suspects if unique and _sure(suspect)]

@@ -71,7 +71,7 @@ def narrow(pair: Pair, segment: Segment, *, first: bool = False, lots: bool = Fa
     if lots and isinstance(segment, Range | Everything):
         yield from inside(pair, segment, lots=True)
         return
-    if partition_of(segment) is None:
+    if partition_of(segment) is None or not pair.binding.movable:
         yield from _compared(pair, segment, first=first)
         return
     from trueup.by_partition import exactly
