@@ -229,21 +229,13 @@ def comparing(
     with _worded(), ExitStack() as after:
         look_once = OneLook(databases, progress)
         after.callback(look_once.close_adapters)
-        chosen, key_from, chosen_columns = tuple(key), "", columns is not None
-        if exclude or not key:
-            from trueup.choosing import all_but, look_at, primary_key
-
-            look = look_at(declarations, look_once)
-            if not key:
-                chosen, key_from = primary_key(look)
-            if exclude:
-                columns = all_but(exclude, chosen, look)
+        chosen, key_from, compared = _chosen(look_once, declarations, key, columns, exclude)
         projection = _projection(
             {
                 "name": NAME,
                 **declarations,
                 "key": chosen,
-                "columns": None if columns is None else tuple(columns),
+                "columns": None if compared is None else tuple(compared),
                 "sensitive": tuple(sensitive),
                 "settle": settle,
                 "tolerance": dict(tolerance or {}),
@@ -261,8 +253,25 @@ def comparing(
             target=sides["target"],
             key_from=key_from,
             binding=binding,
-            one_sided={} if chosen_columns else one_sided(binding),
+            one_sided={} if columns is not None else one_sided(binding),
         )
+
+
+def _chosen(
+    look_once: OneLook,
+    declarations: Mapping[str, dict[str, Any]],
+    key: Sequence[str],
+    columns: Sequence[str] | None,
+    exclude: Sequence[str],
+) -> tuple[tuple[str, ...], str, Sequence[str] | None]:
+    """Key, where it came from if it was not given, and columns; databases are asked only where one is left open."""
+    if key and not exclude:
+        return tuple(key), "", columns
+    from trueup.choosing import all_but, look_at, primary_key
+
+    look = look_at(declarations, look_once)
+    chosen, key_from = (tuple(key), "") if key else primary_key(look)
+    return chosen, key_from, all_but(exclude, chosen, look) if exclude else columns
 
 
 @contextmanager
