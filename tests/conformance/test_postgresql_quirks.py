@@ -8,10 +8,15 @@ from itertools import product
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from tests.conformance.worlds import World
+from tests.conformance.worlds import Postgresql, World
 from tests.servers import Pair, mariadb_connection, run_sql
-from trueup import Report, diff
+from trueup import Database, Projection, Report, Side, diff
+from trueup.adapters import Look
+from trueup.adapters.postgresql import PostgresqlAdapter
+from trueup.core.binding import bind
+from trueup.core.plan import Range
 from trueup.errors import UsageError
 
 LOOSE_COLLATION = "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
@@ -244,3 +249,36 @@ def test_a_not_null_that_was_not_validated(postgres_pair: Pair, mariadb: str) ->
     report = diff(f"{source}#t", f"{mariadb}#t")
     assert "digests" in report.strategy
     assert drift(report) == {("different", 3)}
+
+
+@pytest.mark.parametrize("lots", [False, True], ids=["rows", "lots"])
+def test_a_key_that_is_repeated_just_before_it_is_compared(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, lots: bool
+) -> None:
+    """Whether a key repeats was asked by a statement of its own: a copy that came after it was equal to the one row."""
+    place = Postgresql(postgres)
+    place.sql("CREATE TABLE src (id bigint, v bigint)", "CREATE TABLE dst (id bigint PRIMARY KEY, v bigint)")
+    for table in ("src", "dst"):
+        place.insert(table, [(n, n) for n in range(3)])
+    adapter = PostgresqlAdapter("a", Database(url=postgres))
+    sides = [Side(database="a", table=table) for table in ("src", "dst")]
+    projection = Projection(name="p", source=sides[0], target=sides[1], key="id", settle=0)
+    binding = bind(projection, *map(adapter.describe, sides), writing=False)
+
+    def look() -> Look | None:
+        return adapter.packer.compared(binding, Range()) if lots else adapter.differences(binding, Range())
+
+    found = look()
+    assert found is not None, "the positive control"
+    assert found.counts.source_rows == 3
+    execute = adapter.answered
+
+    def answered(connection: sa.Connection, statement: Any, *given: Any, **named: Any) -> Any:
+        if "FULL OUTER JOIN" in str(statement.compile(dialect=adapter.engine.dialect)):
+            place.sql("INSERT INTO src VALUES (1, 1)")
+        return execute(connection, statement, *given, **named)
+
+    monkeypatch.setattr(adapter, "answered", answered)
+    assert look() is None
+    assert place.sql("SELECT count(*) FROM src") == [(4,)]
+    adapter.close()

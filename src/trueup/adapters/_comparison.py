@@ -16,6 +16,11 @@ from trueup.core.rules import Nulls
 Differ = Callable[[int, Expression, Expression], Expression]
 
 
+def materialized(select: sa.Select[Any], name: str = "j") -> sa.CTE:
+    """Computed once, though several things are taken from it, as the totals and the differences are."""
+    return select.cte(name, nesting=False).prefix_with("MATERIALIZED")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """The joined sides, and which of their rows differ, and how."""
@@ -27,6 +32,8 @@ class Comparison:
     different: Expression
     #: What was covered and found, in one text.
     figures: Expression
+    #: Hold if no key occurs more than once; where they do not, there is no answer, not even figures.
+    once: Sequence[Expression]
 
     @property
     def differing(self) -> Expression:
@@ -34,7 +41,7 @@ class Comparison:
 
     def totals(self, *others: Expression) -> sa.Select[Any]:
         """The figures, beside other columns."""
-        return sa.select(self.figures.label("figures"), *others).select_from(self.joined)
+        return sa.select(self.figures.label("figures"), *others).select_from(self.joined).having(*self.once)
 
     def listed(self, limit: int) -> sa.CompoundSelect[Any]:
         """One row of figures, then the rows that differ."""
@@ -44,7 +51,14 @@ class Comparison:
         return sa.union_all(self.totals(*nothing), sa.select(rows.subquery("d")))
 
     @classmethod
-    def of(cls, binding: Binding, joined: sa.CTE, differ: Differ, absent: Sequence[Expression] | None) -> Comparison:
+    def of(
+        cls,
+        binding: Binding,
+        joined: sa.CTE,
+        differ: Differ,
+        absent: Sequence[Expression] | None,
+        once: Sequence[Expression],
+    ) -> Comparison:
         """`absent`: the values that a row without a source row may as well have."""
         j = joined.c
         pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(len(binding.columns))]
@@ -80,4 +94,4 @@ class Comparison:
         listed: Expression = sa.cast(figures[0], sa.Text)
         for figure in figures[1:]:
             listed = listed + "," + sa.cast(figure, sa.Text)
-        return cls(joined=joined, missing=missing, extra=extra, different=different, figures=listed)
+        return cls(joined=joined, missing=missing, extra=extra, different=different, figures=listed, once=once)

@@ -66,10 +66,9 @@ class PostgresqlPacker(RowPacker):
     def compared(self, binding: Binding, segment: Segment) -> Look | None:
         """Figures first, then a row for each lot."""
         with self.adapter.reading() as connection:
-            for side in (binding.source, binding.target):
-                if not side.unique and connection.execute(self.relations.repeats(side, segment)).first():
-                    return None
-            rows = connection.execute(self._comparison(binding, segment)).all()
+            rows = self.adapter.answered(connection, self._comparison(binding, segment))
+        if not rows:  # some key occurs more than once
+            return None
         found = [
             lots.lot_of(
                 DriftKind(row.kind),

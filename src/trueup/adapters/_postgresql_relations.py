@@ -7,13 +7,16 @@ So both are compared by their bytes in UTF-8. No index serves that order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.adapters._comparison import materialized
 from trueup.adapters._dialect import Expression
 from trueup.adapters._relations import Relations
-from trueup.core.binding import Column
+from trueup.core.binding import Binding, Column
+from trueup.core.plan import Segment
 from trueup.core.row import Kind, Value
 
 #: Encodings whose bytes have the order of UTF-8. What SQL_ASCII holds is sent as it is, and has to be UTF-8.
@@ -42,6 +45,16 @@ class PostgresqlRelations(Relations):
 
     #: As the server calls it; None until it was connected to.
     encoding: str | None = None
+
+    def once(self, binding: Binding, segment: Segment) -> Sequence[Expression]:
+        """Asked in the statement that compares: another one would see another moment, and one transaction that sees a
+        single moment may see a table empty that was refilled (TRUNCATE) while it waited for it.
+        """
+        sides = [side for side in (binding.source, binding.target) if not side.unique]
+        if not sides:
+            return ()
+        once = sa.and_(*(~sa.exists(self.repeats(side, segment)) for side in sides))
+        return [sa.select(materialized(sa.select(once.label("once")), "o").c.once).scalar_subquery()]
 
     def sorted_by(self, column: Column, expression: Expression) -> Expression:
         if not self._converted(column):

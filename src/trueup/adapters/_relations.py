@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from trueup.adapters._borders import beyond
-from trueup.adapters._comparison import Comparison, Differ
+from trueup.adapters._comparison import Comparison, Differ, materialized
 from trueup.adapters._dialect import Dialect, Expression
 from trueup.adapters._queued import without_queued
 from trueup.core.binding import Binding, BoundSide, Column
@@ -320,12 +320,13 @@ class Relations:
 
     def compared(self, binding: Binding, segment: Segment, differ: Differ) -> Comparison:
         """Both sides joined inside the database, and what differs there."""
-        joined = self._joined(binding, segment) if self.dialect.full_join else self._grouped(binding, segment)
+        once = self.once(binding, segment)
+        joined = self._joined(binding, segment, once) if self.dialect.full_join else self._grouped(binding, segment)
         absent = None
         if binding.absent is not None:
             sides = zip(binding.target.values, binding.absent, strict=True)
             absent = [self.bound(column, value) for column, value in sides]
-        return Comparison.of(binding, joined, differ, absent)
+        return Comparison.of(binding, joined, differ, absent, once)
 
     def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """Key parts, values and predicates of one side, as the comparison needs them."""
@@ -335,15 +336,19 @@ class Relations:
         read = [self.read_as(column, value) for column, value in zip(side.values, values, strict=True)]
         return ordered, read, self.within(side, keys, segment)
 
-    def _joined(self, binding: Binding, segment: Segment) -> sa.CTE:
-        """Both sides, key by key, by a full join."""
+    def once(self, binding: Binding, segment: Segment) -> Sequence[Expression]:  # noqa: ARG002 - the default
+        """Hold if no key occurs more than once, where the comparison has to say so itself."""
+        return ()
+
+    def _joined(self, binding: Binding, segment: Segment, once: Sequence[Expression]) -> sa.CTE:
+        """Both sides, key by key, by a full join; nothing unless `once` holds."""
         sides = []
         for name, side in (("s", binding.source), ("t", binding.target)):
             keys, values, within = self._side(side, segment)
             chosen: list[Expression] = [key.label(f"k{at}") for at, key in enumerate(keys)]
             chosen += [value.label(f"v{at}") for at, value in enumerate(values)]
             chosen += [sa.literal(1).label("here"), self.dialect.token_of(side).label("token")]
-            sides.append(sa.select(*(chosen if name == "t" else chosen[:-1])).where(*within).subquery(name))
+            sides.append(sa.select(*(chosen if name == "t" else chosen[:-1])).where(*within, *once).subquery(name))
         source, target = sides
         width = range(len(binding.key_kinds))
         on = sa.and_(*(source.c[f"k{at}"] == target.c[f"k{at}"] for at in width))
@@ -355,7 +360,7 @@ class Relations:
             *(source.c[f"v{at}"].label(f"s{at}") for at in range(len(binding.columns))),
             *(target.c[f"v{at}"].label(f"t{at}") for at in range(len(binding.columns))),
         )
-        return _materialized(joined.select_from(source.join(target, on, full=True)))
+        return materialized(joined.select_from(source.join(target, on, full=True)))
 
     def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
         """The same by grouping, for a database whose full join of two sub-selects is a nested loop.
@@ -381,12 +386,7 @@ class Relations:
         names += [f"k{at}" for at in range(len(keys))] + [f"s{at}" for at in width] + [f"t{at}" for at in width]
         parts = zip(names, [*heads, *keys, *tails], strict=True)
         labelled: list[Expression] = [part.label(name) for name, part in parts]
-        return _materialized(sa.select(*labelled).group_by(*grouped))
-
-
-def _materialized(select: sa.Select[Any]) -> sa.CTE:
-    """Computed once, though the totals and the differences are both taken from it."""
-    return select.cte("j", nesting=False).prefix_with("MATERIALIZED")
+        return materialized(sa.select(*labelled).group_by(*grouped))
 
 
 def _computed(text: str) -> Expression:

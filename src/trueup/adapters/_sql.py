@@ -258,16 +258,17 @@ class SqlAdapter(Repairing):
         if not self.inside(binding):
             return None
         with self.reading_once() as connection:
-            for side in (binding.source, binding.target):
-                if side.unique:
-                    continue
-                if self.answered(connection, self.relations.repeats(side, segment)):
-                    return None
-            rows = self.compared(connection, binding, segment)
-        return look_of(binding, rows)
+            repeated = self.repeated(connection, binding, segment)
+            rows = [] if repeated else self.compared(connection, binding, segment)
+        return look_of(binding, rows) if rows else None
+
+    def repeated(self, connection: sa.Connection, binding: Binding, segment: Segment) -> bool:
+        """Does some key of `segment` occur more than once? What is compared next would pair its rows wrongly."""
+        sides = [side for side in (binding.source, binding.target) if not side.unique]
+        return any(self.answered(connection, self.relations.repeats(side, segment)) for side in sides)
 
     def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
-        """The figures of a comparison, then the rows that differ."""
+        """The figures of a comparison, then the rows that differ; nothing if some key occurs more than once."""
         return self.answered(connection, *self.comparison_of_any(binding, segment))
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:

@@ -36,7 +36,7 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Part, Ranges
+from trueup.core.plan import Part, Ranges, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
@@ -292,6 +292,9 @@ class PostgresqlAdapter(SqlAdapter):
     def _read_by(self, hashing: Hashing) -> str:
         """What makes a range be read as is best for this hash."""
         return _BY_BITMAP if self.hashed.ways[hashing.name].as_they_come else _BY_INDEX
+
+    def repeated(self, connection: sa.Connection, binding: Binding, segment: Segment) -> bool:  # noqa: ARG002
+        return False  # see `PostgresqlRelations.once`
 
     def reading_once(self, *before: str) -> AbstractContextManager[sa.Connection]:
         """`before`: statements of ours before each one; what they set holds for it alone."""
