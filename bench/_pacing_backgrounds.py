@@ -12,17 +12,20 @@ from _pacing_rules import Rule
 from _plant import Foreground, Plant, Replica
 
 from trueup.adapters import Looked
+from trueup.adapters._postgresql_probe import PostgresqlProbe
+from trueup.adapters._probing import READING_MS
 from trueup.core.pace import governor as law
 from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s
 from trueup.core.pace.effective import TAIL_FACTOR
-from trueup.core.pace.pressure import Mark, observed, worst
+from trueup.core.pace.gauges import Gauge
+from trueup.core.pace.pressure import observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
 from trueup.pace.deciding import READ_CLOSE_S, decide, pause_s
 from trueup.pace.governor import TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
-from trueup.pace.looking import LOOK_S
+from trueup.pace.looking import ACTIVE, ACTIVE_MARK, AGAIN_S, CANARY, CANARY_MARK, LOOK_S
 from trueup.pace.means import Means
 from trueup.pace.pacing import PROTECT
 
@@ -34,15 +37,17 @@ CANARY_S, NOISE_S, NOISY = 0.0001, 0.0002, 0.05
 #: What a statement of the governor's aims at, seconds.
 STATEMENT_S = Pace().statement
 TRIPS = Pace().trips
+LAG, GAUGE = "replica lag, s", Gauge(name="a gauge", python="shop.load:pressure")
+#: Of the signals that the plant has.
 MARKS = {
-    "active a core": Mark(idle=1.0, soft=3.0, hard=8.0),
-    "canary, ms": Mark(idle=50, soft=200, hard=450, required=True),
+    ACTIVE: ACTIVE_MARK,
+    CANARY: CANARY_MARK,
     RUNNABLE: HOST_MARKS[RUNNABLE],
-    "replica lag, s": Mark(idle=0.2, soft=1, hard=5),
-    "a gauge": Mark(idle=0, soft=1, hard=2),
+    LAG: PostgresqlProbe.marks[LAG],
+    GAUGE.name: GAUGE.mark,
 }
-#: A reading that is given up, seconds, and until it is tried again.
-GIVEN_UP_S, AGAIN_S = 0.5, 2.0
+#: When a reading is given up, seconds.
+GIVEN_UP_S = READING_MS / 1000
 
 
 class Background:
@@ -252,10 +257,10 @@ class Governor(Background):
         else:
             self.means.add_taken(LOOK_S, (used_s - self.used_s) / LOOK_S - ours, on_core)
         self.used_s, self.flown_before_s = used_s, self.flown_s
-        values: dict[str, float | None] = {"canary, ms": self.slowest_ms, "a gauge": 1.5 if self.lies else 0.0}
+        values: dict[str, float | None] = {CANARY: self.slowest_ms, GAUGE.name: 1.5 if self.lies else 0.0}
         lag_s = None if self.replica is None else self.replica.lag_s()
-        values["replica lag, s"] = None if self.blind else lag_s
-        values["active a core"] = (self.means.active_lately or 0.0) / self.plant.cores
+        values[LAG] = None if self.blind else lag_s
+        values[ACTIVE] = (self.means.active_lately or 0.0) / self.plant.cores
         if self.means.runnable is not None:
             values[RUNNABLE] = self.means.runnable / self.plant.cores
         self.slowest_ms = 0.0

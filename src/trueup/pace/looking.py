@@ -38,7 +38,9 @@ END_S = 1.0
 ACTIVE = "active a core"
 #: A reading of the canary, milliseconds.
 CANARY = "canary, ms"
-_CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
+#: What their values mean.
+CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
+ACTIVE_MARK = Mark(idle=1.0, soft=3.0, hard=8.0)
 
 
 @dataclass(eq=False, slots=True)
@@ -114,8 +116,8 @@ class Looking:
         if probe is not None:
             probe.tables = self.tables
             self.cores = self._pace.cores or (cores() if probe.here else None)
-            marks |= {CANARY: _CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
-            marks |= {} if self.cores is None else {ACTIVE: Mark(idle=1.0, soft=3.0, hard=8.0)}
+            marks |= {CANARY: CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
+            marks |= {} if self.cores is None else {ACTIVE: ACTIVE_MARK}
         self.marks, self.asker = marks, Asker(probe)
         self._anew()
         self.gauges.begin()
@@ -218,7 +220,7 @@ class Looking:
                 self._failed["canary"] = failed
             else:
                 self._failed.pop("canary", None)
-            if failed and (not connected or took_ms < _CANARY_MARK.hard):
+            if failed and (not connected or took_ms < CANARY_MARK.hard):
                 return
             theirs = self._looked is not None and (self._looked.own or 0) > gate.inflight
             self._slowest_ms = max(self._slowest_ms or 0.0, took_ms)
