@@ -54,7 +54,7 @@ class Probe:
     def look(self) -> Looked:
         if self.broken or self.hidden:
             raise Transient("no connection" if self.broken else "not granted")
-        looked = Looked(values={"lag": self.lag, "else": None}, clock_s=5.0, lacking={"else": "not granted"})
+        looked = Looked(values={"lag": self.lag, "else": None}, lacking={"else": "not granted"})
         if self.idle is not None:  # what is committed is ours, or of others too
             self.commits += 0 if self.idle else 50
             committed = self.commits + self.governor().gate.committed

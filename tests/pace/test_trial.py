@@ -38,7 +38,7 @@ class Probe:
 
     def look(self) -> Looked:
         rate = 80 if self.ours else 100
-        return Looked(values={}, clock_s=0.0, own=0.5 if self.ours else 0.0, commits=self.clock.at_s * rate)
+        return Looked(values={}, own=0.5 if self.ours else 0.0, commits=self.clock.at_s * rate)
 
     def close(self) -> None: ...
 

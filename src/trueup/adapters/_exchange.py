@@ -174,8 +174,6 @@ class Looked:
 
     #: Health signals by name.
     values: Mapping[str, float | None]
-    #: Its own clock, seconds since 1970.
-    clock_s: float
     #: Statements of others that run at this moment, and ours.
     active: float | None = None
     own: float | None = None

@@ -76,7 +76,6 @@ class MysqlProbe(SqlProbe):
                 "history list": status.get("Innodb_history_list_length"),
                 "behind the primary, s": behind_s,
             },
-            clock_s=time.time() if self.here else self._clock_s(),
             running=None if running is None else running - 1,  # without the one that asks
             commits=status.get("Handler_commit"),
             lacking={"behind the primary, s": self._not_told} if self._not_told else {},
@@ -97,10 +96,6 @@ class MysqlProbe(SqlProbe):
         self._not_told = "replication has stopped" if None in told else ""
         self._behind_s = max((float(each) for each in told if each is not None), default=None)
         return self._behind_s
-
-    def _clock_s(self) -> float:
-        ((clock,),) = self._ask("SELECT unix_timestamp(now(6))")
-        return float(clock)
 
 
 def _with_limits(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:

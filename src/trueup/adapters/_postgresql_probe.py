@@ -202,7 +202,6 @@ class PostgresqlProbe(SqlProbe):
         hidden = "active" in lacking
         return Looked(
             values={name: None if name in lacking else value for name, value in values.items()},
-            clock_s=clock_s,
             active=None if hidden else float(seen.active),
             own=float(seen.own),
             on_core=None if hidden else float(seen.on_core),

@@ -87,7 +87,6 @@ class RedisProbe:
                 "saves": _saves(told),
                 "replica lag, s": _lag(told),
             },
-            clock_s=time.time(),
             lacking={"health": f"INFO was refused: {refused}"} if refused else {},
         )
 

@@ -6,7 +6,6 @@ that do not get it are counted.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,4 +44,4 @@ class SqliteProbe(SqlProbe):
             size_mb = log.stat().st_size / 2**20
         except FileNotFoundError:
             size_mb = 0.0  # it is not in that mode, or all of it was moved
-        return Looked(values={"log, MB": size_mb}, clock_s=time.time())
+        return Looked(values={"log, MB": size_mb})

@@ -87,8 +87,8 @@ class Gate:
         self.errors = 0
         #: Set when a statement begins, for who wants to look while it is in flight.
         self.began = threading.Event()
-        #: The database's clock minus ours, seconds.
-        self.offset_s = 0.0
+        #: What all nodes may have in flight together, and their common clock minus ours, seconds.
+        self.total = self.offset_s = 0.0
         #: When somebody last wanted to begin a statement.
         self.wanted_at = now
         #: Seconds in which at least one statement was in flight, up to `_busy_at`.
@@ -126,7 +126,7 @@ class Gate:
     def wait_s(self, now: float) -> float | None:
         """Seconds until a statement may begin; None: not known."""
         self.bucket = self.refilled(now)
-        return wait_s(self.bucket, self.permitted(now), self.inflight, now + self.offset_s)
+        return wait_s(self.bucket, self.permitted(now), self.inflight, now + self.offset_s, self.total)
 
     def enter(self, now: float) -> None:
         self._advance(now)
@@ -205,11 +205,11 @@ class Admission:
                     self._turns[worker.name] = served(self._turns[worker.name], now - begun, now)
             self.clock.wake()
 
-    def permit(self, gate: Gate, u: float, statement_s: float, *, until: float = math.inf) -> None:
-        """From now on so much may be in flight, until a moment of this clock at the longest."""
+    def permit(self, gate: Gate, u: float, statement_s: float, *, until: float = math.inf, total: float = 0.0) -> None:
+        """From now on so much may be in flight, of `total` for all nodes, and until a moment of this clock at most."""
         with self.lock:
             gate.bucket = gate.refilled(self.clock.monotonic())
-            gate.u, gate.statement_s, gate.until = u, statement_s, until
+            gate.u, gate.statement_s, gate.until, gate.total = u, statement_s, until, total
         self.clock.wake()
 
     def waits(self, gate: Gate) -> bool:

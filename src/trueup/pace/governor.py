@@ -26,13 +26,15 @@ from trueup.pace.deciding import decide
 from trueup.pace.leasing import Lease
 from trueup.pace.looking import LOOK_S, Looking
 from trueup.pace.telling import told, unknown_words
-from trueup.store.paces import Paces, Renewed, Report
+from trueup.store.paces import Doing, Paces, Renewed, Report
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two ticks, two renewals, and until what failed is tried again. Who looks at the database decides when
 #: it was looked at, and without that only after twice as long.
 TICK_S, RENEW_S, AGAIN_S = LOOK_S, 2.0, 2.0
+#: A load of less than this part of the one that was told last is told at once.
+FALLS = 0.9
 #: How long is wanted after the last statement, seconds.
 WANTS_S = 5.0
 #: A gap in the work after which the load begins anew, seconds.
@@ -74,6 +76,10 @@ class Governor:
         self.workers: list[Worker] = []
         #: When the next tick and renewal are due, and when the ledger may be asked what is set.
         self._tick_at = self._renew_at = self._ask_at = begun
+        #: When a renewal told last what this node does, and the last tick was; seconds that statements were in flight:
+        #: of this node up to that renewal, and of all others.
+        self._told_at = self._ticked_at = begun
+        self._told_s = self._elsewhere_s = 0.0
         self._fault = ""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -138,28 +144,31 @@ class Governor:
         """What somebody has set by now, on this node or another one. While the ledger is away, what was set before."""
         if self._clock.monotonic() >= self._ask_at:
             try:
-                said = self._paces.override(self.name).among(self.pace.profiles)
+                said, total = self._paces.to_all(self.name)
+                said = said.among(self.pace.profiles)
             except LedgerFailed:  # which may have taken long
                 self._ask_at = self._clock.monotonic() + AGAIN_S
             else:
                 if said.unknown and said.unknown != self._said.unknown:
                     log.warning("databases.%s.pace: %s", self.name, unknown_words(said))
                 self._said = said
+                self.lease.total = self.lease.total if total is None or self.lease.leads else total
         self.settings = self._effective()
         self.looking.statement_s = self.settings.statement_s
 
     def _tick(self) -> None:
         self._ask()
-        now = self._clock.monotonic()
-        with self._admission.lock:
-            errors, self.gate.errors = self.gate.errors, 0
-            busy_s, flown_s = self.gate.busy_s(now), self.gate.flown_s(now)
         if not self.lease.leads:
             self._permit()
             return
-        before, seen = self.state, self.looking
-        waiting = self._admission.waits(self.gate) or self.gate.inflight > 0
-        age = max((worker.age() for worker in tuple(self.workers)), default=0.0)
+        now, before, seen, lease = self._clock.monotonic(), self.state, self.looking, self.lease
+        passed_s, self._ticked_at = now - self._ticked_at, now
+        self._elsewhere_s += passed_s * sum(other.flown for other in lease.others)
+        with self._admission.lock:
+            errors, self.gate.errors = self.gate.errors, 0
+            busy_s, flown_s = self.gate.busy_s(now), self.gate.flown_s(now)
+        waiting = self._admission.waits(self.gate) or self.gate.inflight > 0 or lease.wanting > 0
+        age = max([self._age(), *(other.age for other in lease.others)])
         with seen.lock:
             self.state, self.impact, seen.plenty = decide(
                 before,
@@ -170,24 +179,26 @@ class Governor:
                 health=seen.health(now),
                 cores=seen.cores,
                 budget=self.settings.budget,
-                busy_s=busy_s,
-                flown_s=flown_s,
+                busy_s=busy_s + self._elsewhere_s,
+                flown_s=flown_s + self._elsewhere_s,
                 waiting=waiting,
                 errors=errors,
                 age=age,
             )
         if self.state.mode is not before.mode:
             self._tells(self.name, self.state)
-        if self.state.u > self.lease.u * 1.01 and self._wanted(now):
+        reported, lease.total = lease.granted_of, self.state.u
+        if self.state.u > reported * 1.01 and (self._wanted(now) or lease.wanting):
             self._renew_at = now  # more than is granted is not used
+        elif self.state.u < reported * FALLS and lease.others:
+            self._renew_at = now  # the others go on with more until they are told
         longer = seen.means.longer(seen.cores)
         self._statement_s = self.settings.statement_s * law.statement_share(self.state, longer)
         self._permit()
 
     def _permit(self) -> None:
         u = 0.0 if self.settings.limits.paused else self.lease.holds(self._clock.monotonic())
-        u = min(u, self.state.u) if self.lease.leads else u
-        self._admission.permit(self.gate, u, self._statement_s, until=self.lease.until)
+        self._admission.permit(self.gate, u, self._statement_s, until=self.lease.until, total=self.lease.total)
 
     # --- sharing -----------------------------------------------------------------------------------------------------
 
@@ -200,13 +211,29 @@ class Governor:
         u = self.state.u if self.lease.leads or self._goes_on(now) else self.settings.limits.least
         report = Report(u=u, statement_s=self._statement_s, state=law.to_json(self.state), told=self.told(now))
         led = self.lease.leads
-        renewed = self.lease.renew(wants, weight, report)
+        doing, flown_s = self._doing(now)
+        renewed = self.lease.renew(wants, weight, report, doing)
+        self._told_at, self._told_s = now, flown_s
+        self.gate.offset_s = renewed.clock_s - self._clock.monotonic()
+        with self._admission.lock:  # who decides is told of all, and tells nobody
+            self.gate.errors += int(sum(other.errors for other in renewed.others) if renewed.leads else -doing.errors)
         if renewed.leads and not led:
             self._takes_the_lead(renewed)
         elif not renewed.leads:
             self._statement_s = renewed.statement_s
         self.looking.ask(renewed.leads)
         self._permit()
+
+    def _doing(self, now: float) -> tuple[Doing, float]:
+        """For who decides; and seconds so far that statements were in flight, all of them together."""
+        with self._admission.lock:
+            flown_s, errors = self.gate.flown_s(now), self.gate.errors
+        flown = (flown_s - self._told_s) / max(now - self._told_at, 1e-3)
+        return Doing(age=self._age(), flown=flown, errors=errors), flown_s
+
+    def _age(self) -> float:
+        """Of the oldest data that is not reconciled here."""
+        return max((worker.age() for worker in tuple(self.workers)), default=0.0)
 
     def _wanted(self, now: float) -> bool:
         """Does somebody want to begin a statement, or did lately?"""

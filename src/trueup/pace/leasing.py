@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trueup.clock import Clock
 from trueup.core.pace.sharing import GRANT_S, USED, Demand
-from trueup.store.paces import Paces, Renewed, Report
+from trueup.store.paces import Doing, Paces, Renewed, Report
 
 
 class Lease:
@@ -14,21 +16,30 @@ class Lease:
         self._paces, self._database, self._node, self._clock = paces, database, node, clock
         #: Does this node look and decide?
         self.leads = False
-        #: What was granted, of what all may use together, and until when, by a clock that only goes forward.
-        self.u = self.total = 0.0
+        #: What was granted, of what all might use together then, and until when, by a clock that only goes forward.
+        self.u = self.granted_of = 0.0
         self.until = clock.monotonic()
+        #: What all may use together by now.
+        self.total = 0.0
+        #: What other nodes do, and how many of them want something, as of the last renewal.
+        self.others: Sequence[Doing] = ()
+        self.wanting = 0
 
-    def renew(self, wants: float, weight: float, report: Report) -> Renewed:
+    def renew(self, wants: float, weight: float, report: Report, doing: Doing) -> Renewed:
         """Ask the ledger. Raises LedgerFailed: what was granted is used up to its end then."""
         asked_at = self._clock.monotonic()  # and the ledger may take long
-        renewed = self._paces.renew(self._database, Demand(who=self._node, wants=wants, weight=weight), report)
-        self.leads, self.u, self.total = renewed.leads, renewed.u, renewed.total
-        self.until = asked_at + GRANT_S * USED
+        demand = Demand(who=self._node, wants=wants, weight=weight)
+        renewed = self._paces.renew(self._database, demand, report, doing)
+        self.leads, self.u, self.until = renewed.leads, renewed.u, asked_at + GRANT_S * USED
+        self.granted_of = self.total = renewed.total
+        self.others, self.wanting = renewed.others, renewed.wanting
         return renewed
 
     def holds(self, now: float) -> float:
-        """What may be in flight."""
-        return self.u if now < self.until else 0.0
+        """What may be in flight. Where all may use less than when it was granted, each uses as much less."""
+        if now >= self.until or not self.granted_of:
+            return 0.0
+        return self.u * min(self.total / self.granted_of, 1.0)
 
     def end(self) -> None:
         """Others may have it. Raises LedgerFailed: then it ends by itself."""

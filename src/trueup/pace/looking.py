@@ -268,7 +268,6 @@ class Looking:
             values[ACTIVE] = self.means.active_lately / self.cores
         values |= self._at_cores(probe, looked, now)
         self._looked = looked
-        self._gate.offset_s = looked.clock_s - now
         return values
 
     def _at_cores(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:

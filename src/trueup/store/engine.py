@@ -17,7 +17,7 @@ from trueup.store import fresh
 from trueup.urls import kept_alive
 
 #: Newest migration; older ledgers are brought up to it when opened.
-HEAD = "0019"
+HEAD = "0020"
 
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from trueup.core.pace.said import Understood, understood
 from trueup.core.pace.settings import Override
-from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted
+from trueup.core.pace.sharing import GRANT_S, Demand, Grant, granted, live
 from trueup.errors import Refused
 from trueup.store.ledger import Ledger
 from trueup.store.schema_pacing import pace_nodes, paces
@@ -27,7 +27,9 @@ from trueup.who import Actor
 _ROW = sa.select(paces).where(paces.c.database == sa.bindparam("of")).with_for_update()
 _TOLD = paces.update().where(paces.c.database == sa.bindparam("of"))
 _NODES = sa.select(pace_nodes).where(pace_nodes.c.database == sa.bindparam("of"))
-_SET = sa.select(paces.c.override, paces.c.override_until).where(paces.c.database == sa.bindparam("of"))
+_TO_ALL = sa.select(paces.c.override, paces.c.override_until, paces.c.u).where(paces.c.database == sa.bindparam("of"))
+#: What a node changes in its row.
+_CHANGED = ("wants", "weight", "u", "until", "age", "flown", "errors")
 #: Nodes that have not been heard of for so long are forgotten, seconds.
 GONE_S = 600.0
 
@@ -43,6 +45,25 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Doing:
+    """What a node does, for who decides."""
+
+    #: Age of its oldest unverified data, as a multiple of what is aimed at.
+    age: float = 0.0
+    #: Since it renewed last: statements in flight on average, and how many ran into a limit or a deadlock.
+    flown: float = 0.0
+    errors: float = 0.0
+
+
+class ToAll(NamedTuple):
+    """What all nodes are told between two renewals: what somebody has set, and what they may use together."""
+
+    said: Understood
+    #: None: nobody has decided yet.
+    total: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Renewed:
     """What a node is told when it asks."""
 
@@ -52,6 +73,11 @@ class Renewed:
     u: float
     total: float
     statement_s: float
+    #: The ledger's clock, seconds since 1970.
+    clock_s: float
+    #: What the others do, for who looks: errors once. How many of them want something.
+    others: Sequence[Doing]
+    wanting: int
     #: The state that the last one who looked has left; None: nobody has yet.
     state: dict[str, Any] | None
 
@@ -98,20 +124,20 @@ class Paces:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    def renew(self, database: str, demand: Demand, report: Report) -> Renewed:
+    def renew(self, database: str, demand: Demand, report: Report, doing: Doing = Doing()) -> Renewed:
         """Ask for a share. Who looks at the database also leaves what it found, and keeps its place by that; `report`
         of any other node counts for nothing, unless there is nobody who looks.
         """
         with self.ledger.begin() as c:
             now, row = self._now(c), self._locked(c, database)
-            leads = row.holder in (None, demand.who) or row.holder_until <= now
+            leads = row.holder in (None, demand.who) or not live(row.holder_until, now)
             first = leads and row.holder != demand.who
             total = report.u if leads else row.u
-            theirs = c.execute(_NODES, {"of": database}).all()
-            grants = {one.node: _grant(one) for one in theirs}
+            nodes = c.execute(_NODES, {"of": database}).all()
+            grants = {one.node: _grant(one) for one in nodes}
             mine = granted(total, grants, demand, now)
-            self._note(c, database, mine)
-            if any(one.until < now - GONE_S for one in theirs):
+            self._note(c, database, mine, doing)
+            if any(one.until < now - GONE_S for one in nodes):
                 gone = (pace_nodes.c.database == database) & (pace_nodes.c.until < now - GONE_S)
                 c.execute(pace_nodes.delete().where(gone))
             if leads:
@@ -120,12 +146,16 @@ class Paces:
                 if not first:
                     values |= {"state": json.dumps(report.state), "told": json.dumps(report.told)}
                 c.execute(_TOLD, {"of": database, **values})
+        others = [one for one in nodes if one.node != demand.who and live(one.until, now)]
         return Renewed(
             leads=leads,
             u=mine.u,
             total=total,
             statement_s=report.statement_s if leads else row.statement_s,
             state=json.loads(row.state) if first and row.state else None,
+            clock_s=now,
+            others=[_doing(one, row.at) for one in others],
+            wanting=sum(one.wants > 0 for one in others),
         )
 
     def give_back(self, database: str, node: str) -> None:
@@ -171,12 +201,12 @@ class Paces:
             c.execute(paces.update().where(paces.c.database == database).values(**values, override_until=until))
         return made
 
-    def override(self, database: str) -> Understood:
-        """What somebody has set and holds now; asked often."""
+    def to_all(self, database: str) -> ToAll:
+        """What holds for all nodes now; asked often."""
         with self.ledger.reading() as c:
-            row = c.execute(_SET, {"of": database}).one_or_none()
+            row = c.execute(_TO_ALL, {"of": database}).one_or_none()
             now = 0.0 if row is None or row.override_until is None else self._now(c)
-        return Understood() if row is None else _understood(row, now)
+        return ToAll(Understood(), None) if row is None else ToAll(_understood(row, now), row.u)
 
     def note(self, database: str, mode: str, reason: str, *, at: datetime) -> None:
         """A governor went into another state: for the audit log. `at`: when, by the clock of its node."""
@@ -219,15 +249,15 @@ class Paces:
         c.execute(self.ledger.upsert(paces).values(**new).on_conflict_do_nothing())
         return c.execute(_ROW, {"of": database}).one()
 
-    def _note(self, c: sa.Connection, database: str, grant: Grant) -> None:
+    def _note(self, c: sa.Connection, database: str, grant: Grant, doing: Doing) -> None:
         demand = grant.demand
-        values = {"wants": demand.wants, "weight": demand.weight, "u": grant.u, "until": grant.until}
+        values = {"wants": demand.wants, "weight": demand.weight, "u": grant.u, "until": grant.until, **asdict(doing)}
         c.execute(self._noted, {"database": database, "node": demand.who, **values})
 
     @cached_property
     def _noted(self) -> Any:
         new = self.ledger.upsert(pace_nodes)
-        changed = {name: new.excluded[name] for name in ("wants", "weight", "u", "until")}
+        changed = {name: new.excluded[name] for name in _CHANGED}
         return new.on_conflict_do_update(index_elements=["database", "node"], set_=changed)
 
     def _now(self, c: sa.Connection) -> float:
@@ -240,6 +270,11 @@ class Paces:
 
 def _grant(row: sa.Row[Any]) -> Grant:
     return Grant(demand=Demand(who=row.node, wants=row.wants, weight=row.weight), u=row.u, until=row.until)
+
+
+def _doing(row: sa.Row[Any], since: float) -> Doing:
+    """`since`: what ran into limits before is known already."""
+    return Doing(age=row.age, flown=row.flown, errors=row.errors if row.until - GRANT_S > since else 0.0)
 
 
 def _held(row: sa.Row[Any]) -> Held:

@@ -21,11 +21,13 @@ paces = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
-#: One node that works on a paced database, what it wants, and what it may use until when.
+#: One node that works on a paced database, what it wants, and what it may use until when; for who decides, how old its
+#: data are, and since it renewed last how much of it was in flight, and how often that ran into limits.
 pace_nodes = sa.Table(
     "trueup_pace_nodes",
     metadata,
     sa.Column("database", sa.String(64), primary_key=True),
     sa.Column("node", sa.String(200), primary_key=True),
     *(sa.Column(name, sa.Float, nullable=False) for name in ("wants", "weight", "u", "until")),
+    *(sa.Column(name, sa.Float, nullable=False, server_default=sa.text("0")) for name in ("age", "flown", "errors")),
 )

@@ -91,6 +91,20 @@ def test_grants_of_nodes_that_crash_and_renew_late_never_exceed_the_budget(seed:
         assert sum(u for u, until in using.values() if until > now) <= total + 1e-9
 
 
+def test_what_holds_longer_than_is_ever_granted_is_of_before_a_clock_was_set_back() -> None:
+    """For an hour nobody else got what a killed node had been granted then."""
+    hour = 3600.0
+    killed = granted(1.0, {}, Demand(who="a", wants=4), hour)
+    assert granted(1.0, {"a": killed}, Demand(who="b", wants=4), 1.0).u == 1.0
+    assert granted(1.0, {"a": killed}, Demand(who="b", wants=4), hour).u == 0.0, "the control"
+
+
+def test_all_rest_where_all_together_are_half_a_statement() -> None:
+    """Two nodes of 0.4 each never rested, so that the database was never seen without them."""
+    assert wait_s(Bucket(credit=1), 0.4, 0, 1000.1, 0.8) == pytest.approx(REST_S - 0.1)
+    assert wait_s(Bucket(credit=1), 0.4, 0, 1000.1) == 0.0, "the control"
+
+
 def test_turns_follow_weights_whatever_a_statement_costs() -> None:
     chance, now = random.Random(3), 0.0
     turns = {t.who: t for t in (Turn(who="a"), Turn(who="b", weight=2.0), Turn(who="c"))}

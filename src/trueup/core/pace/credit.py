@@ -16,7 +16,7 @@ KEPT_S, KEPT_LEAST_S = 0.2, 0.02
 DEBT_S = 0.25
 #: From this load on everybody rests together now and then, so that the database is seen without us.
 REST_FROM = 0.5
-#: How often and how long, seconds of the database's clock.
+#: How often and how long, seconds of a clock that all nodes have in common.
 REST_EVERY_S, REST_S = 10.0, 0.6
 #: How much faster or slower one statement may be than the one before it, and how far one measurement is believed.
 GROW, SHRINK, BELIEVED = 1.5, 0.5, 0.4
@@ -55,18 +55,20 @@ def workers(u: float) -> int:
     return 0 if u <= 0 else max(1, ceil(u - 1e-9))
 
 
-def rest_s(u: float, database_s: float) -> float:
-    """Seconds that are left of the common rest; 0: it is none. `database_s`: the database's own clock."""
-    into = database_s % REST_EVERY_S
+def rest_s(total: float, common_s: float) -> float:
+    """Seconds that are left of the common rest; 0: it is none. `total`: load of all nodes; `common_s`: their clock."""
+    into = common_s % REST_EVERY_S
     left = REST_S - into
-    return left if u >= REST_FROM and left > 1e-6 else 0.0
+    return left if total >= REST_FROM and left > 1e-6 else 0.0
 
 
-def wait_s(bucket: Bucket, u: float, inflight: int, database_s: float) -> float | None:
-    """Seconds until a statement may begin; 0: now; None: not before one ends, or the load is permitted anew."""
+def wait_s(bucket: Bucket, u: float, inflight: int, common_s: float, total: float = 0.0) -> float | None:
+    """Seconds until a statement may begin; 0: now; None: not before one ends, or the load is permitted anew. `total`:
+    what all nodes may have in flight, where that is more than `u`.
+    """
     if u <= 0 or inflight >= workers(u):
         return None
-    resting = rest_s(u, database_s)
+    resting = rest_s(max(u, total), common_s)
     if resting > 0:
         return resting
     return 0.0 if bucket.credit > 0 else (1e-6 - bucket.credit) / u

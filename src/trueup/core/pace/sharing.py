@@ -55,11 +55,16 @@ class Grant:
     until: float = 0.0
 
 
+def live(until: float, now: float) -> bool:
+    """Does it still hold? What would hold for longer than is ever granted is of before a clock was set back."""
+    return now < until <= now + GRANT_S
+
+
 def granted(total: float, grants: Mapping[str, Grant], demand: Demand, now: float) -> Grant:
     """A new grant for one node: its share, but never what another may still be using."""
-    live = {who: grant for who, grant in grants.items() if grant.until > now and who != demand.who}
-    share = shares(total, [*(grant.demand for grant in live.values()), demand])[demand.who]
-    others = sum(grant.u for grant in live.values())
+    theirs = [grant for who, grant in grants.items() if live(grant.until, now) and who != demand.who]
+    share = shares(total, [*(grant.demand for grant in theirs), demand])[demand.who]
+    others = sum(grant.u for grant in theirs)
     return Grant(demand=demand, u=max(min(share, total - others), 0.0), until=now + GRANT_S)
 
 
