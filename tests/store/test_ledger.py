@@ -7,10 +7,12 @@ from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from trueup.core.compare import Counts, DriftKind, Suspect
 from trueup.core.decide import Action, Decision
@@ -306,3 +308,16 @@ def test_what_is_written_together_is_there_whole_or_not_at_all(ledger: Ledger) -
         ledger.close_unit("u-1", "r-1", [], AT)
         ledger.open_unit("u-2", "r-1", segment.id, [KEY], AT)
     assert [unit for unit, *_ in ledger.open_units("p")] == ["u-2"]
+
+
+def test_who_only_reads_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    """What somebody has set on pacing was asked behind each writer, and the share of a database with it."""
+    with closing(Ledger(f"sqlite:///{tmp_path}/l.db")) as ledger, closing(sqlite3.connect(tmp_path / "l.db")) as other:
+        with ledger.begin() as c:
+            c.exec_driver_sql("CREATE TABLE t (a)")
+        other.execute("BEGIN IMMEDIATE")
+        with ledger.reading() as c:
+            c.exec_driver_sql("PRAGMA busy_timeout = 0")
+            assert c.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+        with pytest.raises(OperationalError, match="locked"), ledger.engine.begin():  # the control
+            pass

@@ -19,6 +19,8 @@ from trueup.urls import kept_alive
 #: Newest migration; older ledgers are brought up to it when opened.
 HEAD = "0020"
 
+#: An option of connections that are only read with.
+READS = "trueup_reads"
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361
 
@@ -57,7 +59,7 @@ def connect(url: str) -> sa.Engine:
         if not folder.is_dir():
             raise ConfigError(f"trueup.ledger: there is no directory {folder}")
         sa.event.listen(engine, "connect", _sqlite_settings)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "begin", _sqlite_begin)
     try:
         with engine.connect() as connection:
             _migrate(connection)
@@ -113,6 +115,12 @@ def upgrade(connection: sa.Connection, to: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    """Who writes waits for who else does from the beginning on; who only reads waits for nobody."""
+    reads = connection.get_execution_options().get(READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _sqlite_settings(connection: sqlite3.Connection, _record: object) -> None:

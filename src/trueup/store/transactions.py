@@ -9,7 +9,7 @@ from threading import local
 import sqlalchemy as sa
 
 from trueup.store import lock
-from trueup.store.engine import connect, translating
+from trueup.store.engine import READS, connect, translating
 
 
 class Transactions:
@@ -46,4 +46,4 @@ class Transactions:
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read with; it does not see what is not committed yet. Raises LedgerFailed."""
         with translating(self.engine), self.engine.connect() as connection:
-            yield connection
+            yield connection.execution_options(**{READS: True})
