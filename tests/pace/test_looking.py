@@ -9,10 +9,11 @@ import pytest
 
 from tests.live.harness import Background, until
 from tests.pace.stepped import SteppedClock
-from tests.pace.test_governor import Node
+from tests.pace.test_governor import ANN, Node
 from trueup.adapters import _mysql_probe, connect
 from trueup.core.pace.governor import Mode
 from trueup.core.pace.pressure import BLIND_AFTER_S
+from trueup.core.pace.settings import Override
 from trueup.core.projection import Database
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace import looking as module
@@ -189,6 +190,27 @@ def test_a_fault_that_repeats_holds_up_no_grant_and_is_told(
     assert row.told["lacking"]["looking"] == "ValueError: no number"
     node.step(3)
     assert "looking" not in node.governor.told(clock.at_s)["lacking"]
+
+
+def test_while_nothing_may_run_little_is_read(clock: SteppedClock, paces: Paces) -> None:
+    """Through hours that are closed it was read four times a second."""
+    node = Node("one", clock, paces)
+    node.governor.begin()
+    node.step(20)
+    looking = node.governor.looking
+    assert looking.step(looking.asker) < module.PAUSED_S, "the control"
+    paces.set("app", Override(pause=True), by=ANN, why="", for_s=None)
+    node.step(2)
+    assert looking.step(looking.asker) == module.PAUSED_S
+    for _ in range(30):
+        looking.step(looking.asker)
+        clock.pass_(module.PAUSED_S)
+        node.governor.step()
+    health = looking.health(clock.at_s)
+    assert (health.pressure, health.signals["canary, ms"].value) == (0, pytest.approx(1.0))  # it is seen all the same
+    paces.set("app", Override(), by=ANN, why="", for_s=None)
+    node.step(2)
+    assert looking.step(looking.asker) < module.PAUSED_S
 
 
 def test_a_second_beginning_is_as_the_first(clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:

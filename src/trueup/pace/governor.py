@@ -154,7 +154,7 @@ class Governor:
                 self._said = said
                 self.lease.total = self.lease.total if total is None or self.lease.leads else total
         self.settings = self._effective()
-        self.looking.statement_s = self.settings.statement_s
+        self.looking.statement_s, self.looking.paused = self.settings.statement_s, bool(self.settings.limits.paused)
 
     def _tick(self) -> None:
         self._ask()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the database's health, and until what failed is tried again.
 LOOK_S, AGAIN_S = 0.5, 2.0
+#: Seconds between two readings, and two looks, while nothing may run: somebody paused it, or its hours are closed.
+PAUSED_S = 1.0
 #: What is asked for longer, seconds, and for as many more as its round trips may take, is given up: nobody answers.
 HUNG_S, TRIP_S = 2.0, 0.5
 #: How long the end of the thread is waited for, seconds: as a rule it ends at once, and gives its connection back.
@@ -94,6 +96,8 @@ class Looking:
         self.news = threading.Event()
         #: Are there enough readings with ours in flight, and without? How long does a statement aim to take?
         self.plenty, self.statement_s = (False, False), pace.statement
+        #: May nothing run, whatever is seen?
+        self.paused = False
         self.gauges, self._host = Gauges(pace.gauges, adapter, self._clock.monotonic), Host()
         self.asker = Asker()
         self._asks = threading.Event()
@@ -176,7 +180,7 @@ class Looking:
 
     def _rest(self, asker: Asker, pause: float) -> None:
         began = self._gate.began
-        if pause in (READ_CLOSE_S, AGAIN_S) or asker.probe is None or self.plenty[0]:
+        if pause in (READ_CLOSE_S, AGAIN_S, PAUSED_S) or asker.probe is None or self.plenty[0]:
             asker.ended.wait(pause)
         elif began.wait(pause):  # look while it is in flight, but not only at its beginning
             began.clear()
@@ -191,6 +195,8 @@ class Looking:
         if (now := self._clock.monotonic()) >= asker.look_at:
             asker.look_at = now + LOOK_S
             self._look(asker)
+        if self.paused and not self._gate.inflight:
+            return PAUSED_S
         return pause_s(self.plenty, self._gate.u, inflight=self._gate.inflight > 0) if asker.probe else LOOK_S
 
     def _read(self, asker: Asker, probe: Probe) -> None:
