@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import SecretStr
 
 from trueup.clock import Clock
+from trueup.core.counted import counted
 from trueup.core.events import Gathered, Keys, UnreadableError, keys_in
 from trueup.core.retry import Retry, wait_s
 from trueup.core.triggers import Listen, Outbox, Trigger, Webhook
@@ -163,7 +164,7 @@ class Listener:
         return True
 
     def _ask(self, gathered: Gathered, source: Source) -> None:
-        events = f"{gathered.events:,} event{'' if gathered.events == 1 else 's'}"
+        events = counted(gathered.events, "event")
         more = gathered.events >= source.most
         self.ask(
             self.place.projection,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from trueup.core.approval import PlanState, Said, Vote, approvers, may_not_vote, people_needed, state_of
 from trueup.core.compare import Counts
+from trueup.core.counted import counted
 from trueup.core.projection import Projection
 from trueup.errors import Refused, UsageError
 from trueup.job import Job, new_id
@@ -99,7 +100,7 @@ def next_step(job: Job, plan: PlanRow) -> str:
     found = standing_of(job.plans, plan, job.pair.binding.projection, job.clock.now())
     if found.state is PlanState.READY:
         return f"plan {plan.id} keeps it, and may be applied: trueup apply {plan.id}"
-    people = f"{found.needs} approval{'s' if found.needs > 1 else ''}"
+    people = counted(found.needs, "approval")
     people += f" ({found.have} so far)" if found.have else ""
     return (
         f"plan {plan.id} keeps it, and needs {people}: trueup show {plan.id}; "
@@ -140,7 +141,7 @@ def permitted(plans: Plans, plan: PlanRow, projection: Projection, now: datetime
                 f"plan {plan.id} expired at {plan.expires_at:%Y-%m-%d %H:%M} UTC; make a new one: trueup plan {name}"
             )
     why = f"beyond the limits ({plan.beyond})" if plan.beyond else f'approval = "{projection.approval.within}"'
-    wanted = "1 approval" if found.needs == 1 else f"{found.needs} approvals"
+    wanted = counted(found.needs, "approval")
     raise Refused(f"plan {plan.id} needs {wanted} and has {found.have}: {why}; trueup approve {plan.id} --reason …")
 
 

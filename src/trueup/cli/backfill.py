@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
 from trueup.cli.options import FILE, KNOW, LOOP, AsJson, Config, First, KeyTexts, Rows, app
+from trueup.core.counted import counted
 
 if TYPE_CHECKING:
     from trueup import Report, Trueup
@@ -106,7 +107,7 @@ def definitions(name: str, /, *runs: str, as_json: AsJson = False, config: Confi
     out = tables.console()
     for row in rows:
         code = " ".join(f"{what} {told}" for what, told in row["code"].items() if isinstance(told, str))
-        times = f"{row['runs']:,} run{'' if row['runs'] == 1 else 's'}"
+        times = counted(row["runs"], "run")
         out.print(f"{row['definition'][:12]}  since {row['since']}  {times}, the last {row['last_run']}")
         out.print(f"  {code}", markup=False, style="dim")
         for change in row["changed"]:

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from trueup.cli.answers import opened
 from trueup.cli.options import FILE, SWITCH, AsJson, Config, Reason, app
+from trueup.core.counted import counted
 
 if TYPE_CHECKING:
     from trueup import Trueup
@@ -195,9 +196,7 @@ def drawn(name: str, row: PaceRow | None) -> list[str]:
         value = "not to be had" if signal is None else f"{signal['value']:.3g} (too much: {signal['soft']:g}, "
         value += "" if signal is None else f"emergency: {signal['hard']:g})"
         lines.append(f"  pressure  {told['pressure']:.2f}: {told['signal']} {value}")
-    lines.append(
-        f"  credit    {told['credit_s'] * 1000:.0f} ms; {row.nodes} node{'' if row.nodes == 1 else 's'} at work"
-    )
+    lines.append(f"  credit    {told['credit_s'] * 1000:.0f} ms; {counted(row.nodes, 'node')} at work")
     lines += _set(row)
     return [*lines, *(f"  not available: {what}: {why}" for what, why in told["lacking"].items())]
 

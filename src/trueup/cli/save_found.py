@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trueup.cli import save
+from trueup.core.counted import counted
 from trueup.core.discover.facts import Sort
 from trueup.core.discover.ideas import Kind
 from trueup.core.discover.judge import Verdict
@@ -44,7 +45,7 @@ def write(found: Found, named: NamedSide, path: Path) -> str:
         blocks.append(_block(name, proposal, found, database))
     if blocks:
         save.append(path, "\n".join([*databases.lines, "\n\n".join(blocks)]) + "\n")
-    told = [f"trueup: {len(blocks)} projection{'' if len(blocks) == 1 else 's'} saved in {path}"]
+    told = [f"trueup: {counted(len(blocks), 'projection')} saved in {path}"]
     told += [f"set {name} to {what}" for name, what in databases.variables.items() if blocks]
     told += [f"not saved: {line}" for line in left]
     return "; ".join(told)

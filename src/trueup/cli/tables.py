@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from trueup.core.counted import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -94,7 +96,7 @@ def draw_report(report: Report) -> None:
         out.print(f"  {report.reason}", markup=False)
     facts = []
     if report.segments["planned"]:
-        facts += [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows"]
+        facts += [counted(report.source_rows, "source row"), counted(report.target_rows, "target row")]
         facts += [f"{report.segments['done']} of {report.segments['planned']} segments"]
     facts += [
         f"{report.seconds:.1f} s",
@@ -132,7 +134,8 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     verdict = str(report.verdict).replace("_", " ")
     out.print(f"  [{style}]{verdict}[/{style}]  {headline(report)}".rstrip())
     key = ", ".join(comparison.projection.key) + (f" ({comparison.key_from})" if comparison.key_from else "")
-    facts = [f"{report.source_rows:,} source rows", f"{report.target_rows:,} target rows", f"{report.seconds:.1f} s"]
+    facts = [counted(report.source_rows, "source row"), counted(report.target_rows, "target row")]
+    facts += [f"{report.seconds:.1f} s"]
     out.print(f"  {' · '.join([*facts, f'by {key}'])}", markup=False, style="dim")
     out.print(f"  {report.strategy}", style="dim")
     _draw_one_sided(out, comparison)
@@ -165,10 +168,9 @@ def _draw_odd_keys(out: Console, report: Report) -> None:
             ("row with a NULL in the key", "rows with a NULL in the key", report.null_keys),
         ):
             if counts[side]:
-                out.print(f"  [yellow]{counts[side]:,} {one if counts[side] == 1 else many} in the {side}[/yellow]")
+                out.print(f"  [yellow]{counted(counts[side], one, many)} in the {side}[/yellow]")
     for name, rows in report.not_compared.items():
-        where = f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
-        told = f"  {name}: not compared in {where}, where one side is NULL and that is declared unknown"
+        told = f"  {name}: not compared in {counted(rows, 'row')}, where one side is NULL and that is declared unknown"
         out.print(told, markup=False, style="yellow")
 
 
