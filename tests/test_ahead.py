@@ -23,7 +23,7 @@ BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def digests_of(side: str, at: int) -> Digests:
-    return {0: Digest(rows=at, content=(f"{side} {at}",))}
+    return {0: Digest(rows=at, content=f"{side} {at}")}
 
 
 def prints_of(side: str, at: int) -> Prints:

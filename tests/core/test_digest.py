@@ -168,7 +168,7 @@ def test_a_hashing_has_512_leaves_unless_told() -> None:
     assert Hashing(name="own", key=(), values=(), as_they_are=()).leaves == 512
 
 
-LEAF = st.builds(lambda rows, content: Digest(rows=rows, content=(content,)), st.integers(1, 2), st.sampled_from("ab"))
+LEAF = st.builds(lambda rows, content: Digest(rows=rows, content=content), st.integers(1, 2), st.sampled_from("ab"))
 LEAVES = st.dictionaries(st.integers(-3, 3), LEAF)
 
 
@@ -183,20 +183,19 @@ def test_leaves_that_differ_are_all_that_are_not_there_twice(
     assert differing(source, source) == []
 
 
-@pytest.mark.parametrize("content", [(None,), ("a", None)])
-def test_a_leaf_that_is_not_known_is_never_the_same(content: tuple[object, ...]) -> None:
-    leaf = {0: Digest(rows=1, content=content)}
+def test_a_leaf_that_is_not_known_is_never_the_same() -> None:
+    leaf = {0: Digest(rows=1, content=None)}
     assert differing(leaf, leaf) == [0]
 
 
 def test_a_range_without_rows_is_the_same() -> None:
-    nothing = {0: Digest(rows=0, content=(None, None))}
+    nothing = {0: Digest(rows=0, content=None)}
     assert differing(nothing, nothing) == []
-    assert differing(nothing, {0: Digest(rows=1, content=(None, None))}) == [0]
+    assert differing(nothing, {0: Digest(rows=1, content=None)}) == [0]
 
 
 def test_a_count_alone_makes_a_leaf_differ() -> None:
-    assert differing({0: Digest(rows=1, content=("a",))}, {0: Digest(rows=2, content=("a",))}) == [0]
+    assert differing({0: Digest(rows=1, content="a")}, {0: Digest(rows=2, content="a")}) == [0]
 
 
 @given(LEAVES, st.lists(st.integers(-4, 4), unique=True))

@@ -73,8 +73,8 @@ class Way(ABC):
         """One of about `leaves` values, from the hash of a key."""
 
     @abstractmethod
-    def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:
-        """What the rows of a leaf amount to, as aggregates."""
+    def content(self, row: Expression, order: Sequence[Expression]) -> Expression:
+        """What the rows of a leaf amount to, as an aggregate."""
 
     def whole(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - the default
         """Was nothing cut off in the statement that was just executed? Raises as `SqlAdapter.answered` does."""
@@ -152,7 +152,7 @@ class Hasher:
         hashed = sa.select(*(part.label(f"h{at}") for at, part in enumerate(parts)))
         hashed = hashed.where(*self.relations.within(side, keys, part))
         leaf, row, *keys_in_order = hashed.subquery("h").c
-        statement = sa.select(leaf, sa.func.count(), *way.content(row, keys_in_order)).group_by(leaf)
+        statement = sa.select(leaf, sa.func.count(), way.content(row, keys_in_order)).group_by(leaf)
         return _digests(connection.execute(statement), connection, way)
 
     def _of_ranges(self, on: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> Digests:
@@ -245,13 +245,13 @@ class Hasher:
         keys = columns[: len(side.key)]
         row, within = way.row(_cells(side, columns, hashing)), self.relations.within(side, keys, span)
         if way.as_they_come:
-            found = sa.select(*first, sa.func.count(), *way.content(row, [])).where(*within)
+            found = sa.select(*first, sa.func.count(), way.content(row, [])).where(*within)
             return found if beside is None else found.correlate(beside)
         rows = sa.select(row.label("r")).where(*within)
         if beside is not None:
             rows = rows.correlate(beside)
         rows = rows.order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
-        return sa.select(*first, sa.func.count(), *way.content(rows.subquery("o").c.r, []))
+        return sa.select(*first, sa.func.count(), way.content(rows.subquery("o").c.r, []))
 
     def prints(self, answered: Answered, side: BoundSide, part: Part, hashing: Hashing) -> Prints:
         """The hashes of all rows of `part`. Raises BrokenRead if some did not arrive."""
@@ -344,7 +344,7 @@ def _digests(result: sa.Result[*tuple[Any, ...]], connection: sa.Connection, way
     """Rows of (leaf, number of rows, content)."""
     found = result.all()
     whole = way.whole(connection)
-    return {leaf: Digest(rows=rows, content=tuple(content) if whole else (None,)) for leaf, rows, *content in found}
+    return {leaf: Digest(rows=rows, content=content if whole else None) for leaf, rows, content in found}
 
 
 def _cells(side: BoundSide, parts: Sequence[Expression], hashing: Hashing) -> list[Cell]:

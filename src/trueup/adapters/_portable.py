@@ -136,8 +136,8 @@ class Portable(Way):
         digits = (leaves - 1).bit_length() // 4  # hexadecimal
         return sa.func.left(key_hash, sa.literal_column(str(digits)), type_=sa.String)
 
-    def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:
-        return [sa.func.md5(self.spelling.joined(row, order))]
+    def content(self, row: Expression, order: Sequence[Expression]) -> Expression:
+        return sa.func.md5(self.spelling.joined(row, order))
 
     def whole(self, connection: sa.Connection) -> bool:
         return self.spelling.whole(connection)

@@ -161,8 +161,8 @@ class Native(Way):
     def bucket(self, key_hash: Expression, leaves: int) -> Expression:
         return key_hash.op("&")(sa.literal_column(str(leaves - 1)))
 
-    def content(self, row: Expression, order: Sequence[Expression]) -> list[Expression]:  # noqa: ARG002 - sums have none
-        return [sa.func.sum(row)]
+    def content(self, row: Expression, order: Sequence[Expression]) -> Expression:  # noqa: ARG002 - sums have none
+        return sa.func.sum(row)
 
     def packed(self, key: Expression, row: Expression) -> Expression:
         both = sa.func.int8send(key, type_=sa.LargeBinary).op("||")(sa.func.int8send(row))

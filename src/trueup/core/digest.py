@@ -99,8 +99,8 @@ class Digest:
     """What one leaf of one side amounts to."""
 
     rows: int
-    #: The sum of row hashes, or one hash of all rows in key order; with a None it is not known.
-    content: tuple[object, ...]
+    #: The sum of row hashes, or one hash of all rows in key order; None: there are no rows, or it is not known.
+    content: object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +172,7 @@ def differing(source: Digests, target: Digests) -> list[object]:
 
     def same(leaf: object) -> bool:
         one, other = source.get(leaf), target.get(leaf)
-        return one is not None and one == other and (not one.rows or None not in one.content)  # of no rows: no sum
+        return one is not None and one == other and (not one.rows or one.content is not None)
 
     return [leaf for leaf in {**source, **target} if not same(leaf)]
 
