@@ -66,10 +66,10 @@ class Marks:
         self.changes = changes
         self.name = job.name
         self._pair = job.pair
-        self._readers = {"source": job.pair.source, "target": job.pair.target}
         self._bound: dict[str, tuple[Binding, BoundSide]] = {}
         for role, mark in changes.marks.items():
-            shape = self._readers[role].describe(marked_side(job.pair.binding, role, mark))
+            reader, _ = job.pair.side(role)
+            shape = reader.describe(marked_side(job.pair.binding, role, mark))
             self._bound[role] = bind_marks(job.pair.binding, role, mark, shape)
 
     def now(self) -> dict[str, Value]:
@@ -77,7 +77,8 @@ class Marks:
         found = {}
         for role, (binding, side) in self._bound.items():
             kind = binding.key_kinds[0]
-            found[role] = canonical(kind, [self._readers[role].greatest(side)])[0]
+            reader, _ = self._pair.side(role)
+            found[role] = canonical(kind, [reader.greatest(side)])[0]
             self._demand(role, side.key[0].name, kind, [found[role]])
         return found
 
@@ -121,7 +122,7 @@ class Marks:
 
     def _read(self, marks: Mapping[str, Value], hashing: Hashing | None) -> list[dict[Key, Value]]:
         reads = [partial(self._marked, role, marks, hashing) for role in self._bound]
-        if len({id(self._readers[role]) for role in self._bound}) == 2:
+        if len(reads) == 2 and self._pair.source is not self._pair.target:
             return [*both(*reads)]
         return [read() for read in reads]
 
@@ -131,16 +132,16 @@ class Marks:
         With the hash of each row; None where it has none.
         """
         binding, side = self._bound[role]
+        reader, own = self._pair.side(role)
         width = len(side.values)
         if hashing is not None:
-            own = self._pair.binding.source if role == "source" else self._pair.binding.target
-            hashed = self._readers[role].row_hash(own, hashing)
+            hashed = reader.row_hash(own, hashing)
             side = replace(side, values=(*side.values, hashed))
             binding = replace(binding, value_kinds=(*binding.value_kinds, hashed.kind))
         mark = marks.get(role)
         first = None if mark is None else since(mark, self.changes.overlap)
         lower = None if first is None else (first,)
-        stream = self._readers[role].stream(binding, side, Range(lower=lower), tokens=False)
+        stream = reader.stream(binding, side, Range(lower=lower), tokens=False)
         keys: dict[Key, Value] = {}
         for batch in delivered(stream, f"{self.name}: the {role}'s changes"):
             columns = batch.clean(binding.value_kinds).values
@@ -328,8 +329,7 @@ def _counted(job: Job, held: int, before: int | None, limits: Limits) -> str:
 
 def _rows(pair: Pair, role: str) -> Iterator[int]:
     """How many rows a side has, batch by batch."""
-    binding = pair.binding
-    reader, side = (pair.target, binding.target) if role == "target" else (pair.source, binding.source)
+    reader, side = pair.side(role)
     for segment in (Range(), NullKeys()):
-        stream = reader.stream(binding, side, segment, tokens=False)
+        stream = reader.stream(pair.binding, side, segment, tokens=False)
         yield from (len(batch) for batch in delivered(stream, f"{pair.name}: the {role}"))

@@ -77,12 +77,9 @@ class Beside:
 
     def _roles(self) -> list[str]:
         """Sides that are tables; the first one is asked about what both have."""
-        sides = {role: self._side(role) for role in ("target", "source")}
-        return [role for role, side in sides.items() if side.side.table is not None and side.queued is None]
-
-    def _side(self, role: str) -> BoundSide:
         binding = self.pair.binding
-        return binding.target if role == "target" else binding.source
+        sides = {"target": binding.target, "source": binding.source}
+        return [role for role, side in sides.items() if side.side.table is not None and side.queued is None]
 
     # --- the rows ----------------------------------------------------------------------------------------------------
 
@@ -99,13 +96,13 @@ class Beside:
         return list(islice(others, COLUMNS_MAX))
 
     def _read(self, role: str) -> Iterator[Known]:
-        side = self._side(role)
+        _, side = self.pair.side(role)
         columns = self._columns(side)
         wanted = {row.key: (at, values) for at, row in enumerate(self.rows) if (values := _held(row, role)) is not None}
         if not columns or not wanted:
             return
         found: dict[int, Values] = {}
-        for key, compared, others in self._stream(role, side, columns, list(wanted)):
+        for key, compared, others in self._stream(role, columns, list(wanted)):
             number, values = wanted.get(key, (0, None))
             if compared == values:  # it still is what it was found to be
                 found[number] = others
@@ -114,16 +111,17 @@ class Beside:
             yield Known(name=column.name, kind="value", values=told, role=role)
 
     def _stream(
-        self, role: str, side: BoundSide, columns: Sequence[Column], keys: Sequence[Key]
+        self, role: str, columns: Sequence[Column], keys: Sequence[Key]
     ) -> Iterator[tuple[Key, Values, Values]]:
         """Key, compared values and the other ones of rows."""
-        binding, adapter = self.pair.binding, self.pair.target if role == "target" else self.pair.source
+        reader, side = self.pair.side(role)
+        binding = self.pair.binding
         width = len(binding.columns)
         kinds = (*binding.value_kinds[:width], *(column.kind for column in columns))
         wider = replace(side, values=(*side.values[:width], *columns))
         asked = replace(binding, value_kinds=kinds)
         for segment in by_keys(keys):
-            stream = adapter.stream(asked, wider, segment, tokens=False)
+            stream = reader.stream(asked, wider, segment, tokens=False)
             for batch in delivered(stream, f"{self.pair.name}: the {role}"):
                 values = list(zip(*batch.clean(kinds).values, strict=True))
                 yield from ((batch.key(at), row[:width], row[width:]) for at, row in enumerate(values))
@@ -132,9 +130,9 @@ class Beside:
 
     def _counted(self, role: str, places: Sequence[Place]) -> list[float | None]:
         """Shares of all rows: those of a side, and those that it lacks."""
-        side, adapter = self._side(role), self.pair.target if role == "target" else self.pair.source
+        reader, side = self.pair.side(role)
         wanted = [(self._column(side, place), place.slice) for place in places]
-        tally = adapter.tally(side, Range(), wanted)
+        tally = reader.tally(side, Range(), wanted)
         if tally is None:
             return [None] * len(places)
         total, *counts = tally

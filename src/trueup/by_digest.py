@@ -16,9 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeGuard
 
-from trueup.adapters import Adapter
 from trueup.ahead import Ahead, Following, Question
-from trueup.core.binding import BoundSide
 from trueup.core.compare import Counts, Suspect
 from trueup.core.digest import (
     LEAVES,
@@ -95,7 +93,7 @@ def prints(pair: Pair, segment: Range | Keys, hashing: Hashing) -> tuple[Prints,
 
 def _printed(pair: Pair, part: Part, hashing: Hashing) -> tuple[Prints, Prints]:
     """The hashes of all rows of a part, asked of both databases now."""
-    (source, of_source), (target, of_target) = (_side(pair, role) for role in ROLES)
+    (source, of_source), (target, of_target) = (pair.side(role) for role in ROLES)
     with _closer(pair):
         return both(
             lambda: source.prints(of_source, part, hashing),
@@ -135,7 +133,7 @@ Asked = tuple[Callable[[Range], Digests], Callable[[Range], Prints]]
 
 def _asked(pair: Pair, role: str, hashing: Hashing) -> Asked:
     """Each segment by a statement of its own."""
-    reader, side = _side(pair, role)
+    reader, side = pair.side(role)
     return (
         lambda segment: reader.digests(side, *_whole(pair, segment, hashing)),
         lambda segment: reader.prints(side, segment, hashing),
@@ -144,7 +142,7 @@ def _asked(pair: Pair, role: str, hashing: Hashing) -> Asked:
 
 def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -> Asked:
     """Many segments by one statement, where that pays."""
-    reader, side = _side(pair, role)
+    reader, side = pair.side(role)
     digested, printed = _asked(pair, role, hashing)
     one = reader.one_statement
     able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
@@ -160,10 +158,6 @@ def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -
         return one.prints_of(side, some, hashing)
 
     return Following(able, digested, digested_together, one.most), Following(able, printed, printed_together, one.most)
-
-
-def _side(pair: Pair, role: str) -> tuple[Adapter, BoundSide]:
-    return (pair.source, pair.binding.source) if role == "source" else (pair.target, pair.binding.target)
 
 
 def _closer(pair: Pair) -> AbstractContextManager[None]:

@@ -79,17 +79,16 @@ def within(span: Range, cut: Key) -> bool:
 
 def _keys_in(pair: Pair, span: Range) -> Iterator[Key]:
     """The keys of both sides: a key of both comes twice."""
-    for name in ("source", "target"):
-        yield from keys_of(pair, name, span)
+    for role in ("source", "target"):
+        yield from keys_of(pair, role, span)
 
 
-def keys_of(pair: Pair, name: str, span: Range) -> Iterator[Key]:
+def keys_of(pair: Pair, role: str, span: Range) -> Iterator[Key]:
     """The keys of one side in order, read without the values."""
-    binding = pair.binding
-    reader, side = (pair.target, binding.target) if name == "target" else (pair.source, binding.source)
-    bare = replace(binding, columns=(), value_kinds=(), rules=(), absent=None)
+    reader, side = pair.side(role)
+    bare = replace(pair.binding, columns=(), value_kinds=(), rules=(), absent=None)
     stream = reader.stream(bare, replace(side, values=()), span, tokens=False)
-    for batch in delivered(stream, f"{pair.name}: the {name}"):
+    for batch in delivered(stream, f"{pair.name}: the {role}"):
         yield from (batch.key(at) for at in range(len(batch)))
 
 

@@ -7,7 +7,7 @@ empty one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -59,6 +59,10 @@ class Pair:
     @property
     def name(self) -> str:
         return self.binding.projection.name
+
+    def side(self, role: str) -> tuple[Adapter, BoundSide]:
+        """Who reads the source or the target, and what of it."""
+        return (self.source, self.binding.source) if role == "source" else (self.target, self.binding.target)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,34 +158,37 @@ def _compared(pair: Pair, source: Batch, target: Batch) -> tuple[Counts, list[Su
     )
 
 
-def _whole(pair: Pair, name: str, part: Part) -> Batch:
-    tokens = name == "target"
-    reader, side = (pair.target, pair.binding.target) if tokens else (pair.source, pair.binding.source)
-    stream = reader.stream(pair.binding, side, part, tokens=tokens)
-    rows = _nothing(pair.binding, tokens=tokens)
-    for batch in delivered(stream, f"{pair.name}: the {name}"):
+def _whole(pair: Pair, role: str, part: Part) -> Batch:
+    rows = _nothing(pair.binding, role)
+    for batch in _read(pair, role, part):
         rows = rows + batch
         if len(rows) > SAME_KEY_MAX:
             raise DataProblem(
-                f"{pair.name}: more than {SAME_KEY_MAX:,} rows of the {name} have a NULL in the key, or share one key; "
+                f"{pair.name}: more than {SAME_KEY_MAX:,} rows of the {role} have a NULL in the key, or share one key; "
                 f"such rows can only be compared all at once"
             )
     return rows
 
 
-def _nothing(binding: Binding, *, tokens: bool) -> Batch:
-    return batch_of((), binding.kinds, len(binding.key_kinds), tokens=tokens)
+def _read(pair: Pair, role: str, part: Part) -> Generator[Batch]:
+    """The rows of one side in key order; those of the target with their versions."""
+    reader, side = pair.side(role)
+    stream = reader.stream(pair.binding, side, part, tokens=role == "target")
+    return delivered(stream, f"{pair.name}: the {role}")
+
+
+def _nothing(binding: Binding, role: str) -> Batch:
+    return batch_of((), binding.kinds, len(binding.key_kinds), tokens=role == "target")
 
 
 def _aligned(pair: Pair, segment: Range) -> Iterator[Covered]:
     """Cut both streams at keys below which both are complete, and compare what lies between two cuts."""
-    binding = pair.binding
     counts, suspects, rows = Counts(), list[Suspect](), 0
     lower = segment.lower
     # Closed here: after an error they would live as long as its traceback, which is while its cause is waited out.
     with (
-        closing(_Side(pair, binding.target, segment, "target")) as target,
-        closing(_Side(pair, binding.source, segment, "source")) as source,
+        closing(_Side(pair, segment, "target")) as target,
+        closing(_Side(pair, segment, "source")) as source,
     ):
         while True:
             target.fill()
@@ -215,13 +222,11 @@ def _border(pair: Pair, last: list[Key]) -> Key | None:
 class _Side:
     """One stream with the rows that were read and not yet compared."""
 
-    def __init__(self, pair: Pair, side: BoundSide, segment: Range, name: str) -> None:
-        reader = pair.target if name == "target" else pair.source
+    def __init__(self, pair: Pair, segment: Range, role: str) -> None:
         self._pair = pair
-        self._name = name
-        stream = reader.stream(pair.binding, side, segment, tokens=name == "target")
-        self._batches = delivered(stream, f"{pair.name}: the {name}")
-        self._rows = _nothing(pair.binding, tokens=name == "target")
+        self._role = role
+        self._batches = _read(pair, role, segment)
+        self._rows = _nothing(pair.binding, role)
         #: Greatest key read, which may go on in the next batch; None: the stream is at its end.
         self.last: Key | None = ()
 
@@ -241,7 +246,7 @@ class _Side:
             self.last = self._rows.key(len(self._rows) - 1)
             if len(self._rows) > SAME_KEY_MAX:
                 raise DataProblem(
-                    f"{self._pair.name}: more than {SAME_KEY_MAX:,} rows of the {self._name} share one key"
+                    f"{self._pair.name}: more than {SAME_KEY_MAX:,} rows of the {self._role} share one key"
                 )
 
     def _in_order(self, batch: Batch) -> Batch:
@@ -251,12 +256,12 @@ class _Side:
             ascending = keys == sorted(keys)
         except TypeError as mixed:
             raise DesignProblem(
-                f"{self._pair.name}: key values of the {self._name} are of different types and have no order: {mixed}"
+                f"{self._pair.name}: key values of the {self._role} are of different types and have no order: {mixed}"
             ) from None
         if not ascending:
             at = next(at for at, (a, b) in enumerate(pairwise(keys)) if a > b)
             raise BrokenRead(
-                f"{self._pair.name}: the {self._name} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is "
+                f"{self._pair.name}: the {self._role} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is "
                 f"not the binary order that comparing needs"
             )
         return rows
