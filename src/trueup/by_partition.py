@@ -32,7 +32,7 @@ from trueup.errors import ConfigError, DataProblem, UsageError
 from trueup.side_by_side import Covered, Pair, both
 
 #: Those of the keys whose rows differ, in whatever partition they are.
-Look = Callable[[Sequence[Key]], dict[Key, Suspect]]
+ByKey = Callable[[Sequence[Key]], dict[Key, Suspect]]
 
 Answer = TypeVar("Answer")
 
@@ -186,14 +186,14 @@ def unknown(binding: Binding, part: Slice, there: Collection[Slice]) -> str:
     return ""
 
 
-def exactly(pair: Pair, piece: Covered, look: Look) -> Covered:
+def exactly(pair: Pair, piece: Covered, by_key: ByKey) -> Covered:
     """A complete piece of a partition with its differences as they are by key, in whatever partition the rows are."""
     binding = pair.binding
     unique = binding.source.unique and binding.target.unique
     unsure = [suspect for suspect in piece.suspects if not (unique and _sure(suspect))]
     if not unsure:
         return piece
-    seen = look([suspect.key for suspect in unsure])
+    seen = by_key([suspect.key for suspect in unsure])
     sure = [suspect for suspect in piece.suspects if unique and _sure(suspect)]
     counts = Counts()
     counts += piece.counts

@@ -17,7 +17,7 @@ from trueup.worded import NAME
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class Schemas:
     """What both sides have, before a projection can be declared; columns by the source's names."""
 
     shapes: Mapping[str, Shape]
@@ -27,14 +27,14 @@ class Look:
     shared: Sequence[str]
 
 
-def look_at(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Look:
+def schemas_of(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Schemas:
     declared = {role: _declared(role, declarations[role]) for role in ("target", "source")}
     source, target = sides.shapes(NAME, declared["source"], declared["target"])
     shapes = {"target": target, "source": source}
     primary = {role: _primary(side, shapes[role]) for role, side in declared.items()}
     renamed = {there: here for here, there in declarations["target"].get("columns", {}).items()}
     theirs = {renamed.get(name, name) for name in shapes["target"].columns}
-    return Look(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
+    return Schemas(shapes=shapes, primary=primary, shared=[c for c in shapes["source"].columns if c in theirs])
 
 
 def _primary(side: Side, shape: Shape) -> tuple[str, ...]:
@@ -50,28 +50,28 @@ def _declared(role: str, values: dict[str, Any]) -> Side:
         raise UsageError(complaint(f"projections.{NAME}.{role}", Side, error)) from None
 
 
-def primary_key(look: Look) -> tuple[tuple[str, ...], str]:
+def primary_key(schemas: Schemas) -> tuple[tuple[str, ...], str]:
     """The primary key of the target's table, or of the source's, if both sides have its columns; and whose it is.
 
     Raises UsageError that names what else could be the key.
     """
-    for role, key in look.primary.items():
-        if key and set(key) <= set(look.shared):
+    for role, key in schemas.primary.items():
+        if key and set(key) <= set(schemas.shared):
             return key, f"the {role}'s primary key"
-    raise UsageError(_no_key(look.primary, look.shapes, look.shared))
+    raise UsageError(_no_key(schemas.primary, schemas.shapes, schemas.shared))
 
 
-def all_but(excluded: Sequence[str], key: Sequence[str], look: Look) -> tuple[str, ...]:
+def all_but(excluded: Sequence[str], key: Sequence[str], schemas: Schemas) -> tuple[str, ...]:
     """The columns of both sides without the key and the excluded ones.
 
     Raises UsageError for one that is not there.
     """
     for name in excluded:
-        if name not in look.shared:
-            raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, look.shared)}")
+        if name not in schemas.shared:
+            raise UsageError(f"--exclude: no column {name!r} is on both sides; {near(name, schemas.shared)}")
         if name in key:
             raise UsageError(f"--exclude: rows belong together by {name!r}; name other columns for that with --key")
-    left = tuple(name for name in look.shared if name not in key and name not in excluded)
+    left = tuple(name for name in schemas.shared if name not in key and name not in excluded)
     if not left:
         raise UsageError("--exclude leaves nothing to compare; to compare keys alone, give queries that select them")
     return left

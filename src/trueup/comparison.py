@@ -267,11 +267,11 @@ def _chosen(
     """Key, where it came from if it was not given, and columns; databases are asked only where one is left open."""
     if key and not exclude:
         return tuple(key), "", columns
-    from trueup.choosing import all_but, look_at, primary_key
+    from trueup.choosing import all_but, primary_key, schemas_of
 
-    look = look_at(declarations, look_once)
-    chosen, key_from = (tuple(key), "") if key else primary_key(look)
-    return chosen, key_from, all_but(exclude, chosen, look) if exclude else columns
+    schemas = schemas_of(declarations, look_once)
+    chosen, key_from = (tuple(key), "") if key else primary_key(schemas)
+    return chosen, key_from, all_but(exclude, chosen, schemas) if exclude else columns
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tests.servers import Pair, run_sql
 from trueup import Database, by_digest, in_time
 from trueup.adapters import _postgresql_one_statement as one_statement
 from trueup.adapters import _postgresql_survey, connect, postgresql
-from trueup.adapters._hashing import Hasher
+from trueup.adapters._hashing import Hashed
 from trueup.core.digest import Digests, Prints
 from trueup.errors import BrokenRead, StatementTimeout
 
@@ -56,13 +56,13 @@ def found(report: trueup.Report) -> dict[Any, str]:
 def watched(patch: pytest.MonkeyPatch, method: str = "digests_of") -> list[int]:
     """How many segments each statement was asked for."""
     asked: list[int] = []
-    real = getattr(Hasher, method)
+    real = getattr(Hashed, method)
 
-    def noting(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+    def noting(self: Hashed, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
         asked.append(len(parts))
         return real(self, on, side, parts, hashing)
 
-    patch.setattr(Hasher, method, noting)
+    patch.setattr(Hashed, method, noting)
     return asked
 
 
@@ -152,16 +152,16 @@ def cut_in_two(patch: pytest.MonkeyPatch) -> list[Any]:
 def test_what_a_statement_takes_too_long_for_is_cut_in_two(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(tables)
     cut = cut_in_two(monkeypatch)
-    real, failed = Hasher.digests_of, list[int]()
+    real, failed = Hashed.digests_of, list[int]()
 
-    def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+    def failing(self: Hashed, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
         for at, digests in enumerate(real(self, on, side, parts, hashing)):
             if at == 3 and not failed:
                 failed.append(at)
                 raise StatementTimeout("as the server would")
             yield digests
 
-    monkeypatch.setattr(Hasher, "digests_of", failing)
+    monkeypatch.setattr(Hashed, "digests_of", failing)
     assert found(compared(tables)) == PLANTED
     assert (len(failed), len(cut)) == (1, 1)
 
@@ -255,16 +255,16 @@ def test_hashes_that_do_not_arrive_are_no_answer(tables: Pair, monkeypatch: pyte
 
 def test_what_takes_too_long_to_hash_is_cut_in_two(tables: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = cut_in_two(monkeypatch)
-    wanted, real, failed = scattered(tables, monkeypatch), Hasher.prints_of, list[int]()
+    wanted, real, failed = scattered(tables, monkeypatch), Hashed.prints_of, list[int]()
 
-    def failing(self: Hasher, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
+    def failing(self: Hashed, on: Any, side: Any, parts: Any, hashing: Any) -> Any:
         for at, prints in enumerate(real(self, on, side, parts, hashing)):
             if at == 3 and not failed:
                 failed.append(at)
                 raise StatementTimeout("as the server would")
             yield prints
 
-    monkeypatch.setattr(Hasher, "prints_of", failing)
+    monkeypatch.setattr(Hashed, "prints_of", failing)
     assert found(compared(tables)) == wanted
     assert (len(failed), len(cut)) == (1, 1)
 

@@ -96,7 +96,7 @@ class Way(ABC):
         """Hashes from `packed` as `of` has them, and their type."""
 
 
-class Hasher:
+class Hashed:
     """Row hashes of one database, as the comparison asks for them."""
 
     def __init__(self, relations: Relations, ways: Sequence[Way], built: Built) -> None:

@@ -28,7 +28,7 @@ from trueup.adapters import _markers as markers
 from trueup.adapters._built import Built
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Hasher, Way, given
+from trueup.adapters._hashing import Hashed, Way, given
 from trueup.adapters._relations import Relations, user_query
 from trueup.adapters._repairing import Repairing
 from trueup.adapters._results import RowStream, any_type, look_of, message, translating
@@ -66,7 +66,7 @@ class SqlAdapter(Repairing):
         self.markers = database.markers
         self.relations: Relations = self.relations_type(self)
         self.built = Built()
-        self.hashed: Hasher = Hasher(self.relations, self.ways(), self.built)
+        self.hashed = Hashed(self.relations, self.ways(), self.built)
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 

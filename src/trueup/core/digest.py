@@ -35,7 +35,7 @@ RUN = 64
 #: Beyond this share of rows without their like in place, the rest is not expected to be in one order.
 UNMATCHED_SHARE = 1 / 16
 #: Row hashes of each side among which the next equal ones are sought, at first; twice as many each time there are none.
-AHEAD = 2
+SEEK_ROWS = 2
 
 #: Kinds that every way of hashing can spell.
 _HASHABLE = frozenset(
@@ -197,10 +197,10 @@ def _unmatched(source: bytes, target: bytes, width: int) -> set[bytes]:
     """
     left: list[bytes] = []
     right: list[bytes] = []
-    at, to, ahead = 0, 0, AHEAD * width
+    at, to, ahead = 0, 0, SEEK_ROWS * width
     while at < len(source) and to < len(target) and len(left) < len(source) // width * UNMATCHED_SHARE:
         if same := _alike(source, at, target, to, width):
-            at, to, ahead = at + same, to + same, AHEAD * width
+            at, to, ahead = at + same, to + same, SEEK_ROWS * width
         here, there = _rows(source[at : at + ahead], width), _rows(target[to : to + ahead], width)
         places = {row: place for place, row in enumerate(there)}
         passed, passed_there = len(here), len(there)
