@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from trueup.ahead import Ahead, Following, Question
 from trueup.core.compare import Counts, Suspect
@@ -40,10 +40,11 @@ SCATTERED = 0.25
 ROWS_SHARE = 0.2
 #: So many explicit keys are worth a statement more where some of their rows differ: fewer are read at once.
 KEYS_MIN = 500
-ROLES = ("source", "target")
-
 #: Segments whose row hashes are asked for before they are wanted, at most: some megabytes each.
 PRINTS_AHEAD = 1
+ROLES = ("source", "target")
+
+Answer = TypeVar("Answer")
 
 
 def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
@@ -79,26 +80,30 @@ def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Dige
     """What the leaves of a segment amount to, in both databases."""
     if pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
         return pair.learned.ahead.digests(segment)
-    (source, _), (target, _) = (_asked(pair, role, hashing) for role in ROLES)
-    with _closer(pair):
-        return both(lambda: source(segment), lambda: target(segment))
+    return _of_both(pair, lambda role: _digests(pair, role, segment, hashing))
 
 
 def prints(pair: Pair, segment: Range | Keys, hashing: Hashing) -> tuple[Prints, Prints]:
     """The hashes of all rows of a segment, in both databases."""
     if isinstance(segment, Range) and pair.learned.ahead is not None and pair.learned.ahead.expects(segment):
         return pair.learned.ahead.prints(segment)
-    return _printed(pair, segment, hashing)
+    return _of_both(pair, lambda role: _prints(pair, role, segment, hashing))
 
 
-def _printed(pair: Pair, part: Part, hashing: Hashing) -> tuple[Prints, Prints]:
-    """The hashes of all rows of a part, asked of both databases now."""
-    (source, of_source), (target, of_target) = (pair.side(role) for role in ROLES)
+def _digests(pair: Pair, role: str, segment: Range, hashing: Hashing) -> Digests:
+    reader, side = pair.side(role)
+    return reader.digests(side, *_whole(pair, segment, hashing))
+
+
+def _prints(pair: Pair, role: str, part: Part, hashing: Hashing) -> Prints:
+    reader, side = pair.side(role)
+    return reader.prints(side, part, hashing)
+
+
+def _of_both(pair: Pair, ask: Callable[[str], Answer]) -> tuple[Answer, Answer]:
+    """What source and target answer; both are asked now."""
     with _closer(pair):
-        return both(
-            lambda: source.prints(of_source, part, hashing),
-            lambda: target.prints(of_target, part, hashing),
-        )
+        return both(lambda: ask("source"), lambda: ask("target"))
 
 
 @contextmanager
@@ -114,10 +119,11 @@ def asking_ahead(
     if hashing is None or len(spans) < 2:
         yield
         return
-    asked = (_followed(pair, role, hashing, spans) if together else _asked(pair, role, hashing) for role in ROLES)
-    (source_leaves, source_rows), (target_leaves, target_rows) = asked
-    of_leaves = Question(source_leaves, target_leaves)
-    of_rows = Question(source_rows, target_rows, PRINTS_AHEAD)
+    source, target = (
+        _followed(pair, role, hashing, spans) if together else _asked(pair, role, hashing) for role in ROLES
+    )
+    of_leaves = Question(source.digests, target.digests)
+    of_rows = Question(source.prints, target.prints, PRINTS_AHEAD)
     allowed = pair.source.connections, pair.target.connections
     with closing(Ahead(spans, of_leaves, of_rows, allowed, now)) as ahead:
         pair.learned.ahead = ahead
@@ -127,37 +133,43 @@ def asking_ahead(
             pair.learned.ahead = None
 
 
-#: Who asks one database for the digests of a segment, and who for the hashes of its rows.
-Asked = tuple[Callable[[Range], Digests], Callable[[Range], Prints]]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Who asks one database for the digests of a segment, and who for the hashes of its rows."""
+
+    digests: Callable[[Range], Digests]
+    prints: Callable[[Range], Prints]
 
 
 def _asked(pair: Pair, role: str, hashing: Hashing) -> Asked:
     """Each segment by a statement of its own."""
-    reader, side = pair.side(role)
-    return (
-        lambda segment: reader.digests(side, *_whole(pair, segment, hashing)),
-        lambda segment: reader.prints(side, segment, hashing),
+    return Asked(
+        digests=lambda segment: _digests(pair, role, segment, hashing),
+        prints=lambda segment: _prints(pair, role, segment, hashing),
     )
 
 
 def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -> Asked:
     """Many segments by one statement, where that pays."""
     reader, side = pair.side(role)
-    digested, printed = _asked(pair, role, hashing)
+    each = _asked(pair, role, hashing)
     one = reader.one_statement
     able = [span for span in spans if len(slices(span, 2)) > 1] if hashing.ranged else []
     if one is None or reader.connections() == 1 or len({span.partition for span in able}) != 1:
-        return digested, printed
+        return each
 
-    def digested_together(some: Sequence[Range]) -> Generator[Digests]:
+    def digests_together(some: Sequence[Range]) -> Generator[Digests]:
         parts = [part for part, _ in (_whole(pair, span, hashing) for span in some) if isinstance(part, Ranges)]
         assert len(parts) == len(some), "a segment without ranges would get those of the next one"
         return one.digests_of(side, parts, hashing)
 
-    def printed_together(some: Sequence[Range]) -> Generator[Prints]:
+    def prints_together(some: Sequence[Range]) -> Generator[Prints]:
         return one.prints_of(side, some, hashing)
 
-    return Following(able, digested, digested_together, one.most), Following(able, printed, printed_together, one.most)
+    return Asked(
+        digests=Following(able, each.digests, digests_together, one.most),
+        prints=Following(able, each.prints, prints_together, one.most),
+    )
 
 
 def _closer(pair: Pair) -> AbstractContextManager[None]:
@@ -208,7 +220,8 @@ def _by_leaves(pair: Pair, segment: Range, hashing: Hashing) -> Found:
     part: Leaves | Ranges = Leaves(within=segment, hashing=dealt, leaves=tuple(leaves))
     if isinstance(whole, Ranges):
         part = Ranges(within=segment, ranges=joined([s for at, s in enumerate(whole.ranges) if at in leaves]))
-    return _that_differ(*_printed(pair, part, dealt), max(counts.source_rows, counts.target_rows)), counts
+    found = _of_both(pair, lambda role: _prints(pair, role, part, dealt))
+    return _that_differ(*found, max(counts.source_rows, counts.target_rows)), counts
 
 
 def _by_prints(pair: Pair, segment: Range, hashing: Hashing) -> Found:
