@@ -90,9 +90,9 @@ def cut(pair: Pair, asked: Sequence[Slice] | None, now: datetime) -> Cut:
                 f'leave `partition` out: by = "key" cuts as the databases serve it best'
             )
         return Cut(slices=slices, open=[], all=True)
-    if odd := next((value for value in values if not isinstance(value, date | None)), None):
+    if odd := [value for value in values if not isinstance(value, date | None)]:
         raise DataProblem(
-            f"projections.{pair.name}.partition: {declared.column!r} holds {odd!r}, which no calendar has and "
+            f"projections.{pair.name}.partition: {declared.column!r} holds {odd[0]!r}, which no calendar has and "
             f"so no bucket: mend the row, or read the column with a query that says what it means"
         )
     if declared.watermark == "source":

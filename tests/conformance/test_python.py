@@ -246,7 +246,7 @@ def timed(part: Part) -> Iterator[Any]:
     return BEHAVES[0](part)
 
 
-@pytest.mark.parametrize("odd", ["soon", 7])
+@pytest.mark.parametrize("odd", ["soon", 7, "", 0])
 def test_what_is_no_time_is_in_no_bucket_of_time(tmp_path: Path, odd: Any) -> None:
     """It was compared with the times of other rows, which ended the run with a traceback."""
     rows = [{"id": 1, "at": "2016-03-01T00:00:00"}, {"id": 2, "at": "2016-03-02T00:00:00"}, {"id": 3, "at": None}]
