@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from trueup import Trueup, Verdict
 from trueup.adapters._as_seen import AsSeen
 from trueup.core import lot
 from trueup.core.projection import Database
-from trueup.errors import ConfigError, DesignProblem, Refused, UsageError
+from trueup.errors import ConfigError, DesignProblem, Refused, Transient, UsageError
 from trueup.fixing import Fixed
 from trueup.store.ledger import Ledger
 
@@ -233,6 +234,30 @@ def test_where_no_sandbox_can_be_made_the_database_says_why(
     shop = Shop(postgres, tmp_path)
     with shop.engine() as engine, pytest.raises(DesignProblem, match='unacceptable schema name "pg_'):
         engine.rehearse(engine.backfill(shop.money()))
+    shop.db.dispose()
+
+
+@pytest.mark.parametrize("database", ["postgres", "mariadb"])
+def test_a_sandbox_whose_making_was_not_answered_is_dropped(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(request.getfixturevalue(database), tmp_path)
+    mine = f"trueup_sandbox_{uuid.uuid4().hex[:6]}_"
+    monkeypatch.setattr("trueup.adapters._sandbox.PREFIX", mine)
+    lost, real = list[str](), sa.Connection.exec_driver_sql
+
+    def losing(connection: sa.Connection, statement: str, *given: Any, **options: Any) -> Any:
+        answer = real(connection, statement, *given, **options)
+        if re.match("CREATE (SCHEMA|DATABASE)", statement):
+            lost.extend(name for name in sa.inspect(shop.db).get_schema_names() if name.startswith(mine))
+            raise Transient("as a connection that is lost")
+        return answer
+
+    monkeypatch.setattr(sa.Connection, "exec_driver_sql", losing)
+    with shop.engine() as engine, pytest.raises(Transient, match="as a connection that is lost"):
+        engine.rehearse(engine.backfill(shop.money()))
+    assert lost, "the control: it was made"
+    assert not [name for name in sa.inspect(shop.db).get_schema_names() if name.startswith(mine)]
     shop.db.dispose()
 
 

@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from trueup.adapters._copies import Copy
 from trueup.adapters._results import translating
+from trueup.errors import TrueupError
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
@@ -69,16 +70,20 @@ class BesideIt(Sandbox):
         copy = f"{quote(place)}.{quote(name)}"
         listed = ", ".join(map(quote, columns))
         original = self.named(original)
-        self._run(f"CREATE {self.kind} {quote(place)}")
+        drop = f"DROP {self.kind} {quote(place)}{self.removed}"
         try:
-            self._run(
+            self._run(  # the place, too: it may be there though we were never told
+                f"CREATE {self.kind} {quote(place)}",
                 f"CREATE TABLE {copy} {self.like.format(original)}",
                 f"INSERT INTO {copy} ({listed}){self.overriding} SELECT {listed} FROM {original}"
                 + (f" WHERE ({select}\n)" if select else ""),
             )
             yield Copy(url=SecretStr(self.seen_from(place)), table=name, lacking=self.lacking)
-        finally:
-            self._run(f"DROP {self.kind} {quote(place)}{self.removed}")
+        except BaseException:
+            with suppress(TrueupError):  # where nothing was made nothing can be dropped, and what failed first is told
+                self._run(drop)
+            raise
+        self._run(drop)
 
     #: What lets values be given to columns that number themselves.
     overriding = ""
