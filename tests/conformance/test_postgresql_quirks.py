@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from tests.conformance.worlds import Postgresql, World
 from tests.servers import Pair, mariadb_connection, run_sql
 from trueup import Database, Projection, Report, Side, diff
-from trueup.adapters import Look
+from trueup.adapters import Look, postgresql
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.binding import bind
 from trueup.core.plan import Range
-from trueup.errors import UsageError
+from trueup.errors import TrueupError, UsageError
 
 LOOSE_COLLATION = "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
 
@@ -33,6 +33,41 @@ def needs_icu(url: str, *made: str) -> None:
 
 def drift(report: Report) -> set[tuple[str, Any]]:
     return {(row["kind"], row["key"]["id"]) for row in report.drift}
+
+
+_HIDDEN = (
+    "CREATE TABLE secret (id int)",
+    "CREATE TABLE kept (id int)",
+    "CREATE POLICY one ON kept USING (id > 1)",
+    "ALTER TABLE kept ENABLE ROW LEVEL SECURITY",
+    "GRANT USAGE ON SCHEMA public TO pg_monitor",
+    "GRANT SELECT ON kept TO pg_monitor",
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words", "remedy"),
+    [
+        ("SELECT * FROM secret", "keine Berechtigung", True),
+        ("SELECT * FROM kept", "row-level security", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'permission denied by a trigger'; END $$", "by a trigger", False),
+    ],
+)
+def test_a_grant_helps_where_the_server_refuses_whatever_its_language(
+    postgres: str, statement: str, words: str, remedy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = postgresql.message
+    monkeypatch.setattr(
+        postgresql, "message", lambda error: told(error).replace("permission denied for", "keine Berechtigung für")
+    )
+    run_sql(postgres, *_HIDDEN)
+    with (
+        closing(PostgresqlAdapter("app", Database(url=postgres))) as adapter,
+        pytest.raises(TrueupError, match=words) as refused,
+        adapter.reading() as connection,
+    ):
+        connection.exec_driver_sql(f"SET LOCAL ROLE pg_monitor; {statement}")
+    assert ("; grant it to the user" in str(refused.value)) is remedy
 
 
 # --- types -----------------------------------------------------------------------------------------------------------

@@ -71,6 +71,9 @@ _BY_BITMAP = "SELECT set_config('enable_indexscan', 'off', true), set_config('en
 _BY_INDEX = "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)"
 
 
+#: The server's function that says which privilege is missing. Its words are in the server's language, and its SQLSTATE
+#: is also that of row-level security, which no grant ends.
+_DENIES = "aclcheck_error"
 #: SQLSTATE (or its class, its first two characters) -> what it is; the first that fits. All others are design: a table
 #: or column that is not there, a missing privilege, a syntax error, a broken server.
 _ERRORS: Sequence[tuple[tuple[str, ...], type[TrueupError]]] = (
@@ -324,7 +327,7 @@ class PostgresqlAdapter(SqlAdapter):
         kind = next((kind for codes, kind in _ERRORS if code.startswith(codes)), DesignProblem)
         if code == _NO_TEXT and self.relations.encoding == "SQL_ASCII":
             words += held.BYTES_ONLY
-        if "permission denied" in words:
+        if isinstance(original, psycopg.Error) and original.diag.source_function == _DENIES:
             words += GRANT
         if kind is StatementTimeout:
             words += f"; the limit is databases.{self.name}.statement_timeout"
