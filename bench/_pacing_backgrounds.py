@@ -21,7 +21,7 @@ from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.pressure import observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Impact, Tails
-from trueup.pace.deciding import READ_CLOSE_S, decide, pause_s
+from trueup.pace.deciding import decide, pause
 from trueup.pace.governor import TICK_S
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE
@@ -226,12 +226,12 @@ class Governor(Background):
             felt = (CANARY_S * TRIPS if self.canary_alone else seconds) + noise
             self.slowest_ms = max(self.slowest_ms, felt * 1000)
             self.tails.add(self.clock, felt * 1000, own=own or self.begun != begun)
-            pause = pause_s(self.plenty, self.state.u, inflight=self.inflight > 0)
-            self._read_after(pause, looks_at_begun=pause != READ_CLOSE_S and not self.plenty[0])
+            until = pause(self.plenty, self.state.u, inflight=self.inflight > 0)
+            self._read_after(until.s, looks_at_begun=until.woken)
 
         self.plant.submit(CANARY_S / 2, "canary", done)
 
-    def _read_after(self, pause: float, *, looks_at_begun: bool = False) -> None:
+    def _read_after(self, pause_s: float, *, looks_at_begun: bool = False) -> None:
         """Instead of when it was to be read. `looks_at_begun`: sooner, if a statement of ours begins meanwhile."""
         self.pauses, self.looks_at_begun = self.pauses + 1, looks_at_begun
         number = self.pauses
@@ -241,7 +241,7 @@ class Governor(Background):
                 self.looks_at_begun = False
                 self._read()
 
-        self.plant.after(pause, read)
+        self.plant.after(pause_s, read)
 
     def _look(self) -> None:
         self._moved()

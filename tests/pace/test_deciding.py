@@ -9,7 +9,7 @@ import pytest
 from trueup.core.pace.governor import Limits, Mode, State
 from trueup.core.pace.pressure import Health
 from trueup.core.pace.tails import Tails
-from trueup.pace.deciding import PLENTY, READ_CLOSE_S, READ_S, READ_SELDOM_S, SELDOM, Decided, decide, pause_s
+from trueup.pace.deciding import PLENTY, READ_CLOSE_S, READ_S, READ_SELDOM_S, SELDOM, Decided, Pause, decide, pause
 from trueup.pace.means import Means
 
 NOW = 100.0
@@ -32,18 +32,18 @@ def decided(state: State, tails: Tails, **limits: Any) -> Decided:
 @pytest.mark.parametrize(
     ("plenty", "u", "inflight", "expected"),
     [
-        ((False, False), 0.05, False, READ_S),
-        ((False, False), 0.05, True, READ_CLOSE_S),
-        ((False, False), SELDOM, True, READ_S),
-        ((True, False), 0.05, True, READ_SELDOM_S),
-        ((True, False), 0.05, False, READ_S),
-        ((False, True), 0.05, False, READ_SELDOM_S),
+        ((False, False), 0.05, False, Pause(READ_S, woken=True)),
+        ((False, False), 0.05, True, Pause(READ_CLOSE_S)),
+        ((False, False), SELDOM, True, Pause(READ_S, woken=True)),
+        ((True, False), 0.05, True, Pause(READ_SELDOM_S)),
+        ((True, False), 0.05, False, Pause(READ_S)),
+        ((False, True), 0.05, False, Pause(READ_SELDOM_S, woken=True)),
     ],
 )
 def test_where_there_are_readings_enough_more_are_made_seldom(
-    plenty: tuple[bool, bool], u: float, inflight: bool, expected: float
+    plenty: tuple[bool, bool], u: float, inflight: bool, expected: Pause
 ) -> None:
-    assert pause_s(plenty, u, inflight=inflight) == expected
+    assert pause(plenty, u, inflight=inflight) == expected
 
 
 def test_enough_are_as_many_beside_the_present_load_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -17,6 +18,8 @@ from trueup.core.pace.settings import Override
 from trueup.core.projection import Database
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace import looking as module
+from trueup.pace.deciding import Pause
+from trueup.pace.looking import Looking
 from trueup.store.paces import Paces
 
 
@@ -73,6 +76,44 @@ def test_work_ends_where_the_database_does_not_answer(
     answered.set()
     asker.thread.join()
     assert node.governor.looking.tails.count(0) == (0, 0)  # what came too late counts for nothing
+
+
+@pytest.mark.parametrize("told_late", [lambda looking: looking.ask(False), Looking.begin], ids=["not asked", "begun"])
+def test_who_ends_is_not_kept_by_what_is_told_later(
+    clock: SteppedClock, paces: Paces, told_late: Callable[[Looking], None]
+) -> None:
+    """Between its look at whether it is to end and its wait to be asked, it was told to wait, and did so for ever."""
+    node, closed = Node("one", clock, paces), []
+    node.seen.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    looking = node.governor.looking
+    looking.begin()
+    asker = looking.asker
+    left = looking.end()
+    told_late(looking)
+    seen = iter([False])
+    asker.ended.is_set = lambda: next(seen, True)  # type: ignore[method-assign]  # as it was just before
+    Background(lambda: Looking._run(looking, asker)).join()
+    assert closed == [True]
+    left()
+
+
+def test_readings_of_the_run_before_are_no_work_of_others(clock: SteppedClock, paces: Paces) -> None:
+    """Each probe counts its own from nothing; those of the one before were others' work at the first look."""
+    node = Node("one", clock, paces)
+    node.seen.idle = True
+    node.governor.begin()
+    node.step(20)
+    means = node.governor.looking.means
+    assert means.idle
+    node.governor.end()()
+    node.seen.commits += 6000  # readings of the first run, which nobody takes off now
+    node.governor.begin()
+    for _ in range(10):
+        node.step(1)
+        assert means.idle
+    node.seen.idle = False
+    node.step(10)
+    assert not means.idle, "the control: who really comes is seen"
 
 
 def test_what_is_not_answered_is_given_up(clock: SteppedClock, paces: Paces) -> None:
@@ -198,10 +239,10 @@ def test_while_nothing_may_run_little_is_read(clock: SteppedClock, paces: Paces)
     node.governor.begin()
     node.step(20)
     looking = node.governor.looking
-    assert looking.step(looking.asker) < module.PAUSED_S, "the control"
+    assert looking.step(looking.asker).s < module.PAUSED_S, "the control"
     paces.set("app", Override(pause=True), by=ANN, why="", for_s=None)
     node.step(2)
-    assert looking.step(looking.asker) == module.PAUSED_S
+    assert looking.step(looking.asker) == Pause(module.PAUSED_S)
     for _ in range(30):
         looking.step(looking.asker)
         clock.pass_(module.PAUSED_S)
@@ -210,7 +251,7 @@ def test_while_nothing_may_run_little_is_read(clock: SteppedClock, paces: Paces)
     assert (health.pressure, health.signals["canary, ms"].value) == (0, pytest.approx(1.0))  # it is seen all the same
     paces.set("app", Override(), by=ANN, why="", for_s=None)
     node.step(2)
-    assert looking.step(looking.asker) < module.PAUSED_S
+    assert looking.step(looking.asker).s < module.PAUSED_S
 
 
 def test_a_second_beginning_is_as_the_first(clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch) -> None:

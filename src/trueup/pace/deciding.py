@@ -28,11 +28,20 @@ class Decided(NamedTuple):
     plenty: tuple[bool, bool]
 
 
-def pause_s(plenty: tuple[bool, bool], u: float, *, inflight: bool) -> float:
-    """Seconds until the next reading."""
+class Pause(NamedTuple):
+    """Until the next reading."""
+
+    #: Seconds.
+    s: float
+    #: Does it end where a statement of ours begins, too?
+    woken: bool = False
+
+
+def pause(plenty: tuple[bool, bool], u: float, *, inflight: bool) -> Pause:
+    """Woken while too few readings show ours, unless ours is looked at closely anyhow."""
     if plenty[0 if inflight else 1]:
-        return READ_SELDOM_S
-    return READ_CLOSE_S if inflight and u < SELDOM else READ_S
+        return Pause(READ_SELDOM_S, woken=not plenty[0])
+    return Pause(READ_CLOSE_S) if inflight and u < SELDOM else Pause(READ_S, woken=not plenty[0])
 
 
 def decide(

@@ -19,7 +19,7 @@ from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Tails
 from trueup.errors import Transient
 from trueup.pace.admission import Admission, Gate
-from trueup.pace.deciding import READ_CLOSE_S, pause_s
+from trueup.pace.deciding import Pause, pause
 from trueup.pace.gauges import Gauges
 from trueup.pace.host import MARKS as HOST_MARKS
 from trueup.pace.host import RUNNABLE, Host, cores
@@ -51,13 +51,14 @@ class Asker:
 
     #: None: the database cannot be looked at.
     probe: Probe | None = None
+    #: Is it this process that asks?
+    asks: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     #: Since when an answer is waited for; None: none is.
     since: float | None = None
-    #: When the next reading, and look, may be tried, and when the next look is due.
-    read_at: float = 0.0
-    health_at: float = 0.0
+    #: When what failed may be tried again, and when the next look is due.
+    again_at: dict[str, float] = field(default_factory=dict)
     look_at: float = 0.0
 
     @contextmanager
@@ -100,7 +101,6 @@ class Looking:
         self.paused = False
         self.gauges, self._host = Gauges(pace.gauges, adapter, self._clock.monotonic), Host()
         self.asker = Asker()
-        self._asks = threading.Event()
         self._since = self._clock.monotonic()
         self._looked: Looked | None = None
         self._flown: tuple[float, float] | None = None
@@ -114,7 +114,6 @@ class Looking:
 
     def begin(self) -> None:
         """Work begins: from now on there is a thread that asks, while it is to."""
-        self._asks.clear()
         probe = self._adapter.probe(self._pace.canary)
         marks = dict(self.gauges.marks)
         if probe is not None:
@@ -124,6 +123,7 @@ class Looking:
             marks |= {} if self.cores is None else {ACTIVE: ACTIVE_MARK}
         self.marks, self.asker = marks, Asker(probe)
         self._anew()
+        self.means.begins()
         self.gauges.begin()
         name = f"trueup-look-{self._gate.name}"
         self.asker.thread = threading.Thread(target=self._run, args=(self.asker,), name=name, daemon=True)
@@ -135,18 +135,22 @@ class Looking:
 
     def ask(self, asks: bool) -> None:
         """Is it this process that looks at the database?"""
-        if asks and not self._asks.is_set():
-            self._anew()
-            self._asks.set()
-        elif not asks:
-            self._asks.clear()
+        asker = self.asker
+        with self.lock:
+            if asker.ended.is_set():
+                return  # it was woken for its end, and would wait for ever
+            if not asks:
+                asker.asks.clear()
+            elif not asker.asks.is_set():
+                self._anew()
+                asker.asks.set()
 
     def end(self) -> Callable[[], None]:
         """Work has ended: nothing is asked any more. What is returned waits a moment until that is so."""
         self.gauges.end()
         with self.lock:  # it adds nothing any more to what was seen
             self.asker.ended.set()
-        self._asks.set()
+            self.asker.asks.set()
         self._gate.began.set()
         return self.asker.left
 
@@ -160,51 +164,53 @@ class Looking:
     def _run(self, asker: Asker) -> None:
         try:
             while not asker.ended.is_set():
-                self._asks.wait()
+                asker.asks.wait()
                 if not asker.ended.is_set():
                     self._rest(asker, self._stepped(asker))
         finally:
             if asker.probe is not None:
                 asker.probe.close()
 
-    def _stepped(self, asker: Asker) -> float:
+    def _stepped(self, asker: Asker) -> Pause:
         """A step. Whatever fails in it is told, and tried again: that nothing is seen is itself a signal."""
         try:
             return self.step(asker)
         except Exception as fault:
             if asker.ended.is_set():
-                return 0.0
+                return Pause(0.0)
             log.exception("databases.%s: looking at it failed, and is tried again", self._gate.name)
             self._failed["looking"] = f"{type(fault).__name__}: {fault}"
-            return AGAIN_S
+            return Pause(AGAIN_S)
 
-    def _rest(self, asker: Asker, pause: float) -> None:
+    def _rest(self, asker: Asker, until: Pause) -> None:
         began = self._gate.began
-        if pause in (READ_CLOSE_S, AGAIN_S, PAUSED_S) or asker.probe is None or self.plenty[0]:
-            asker.ended.wait(pause)
-        elif began.wait(pause):  # look while it is in flight, but not only at its beginning
+        if not until.woken:
+            asker.ended.wait(until.s)
+        elif began.wait(until.s):  # look while it is in flight, but not only at its beginning
             began.clear()
             asker.ended.wait(self._spread.uniform(0.0, self.statement_s / 2))
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def step(self, asker: Asker) -> float:
-        """Ask what is due; seconds until something is."""
+    def step(self, asker: Asker) -> Pause:
+        """Ask what is due; the pause until something is."""
         if asker.probe is not None:
             self._read(asker, asker.probe)
         if (now := self._clock.monotonic()) >= asker.look_at:
             asker.look_at = now + LOOK_S
             self._look(asker)
         if self.paused and not self._gate.inflight:
-            return PAUSED_S
-        return pause_s(self.plenty, self._gate.u, inflight=self._gate.inflight > 0) if asker.probe else LOOK_S
+            return Pause(PAUSED_S)
+        if asker.probe is None:
+            return Pause(LOOK_S)
+        return pause(self.plenty, self._gate.u, inflight=self._gate.inflight > 0)
 
     def _read(self, asker: Asker, probe: Probe) -> None:
         """One reading. One that is given up for taking too long is as slow as that; one that fails otherwise is none.
         Then there are none for a while.
         """
         gate = self._gate
-        if (now := self._clock.monotonic()) < asker.read_at:
+        if (now := self._clock.monotonic()) < asker.again_at.get("canary", 0.0):
             return
         begun, busy, failed, connected = gate.begun, gate.inflight > 0, "", False
         try:
@@ -219,14 +225,11 @@ class Looking:
             failed = str(error)
         took_ms = (self._clock.monotonic() - now) * 1000
         with self.lock:
-            if asker.ended.is_set():
+            if not self._counts(asker, "canary", failed):
                 return
-            if failed:
-                asker.read_at = self._clock.monotonic() + AGAIN_S
-                self._failed["canary"] = failed
-            else:
+            if not failed:
                 self._failed.pop("canary", None)
-            if failed and (not connected or took_ms < CANARY_MARK.hard):
+            elif not connected or took_ms < CANARY_MARK.hard:
                 return
             theirs = self._looked is not None and (self._looked.own or 0) > gate.inflight
             self._slowest_ms = max(self._slowest_ms or 0.0, took_ms)
@@ -236,7 +239,7 @@ class Looking:
         """How the database is doing, or that it does not say so."""
         probe, now = asker.probe, self._clock.monotonic()
         looked, failed = None, ""
-        if probe is not None and now >= asker.health_at:
+        if probe is not None and now >= asker.again_at.get("health", 0.0):
             try:
                 with asker.asking(now):
                     looked = probe.look()
@@ -244,11 +247,8 @@ class Looking:
                 failed = str(error)
             now = self._clock.monotonic()
         with self.lock:
-            if asker.ended.is_set():
+            if not self._counts(asker, "health", failed):
                 return
-            if failed:
-                asker.health_at = now + AGAIN_S
-                self._failed["health"] = failed
             values = self.gauges.look(now)
             if probe is not None:
                 values[CANARY], self._slowest_ms = self._slowest_ms, None
@@ -257,6 +257,15 @@ class Looking:
             self.signals = observed(self.signals, self.marks, values, now)
             self._failed.pop("looking", None)
         self.news.set()
+
+    def _counts(self, asker: Asker, what: str, failed: str) -> bool:
+        """Has the work not ended meanwhile? Then what failed is told, and not tried again for a while."""
+        if asker.ended.is_set():
+            return False
+        if failed:
+            asker.again_at[what] = self._clock.monotonic() + AGAIN_S
+            self._failed[what] = failed
+        return True
 
     # --- what it means -----------------------------------------------------------------------------------------------
 

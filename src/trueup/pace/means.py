@@ -38,6 +38,10 @@ class Means:
         self._at: float | None = None
         self._totals: dict[str, tuple[float, float, float]] = {}
 
+    def begins(self) -> None:
+        """Another probe looks from now on, and takes off its own transactions only, not those of the one before."""
+        self._before = None
+
     def add(self, now: float, looked: Looked, committed: int, *, quiet: bool = False) -> None:
         """`committed`: transactions of ours so far; `quiet`: no statement of ours is in flight."""
         passed_s = 0.0 if self._at is None else now - self._at
