@@ -29,11 +29,10 @@ from trueup.core.pace.governor import (
     tick,
     to_json,
 )
-from trueup.core.pace.pressure import BLIND_AFTER_S, HELD, Health, Mark, Signal, observed, worst
+from trueup.core.pace.pressure import HELD, Health
 from trueup.core.pace.tails import MEMORY_S, Impact
 
 LIMITS = Limits(least=0.05, most=4.0)
-MARKS = {"busy": Mark(idle=1, soft=2, hard=4, required=True), "lag": Mark(idle=0.2, soft=1, hard=5)}
 
 
 def estimate(slowed: float, share: float, surely: float | None = None, *, on: int = 500, off: int = 500) -> Impact:
@@ -277,48 +276,6 @@ def test_what_was_learnt_survives_a_restart_but_not_the_load() -> None:
     state = after(after(steady(), seen(HARD), 1), seen(CALM), 1)
     back = resumed(json.loads(json.dumps(to_json(state))), 5.0, 0.05)
     assert (back.mode, back.u, back.bad, back.good) == (Mode.RECOVERY, 0.05, state.bad, state.good)
-
-
-# --- signals ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_signal_that_is_not_available_is_not_zero_and_not_bad() -> None:
-    signals = observed({}, MARKS, {"busy": 1.0, "lag": None}, 0.0)
-    assert set(signals) == {"busy"}
-    assert worst(signals, MARKS, 1.0, 0.0).pressure == 0.0
-
-
-def test_a_required_signal_that_stays_away_slows_down_then_blinds() -> None:
-    signals = observed({}, MARKS, {"busy": 1.0, "lag": 0.1}, 0.0)
-    stale = worst(signals, MARKS, 6.0, 0.0)
-    assert (stale.pressure > 1, stale.signal, stale.blind) == (True, "busy", False)
-    assert worst(signals, MARKS, BLIND_AFTER_S + 1, 0.0).blind
-    assert worst({}, MARKS, BLIND_AFTER_S + 1, 0.0).blind  # one that never came, too
-
-
-def test_the_worst_signal_is_named_and_an_emergency_needs_two_samples_or_a_great_one() -> None:
-    one = observed({}, MARKS, {"busy": 4.5, "lag": 0.1}, 0.0)
-    assert not worst(one, MARKS, 0.0, 0.0).hard
-    two = observed(one, MARKS, {"busy": 4.5}, 0.5)
-    health = worst(two, MARKS, 0.5, 0.0)
-    assert (health.hard, health.signal, health.value) == (True, "busy", 4.5)
-    assert worst(observed({}, MARKS, {"lag": 100.0}, 0.0), MARKS, 0.0, 0.0).hard
-
-
-def test_a_signal_may_have_a_most() -> None:
-    vacuums = Mark(idle=0, soft=1, hard=2, most=HELD)
-    assert [vacuums.pressure(value) for value in (0, 0.4, 1, 3, 99)] == [0, 0.4, HELD, HELD, HELD]
-    assert not worst(observed({}, {"v": vacuums}, {"v": 99.0}, 0.0), {"v": vacuums}, 0.0, 0.0).hard
-
-
-@given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from([0.5, -3600.0, 1e6])), max_size=20))
-def test_smoothed_pressure_stays_within_bounds_whatever_the_clock_does(samples: list[tuple[float, float]]) -> None:
-    signals: dict[str, Signal] = {}
-    now = 0.0
-    for value, step in samples:
-        now += step
-        signals = observed(signals, MARKS, {"busy": value}, now)
-        assert 0 <= signals["busy"].pressure <= 3
 
 
 # --- the guaranteed minimum, in the end ------------------------------------------------------------------------------
