@@ -13,6 +13,7 @@ from trueup.core.pace.governor import Mode
 from trueup.core.pace.settings import Override
 from trueup.core.pace.sharing import Demand
 from trueup.pace.admission import Worker
+from trueup.pace.leasing import Lease
 from trueup.store.paces import Doing, Paces, Report
 
 
@@ -52,6 +53,31 @@ def test_together_they_have_no_more_than_the_budget_within_half_a_second_of_its_
             over.append(clock.at_s)
     assert over[-1] - fell <= 0.6
     assert sum(node.governor.gate.u for node in nodes) == pytest.approx(one.state.u), "and no less"
+
+
+def test_a_fall_just_after_a_rise_leaves_three_somewhat_too_much_until_one_asks_again(
+    clock: SteppedClock, paces: Paces
+) -> None:
+    """One was granted all of it, and another one what was added: each uses as much less as it knows of."""
+    leader, first, second = (Lease(paces, "app", name, clock) for name in ("leader", "first", "second"))
+
+    def renew(lease: Lease, total: float) -> None:
+        report = Report(u=total, statement_s=0.02, state={}, told={})
+        lease.renew(0.0 if lease is leader else 1.0, 1.0, report, Doing())
+
+    def held() -> float:
+        return sum(lease.holds(clock.monotonic()) for lease in (leader, first, second))
+
+    renew(leader, 1.0)
+    renew(first, 1.0)
+    renew(leader, 1.5)
+    renew(second, 1.5)
+    assert held() == pytest.approx(1.5)
+    renew(leader, 0.3)
+    first.total = second.total = 0.3
+    assert held() == pytest.approx(0.3 * 4 / 3)
+    renew(first, 0.3)
+    assert held() <= 0.3
 
 
 def test_who_looks_asks_the_ledger_as_seldom_as_the_others_while_nothing_changes(

@@ -19,6 +19,7 @@ from trueup.core.decide import Action, Decision
 from trueup.core.plan import Everything, Keys, NullKeys, Range
 from trueup.core.states import TRANSITIONS, Outcome, RunState, Stage, Verdict
 from trueup.errors import ConfigError, ConnectionFailed, TakenOver
+from trueup.files import wal_is_safe
 from trueup.store import schema
 from trueup.store.coverage import Coverage
 from trueup.store.ledger import Ledger
@@ -310,7 +311,7 @@ def test_what_is_written_together_is_there_whole_or_not_at_all(ledger: Ledger) -
     assert [unit for unit, *_ in ledger.open_units("p")] == ["u-2"]
 
 
-def test_who_only_reads_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+def test_who_only_reads_waits_for_nobody_who_is_about_to_write(tmp_path: Path) -> None:
     """What somebody has set on pacing was asked behind each writer, and the share of a database with it."""
     with closing(Ledger(f"sqlite:///{tmp_path}/l.db")) as ledger, closing(sqlite3.connect(tmp_path / "l.db")) as other:
         with ledger.begin() as c:
@@ -321,3 +322,28 @@ def test_who_only_reads_waits_for_nobody_who_writes(tmp_path: Path) -> None:
             assert c.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
         with pytest.raises(OperationalError, match="locked"), ledger.engine.begin():  # the control
             pass
+
+
+def test_a_commit_waits_for_who_reads_only_without_wal(tmp_path: Path) -> None:
+    with closing(Ledger(f"sqlite:///{tmp_path}/l.db")) as ledger, closing(sqlite3.connect(tmp_path / "l.db")) as other:
+        with ledger.begin() as c:
+            c.exec_driver_sql("CREATE TABLE t (a)")
+        other.isolation_level = None
+        other.execute("PRAGMA busy_timeout = 0")
+        with ledger.reading() as c:
+            assert c.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("INSERT INTO t VALUES (1)")
+            if not wal_is_safe(sqlite3.sqlite_version_info):
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    other.execute("COMMIT")
+                late = sqlite3.connect(tmp_path / "l.db", timeout=0)
+                with closing(late), pytest.raises(sqlite3.OperationalError, match="locked"):
+                    late.execute("SELECT count(*) FROM t")
+            else:
+                other.execute("COMMIT")
+            assert c.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+        if other.in_transaction:
+            other.execute("COMMIT")
+        with ledger.reading() as c:
+            assert c.exec_driver_sql("SELECT count(*) FROM t").scalar() == 1

@@ -36,7 +36,9 @@ class Lease:
         return renewed
 
     def holds(self, now: float) -> float:
-        """What may be in flight. Where all may use less than when it was granted, each uses as much less."""
+        """What may be in flight. Where all may use less than when it was granted, each uses as much less; of a
+        rise since then it knows nothing.
+        """
         if now >= self.until or not self.granted_of:
             return 0.0
         return self.u * min(self.total / self.granted_of, 1.0)
