@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import tomllib
+import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import trueup
 from tests.discover import worlds
 from tests.servers import run_sql
 from trueup.adapters import connect
+from trueup.adapters._results import any_type
 from trueup.app import tables_at
 from trueup.cli.commands import app
 from trueup.clock import SystemClock
@@ -48,6 +51,26 @@ def test_types_that_sqlalchemy_has_not_are_no_matter(postgres: str, monkeypatch:
     engine.dispose()
     assert [table.columns for table in tables_at(postgres)] == [("id", "at")]
     assert discover(postgres).exit_code == 0
+
+
+def test_the_warnings_of_a_host_are_as_before_also_after_two_threads() -> None:
+    """The one that begins first ends first, unless the other has to wait for it."""
+    before = [*warnings.filters]
+    first, second = any_type(), any_type()
+    begun, ended = threading.Event(), threading.Event()
+
+    def beside() -> None:
+        with second:
+            begun.set()
+            assert ended.wait(5)
+
+    with first:
+        other = threading.Thread(target=beside)
+        other.start()
+        begun.wait(0.1)
+    ended.set()
+    other.join()
+    assert warnings.filters == before
 
 
 def test_what_is_derived_is_found_and_what_was_planted_is_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -88,11 +89,18 @@ def message(error: SQLAlchemyError) -> str:
     return " ".join(str(original).split())
 
 
+#: Who holds it may change which warnings the process shows.
+_FILTERS = threading.Lock()
+
+
 @contextmanager
 def any_type() -> Iterator[None]:
     """Around what reads a schema by SQLAlchemy, which warns of each type that is not its own: names are all that is
-    asked for, and the types are read in another way."""
-    with warnings.catch_warnings():
+    asked for, and the types are read in another way.
+
+    One thread at a time: what Python ignores belongs to the process, and two that change it put back each other's.
+    """
+    with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
         yield
 
