@@ -98,7 +98,11 @@ class Marks:
             )
 
     def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
-        """Keys of rows that may have changed since these marks; None if they are too many to look at one by one."""
+        """Keys of rows that may have changed since these marks; None if they are too many to look at one by one.
+
+        The pair learns which of them are alike on both sides (`Learned.alike`), for `narrow` to leave them out.
+        """
+        self._pair.learned.alike = frozenset()
         hashing = self._hashing()
         try:
             found = self._read(marks, hashing)
@@ -109,8 +113,11 @@ class Marks:
         keys = dict.fromkeys(key for some in found for key in some)
         if len(keys) > CHANGED_MAX:
             return None
-        alike = self._pair.learned.alike = _alike(*found) if hashing is not None else frozenset()
-        return dict.fromkeys(sorted(keys, key=alike.__contains__))  # those that are to be read are read together
+        if hashing is not None:
+            self._pair.learned.alike = _alike(*found)
+        return dict.fromkeys(
+            sorted(keys, key=self._pair.learned.alike.__contains__)
+        )  # those that are to be read are read together
 
     def _hashing(self) -> Hashing | None:
         """How rows are hashed where they are read for their marks, if both sides' own rows are."""

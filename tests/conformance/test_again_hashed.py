@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.clock import START_S, FakeClock
 from tests.conformance.hashed import HASHED, HASHED_IDS, HashedWorld, open_hashed
 from tests.conformance.worlds import EngineClock, Row
-from trueup import Report, Verdict, by_digest
+from trueup import Report, Verdict, again, by_digest
 from trueup.adapters import _hashing
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Column
@@ -120,6 +120,27 @@ def test_known_drift_that_is_alike_now_is_right(world: HashedWorld) -> None:
     shop.write(on_both([5], 7))
     report, found, by_key = shop.look()
     assert (report.verdict, found, by_key) == (Verdict.IN_SYNC, set(), [])
+
+
+def test_what_was_alike_is_not_taken_for_it_where_marks_are_read_once_more(
+    world: HashedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are too many then: it is not known which are alike."""
+    shop, real, learned = Shop(world), again.Marks.changed, list[int]()
+
+    def twice(self: again.Marks, marks: Any) -> Any:
+        found = real(self, marks)
+        learned.append(len(self._pair.learned.alike))
+        with monkeypatch.context() as patch:
+            patch.setattr(again, "CHANGED_MAX", 1)
+            assert real(self, marks) is None
+        learned.append(len(self._pair.learned.alike))
+        return found
+
+    monkeypatch.setattr(again.Marks, "changed", twice)
+    shop.write(on_both([3, 5], 7))
+    shop.look()
+    assert learned == [3, 0]
 
 
 def test_values_are_compared_where_exact_is_declared(world: HashedWorld) -> None:
