@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.clock import FakeClock
 from tests.conformance.worlds import UNLIMITED, EngineClock, Pairing, Row, Sqlite, World, places
-from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition, side_by_side
+from trueup import Limits, Projection, Report, Side, Trueup, Verdict, by_partition, narrow, side_by_side
 from trueup.adapters import _sql
 from trueup.cli.commands import app as command_line
 from trueup.core.partition import Holding
@@ -104,6 +104,28 @@ def test_rows_that_moved_hide_none_that_are_missing(
     assert {row["partition"]: row["missing"] for row in report.partitions if row["missing"]} == {"a": 5}
     if unique:
         assert (app.run("p").repaired, together.target.count("dst")) == (5, 30)
+
+
+@pytest.mark.parametrize("key", ["id", ("tenant", "id")], ids=["control", "no row can move"])
+def test_where_no_row_can_move_none_is_read_again(
+    together: World, monkeypatch: pytest.MonkeyPatch, key: str | tuple[str, ...]
+) -> None:
+    """In the control also those are that the database did not hand out, since they may be in another partition."""
+    columns = "id {integer} NOT NULL, tenant {text} NOT NULL, v {integer}, PRIMARY KEY (tenant, id)"
+    together.tables(columns, [(n, "a", n) for n in range(30)], [])
+    again, real = list[Any](), narrow.all_of
+
+    def noting(pair: Any, segment: Any, **options: Any) -> Any:
+        again.append(segment)
+        return real(pair, segment, **options)
+
+    monkeypatch.setattr(narrow, "all_of", noting)
+    for module in (_sql, side_by_side):
+        monkeypatch.setattr(module, "DIFFERENCES_MAX", 7)
+    monkeypatch.setattr(narrow, "KEYS_AT_ONCE", 7)
+    app = together.app(columns=("v",), key=key, partition=BY_TENANT, limits=UNLIMITED)
+    assert app.check("p", rows=0).missing == 30
+    assert bool(again) is (key == "id")
 
 
 def test_one_by_one_finds_what_comparing_everything_finds(world: World) -> None:
