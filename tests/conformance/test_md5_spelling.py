@@ -151,7 +151,7 @@ def test_postgresql_reads_rows_in_order_and_sorts_none(
     span = Range(lower=(0,), upper=(20,))
     ranges = Ranges(within=span, ranges=tuple(slices(span, 4)))
     with adapter.reading() as connection:
-        connection.exec_driver_sql(adapter._read_by(hashing))
+        connection.exec_driver_sql(adapter._digested_by(hashing))
         way = adapter.hashed.ways[hashing.name]
         statement, ends = adapter.hashed._given_ends(connection, way, binding.source, ranges, hashing)
         plan = " ".join(line for (line,) in connection.exec_driver_sql(f"EXPLAIN {statement}", ends))

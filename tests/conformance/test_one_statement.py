@@ -284,3 +284,27 @@ def test_hashes_of_many_segments_come_as_bytes(tables: Pair, monkeypatch: pytest
     monkeypatch.setattr(_hashing, "_next", noting)
     compared(tables)
     assert forms == {1}
+
+
+@pytest.mark.parametrize(("what", "order"), [("digests_of", True), ("prints_of", False)], ids=["control", "hashes"])
+def test_hashes_of_rows_are_read_page_by_page_where_digests_need_an_order(
+    tables: Pair, monkeypatch: pytest.MonkeyPatch, what: str, order: bool
+) -> None:
+    """MD5 is digested in order, along the index; the hashes of rows are compared in any."""
+    hashes = postgresql.PostgresqlAdapter.hashes
+    monkeypatch.setattr(
+        postgresql.PostgresqlAdapter,
+        "hashes",
+        lambda self: [way for way in hashes(self) if way.name == "md5"],
+    )
+    settings: list[str] = []
+    asked = getattr(Hashed, what)
+
+    def noting(self: Hashed, on: Any, *given: Any) -> Any:
+        settings.extend(on.exec_driver_sql("SHOW enable_bitmapscan").scalars())
+        return asked(self, on, *given)
+
+    monkeypatch.setattr(Hashed, what, noting)
+    scattered(tables, monkeypatch)
+    compared(tables)
+    assert set(settings) == {"off" if order else "on"}

@@ -31,16 +31,16 @@ class PostgresqlOneStatement:
 
     most = 32
 
-    def __init__(self, adapter: SqlAdapter, read_by: Callable[[Hashing], str]) -> None:
-        """`read_by`: what makes a range be read as is best for a hash."""
-        self._adapter, self._read_by = adapter, read_by
+    def __init__(self, adapter: SqlAdapter, digested_by: Callable[[Hashing], str], hashed_by: str) -> None:
+        """What makes a range be read as is best: to digest it with this hash; for the hashes of its rows."""
+        self._adapter, self._digested_by, self._hashed_by = adapter, digested_by, hashed_by
 
     def digests_of(self, side: BoundSide, parts: Sequence[Ranges], hashing: Hashing) -> Generator[Digests]:
         hashed = self._adapter.hashed
         if not all(hashed.are_rows(side, part) for part in parts):
             yield from (self._adapter.digests(side, part, hashing) for part in parts)
             return
-        with self._going_on(len(parts), hashing) as connection:
+        with self._going_on(len(parts), self._digested_by(hashing)) as connection:
             yield from hashed.digests_of(connection, side, parts, hashing)
 
     def prints_of(self, side: BoundSide, parts: Sequence[Range], hashing: Hashing) -> Generator[Prints]:
@@ -48,14 +48,14 @@ class PostgresqlOneStatement:
         if not hashed.are_rows(side, Ranges(within=parts[0], ranges=tuple(parts))):
             yield from (self._adapter.prints(side, part, hashing) for part in parts)
             return
-        with self._going_on(len(parts), hashing) as connection:
+        with self._going_on(len(parts), self._hashed_by) as connection:
             yield from hashed.prints_of(connection, side, parts, hashing)
 
     @contextmanager
-    def _going_on(self, segments: int, hashing: Hashing) -> Iterator[sa.Connection]:
-        """A connection for one statement that goes on through so many segments."""
+    def _going_on(self, segments: int, read_by: str) -> Iterator[sa.Connection]:
+        """A connection for one statement that goes on through so many segments, each read as `read_by` says."""
         with self._adapter.reading() as connection:
-            connection.exec_driver_sql(self._read_by(hashing))
+            connection.exec_driver_sql(read_by)
             connection.exec_driver_sql(_IDLE)
             if segments >= COMPILED_MIN:
                 connection.exec_driver_sql(_COMPILED)

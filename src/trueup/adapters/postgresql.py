@@ -65,9 +65,9 @@ VERSION_MIN = 130000
 _WRITING = Writing(row_locks=True, row_version=True, single_writer=False)
 #: A key range is then read page by page, by a bitmap, and not row by row as the index has them: a twentieth less work,
 #: and far less where the table is in another order. Its planner cannot know: it sees no ends of ranges. The aggregate
-#: of a range needs no order. What an index covers is still read from it alone.
+#: of a range needs no order, nor do the hashes of its rows. What an index covers is still read from it alone.
 _BY_BITMAP = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)"
-#: Where it needs one, sorting what a bitmap gives costs more than the bitmap saves.
+#: Where a digest needs one, sorting what a bitmap gives costs more than the bitmap saves.
 _BY_INDEX = "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)"
 
 
@@ -138,7 +138,7 @@ class PostgresqlAdapter(SqlAdapter):
     def one_statement(self) -> OneStatement:
         from trueup.adapters._postgresql_one_statement import PostgresqlOneStatement
 
-        return PostgresqlOneStatement(self, self._read_by)
+        return PostgresqlOneStatement(self, self._digested_by, _BY_BITMAP)
 
     @property
     def sandbox(self) -> Sandboxing:
@@ -289,11 +289,11 @@ class PostgresqlAdapter(SqlAdapter):
         return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
-        with self.reading_once(*([self._read_by(hashing)] if isinstance(part, Ranges) else [])) as connection:
+        with self.reading_once(*([self._digested_by(hashing)] if isinstance(part, Ranges) else [])) as connection:
             return self.hashed.digests(connection, side, part, hashing)
 
-    def _read_by(self, hashing: Hashing) -> str:
-        """What makes a range be read as is best for this hash."""
+    def _digested_by(self, hashing: Hashing) -> str:
+        """What makes a range be read as is best to digest it with this hash."""
         return _BY_BITMAP if self.hashed.ways[hashing.name].as_they_come else _BY_INDEX
 
     def repeated(self, connection: sa.Connection, binding: Binding, segment: Segment) -> bool:  # noqa: ARG002
