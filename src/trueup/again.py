@@ -113,11 +113,9 @@ class Marks:
         keys = dict.fromkeys(key for some in found for key in some)
         if len(keys) > CHANGED_MAX:
             return None
-        if hashing is not None:
-            self._pair.learned.alike = _alike(*found)
-        return dict.fromkeys(
-            sorted(keys, key=self._pair.learned.alike.__contains__)
-        )  # those that are to be read are read together
+        alike = frozenset() if hashing is None else _alike(*found)
+        self._pair.learned.alike = alike
+        return dict.fromkeys(sorted(keys, key=alike.__contains__))  # those that are to be read are read together
 
     def _hashing(self) -> Hashing | None:
         """How rows are hashed where they are read for their marks, if both sides' own rows are."""

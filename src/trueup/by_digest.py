@@ -42,7 +42,6 @@ ROWS_SHARE = 0.2
 KEYS_MIN = 500
 #: Segments whose row hashes are asked for before they are wanted, at most: some megabytes each.
 PRINTS_AHEAD = 1
-ROLES = ("source", "target")
 
 Answer = TypeVar("Answer")
 
@@ -119,8 +118,9 @@ def asking_ahead(
     if hashing is None or len(spans) < 2:
         yield
         return
+    roles = ("source", "target")
     source, target = (
-        _followed(pair, role, hashing, spans) if together else _asked(pair, role, hashing) for role in ROLES
+        _followed(pair, role, hashing, spans) if together else _asked(pair, role, hashing) for role in roles
     )
     of_leaves = Question(source.digests, target.digests)
     of_rows = Question(source.prints, target.prints, PRINTS_AHEAD)

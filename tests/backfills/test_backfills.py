@@ -261,6 +261,25 @@ def test_a_sandbox_whose_making_was_not_answered_is_dropped(
     shop.db.dispose()
 
 
+def test_a_sandbox_that_cannot_be_dropped_is_named_beside_what_failed_first(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, real = Shop(postgres, tmp_path), sa.Connection.exec_driver_sql
+
+    def failing(connection: sa.Connection, statement: str, *given: Any, **options: Any) -> Any:
+        for begin, words in (("INSERT INTO trueup_sandbox", "no room for the rows"), ("DROP SCHEMA", "nobody answers")):
+            if statement.startswith(begin):
+                raise Transient(words)
+        return real(connection, statement, *given, **options)
+
+    monkeypatch.setattr(sa.Connection, "exec_driver_sql", failing)
+    with shop.engine() as engine, pytest.raises(Transient, match="no room for the rows"):
+        engine.rehearse(engine.backfill(shop.money()))
+    (left,) = (name for name in sa.inspect(shop.db).get_schema_names() if name.startswith("trueup_sandbox_"))
+    assert f"schema {left} may still be there, drop it: nobody answers" in caplog.text
+    shop.db.dispose()
+
+
 def test_beyond_the_limits_somebody_has_to_approve_and_a_changed_file_is_another_plan(small: Shop) -> None:
     limited = '"select": "full_name IS NULL", "limits": {"rows": 5}'
     file = small.names(more=limited)

@@ -273,6 +273,11 @@ def test_columns_that_are_not_for_us_to_read_are_not_asked_about(alone: World) -
         assert diff(f"{url}#src", f"{url}#dst", key="id").verdict is Verdict.IN_SYNC
         with pytest.raises(TrueupError, match="no column 'secret'"):  # the control
             diff(f"{url}#src", f"{url}#dst", key="id", columns=["secret"])
+        adapter = MysqlAdapter("a", Database(url=url))
+        for statement in ("UPDATE dst SET id = 2", "SELECT secret FROM src"):  # of a table, and of a column
+            with pytest.raises(DesignProblem, match="; grant it to the user"), adapter.writing() as c:
+                c.exec_driver_sql(statement)
+        adapter.close()
     finally:
         alone.source.sql(f"DROP USER {name}@'%'")
 

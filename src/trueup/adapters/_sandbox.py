@@ -4,11 +4,12 @@ of its own where it is a file. It is gone afterwards, with all that was put besi
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +22,8 @@ from trueup.errors import TrueupError
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
+
+log = logging.getLogger("trueup.backfill")
 
 #: Schemas and databases of sandboxes begin with this.
 PREFIX = "trueup_sandbox_"
@@ -70,7 +73,7 @@ class BesideIt(Sandbox):
         copy = f"{quote(place)}.{quote(name)}"
         listed = ", ".join(map(quote, columns))
         original = self.named(original)
-        drop = f"DROP {self.kind} {quote(place)}{self.removed}"
+        drop = f"DROP {self.kind} IF EXISTS {quote(place)}{self.removed}"
         try:
             self._run(  # the place, too: it may be there though we were never told
                 f"CREATE {self.kind} {quote(place)}",
@@ -80,8 +83,10 @@ class BesideIt(Sandbox):
             )
             yield Copy(url=SecretStr(self.seen_from(place)), table=name, lacking=self.lacking)
         except BaseException:
-            with suppress(TrueupError):  # where nothing was made nothing can be dropped, and what failed first is told
+            try:
                 self._run(drop)
+            except TrueupError as kept:  # what failed first is what is raised
+                log.warning("%s %s may still be there, drop it: %s", self.kind.lower(), place, kept)
             raise
         self._run(drop)
 

@@ -36,8 +36,8 @@ class Lease:
         return renewed
 
     def holds(self, now: float) -> float:
-        """What may be in flight. Where all may use less than when it was granted, each uses as much less; of a
-        rise since then it knows nothing.
+        """What may be in flight. Where all may use less than when it was granted, each uses as much less. Of a rise
+        since then it knows nothing: after a rise and a fall all together may have somewhat more, until they ask again.
         """
         if now >= self.until or not self.granted_of:
             return 0.0

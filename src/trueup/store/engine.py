@@ -119,7 +119,7 @@ def upgrade(connection: sa.Connection, to: str = "head") -> None:
 
 def _sqlite_begin(connection: sa.Connection) -> None:
     """Who writes waits for who else does from the beginning on. Who only reads waits for nobody with WAL; without it no
-    longer than a commit takes, and a commit waits until who reads has read.
+    longer than a commit takes, with what that waits for: until who reads has read.
     """
     reads = connection.get_execution_options().get(READS)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
