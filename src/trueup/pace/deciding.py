@@ -73,7 +73,10 @@ def decide(
     )
     decided = law.tick(limits, state, seen, now)
     over = state.mode is law.Mode.DEGRADED and decided.mode is not state.mode
-    if over or means.shifted(cores):
+    shifted = means.shifted(cores)
+    if shifted:
+        decided = law.beside_others(decided, now)
+    if over or shifted:
         tails.forget()  # it was read under pressure, or beside another load
     elif workers(decided.u) != workers(state.u):
         tails.forget_own()  # it was read with another number of ours in flight

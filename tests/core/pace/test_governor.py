@@ -19,11 +19,13 @@ from trueup.core.pace.governor import (
     LEAST_MAX,
     LEAVE,
     RISE_A_SECOND,
+    SEEN_LATE_S,
     TICK_S_MAX,
     Limits,
     Mode,
     Seen,
     State,
+    beside_others,
     resumed,
     statement_share,
     tick,
@@ -365,3 +367,19 @@ def test_the_way_back_to_what_was_good_ends_at_what_is_likely() -> None:
 def test_what_is_likely_and_not_sure_is_told_as_that() -> None:
     assert after(steady(0.3), seen(impact=estimate(0.1, 1.0, 0.3)), 10).reason == "more is likely, but not sure"
     assert after(steady(0.3), seen(impact=estimate(0.4, 0.3, 0.2)), 10).reason == "within the budget"
+
+
+def test_what_was_doubted_as_others_came_is_good_once_it_is_seen_that_they_came() -> None:
+    """Readings show others a second or two before the cores do; what was cut by that was not good any more."""
+    before = replace(steady(0.4), good=0.4, good_room=1.0, room=1.0)
+    cut = after(before, seen(impact=estimate(2.0, 0.05), room=1.0), 2)
+    assert max(cut.u, cut.good) < 0.3
+    assert beside_others(cut, cut.at + 1).good == 0.4
+    assert beside_others(cut, cut.at + SEEN_LATE_S + 1).good == cut.good, "the control: it was too much by itself"
+
+
+def test_what_was_too_much_beside_others_is_tried_again_once_they_have_gone() -> None:
+    cut = replace(steady(0.05), slowed_at=999.0, at=1000.0)
+    room = seen(impact=estimate(0.0, 1.0))
+    assert after(cut, room, 10).u == 0.05, "the control: nobody came or went"
+    assert after(beside_others(cut, 1000.0), room, 10).u > 0.1

@@ -59,6 +59,8 @@ LEAST_MAX = 0.25
 FIRST_U, SOON_U = 0.1, 0.5
 #: Readings of both kinds for a load beyond that: of fewer, what is seldom hit may not have been hit at all.
 MANY = 150
+#: Others are felt by readings so long before it is seen that they take more of the cores, at most, seconds.
+SEEN_LATE_S = 5.0
 #: Of the time that a statement aims at, under pressure.
 SHORTER = 0.5
 
@@ -128,6 +130,8 @@ class State:
     cut_at: float = 0.0
     #: When the load was last lowered since it slowed the others too much; None: not, or it does not count any more.
     slowed_at: float | None = None
+    #: What had been good until then; None: what is still.
+    doubted: float | None = None
     left_at: float | None = None
     relapses: int = 0
     #: The load when pressure began; None once it is known whose it was.
@@ -270,14 +274,25 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
     u, why = min(lower)
     if u < state.u:
         if why == _slows(impact):
-            state = replace(state, slowed_at=now)
+            lately = state.slowed_at is not None and now - state.slowed_at < SEEN_LATE_S
+            doubted = state.doubted if lately else None
+            state = replace(state, slowed_at=now, doubted=doubted)
             if not _less_free(state):  # so what was thought to be good is not
-                state = replace(state, good=min(state.good, u))
+                state = replace(state, good=min(state.good, u), doubted=doubted or state.good)
         return _at(state, max(u, least), now, why)
     if state.clear_since is None or now - state.clear_since < CLEAR_S:
         until = CLEAR_S + (now if state.clear_since is None else state.clear_since)
         return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=until)
     return _rise(state, seen, wanted, most, now, passed, least)
+
+
+def beside_others(state: State, now: float) -> State:
+    """Others take much more or less of the cores than they did: what was too much beside them says nothing of now. What
+    was good is so again, if it was doubted a moment ago: readings show that others came before the cores do.
+    """
+    lately = state.slowed_at is not None and now - state.slowed_at < SEEN_LATE_S
+    good = state.doubted if lately and state.doubted is not None else state.good
+    return replace(state, slowed_at=None, doubted=None, good=good)
 
 
 def _wanted(state: State, share: float | None) -> float | None:
@@ -364,5 +379,5 @@ def resumed(data: dict[str, Any], now: float, least: float) -> State:
     """A state that was stored: what was learnt stays, and it begins in recovery at the minimum, never in normal."""
     known = {field.name: data[field.name] for field in fields(State) if field.name in data}
     age = dict.fromkeys(("since", "at", "changed_at", "next_at", "cut_at", "bad_at"), now)
-    gone: dict[str, Any] = dict.fromkeys(("soft_since", "clear_since", "left_at", "before", "slowed_at"))
+    gone: dict[str, Any] = dict.fromkeys(("soft_since", "clear_since", "left_at", "before", "slowed_at", "doubted"))
     return State(**{**known, **age, **gone, "mode": Mode.RECOVERY, "u": least, "reason": "resumed after a restart"})
