@@ -220,14 +220,13 @@ class SqlAdapter(Repairing):
     def tables(self) -> list[FoundTable]:
         with self.reading() as connection:
             inspector = sa.inspect(connection)
-            default = inspector.default_schema_name
             found = []
             for schema in self.schemas(inspector):
                 for name in inspector.get_table_names(schema):
                     key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
                     with any_type():
                         columns = tuple(column["name"] for column in inspector.get_columns(name, schema))
-                    full = name if schema == default else f"{schema}.{name}"
+                    full = name if schema == inspector.default_schema_name else f"{schema}.{name}"
                     if name not in markers.MARKER_TABLES.tables:
                         found.append(FoundTable(name=full, columns=columns, key=tuple(key)))
         return sorted(found, key=lambda table: table.name)
