@@ -70,9 +70,10 @@ def by_digest(pair: Pair, segment: Range | Keys, hashing: Hashing) -> Iterator[C
             yield _by_value(pair, segment, hashing, keys, counts)
 
 
-def worth_hashing(segment: Segment) -> TypeGuard[Range | Keys]:
-    """Are these rows that `by_digest` takes, and so many that it pays?"""
-    return isinstance(segment, Range) or (isinstance(segment, Keys) and len(segment.keys) >= KEYS_MIN)
+def worth_hashing(segment: Segment, *, first: bool) -> TypeGuard[Range | Keys]:
+    """Are these rows that `by_digest` takes, and so many that it pays? `first`: at a first look, for explicit keys."""
+    many = first and isinstance(segment, Keys) and len(segment.keys) >= KEYS_MIN
+    return many or isinstance(segment, Range)
 
 
 def digests(pair: Pair, segment: Range, hashing: Hashing) -> tuple[Digests, Digests]:

@@ -96,7 +96,7 @@ def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[
     if first and isinstance(segment, Keys) and not pair.learned.alike.isdisjoint(segment.keys):
         yield _less_alike(pair, segment)
         return
-    if (first or isinstance(segment, Range)) and worth_hashing(segment) and (hashing := hashing_of(pair)[0]):
+    if worth_hashing(segment, first=first) and (hashing := hashing_of(pair)[0]):
         yield from by_digest(pair, segment, hashing)
     else:
         yield from side_by_side(pair, segment, first=first)
@@ -105,7 +105,8 @@ def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[
 def _less_alike(pair: Pair, segment: Keys) -> Covered:
     """Those of these keys are compared whose rows were not alike when they were last read, a moment ago."""
     rest = tuple(key for key in segment.keys if key not in pair.learned.alike)
-    counts = Counts(source_rows=len(segment.keys) - len(rest), target_rows=len(segment.keys) - len(rest))
+    alike = len(segment.keys) - len(rest)
+    counts = Counts(source_rows=alike, target_rows=alike)
     suspects: list[Suspect] = []
     for piece in _compared(pair, Keys(keys=rest), first=True) if rest else ():
         counts += piece.counts

@@ -14,6 +14,8 @@ from tests.conformance.hashed import HASHED, HashedWorld, assert_differ, open_ha
 from trueup.adapters import _mysql_hashing, postgresql
 from trueup.adapters._portable import LONG
 from trueup.by_digest import hashing_of
+from trueup.core.binding import Binding
+from trueup.core.digest import Hashing
 from trueup.core.plan import Range, Ranges, slices
 
 PORTABLE = [(pairing, way) for pairing, way in HASHED if way == "md5"]
@@ -133,6 +135,16 @@ def test_a_row_of_more_columns_than_a_function_takes(world: HashedWorld) -> None
     assert_differ(world, {("different", n) for n in range(4)})
 
 
+def leaves_of(world: HashedWorld, name: str) -> tuple[Any, Binding, Ranges, Hashing]:
+    """An adapter, and how it is asked for four leaves of the keys from 0 to 20."""
+    app = world.app()
+    binding = app.binding("p", writing=False)
+    hashing, _ = hashing_of(app.pair(binding))
+    assert hashing is not None
+    span = Range(lower=(0,), upper=(20,))
+    return app._adapter(name), binding, Ranges(within=span, ranges=tuple(slices(span, 4))), hashing
+
+
 @pytest.mark.parametrize("by", ["", "_BY_BITMAP"], ids=["as it is", "control"])
 def test_postgresql_reads_rows_in_order_and_sorts_none(
     world: HashedWorld, by: str, monkeypatch: pytest.MonkeyPatch
@@ -143,13 +155,7 @@ def test_postgresql_reads_rows_in_order_and_sorts_none(
         monkeypatch.setattr(postgresql, "_BY_INDEX", getattr(postgresql, by))
     rows = [(key, key) for key in range(20)]
     world.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", rows, rows)
-    app = world.app()
-    binding = app.binding("p", writing=False)
-    hashing, _ = hashing_of(app.pair(binding))
-    assert hashing is not None
-    adapter: Any = app._adapter("a")
-    span = Range(lower=(0,), upper=(20,))
-    ranges = Ranges(within=span, ranges=tuple(slices(span, 4)))
+    adapter, binding, ranges, hashing = leaves_of(world, "a")
     with adapter.reading() as connection:
         connection.exec_driver_sql(adapter._digested_by(hashing))
         way = adapter.hashed.ways[hashing.name]
@@ -170,19 +176,13 @@ def test_no_leaf_costs_mariadb_a_file(world: HashedWorld, parts: int, monkeypatc
     asked = (
         "SELECT variable_value FROM information_schema.session_status WHERE variable_name = 'Created_tmp_disk_tables'"
     )
-    app = world.app()
-    binding = app.binding("p", writing=False)
-    hashing, _ = hashing_of(app.pair(binding))
-    assert hashing is not None
-    adapter: Any = app._adapter("b")
-    span = Range(lower=(0,), upper=(20,))
+    adapter, binding, ranges, hashing = leaves_of(world, "b")
     with adapter.reading() as connection:
 
         def files() -> int:
             return int(connection.exec_driver_sql(asked).scalar_one())
 
         before, began = files(), files()
-        ranges = Ranges(within=span, ranges=tuple(slices(span, 4)))
         assert len(adapter.hashed.digests(connection, binding.target, ranges, hashing)) == 4
         made = files() - began - (began - before)
     assert made == (4 if parts == 10**6 else 0)

@@ -14,7 +14,7 @@ from trueup.adapters._postgresql_values import regclass
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.digest import SEGMENT_ROWS as USUAL_ROWS
 from trueup.core.plan import Everything, Segment, ranges
-from trueup.core.row import Key, Kind, canonical
+from trueup.core.row import Key, Kind
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
@@ -123,8 +123,7 @@ class Surveying:
             .order_by(numbered.c.bucket, *first)
         )
         found = self.connection.execute(statement).all()
-        cuts = [tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)) for row in found]
-        return list(dict.fromkeys(cuts))
+        return list(dict.fromkeys(map(side.key_of, found)))
 
     def _with_ends(self, side: BoundSide, cuts: list[Key]) -> list[Key]:
         """`cuts` with the least and the greatest key beside them, where an index tells these at once.

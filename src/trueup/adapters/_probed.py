@@ -13,7 +13,7 @@ from trueup.adapters._relations import Relations
 from trueup.core.binding import BoundSide
 from trueup.core.plan import Range
 from trueup.core.projection import Database
-from trueup.core.row import Key, canonical
+from trueup.core.row import Key
 
 if TYPE_CHECKING:
     from trueup.adapters import Probe
@@ -70,7 +70,7 @@ class Probed(ABC):
             return None
         with self.reading_once() as connection:
             row = connection.execute(self.relations.nth(side, span, rows)).first()
-        return None if row is None else tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+        return row and side.key_of(row)
 
     @property
     def engines(self) -> Sequence[sa.Engine]:

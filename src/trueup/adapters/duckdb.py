@@ -27,7 +27,7 @@ from trueup.adapters._duckdb_values import column_of
 from trueup.adapters._results import translating
 from trueup.core.binding import Binding, BoundSide, Shape, near
 from trueup.core.projection import Database
-from trueup.core.row import Key, canonical
+from trueup.core.row import Key
 from trueup.errors import Busy, ConfigError, ConnectionFailed
 
 #: Between two tries to open a file that a process has, seconds.
@@ -211,7 +211,7 @@ class DuckdbAdapter(DuckdbReader):
         sample = sa.select(*keys).where(*(key.is_not(None) for key in keys))
         sample = sample.suffix_with(f"USING SAMPLE reservoir({SAMPLED_PER_CUT * wanted} ROWS) REPEATABLE (1)")
         rows = connection.execute(sample).fetchall()
-        found = sorted({tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True)) for row in rows})
+        found = sorted(set(map(side.key_of, rows)))
         step = max(len(found) // (wanted + 1), 1)
         return found[step::step]
 

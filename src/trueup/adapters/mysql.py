@@ -43,7 +43,7 @@ from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range, Segment, ranges
 from trueup.core.projection import Database
-from trueup.core.row import Key, Kind, Value, canonical
+from trueup.core.row import Key, Kind, Value
 from trueup.errors import (
     Busy,
     ConfigError,
@@ -342,7 +342,7 @@ class MysqlAdapter(SqlAdapter):
 
         def after(span: Range, many: int) -> Key | None:
             row = connection.execute(nth(span, many)).first()
-            return row and tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+            return row and side.key_of(row)
 
         if "filesort" in str(self.explain(connection, "EXPLAIN", nth(Range(), step))):
             return []

@@ -335,7 +335,7 @@ class SqliteAdapter(SqlAdapter):
 
         def after(span: Range, rows: int) -> Key | None:
             row = connection.execute(self.relations.nth(side, span, rows)).first()
-            return row and tuple(canonical(c.kind, [v])[0] for c, v in zip(side.key, row, strict=True))
+            return row and side.key_of(row)
 
         return walked(after, SEGMENT_ROWS, CUTS_MAX)
 

@@ -6,12 +6,12 @@ All of it happens before the first row is read.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trueup.core import query
 from trueup.core.agreeing import kind_of, kind_of_cut
-from trueup.core.kinds import Kind, canonical
+from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
 from trueup.core.row import Key, Values
@@ -56,6 +56,10 @@ class BoundSide:
     @property
     def columns(self) -> tuple[Column, ...]:
         return (*self.key, *self.values)
+
+    def key_of(self, row: Sequence[Value]) -> Key:
+        """A key as the database hands it out, part by part, in its canonical spelling."""
+        return tuple(canonical(column.kind, [part])[0] for column, part in zip(self.key, row, strict=True))
 
     @property
     def null_keys(self) -> bool:

@@ -274,8 +274,7 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
     u, why = min(lower)
     if u < state.u:
         if why == _slows(impact):
-            lately = state.slowed_at is not None and now - state.slowed_at < SEEN_LATE_S
-            doubted = state.doubted if lately else None
+            doubted = _doubted(state, now)
             state = replace(state, slowed_at=now, doubted=doubted)
             if not _less_free(state):  # so what was thought to be good is not
                 state = replace(state, good=min(state.good, u), doubted=doubted or state.good)
@@ -290,9 +289,13 @@ def beside_others(state: State, now: float) -> State:
     """Others take much more or less of the cores than they did: what was too much beside them says nothing of now. What
     was good is so again, if it was doubted a moment ago: readings show that others came before the cores do.
     """
+    return replace(state, slowed_at=None, doubted=None, good=_doubted(state, now) or state.good)
+
+
+def _doubted(state: State, now: float) -> float | None:
+    """What had been good until a moment ago; None: what is still."""
     lately = state.slowed_at is not None and now - state.slowed_at < SEEN_LATE_S
-    good = state.doubted if lately and state.doubted is not None else state.good
-    return replace(state, slowed_at=None, doubted=None, good=good)
+    return state.doubted if lately else None
 
 
 def _wanted(state: State, share: float | None) -> float | None:
