@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_the_pooler_gives_each_transaction_another_session(through: Pair) -> Non
     with psycopg.connect(through.source, autocommit=True) as connection:
         connection.execute("SET work_mem = '77MB'")
         assert connection.execute("SHOW work_mem").fetchone() != ("77MB",)
+
+
+def test_a_pooler_that_is_closed_begins_no_session(postgres: str) -> None:
+    """Where a client goes away in a transaction its session ends, and another one would take its place."""
+    with pooled(postgres) as (pooler, through):
+        client = psycopg.connect(through)
+        client.execute("SELECT 1")
+    client.close()
+    serving = f"pooled at {pooler.port}"
+    until(lambda: serving not in {thread.name for thread in threading.enumerate()}, "that nobody is served")
+    assert all(session.connection.closed for session in pooler.sessions)
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["digests", "values"])

@@ -65,6 +65,7 @@ class Pooler:
         self.sessions = [Session(url) for _ in range(sessions)]
         self._idle = deque(self.sessions)
         self._free = threading.Condition()
+        self._closed = False
         #: Transactions that were given a session.
         self.lent = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -86,8 +87,10 @@ class Pooler:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        for session in self.sessions:
-            session.close()
+        with self._free:
+            self._closed = True
+            for session in self.sessions:
+                session.close()
 
     def _accept(self) -> None:
         while True:
@@ -95,7 +98,7 @@ class Pooler:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client,), name=f"pooled at {self.port}", daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
@@ -122,10 +125,12 @@ class Pooler:
             ended = _carry(client, session.socket, data)
         except OSError:
             ended = False
-        if not ended:  # the client went away in the middle: what it began ends with the session
-            session.close()
-            self.sessions[self.sessions.index(session)] = session = Session(self.url)
         with self._free:
+            if not ended:  # the client went away in the middle: what it began ends with the session
+                session.close()
+                if self._closed:  # and nobody would close another one
+                    return
+                self.sessions[self.sessions.index(session)] = session = Session(self.url)
             self._idle.append(session)
             self._free.notify()
 
