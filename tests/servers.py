@@ -93,7 +93,10 @@ SERVERS: Mapping[str, Server] = {
 }
 
 #: Servers without a standard port here, which tests start for themselves -> program, and the Debian package it is in.
-STARTED: Mapping[str, tuple[str, str]] = {"groonga": ("groonga", "groonga-bin")}
+STARTED: Mapping[str, tuple[str, str]] = {
+    "groonga": ("groonga", "groonga-bin"),
+    "pgbouncer": ("pgbouncer", "pgbouncer"),
+}
 
 
 class ServerMissingError(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ import trueup
 from tests.backfills.shop import Shop
 from tests.faults.pooler import Pooler, pooled
 from tests.live.harness import WIDE, until
-from tests.servers import MISSING, Pair, free_port, run_sql
+from tests.servers import MISSING, Pair, free_port, not_installed, run_sql
 from trueup import Database, Projection, Side, diff
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_survey, connect
@@ -264,9 +263,8 @@ def test_what_is_tried_on_a_copy_never_reaches_the_original(
 @pytest.fixture
 def bouncer(postgres_pair: Pair) -> Iterator[Pair]:
     """PgBouncer itself before both databases, in which a session shows floats with few digits."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip(f"{MISSING}pgbouncer is not installed (Debian: pgbouncer)")
+    if why := not_installed("pgbouncer"):
+        pytest.skip(f"{MISSING}{why}")
     at = sa.make_url(postgres_pair.source)
     port = free_port()
     told = (
@@ -279,7 +277,7 @@ def bouncer(postgres_pair: Pair) -> Iterator[Pair]:
         settings.write(told)
         settings.flush()
         Path(settings.name).chmod(0o644)
-        process = subprocess.Popen([program, "-q", *other, settings.name], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(["pgbouncer", "-q", *other, settings.name], stderr=subprocess.DEVNULL)
         until(lambda: _answers(port) or process.poll() is not None, "PgBouncer")
     try:
         for url in postgres_pair:
