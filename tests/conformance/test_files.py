@@ -189,6 +189,28 @@ def test_a_text_and_a_number_of_a_document_are_two_values(files: Files) -> None:
     assert [row["key"]["id"] for row in app.check("p").drift] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("1", '"1"', False),
+        ("true", '"true"', False),
+        ("[1]", '"[1]"', False),
+        ('"a"', '"A"', False),
+        ("null", '"null"', False),
+        ("1.0", "1", True),
+        ('{"a": 1, "b": 2}', '{"b": 2, "a": 1.0}', True),
+        ("null", "null", True),
+    ],
+)
+def test_members_of_two_json_files_are_compared_as_json(files: Files, one: str, other: str, same: bool) -> None:
+    """Read as texts, a number was equal to its digits."""
+    for name, member in (("a.jsonl", one), ("b.json", other)):
+        files.write(name, f'{{"id": 1, "v": {member}}}\n')
+    app = files.app("a.jsonl", target=Side(file=str(files.folder / "b.json")))
+    assert (app.check("p").verdict is Verdict.IN_SYNC) is same
+    assert files.app("a.jsonl", target=Side(file=str(files.folder / "a.jsonl"))).check("p").verdict is Verdict.IN_SYNC
+
+
 @pytest.mark.parametrize("type_", ["BLOB", "INTERVAL", "BIGINT[]"])
 def test_bytes_intervals_and_lists_have_no_text_that_all_products_spell(files: Files, type_: str) -> None:
     files.write("a.csv", "id,v\n1,x\n")
@@ -241,6 +263,18 @@ def test_names_of_files(files: Files, name: str) -> None:
     assert files.app(name).check("p").verdict is Verdict.IN_SYNC
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(("name", "like_it"), [("a[1]", "a1"), ("b?", "bx"), ("c*", "cx"), ("[d]/e", "d/e")])
+def test_a_file_whose_name_is_a_pattern_is_that_file(files: Files, name: str, like_it: str, ending: str) -> None:
+    """DuckDB takes each name for a pattern, and read the file beside it: what differed was equal."""
+    whole = files.folder / write_each_format(files)[ending]
+    for other, content in ((name, whole.read_bytes()), (like_it, b"no such rows")):
+        path = files.folder / f"{other}.{ending}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    assert files.app(f"{name}.{ending}").check("p").verdict is Verdict.IN_SYNC
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -253,6 +287,9 @@ def test_names_of_files(files: Files, name: str) -> None:
         ("cut.json", json.dumps(as_json())[:-5]),
         ("twice.jsonl", '{"id": 1, "id": 2}\n'),
         ("list.jsonl", "[1]\n[2]\n"),
+        ("half.jsonl", '{"id": 1, "code": "\\ud800"}\n'),
+        ("capitals.jsonl", '{"id": 1, "ID": 2}\n'),
+        ("capitals.csv", CSV.replace("code", "ID")),
     ],
 )
 def test_a_file_that_is_broken_somewhere_is_no_source(files: Files, name: str, content: str | bytes) -> None:

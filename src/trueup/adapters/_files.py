@@ -109,9 +109,19 @@ def header_of(path: Path, delimiter: str) -> list[str]:
         raise BrokenRead(f"{path}: cannot be read as CSV in UTF-8: {error}") from None
     if not names or "" in names:
         raise ConfigError(f"{path}: its first line has to name the columns, each of them")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"{path}: two columns have one name: {', '.join(names)}")
+    _demand_distinct(path, names)
     return names
+
+
+def _demand_distinct(path: Path, names: Sequence[str]) -> None:
+    """Raise ConfigError if two columns have one name; to DuckDB, who reads them, capitals are no other letters."""
+    once: dict[bytes, str] = {}
+    for name in names:
+        folded = name.encode(errors="surrogatepass").lower()  # of bytes, only A to Z
+        if folded in once:
+            what = "have one name" if once[folded] == name else "have names that differ in capitals only"
+            raise ConfigError(f"{path}: two columns {what}: {once[folded]}, {name}. Rename one of them in the file")
+        once[folded] = name
 
 
 def parquet(files: Sequence[Path]) -> str:
@@ -176,7 +186,12 @@ def _converted(name: str, declared: str) -> str:
 
 
 def _listed(files: Sequence[Path]) -> str:
-    return "[" + ", ".join(_literal(str(path)) for path in files) + "]"
+    return "[" + ", ".join(_literal(_only(path)) for path in files) + "]"
+
+
+def _only(path: Path) -> str:
+    """This file as a pattern, as which DuckDB reads every name: to it `a[1].csv` is `a1.csv`, where that is there."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
 
 
 def _literal(text: str) -> str:
@@ -217,12 +232,16 @@ def json_to_csv(files: Sequence[Path], folder: Path, documents: frozenset[str]) 
         names.update(dict.fromkeys(row))
     if not names:
         raise ConfigError(f"{files[0]}: there is no object in it, so its columns are not known")
+    _demand_distinct(files[0], list(names))
     path = folder / "rows.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(",".join(_cell(name) for name in names) + "\n")
-        for row in _json_rows(files):
-            texts = (_document(row.get(name)) if name in documents else _text(row.get(name)) for name in names)
-            file.write(",".join(map(_cell, texts)) + "\n")
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.write(",".join(_cell(name) for name in names) + "\n")
+            for row in _json_rows(files):
+                texts = (_document(row.get(name)) if name in documents else _text(row.get(name)) for name in names)
+                file.write(",".join(map(_cell, texts)) + "\n")
+    except UnicodeEncodeError:
+        raise BrokenRead(f"{files[0]}: it has a text with half a character in it (\\ud800 to \\udfff)") from None
     return path, list(names)
 
 

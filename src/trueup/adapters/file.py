@@ -129,7 +129,9 @@ class FileAdapter(ReadOnly, DuckdbReader):
         for name in side.types:
             if name not in names:
                 raise ConfigError(f"types: {side.file} has no column {name!r}; {near(name, names)}")
-        columns = {name: Column(name=name, kind=Kind.ANY, type_name="text of a file", texts=True) for name in names}
+        untyped = Column(name="", kind=Kind.ANY, type_name="text of a file", texts=True)
+        untyped = replace(untyped, members=files.format_of(side, found) == "json")
+        columns = {name: replace(untyped, name=name) for name in names}
         declared = {name: type_ for name, type_ in side.types.items() if type_ != "text"}
         for name, type_ in side.types.items():
             columns[name] = Column(name=name, kind=Kind.TEXT, type_name="VARCHAR")
@@ -182,7 +184,8 @@ class FileAdapter(ReadOnly, DuckdbReader):
                 types[column.name] = _AS_KIND[kind]
                 wanted = column_of(column.name, files.type_of(types[column.name])[0])
             elif column.kind is Kind.ANY:
-                wanted = Column(name=column.name, kind=Kind.TEXT, type_name="VARCHAR")
+                read_as = Kind.JSON if kind is Kind.JSON else Kind.TEXT
+                wanted = Column(name=column.name, kind=read_as, type_name="VARCHAR")
             columns.append(wanted)
         documents = frozenset(column.name for column, kind in pairs if kind is Kind.JSON)
         read, names, delimiter, null = self._text_names(side.side, found, documents)

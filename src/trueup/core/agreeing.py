@@ -78,6 +78,8 @@ def _meeting(source: Column, target: Column, one_database: bool, *, key: bool) -
         return Kind.OPAQUE if one_database and source.type_name == target.type_name else None
     if kinds == {Kind.ARRAY}:
         return Kind.ARRAY if elements_meet(source.element, target.element) else None
+    if source.members and target.members and not key:
+        return Kind.JSON  # as texts 1 would be "1"
     kind = meeting(source.kind, target.kind)
     if (source.texts or target.texts) and kind in _NO_TEXT_SPELLS:
         return None

@@ -27,6 +27,8 @@ class Column:
     element: Kind | None = None
     #: It holds nothing but texts, which mean what the other side's kind says.
     texts: bool = False
+    #: The texts are of members of JSON documents, which tell a number from its digits.
+    members: bool = False
     #: SQL that gives its value, where it is none of the table's own.
     computed: str = ""
 
