@@ -35,6 +35,7 @@ from trueup.core.freshness import due_by_age, looked_at
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
 from trueup.core.projection import Changes, Limits
 from trueup.core.row import Key, Kind, Value, canonical
+from trueup.core.shapes import other_values
 from trueup.errors import DataProblem, DesignProblem, StatementTimeout
 from trueup.job import Job
 from trueup.side_by_side import Pair, both
@@ -171,6 +172,8 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     last = coverage.last(job.name, job.definition)
     if last is None or last.marks is None:
         return "no run under this declaration has read everything yet"
+    if altered := _altered(job, last):
+        return altered
     untrusted = gone_back(last.marks, now) or in_the_future(last.marks, job.clock.now())
     if untrusted:
         return untrusted
@@ -194,20 +197,30 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     )
 
 
+def _altered(job: Job, last: RunRow) -> str:
+    """Why what a run found equal says nothing of what is compared now; empty if it does. No mark tells of an ALTER."""
+    binding = job.pair.binding
+    new = [name for name in binding.columns if name not in last.columns]
+    if new:
+        return f"{last.id} did not compare {', '.join(new)}"
+    words = other_values(last.shapes, binding) if last.shapes else []
+    return f"the tables are not as {last.id} read them: {'; '.join(words)}" if words else ""
+
+
 def _alike(source: Mapping[Key, Value], target: Mapping[Key, Value]) -> frozenset[Key]:
     """Keys whose rows have one hash on both sides."""
     return frozenset(key for key, content in source.items() if content is not None and content == target.get(key))
 
 
 def in_turn(job: Job) -> Again | None:
-    """Parts whose turn it is, and rows known to be wrong; None: no run was complete.
+    """Parts whose turn it is, and rows known to be wrong; None: no run was complete, and compared what is now.
 
     Those that have been unverified for longest, as many as a turn has time for; where buckets have periods by age,
     those that are due, and in continuous mode no more of them than that.
     """
     coverage, now = Coverage(job.ledger), job.clock.now()
     base = coverage.complete(job.name, job.definition)
-    if base is None:
+    if base is None or _altered(job, base):
         return None
     last, declared = coverage.listed(base.id), job.pair.binding.projection.partition
     verified = coverage.gathered(base.id)

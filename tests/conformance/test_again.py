@@ -542,6 +542,35 @@ def test_another_definition_begins_anew(world: World, read: Read) -> None:
     assert wrong(report) == {5}
 
 
+def test_a_column_that_is_new_is_compared_in_all_rows(world: World, read: Read) -> None:
+    """No mark tells of an ALTER TABLE: `made` was compared in the newest row, and taken as unchanged in the others."""
+    shop = Shop.filled(world, read, columns=None)
+    for side in ("source", "target"):
+        shop.sql(side, "ALTER TABLE {table} ADD COLUMN made INT DEFAULT 1")
+    shop.sql("target", "UPDATE {table} SET made = 2 WHERE id = 7")
+    shop.engine()
+    report = shop.check()
+    everything(report, "did not compare made")
+    assert wrong(report) == {7}
+    shop.later()
+    shop.check()
+    assert read.keys == {7, ROWS - 1}, "positive control: the next run does not read everything"
+
+
+@SIDES
+def test_a_column_of_another_type_is_compared_in_all_rows(world: World, read: Read, side: str) -> None:
+    """Digits were cut without a write that sets the mark."""
+    shop = Shop.filled(world, read)
+    place, table = shop.place(side)
+    held = sorted((key, value + (key == 7), seen) for key, value, seen in place.rows(table))
+    place.sql(f"DROP TABLE {table}")
+    place.table(table, COLUMNS.replace("v {integer}", "v {number}"), held)
+    shop.engine()
+    report = shop.check()
+    everything(report, f"{side}: column 'v': ")
+    assert wrong(report) == {7}
+
+
 def test_full_reads_everything(world: World, read: Read) -> None:
     shop = Shop.filled(world, read)
     shop.forget("source", 5, 999)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trueup.core.binding import Binding, Column, Shape
@@ -56,6 +56,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if one.get("identity") != other.get("identity"):
             found.append(f"{role}: was {one.get('identity')}, and is {other.get('identity')}")
     return found
+
+
+def other_values(before: Mapping[str, Any], binding: Binding) -> list[str]:
+    """What changed that makes other values of the columns that are read, whoever wrote no row meanwhile."""
+    now, sides = written(binding), {"source": binding.source, "target": binding.target}
+    names = {role: {column.name for column in side.columns} for role, side in sides.items()}
+    one, other = ({role: _as_read(of[role], names[role]) for role in sides} for of in (before, now))
+    return changes(one, other)
+
+
+def _as_read(told: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What a side was like for who only reads these columns."""
+    types = {name: words[:1] for name, words in told["columns"].items() if name in names}
+    return {**told, "columns": types, "unique": [], "triggers": {}}
 
 
 def lost_parts(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
