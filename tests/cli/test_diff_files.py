@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 
 import duckdb
@@ -99,6 +101,29 @@ def test_a_file_that_cannot_be_read(files: Shop, side: str, code: int, words: st
         assert (ran.code, ran.out) == (code, "")
         assert words in ran.err
         assert "<files>" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        ("shop.db#tgt", "there is no file shop.db#tgt; a table is named behind the URL of its database"),
+        ("shop.db", "a database is named by its URL, as in sqlite:///file.db#table"),
+        ("sqlite://shop.db#tgt", "a file has three slashes: sqlite:///shop.db"),
+    ],
+)
+def test_a_database_that_is_named_as_a_file_is_not(files: Shop, side: str, words: str) -> None:
+    (files.folder / "shop.db").touch()
+    ran = files.run("diff", TABLE, side, "--key", "id")
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+
+
+def test_nothing_is_said_of_what_is_left_at_the_end(files: Shop) -> None:
+    """Objects of DuckDB that Python does not look through at its end are called leaked by its binding."""
+    command = [sys.executable, "-m", "trueup", "diff", "src.csv", "src.csv", "--key", "id", "--json"]
+    (files.folder / "src.csv").write_text("id,n\n1,2\n")
+    ran = subprocess.run(command, cwd=files.folder, env=files.environment(), capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
 
 
 def test_a_column_that_a_file_has_not(files: Shop) -> None:

@@ -65,6 +65,8 @@ def files_of(side: Side) -> list[Path]:
         found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
     if not found:
         what = f"no file matches {side.file!r}" if glob.has_magic(side.file) else f"there is no file {side.file}"
+        if "#" in side.file:
+            what += f"; a table is named behind the URL of its database, as in sqlite:///{side.file}"
         raise ConfigError(what)
     if not all(path.is_file() for path in found):
         raise ConfigError(f"{side.file} is a folder; name the files in it, like '{side.file}/*.parquet'")
@@ -88,7 +90,7 @@ def format_of(side: Side, files: Sequence[Path]) -> str:
     if len(formats) != 1 or "" in formats:
         raise ConfigError(
             f'the names of {side.file} do not say one format; give format = "parquet", "csv" or "json" '
-            f"(known endings: {', '.join(FORMATS)})"
+            f"(known endings: {', '.join(FORMATS)}); a database is named by its URL, as in sqlite:///file.db#table"
         )
     return formats.pop()
 

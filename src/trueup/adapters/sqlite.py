@@ -136,10 +136,10 @@ class SqliteAdapter(SqlAdapter):
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value())
-        if not url.database or url.database == ":memory:":
-            raise ConfigError(
-                f"databases.{self.name}.url: give a file: an in-memory SQLite database is seen by nobody else"
-            )
+        if url.host or not url.database or url.database == ":memory:":
+            why = "an in-memory SQLite database is seen by nobody else"
+            why = f"a file has three slashes: sqlite:///{url.host}" if url.host else why
+            raise ConfigError(f"databases.{self.name}.url: give a file: {why}")
         self.path = Path(url.database)
         #: FTS5 tables that were described.
         self._fts: set[str] = set()
