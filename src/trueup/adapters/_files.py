@@ -181,10 +181,8 @@ def _converted(name: str, declared: str) -> str:
         whole, exact = f"TRY_CAST({column} AS HUGEINT)", f"TRY_CAST({number} AS HUGEINT)"
         spelt = f"TRY_CAST(TRY_CAST({number} AS VARCHAR) AS HUGEINT)"
         fits += f" AND (NOT regexp_full_match({column}, '[+-]?[0-9]+') OR {whole} = {exact} OR {whole} = {spelt})"
-    return (
-        f"CASE WHEN {column} IS NULL THEN NULL WHEN {fits} "
-        f"THEN CAST({column} AS {type_name}) ELSE error({_literal(problem)}) END"
-    )
+    value = f"CASE WHEN {fits} THEN TRY_CAST({column} AS {type_name}) END"  # NULL too for February 30
+    return f"CASE WHEN {column} IS NOT NULL THEN coalesce({value}, error({_literal(problem)})) END"
 
 
 def _listed(files: Sequence[Path]) -> str:
