@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.conformance.worlds import World
-from trueup import Verdict, side_by_side
-from trueup.adapters import _results
+from trueup import Verdict, diff, side_by_side
+from trueup.adapters import _results, sqlite
 
 TEXTS = [
     *("", " ", "  ", "a", "A", "a ", "a b", "ab", "b", "B", "Z", "z", "ä", "Ä", "a\u0308", "é", "e\u0301", "ß", "ss"),
@@ -165,3 +168,22 @@ def test_duplicates_that_agree_are_in_sync_and_still_counted(world: World) -> No
     world.tables("id {integer}, v {integer}", rows, reversed(rows))
     report = world.app().check("p")
     assert (report.verdict, report.duplicate_keys) == (Verdict.IN_SYNC, {"source": 1, "target": 1})
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_sqlite_key_that_only_looks_like_the_rowid(
+    together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `INTEGER PRIMARY KEY DESC` may hold NULL, once or often: between two keys these rows were in no range."""
+    monkeypatch.setattr(sqlite, "SEGMENT_ROWS", 10)
+    sides = []
+    for side, value in (("src", 1), ("dst", 2)):
+        path = tmp_path / ("one.db" if together else f"{side}.db")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"CREATE TABLE {side} (id INTEGER PRIMARY KEY DESC, v INT)")
+            connection.executemany(f"INSERT INTO {side} VALUES (?, ?)", [(n, n) for n in range(100)])
+            connection.execute(f"INSERT INTO {side} VALUES (NULL, {value})")
+        sides.append(f"sqlite:///{path}#{side}")
+    report = diff(*sides)
+    assert "key ranges" in report.strategy, "positive control"
+    assert (report.different, report.source_rows, report.null_keys["source"]) == (1, 101, 1)

@@ -136,9 +136,8 @@ class SqliteAdapter(SqlAdapter):
 
     def _create_engine(self, database: Database) -> sa.Engine:
         url = sa.make_url(database.url.get_secret_value())
-        if url.host or not url.database or url.database == ":memory:":
-            why = "an in-memory SQLite database is seen by nobody else"
-            why = f"a file has three slashes: sqlite:///{url.host}" if url.host else why
+        if url.host or url.database in (None, "", ":memory:"):
+            why = f"a file has three slashes: sqlite:///{url.host}" if url.host else "in memory nobody else sees it"
             raise ConfigError(f"databases.{self.name}.url: give a file: {why}")
         self.path = Path(url.database)
         #: FTS5 tables that were described.
@@ -252,7 +251,9 @@ class SqliteAdapter(SqlAdapter):
         prefix = connection.dialect.identifier_preparer.quote(schema) + "." if schema else ""
         info = connection.exec_driver_sql(f"PRAGMA {prefix}table_xinfo({quoted})").mappings().all()
         primary = [row["name"] for row in sorted(info, key=lambda row: row["pk"]) if row["pk"]]
-        rowid_alias = len(primary) == 1 and any(row["pk"] and row["type"].upper() == "INTEGER" for row in info)
+        indexes = connection.exec_driver_sql(f"PRAGMA {prefix}index_list({quoted})").mappings().all()
+        own = any(index["origin"] == "pk" for index in indexes)  # as of an INTEGER PRIMARY KEY DESC: it may hold NULL
+        rowid_alias = len(primary) == 1 and not own and any(r["pk"] and r["type"].upper() == "INTEGER" for r in info)
         columns = {
             row["name"]: Column(
                 name=row["name"],
@@ -269,12 +270,11 @@ class SqliteAdapter(SqlAdapter):
             if row["hidden"] != 1
         }
         unique = [frozenset(primary)] if primary else []
-        for index in connection.exec_driver_sql(f"PRAGMA {prefix}index_list({quoted})").mappings().all():
+        for index in indexes:
             if index["unique"] and not index["partial"]:
                 of = connection.dialect.identifier_preparer.quote(index["name"])
-                names = [
-                    row["name"] for row in connection.exec_driver_sql(f"PRAGMA {prefix}index_info({of})").mappings()
-                ]
+                told = connection.exec_driver_sql(f"PRAGMA {prefix}index_info({of})").mappings()
+                names = [row["name"] for row in told]
                 if None not in names:
                     unique.append(frozenset(names))
         triggers = connection.exec_driver_sql(
