@@ -103,6 +103,17 @@ def test_a_file_that_cannot_be_read(files: Shop, side: str, code: int, words: st
         assert "<files>" not in ran.err
 
 
+def test_two_sides_that_share_nothing_but_the_key_are_not_equal(files: Shop) -> None:
+    """A blank in a header, or other capitals, and nothing was compared: that is no answer."""
+    (files.folder / "a.csv").write_text("id, n\n1,2\n")
+    (files.folder / "b.csv").write_text("id,n\n1,3\n")
+    ran = files.run("diff", "a.csv", "b.csv", "--key", "id")
+    assert (ran.code, ran.out) == (2, "")
+    assert "nothing would be compared:  n only in the source; n only in the target" in ran.err
+    (files.folder / "keys.csv").write_text("id\n1\n")
+    assert files.run("diff", "keys.csv", "b.csv", "--key", "id").code == 0, "who has keys alone compares keys"
+
+
 @pytest.mark.parametrize(
     ("side", "words"),
     [

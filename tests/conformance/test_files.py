@@ -293,6 +293,8 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(files: Files, name: str, li
         ("twice.jsonl", '{"id": 1, "id": 2}\n'),
         ("list.jsonl", "[1]\n[2]\n"),
         ("half.jsonl", '{"id": 1, "code": "\\ud800"}\n'),
+        ("deep.jsonl", '{"id": 1, "code": ' + "[" * 3000 + "]" * 3000 + "}\n"),
+        ("less_deep.jsonl", '{"id": 1, "code": ' + "[" * 900 + "]" * 900 + "}\n"),
         ("capitals.jsonl", '{"id": 1, "ID": 2}\n'),
         ("capitals.csv", CSV.replace("code", "ID")),
     ],

@@ -240,6 +240,8 @@ def json_to_csv(files: Sequence[Path], folder: Path, documents: frozenset[str]) 
             for row in _json_rows(files):
                 texts = (_document(row.get(name)) if name in documents else _text(row.get(name)) for name in names)
                 file.write(",".join(map(_cell, texts)) + "\n")
+    except RecursionError:
+        raise BrokenRead(f"{files[0]}: it has JSON that is nested too deeply") from None
     except UnicodeEncodeError:
         raise BrokenRead(f"{files[0]}: it has a text with half a character in it (\\ud800 to \\udfff)") from None
     return path, list(names)
@@ -259,6 +261,8 @@ def _json_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
                     if not isinstance(row, dict):
                         raise ValueError(f"row {at} is no object")
                     yield row
+        except RecursionError:
+            raise BrokenRead(f"{path}: it has JSON that is nested too deeply") from None
         except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise BrokenRead(f"{path}: cannot be read as JSON to its end: {error}") from None
 
