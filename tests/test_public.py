@@ -15,6 +15,7 @@ import pytest
 import trueup
 from tests.servers import Pair
 from trueup.cli.commands import app
+from trueup.cli.garbage import WORKING
 from trueup.config import Settings
 from trueup.core.pace.settings import Pace, Window
 from trueup.core.projection import Database, Limits, Projection, Side
@@ -93,20 +94,44 @@ def test_a_name_is_imported_when_it_is_asked_for() -> None:
 
 
 def test_the_help_is_cheap() -> None:
-    assert imported_by("import trueup.cli.commands").isdisjoint({"sqlalchemy", "pydantic", "sqlglot", "alembic"})
+    shown = ["from trueup.cli.commands import app_for", "asked = ['--help']"]
+    found = imported_by("\n".join([*shown, "app_for(asked)(asked, result_action='return_value')"]))
+    assert "trueup.cli.loop" in found  # what a command does is its docstring
+    assert found.isdisjoint({"sqlalchemy", "pydantic", "sqlglot", "alembic"})
+
+
+def test_the_version_is_told_without_what_reads_a_command_line() -> None:
+    asked = "sys.argv[1:] = ['--version']\nfrom trueup.cli import main\nmain()"
+    assert imported_by(asked).isdisjoint(HEAVY)
+
+
+def test_a_command_is_imported_without_the_others() -> None:
+    called = "import trueup.cli.commands; trueup.cli.commands.app_for(['diff', 'a', 'b'])['diff']"
+    found = {name for name in imported_by(called) if name.startswith("trueup.cli.")}
+    assert found == {f"trueup.cli.{name}" for name in ("answers", "commands", "garbage", "loop", "options", "signals")}
 
 
 def threshold_after(statement: str) -> int:
     """New objects after which Python looks for garbage, once this was done."""
-    script = f"import gc\ntry:\n    {statement}\nfinally:\n    print(gc.get_threshold()[0])"
+    script = f"import gc, sys\ntry:\n    {statement}\nfinally:\n    print(gc.get_threshold()[0])"
     done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
 def test_garbage_is_collected_as_the_process_wants_it_unless_it_is_the_command() -> None:
     usual = threshold_after("pass")
-    assert threshold_after("import trueup; trueup.diff, trueup.Trueup; import trueup.cli.commands") == usual
-    assert threshold_after("import trueup.cli; trueup.cli.main()") > usual
+    library = "import trueup; trueup.diff, trueup.Trueup; import trueup.cli.commands"
+    assert threshold_after(f"{library}; from trueup.cli import garbage; garbage.works()") == usual
+    starting = threshold_after("import trueup.cli; trueup.cli.main()")
+    working = threshold_after("from trueup.cli import garbage; garbage.starts(); garbage.works()")
+    assert usual < working < starting
+
+
+def test_a_command_that_works_looks_for_garbage_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("id,v\n1,1\n")
+    diff = ["diff", *(str(tmp_path / f"{name}.csv") for name in ("a", "b")), "--key", "id"]
+    assert threshold_after(f"sys.argv[1:] = {diff}; import trueup.cli; trueup.cli.main()") == WORKING
 
 
 def imported_by_diff(pair: Pair, settle: float) -> set[str]:

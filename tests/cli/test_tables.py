@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trueup.cli.tables import _draw_partitions, console, table, when
+from trueup.cli.tables import Plain, _draw_partitions, console, table, when
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,19 @@ def test_numbers_are_grouped_and_those_that_name_something_are_not(capsys: pytes
     """They are typed again: `kill 15535`, `trueup audit show 1016`."""
     table([{"seq": 1016, "pid": 15535, "rows": 15535}])
     assert capsys.readouterr().out.split("\n")[3].split() == ["1016", "15535", "15,535"]
+
+
+def test_where_nobody_watches_lines_are_what_a_console_prints() -> None:
+    drawn, plain = StringIO(), StringIO()
+    for text, markup in (
+        ("  [green]in sync[/green]  [bold]x[/bold] [dim]y[/dim] [red]1[/red] [yellow]2 rows[/yellow] [3]", True),
+        ("  [red]as it is[/red] :smile: " + "long " * 1_000, False),
+        ("a\tb\a\b\v\f\rc", False),
+    ):
+        console(drawn).print(text, markup=markup, style="dim")
+        Plain(plain).print(text, markup=markup, style="dim")
+    assert plain.getvalue() == drawn.getvalue()
+    assert "  in sync  x y 1 2 rows [3]\n" in plain.getvalue()
 
 
 def test_when_a_bucket_closes_is_told_as_other_moments_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,9 +191,11 @@ class Hashed:
         compiled: Any = self._built.once(
             side, about, lambda: self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
         )
-        ends: dict[str, Any] = dict(zip(("lows", "highs"), _bounds(part), strict=True))
-        if not lateral:
-            ends = {f"{name[:-1]}{at}": end for name, values in ends.items() for at, end in enumerate(values)}
+        bounds = dict(zip(("lows", "highs"), _bounds(part), strict=True))
+        if lateral:
+            ends: dict[str, Any] = {name: _array(values) for name, values in bounds.items()}
+        else:
+            ends = {f"{name[:-1]}{at}": end for name, values in bounds.items() for at, end in enumerate(values)}
         return compiled.string, given(compiled, ends)
 
     def are_rows(self, side: BoundSide, part: Part) -> bool:
@@ -304,6 +306,11 @@ def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
     ends = [(span.lower[0], span.upper[0]) for span in part.ranges if span.lower and span.upper]
     assert len(ends) == len(part.ranges), "a range without an end would be lost"
     return [low for low, _ in ends], [high for _, high in ends]
+
+
+def _array(integers: Sequence[Value]) -> str:
+    """As the text that the statement casts: the driver would look at each of them, which takes six times as long."""
+    return f"{{{','.join(map(str, integers))}}}"
 
 
 def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:

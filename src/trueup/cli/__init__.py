@@ -5,23 +5,25 @@ stdout carries the result, stderr the progress.
 
 from __future__ import annotations
 
-import gc
 import sys
 import traceback
 
-#: New objects after which Python looks for cycles among them. By its own 700 a comparison that finds 50,000 rows spends
-#: a tenth of its time on looking, and there are none to be found.
-NEW_OBJECTS = 10_000
+from trueup.cli import garbage
 
 
 def main() -> None:
-    """Entry point of the `trueup` command; the process is its own, so it may set how Python collects garbage."""
-    gc.set_threshold(NEW_OBJECTS)
-    from trueup.cli.commands import app
+    """Entry point of the `trueup` command."""
+    garbage.starts()
+    if sys.argv[1:] == ["--version"]:  # who asks for it need not wait for what reads and draws the rest
+        from trueup import __version__
+
+        print(__version__)
+        return
+    from trueup.cli.commands import app_for
     from trueup.errors import TrueupError
 
     try:
-        code = app(result_action="return_value")
+        code = app_for(sys.argv[1:])(result_action="return_value")
     except TrueupError as error:
         print(f"trueup: {error}", file=sys.stderr)
         code = error.exit_code
@@ -33,6 +35,5 @@ def main() -> None:
     except Exception:  # a fault of ours: 1, which is Python's own code for it, would read as drift
         traceback.print_exc()
         code = 3
-    if "duckdb" not in sys.modules:  # whose binding counts what is left, and says at length that it leaked
-        gc.freeze()  # what is left goes with the process: to look through all of it once more takes 0.1 s
+    garbage.ends()
     sys.exit(code if isinstance(code, int) else 0)

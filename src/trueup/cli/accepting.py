@@ -7,12 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from trueup.cli.answers import opened, parse_key
-from trueup.cli.options import FILE, KNOW, LOOP, AsJson, Config, KeyTexts, app
+from trueup.cli.options import FILE, AsJson, Config, KeyTexts
 
 Told = Annotated[str, Parameter(show_default=False)]
 
 
-@app.command(group=LOOP)
 def accept(
     name: str,
     /,
@@ -57,7 +56,6 @@ def accept(
     return 0
 
 
-@app.command(group=KNOW)
 def accepted(name: str | None = None, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
     """Accepted differences, newest first, those that are over too."""
     from trueup import views

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, KNOW, AsJson, Config, app
+from trueup.cli.options import FILE, AsJson, Config
 
 
-@app.command(group=KNOW)
 def alerts(action: Literal["test"] | None = None, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
     """Which alerts are firing, and what could not be sent; `trueup alerts test` sends a message to each destination."""
     from trueup import views_alerts

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trueup.cli import garbage
 from trueup.cli.signals import interruptible
 
 if TYPE_CHECKING:
@@ -91,4 +92,5 @@ def opened(config: Path, *, as_json: bool = False) -> Iterator[Trueup]:
     from trueup.cli.progress import progress
 
     with progress(quiet=as_json) as shown, trueup.load(config, progress=shown) as engine, interruptible(engine):
+        garbage.works()
         yield engine

@@ -9,11 +9,9 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from trueup.cli.answers import opened, parse_key
-from trueup.cli.options import FILE, KNOW, AsJson, Config, KeyTexts, Limit, app
+from trueup.cli.options import FILE, AsJson, Config, KeyTexts, Limit
 
 audit = App(name="audit", help="The tamper-evident log of all that was done: see it, check it, give it out, sign it.")
-audit.group = (KNOW,)
-app.command(audit)
 
 Projection = Annotated[str, Parameter(name="--projection", show_default=False, help="Only lines of this projection.")]
 Moment = Annotated[str, Parameter(help="`2026-03-01`, or `2026-03-01T12:30:00Z`; UTC where no zone is given.")]

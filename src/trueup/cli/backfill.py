@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
-from trueup.cli.options import FILE, KNOW, LOOP, AsJson, Config, First, KeyTexts, Rows, app
+from trueup.cli.options import FILE, AsJson, Config, First, KeyTexts, Rows
 from trueup.core.counted import counted
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
-@app.command(group=LOOP)
 def backfill(
     file: Path,
     /,
@@ -87,7 +86,6 @@ def _sandbox(engine: Trueup, name: str, rows: int, *, as_json: bool) -> int:
     return tried.report.exit_code
 
 
-@app.command(group=KNOW)
 def definitions(name: str, /, *runs: str, as_json: AsJson = False, config: Config = FILE) -> int:
     """What a projection or backfill was declared as, when, with which code, and what changed.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from trueup.cli.options import BEGIN, FILE, AsJson, Config, Force, app
+from trueup.cli.options import FILE, AsJson, Config, Force
 
 Only = Annotated[
     tuple[str, ...],
@@ -14,7 +14,6 @@ Only = Annotated[
 ]
 
 
-@app.command(group=BEGIN)
 def init(url: str | None = None, /, *, config: Config = FILE, force: Force = False) -> int:
     """Write a commented trueup.toml; with a database URL, with the tables found there.
 
@@ -30,7 +29,6 @@ def init(url: str | None = None, /, *, config: Config = FILE, force: Force = Fal
     return writing.write(url, config, force=force)
 
 
-@app.command(group=BEGIN)
 def discover(
     url: str,
     /,
@@ -53,15 +51,3 @@ def discover(
     from trueup.cli import discover as discovering
 
     return discovering.run(url, seconds=seconds, only=only, save=save, as_json=json, config=config)
-
-
-# What is imported on demand has its help here: the list of commands shows it without importing anything.
-app.command(
-    "trueup.demo.story:demo",
-    name="demo",
-    group=BEGIN,
-    help="The whole story on real data, with live traffic, in under a minute. Fails if a promise fails.\n\n"
-    "A month of flights, two projections of it, a projector with bugs: Trueup finds the drift, repairs it while the "
-    "traffic goes on, is killed in the middle and resumes, and refuses a source that collapsed. Needs no database and "
-    "leaves nothing behind.",
-)

@@ -12,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trueup.cli import output, save, tables
+from trueup.cli import garbage, output, tables
 from trueup.cli.signals import interruptible
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
     from trueup import Report
+    from trueup.cli.save import Saving
     from trueup.comparison import Comparison
 
 #: Rows listed where nobody said how many; in the formats of lines it is all of them.
@@ -80,7 +81,8 @@ def run(asked: Asked) -> int:
             )
         )
         after.enter_context(interruptible(comparison.engine))
-        saving = save.prepare(asked.save, comparison, asked.config) if asked.save is not None else None
+        garbage.works()
+        saving = _saving(asked.save, comparison, asked.config) if asked.save is not None else None
         if form in ("table", "json"):
             report = comparison.compare(rows=rows)
             bars.close()  # before anything is drawn
@@ -90,6 +92,12 @@ def run(asked: Asked) -> int:
         if saving:
             print(saving.write(), file=sys.stderr)
     return report.exit_code
+
+
+def _saving(name: str, comparison: Comparison, config: Path) -> Saving:
+    from trueup.cli import save
+
+    return save.prepare(name, comparison, config)
 
 
 def _can_be_written(form: str, path: Path | None) -> None:

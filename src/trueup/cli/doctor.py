@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from trueup.cli.answers import SEVERITY, opened
-from trueup.cli.options import FILE, KNOW, AsJson, Config, app
+from trueup.cli.options import FILE, AsJson, Config
 
 
-@app.command(group=KNOW)
 def doctor(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
     """Check settings, privileges and schema, and run the live race on scratch tables; say what to fix."""
     from trueup import views

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, KNOW, AsJson, Config, Known, Limit, Rows, app
+from trueup.cli.options import FILE, AsJson, Config, Known, Limit, Rows
 
 
-@app.command(group=KNOW)
 def status(*names: str, as_json: AsJson = False, config: Config = FILE) -> int:
     """What is going on: last run, known drift and its age, switches."""
     from trueup import views, views_alerts
@@ -59,7 +58,6 @@ def _queued(requests: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{each['state']}: {what}" for each, what in zip(requests, about, strict=True))
 
 
-@app.command(group=KNOW)
 def queue(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = False, config: Config = FILE) -> int:
     """What `trueup serve` is asked to run: waiting, going on, and lately ended."""
     from trueup import views
@@ -74,7 +72,6 @@ def queue(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fa
     return tables.put(shown, as_json=as_json, title="requests", empty="nothing waits and nothing ended lately")
 
 
-@app.command(group=KNOW)
 def nodes(*, as_json: AsJson = False, config: Config = FILE) -> int:
     """Which processes serve, and when they were last heard of."""
     from trueup import views
@@ -85,7 +82,6 @@ def nodes(*, as_json: AsJson = False, config: Config = FILE) -> int:
     return tables.put(rows, as_json=as_json, title="nodes", empty="no node serves; `trueup serve` is one")
 
 
-@app.command(group=KNOW)
 def triggers(name: str | None = None, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
     """What makes projections run besides their schedules, and how that stands on each node."""
     from trueup import views
@@ -97,7 +93,6 @@ def triggers(name: str | None = None, /, *, as_json: AsJson = False, config: Con
     return tables.put(rows, as_json=as_json, title="triggers", empty="no trigger is declared", hide=hide)
 
 
-@app.command(group=KNOW)
 def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = False, config: Config = FILE) -> int:
     """What happened: runs, newest first."""
     from trueup import views
@@ -108,7 +103,6 @@ def runs(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fal
     return tables.put(rows, as_json=as_json, title="runs", empty="no run yet", hide=("reason",))
 
 
-@app.command(group=KNOW)
 def drift(
     name: str, /, *, rows: Rows = 100, known: Known = False, as_json: AsJson = False, config: Config = FILE
 ) -> int:
@@ -132,7 +126,6 @@ def drift(
     return 1 if listed else 0
 
 
-@app.command(group=KNOW)
 def explain(name: str, /, *, as_json: AsJson = False, config: Config = FILE) -> int:
     """Strategy, access path, guarantee class and every reason, before anything runs."""
     from trueup import views

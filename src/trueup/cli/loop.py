@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
-from trueup.cli.options import FILE, LOOP, NOT_NEGATIVE, AsJson, Config, First, Full, KeyTexts, Partitions, Rows, app
+from trueup.cli.options import FILE, NOT_NEGATIVE, AsJson, Config, First, Full, KeyTexts, Partitions, Rows
 
 if TYPE_CHECKING:
     from trueup import Report
@@ -33,7 +33,6 @@ class Asked:
 AS_DECLARED = Asked()
 
 
-@app.command(group=LOOP)
 def check(*names: str, asked: Asked = AS_DECLARED) -> int:
     """Find drift; change nothing.
 
@@ -45,7 +44,6 @@ def check(*names: str, asked: Asked = AS_DECLARED) -> int:
     return _each("check", names, asked)
 
 
-@app.command(group=LOOP)
 def run(
     *names: str,
     asked: Asked = AS_DECLARED,
@@ -64,13 +62,11 @@ def run(
     return _each("run", names, asked, as_defined=as_defined, canary=canary)
 
 
-@app.command(group=LOOP)
 def plan(name: str, /, *, asked: Asked = AS_DECLARED) -> int:
     """Find drift and write down what would be done about it, for `trueup apply`."""
     return _each("plan", (name,), asked)
 
 
-@app.command(group=LOOP)
 def apply(
     plan: str, /, *, canary: First = None, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE
 ) -> int:
@@ -81,7 +77,6 @@ def apply(
     return print_answers([answer], as_json=as_json)
 
 
-@app.command(group=LOOP)
 def show(plan_or_run: str, /, *, rows: Rows = 100, as_json: AsJson = False, config: Config = FILE) -> int:
     """Show a plan or a run: each row before and after, the statement, and what became of it."""
     from trueup import views
@@ -120,7 +115,6 @@ Form = Annotated[
 ]
 
 
-@app.command(group=LOOP)
 def diff(
     source: str,
     target: str,

@@ -1,33 +1,11 @@
-"""The application, its groups of commands, and the options that several commands share."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter, validators
-
-from trueup._version import __version__
-from trueup.cli.help import PlainHelp
-
-LOOP = Group("Find and repair", sort_key=1)
-KNOW = Group("Know", sort_key=2)
-SWITCH = Group("Switches", sort_key=3)
-BEGIN = Group("Begin", sort_key=0)
-
-app = App(
-    name="trueup",
-    version=__version__,
-    version_flags=["--version"],
-    help="Find drift between derived state and its source of truth, confirm it, repair it safely, prove it.",
-    help_format="plaintext",
-    # Frames are for people; where nobody watches, plain text also starts faster.
-    help_formatter="default" if sys.stdout.isatty() else PlainHelp(),
-    help_epilogue="Exit codes: 0 in sync or repaired, 1 drift, 2 usage or configuration, 3 inconclusive, 4 refused.",
-    # Ctrl-C is answered by `main`, which says what it means; cyclopts would end without a word.
-    suppress_keyboard_interrupt=False,
-)
+from cyclopts import Parameter, validators
 
 Config = Annotated[Path, Parameter(name=["--config", "-c"], env_var="TRUEUP_CONFIG", help="Configuration file.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="One JSON document on stdout.")]

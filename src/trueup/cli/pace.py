@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, SWITCH, AsJson, Config, Reason, app
+from trueup.cli.options import FILE, AsJson, Config, Reason
 from trueup.core.counted import counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ For = Annotated[str, Parameter(name="--for", show_default=False, help="Only so l
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False, help="Print it once, and end.")]
 
 
-@app.command(group=SWITCH)
 def pace(
     database: str | None = None,
     action: Literal["set", "clear", "trial"] | None = None,

@@ -8,12 +8,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
-from trueup.cli.options import FILE, LOOP, AsJson, Config, First, KeyTexts, Limit, Rows, app
+from trueup.cli.options import FILE, AsJson, Config, First, KeyTexts, Limit, Rows
 
 Why = Annotated[str, Parameter(name="--reason", show_default=False, help="Why; kept in the record.")]
 
 
-@app.command(group=LOOP)
 def approve(
     plan: str,
     /,
@@ -46,7 +45,6 @@ def approve(
     return 0
 
 
-@app.command(group=LOOP)
 def plans(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = False, config: Config = FILE) -> int:
     """Plans, newest first: what each would change, who approved it, and what can be done with it."""
     from trueup import views
@@ -65,7 +63,6 @@ def plans(name: str | None = None, /, *, limit: Limit = 20, as_json: AsJson = Fa
     return tables.put(shown, as_json=False, title="plans", empty="no plan yet", hide=("beyond",))
 
 
-@app.command(group=LOOP)
 def rollback(
     run: str,
     /,

@@ -7,11 +7,9 @@ from functools import partial
 from cyclopts import App
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
-from trueup.cli.options import FILE, KNOW, AsJson, Config, KeyTexts, Rows, app
+from trueup.cli.options import FILE, AsJson, Config, KeyTexts, Rows
 
 quarantine = App(name="quarantine", help="Rows that are left out of repairs: list them, try them again, take them out.")
-quarantine.group = (KNOW,)
-app.command(quarantine)
 
 
 @quarantine.default

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from trueup.cli import garbage
 from trueup.cli.answers import opened, parse_key
-from trueup.cli.options import FILE, LOOP, AsJson, Config, KeyTexts, Reason, app
+from trueup.cli.options import FILE, AsJson, Config, KeyTexts, Reason
 from trueup.cli.signals import handled
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Listen = Annotated[
 ]
 
 
-@app.command(group=LOOP)
 def serve(*, listen: Listen = "", log: LogAs = "lines", log_level: Level = "info", config: Config = FILE) -> int:
     """Run projections by themselves, on schedules and by events, until SIGTERM or Ctrl-C ends it at the next border.
 
@@ -39,7 +39,6 @@ def serve(*, listen: Listen = "", log: LogAs = "lines", log_level: Level = "info
     return _serve(config, log, log_level, listen)
 
 
-@app.command(group=LOOP)
 def worker(*, log: LogAs = "lines", log_level: Level = "info", config: Config = FILE) -> int:
     """Run what other nodes ask for: no schedules, no events, only the queue. Adds capacity; ends as `serve` does."""
     return _serve(config, log, log_level, None)
@@ -61,6 +60,7 @@ def _serve(config: Config, log: LogAs, log_level: Level, listen: str | None) -> 
     settings = None if listen is None else _api(declared.settings.api, listen)
     node = Node(opening, workers=declared.serve.workers, asks=listen is not None)
     with _ended_by_signals(node), _requests_taken(opening, settings, node):
+        garbage.works()
         node.serve(declared.serve.poll)
     return 0
 
@@ -93,7 +93,6 @@ def _requests_taken(
     return served(opening, settings, looping=node.goes_on, caused=node.caused)
 
 
-@app.command(group=LOOP)
 def request(name: str, /, *, key: KeyTexts = (), reason: Reason, as_json: AsJson = False, config: Config = FILE) -> int:
     """Ask for what a projection does by itself: `trueup serve` carries it out, merged with what waits already."""
     from trueup import views

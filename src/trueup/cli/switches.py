@@ -7,10 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, SWITCH, Config, Reason, app
+from trueup.cli.options import FILE, Config, Reason
 
 
-@app.command(group=SWITCH)
 def pause(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
     """Halt runs of a projection at the next segment border."""
     with opened(config) as engine:
@@ -19,7 +18,6 @@ def pause(name: str, /, *, reason: Reason = "", config: Config = FILE) -> int:
     return 0
 
 
-@app.command(group=SWITCH)
 def resume(name: str, /, *, config: Config = FILE) -> int:
     """Undo `pause` and `stop`."""
     with opened(config) as engine:
@@ -28,7 +26,6 @@ def resume(name: str, /, *, config: Config = FILE) -> int:
     return 0
 
 
-@app.command(group=SWITCH)
 def stop(
     name: str | None = None,
     /,

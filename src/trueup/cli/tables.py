@@ -30,8 +30,27 @@ NAMES = ("pid", "seq")
 
 #: Characters that end a line, or that a terminal obeys.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: Those that a console leaves out.
+_LEFT_OUT = dict.fromkeys(map(ord, "\a\b\v\f\r"))
+#: The markup of the lines below.
+_MARKUP = re.compile(r"\[/?(?:bold|dim|green|red|yellow)\]")
 
 _STYLE = {"in_sync": "green", "repaired": "green", "drift": "red", "inconclusive": "yellow", "refused": "yellow"}
+
+
+class Plain:
+    """Lines where nobody watches: what a console would print there, without the time that importing one takes."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def print(self, text: str, *, markup: bool = True, style: str = "") -> None:  # noqa: ARG002 - there are no colours
+        print((_MARKUP.sub("", text) if markup else text).translate(_LEFT_OUT).expandtabs(), file=self._file)
+
+
+def lines(file: TextIO) -> Console | Plain:
+    """Where lines go that are no table."""
+    return console(file) if file.isatty() else Plain(file)
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -127,7 +146,7 @@ def draw_report(report: Report) -> None:
 
 def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: TextIO | None = None) -> None:
     """A comparison of two named sides; `last`: where the rows are, if not here."""
-    out = console(file)
+    out = lines(file or sys.stdout)
     style = _STYLE[str(report.verdict)]
     source, target = comparison.source.label, comparison.target.label
     out.print(f"{source}  →  {target}", markup=False, style="bold")
@@ -144,11 +163,11 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     if last:
         out.print(f"  {last}", markup=False)
     else:
-        _draw_rows(out, report)
+        _draw_rows(console(file), report)
     draw_causes(report.causes, out)
 
 
-def _draw_one_sided(out: Console, comparison: Comparison) -> None:
+def _draw_one_sided(out: Console | Plain, comparison: Comparison) -> None:
     """Columns that nothing was compared with: in sync says nothing of them."""
     told = [f"{', '.join(names)} (only in the {side})" for side, names in comparison.one_sided.items()]
     if told:
@@ -160,7 +179,7 @@ def _draw_one_sided(out: Console, comparison: Comparison) -> None:
         out.print(f"  to compare what is only written in another case: {named}", markup=False, style="yellow")
 
 
-def _draw_odd_keys(out: Console, report: Report) -> None:
+def _draw_odd_keys(out: Console | Plain, report: Report) -> None:
     """Rows that have no key of their own, and values that were not compared."""
     for side in ("source", "target"):
         for one, many, counts in (
@@ -174,7 +193,7 @@ def _draw_odd_keys(out: Console, report: Report) -> None:
         out.print(told, markup=False, style="yellow")
 
 
-def _draw_columns(out: Console, report: Report) -> None:
+def _draw_columns(out: Console | Plain, report: Report) -> None:
     """Which columns differ, most often first; where it is only one, the rows say it."""
     counts = sorted(report.different_by_column.items(), key=lambda item: -item[1])
     if len(counts) > 1:
@@ -203,7 +222,7 @@ def _draw_rows(out: Console, report: Report) -> None:
         out.print(f"  [dim]{report.drifted - len(report.drift):,} more; --rows 0 lists all[/dim]")
 
 
-def draw_causes(causes: Sequence[dict[str, Any]], out: Console | None = None) -> None:
+def draw_causes(causes: Sequence[dict[str, Any]], out: Console | Plain | None = None) -> None:
     """What the rows have in common: one line, and what is not told of is in the JSON."""
     if not causes:
         return

@@ -8,11 +8,9 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from trueup.cli.answers import opened
-from trueup.cli.options import FILE, SWITCH, AsJson, Config, app
+from trueup.cli.options import FILE, AsJson, Config
 
 token = App(name="token", help="Tokens for the HTTP API: make one, see who has one, revoke it.")
-token.group = (SWITCH,)
-app.command(token)
 
 RoleName = Annotated[
     Literal["viewer", "operator", "approver", "admin"],
