@@ -18,9 +18,10 @@ Every pytest-xdist worker has its own scratch databases, so workers cannot meet.
 
 from __future__ import annotations
 
+import gc
 import os
-import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -30,7 +31,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import compiling, searching, servers
+from tests import compiling, own_servers, searching, servers
 from tests.clock import FakeClock
 from tests.servers import Mariadb, Pair, Postgres
 
@@ -49,6 +50,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     compiling.once()
+    _keep_compiled_modules()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         # As a job in the background pytest is started deaf to Ctrl-C, and so would be whatever its tests interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,11 +65,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_HOME] = servers.new_embedded_home()
 
 
+def _keep_compiled_modules() -> None:
+    """Tests start Python many times, and some images have it compile every module each time."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def _temporary_files_in_memory() -> None:
-    """`tmp_path` where a commit waits for no disk: crashes of these tests are of processes, never of the machine."""
-    memory = Path("/dev/shm")
-    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    """`tmp_path` where a commit waits for no disk."""
+    if folder := servers.memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,6 +90,7 @@ def pytest_configure_node(node: object) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
     if not _is_worker(config) and (home := config.stash.get(_HOME, None)):
         servers.remove_embedded_home(home)
 
@@ -116,7 +130,7 @@ def _served(name: str, manager: AbstractContextManager[Given]) -> Iterator[Given
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    yield from _served("postgres", servers.postgres_server(os.environ, request.config.stash[_HOME]))
+    yield from _served("postgres", own_servers.postgres_server(os.environ, request.config.stash[_HOME]))
 
 
 def _worker() -> str:
@@ -148,12 +162,8 @@ def postgres_pair(postgres: str, _postgres_second_url: str) -> Pair:
 
 
 @pytest.fixture(scope="session")
-def mariadb_server() -> Mariadb:
-    try:
-        return servers.mariadb_server(os.environ)
-    except servers.ServerMissingError as e:
-        missing_server("mariadb", str(e))
-        raise AssertionError("not reached") from None
+def mariadb_server() -> Iterator[Mariadb]:
+    yield from _served("mariadb", own_servers.mariadb_server(os.environ))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import servers
+from tests import own_servers, servers
 from tests.servers import SERVERS, Pair, Postgres, Server, ServerMissingError, check_required, why_not
 from tests.tools import hammer
 
@@ -145,14 +145,19 @@ def test_a_run_fails_when_a_required_server_is_missing(closed_port: int) -> None
 
 
 SKIPPED = """
+from contextlib import contextmanager
 import pytest
-from tests import conftest, servers
+from tests import conftest, own_servers, servers
 
-def no_server(*_): raise servers.ServerMissingError("postgres at nowhere: refused")
+@contextmanager
+def no_server(*_, **__):
+    raise servers.ServerMissingError("postgres at nowhere: refused")
+    yield
 
 @pytest.fixture(scope="session", autouse=True)
 def none_to_be_had():
     with pytest.MonkeyPatch.context() as m:
+        m.setattr(own_servers, "own_postgresql", no_server)
         m.setattr(servers, "_postgres_unusable", lambda url: "refused")
         m.setattr(servers, "_embedded_postgres", no_server)
         yield
@@ -217,6 +222,28 @@ def schemas_and_tables(url: str) -> list[tuple[str, str | None]]:
         "SELECT nspname, relname FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid"
         " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'",
     )
+
+
+def test_one_in_memory_is_preferred_to_what_is_there(postgres_server: Postgres) -> None:
+    given = bool(os.environ.get("TRUEUP_TEST_POSTGRES"))
+    startable = servers.memory() is not None and any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    assert (postgres_server.origin == "in memory") is (startable and not given)
+
+
+@pytest.mark.parametrize("why", ["no room", "no program", "one is given"])
+def test_otherwise_none_is_started(why: str, postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def no_program(**_: str) -> Iterator[None]:
+        assert why == "no program"
+        raise ServerMissingError("no program")
+        yield
+
+    monkeypatch.setattr(own_servers, "own_postgresql", no_program)
+    monkeypatch.setattr(own_servers, "memory", lambda: None if why == "no room" else Path("/dev/shm"))
+    monkeypatch.setattr(servers, "_postgres_unusable", lambda _: None)
+    environ = {"TRUEUP_TEST_POSTGRES": postgres_server.admin_url} if why == "one is given" else {}
+    with own_servers.postgres_server(environ, Path("not used")) as server:
+        assert server.origin == ("TRUEUP_TEST_POSTGRES" if environ else "local server")
 
 
 @pytest.mark.parametrize("attempt", [1, 2])

@@ -26,8 +26,8 @@ from tests.alerting.receivers import Web, web
 from tests.campaign.events import Redis
 from tests.campaign.flat import process
 from tests.campaign.nodes import NodeProcess
-from tests.faults.own_servers import OwnServer, own_postgresql
 from tests.faults.proxy import proxied
+from tests.own_servers import OwnServer, own_postgresql
 from tests.servers import Postgres, free_port, run_sql, scratch_database
 from trueup.store import fresh  # noqa: F401 - all tables of the ledger
 from trueup.store.ledger import Ledger

@@ -183,9 +183,18 @@ def cut_after(words: bytes) -> Callable[[Stage], None]:
     return breaks
 
 
+def hurried(breaks: Callable[[Stage], Any]) -> Callable[[Stage], Any]:
+    """No statement may take long any more: only from now on, the truth is told at leisure."""
+
+    def and_hurries(stage: Stage) -> Any:
+        stage.settings["statement_timeout"] = "200ms"
+        return breaks(stage)
+
+    return and_hurries
+
+
 def slow_rows(stage: Stage) -> None:
     """The first rows come at once, and each of the others takes longer than a statement may, however few it reads."""
-    stage.settings["statement_timeout"] = "1s"
     stage.sql(
         "CREATE TABLE slow_from(at bigint)",
         "INSERT INTO slow_from VALUES (100000)",
@@ -381,12 +390,14 @@ WAYS: dict[str, Way] = {
         says=("column",),
     ),
     "a statement timeout in mid-stream": Way(
-        on="postgres", prepare=slow_rows, breaks=sql("UPDATE slow_from SET at = 150"), says=("statement timeout",)
+        on="postgres",
+        prepare=slow_rows,
+        breaks=hurried(sql("UPDATE slow_from SET at = 150")),
+        says=("statement timeout",),
     ),
     "a transaction that emptied it and is still open": Way(
         on="postgres",
-        prepare=lambda stage: stage.settings.update(statement_timeout="1s"),
-        breaks=locked_by_truncate,
+        breaks=hurried(locked_by_truncate),
         says=("timeout",),
     ),
     "the session is ended by the server": Way(
@@ -462,14 +473,11 @@ WAYS: dict[str, Way] = {
     "an emptied table on MariaDB": Way(on="mariadb", breaks=sql("DELETE FROM src"), says=COLLAPSED),
     "the time limit of MariaDB": Way(
         on="mariadb",
-        prepare=lambda stage: (
-            stage.settings.update(statement_timeout="1s"),
-            query(
-                "SELECT id, tenant, v FROM src JOIN wait WHERE SLEEP(IF(id > wait.after, 1.5, 0)) = 0",
-                "CREATE TABLE wait AS SELECT 100000 AS after",
-            )(stage),
+        prepare=query(
+            "SELECT id, tenant, v FROM src JOIN wait WHERE SLEEP(IF(id > wait.after, 1.5, 0)) = 0",
+            "CREATE TABLE wait AS SELECT 100000 AS after",
         ),
-        breaks=sql("UPDATE wait SET after = 100"),
+        breaks=hurried(sql("UPDATE wait SET after = 100")),
         says=("max_statement_time",),
     ),
     "a text that is read as zero": Way(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash import Case, disaster_everywhere, scratch
-from tests.faults.own_servers import OwnServer, own_mariadb, own_postgresql
+from tests.own_servers import OwnServer, own_mariadb, own_postgresql
 from tests.servers import MISSING, ServerMissingError, run_mariadb, run_sql, with_database
 
 SERVERS = {"postgresql": own_postgresql, "mariadb": own_mariadb}

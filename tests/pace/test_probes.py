@@ -10,8 +10,8 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.faults.own_servers import own_postgresql, standby_of
 from tests.live.harness import Background, until
+from tests.own_servers import own_postgresql, standby_of
 from tests.servers import ServerMissingError
 from trueup.adapters import Probe, connect
 from trueup.adapters._postgresql_probe import PostgresqlProbe, _to_archive

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis as redis_client
 
-from tests.faults.own_servers import own_mariadb
 from tests.live.harness import until
+from tests.own_servers import own_mariadb
 from tests.servers import ServerMissingError, run_mariadb
 from trueup.adapters import Looked, connect
 from trueup.adapters._mysql_probe import MysqlProbe

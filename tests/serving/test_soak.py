@@ -9,7 +9,7 @@ import pytest
 
 from tests.campaign.flat import Series, Trend
 from tests.campaign.soak import soak
-from tests.faults.own_servers import ServerMissingError
+from tests.own_servers import ServerMissingError
 
 
 def trend(name: str, values: list[float]) -> Trend:

@@ -1,19 +1,24 @@
-"""Servers of our own, to be killed: PostgreSQL and MariaDB from the machine's programs, with their data in a folder."""
+"""Servers of our own: PostgreSQL and MariaDB from the machine's programs, with their data in a folder.
+
+Some tests kill them. The rest of a run has one of each for every test process (`postgres_server`,
+`mariadb_server`): what they make and drop waits for no disk, which for a server that keeps its data on one is a
+fifth of the suite's time.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tests import servers
 from tests.live.harness import until
-from tests.servers import START_S, ServerMissingError, free_port, run_mariadb, run_sql
+from tests.servers import SERVERS, START_S, Mariadb, Postgres, ServerMissingError, free_port, memory
 
 
 class OwnServer:
@@ -35,8 +40,8 @@ class OwnServer:
         until(self._answers, f"{self.program[0]} to answer: {self.log}", timeout_s=START_S, pause_s=0.05)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(Exception):
-            (run_sql if self.url.startswith("postgres") else run_mariadb)(self.url, "SELECT 1")
+        with suppress(Exception):
+            (servers.run_sql if self.url.startswith("postgres") else servers.run_mariadb)(self.url, "SELECT 1")
             return True
         return False
 
@@ -47,17 +52,52 @@ class OwnServer:
         self.process.wait()
 
 
+#: Of a new PostgreSQL, whatever the machine speaks.
+_TEXT = ("--encoding=UTF8", "--locale=C.UTF-8")
+
+
 @contextmanager
-def own_postgresql() -> Iterator[OwnServer]:
-    """Raises ServerMissingError."""
+def postgres_server(environ: Mapping[str, str], embedded_home: Path) -> Iterator[Postgres]:
+    """The one given, else one in memory, else the first that is there. Raises ServerMissingError."""
+    with ExitStack() as stack:
+        own = own_postgresql(autovacuum="off", full_page_writes="off")
+        if server := _in_memory("postgres", own, environ, stack):
+            yield Postgres(admin_url=server.url, origin="in memory")
+        else:
+            yield stack.enter_context(servers.postgres_server(environ, embedded_home))
+
+
+@contextmanager
+def mariadb_server(environ: Mapping[str, str]) -> Iterator[Mariadb]:
+    """The one given, else one in memory, else the local one. Raises ServerMissingError."""
+    with ExitStack() as stack:
+        if server := _in_memory("mariadb", own_mariadb(), environ, stack):
+            yield Mariadb(admin_url=server.url)
+        else:
+            yield servers.mariadb_server(environ)
+
+
+def _in_memory(
+    name: str, own: AbstractContextManager[OwnServer], environ: Mapping[str, str], stack: ExitStack
+) -> OwnServer | None:
+    """Start it, unless one is given, there is no room, or no program."""
+    if not environ.get(SERVERS[name].variable) and memory():
+        with suppress(ServerMissingError):
+            return stack.enter_context(own)
+    return None
+
+
+@contextmanager
+def own_postgresql(**more: str) -> Iterator[OwnServer]:
+    """`more`: settings. Raises ServerMissingError."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if not found:
         raise ServerMissingError("no program `postgres` of its own to start")
     bin_ = found[-1].parent
     with _folder("postgres") as folder:
         data, port = folder / "data", free_port()
-        _run([bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"], "postgres")
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+        _run([bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", *_TEXT], "postgres")
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"} | more
         program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port)]
         program += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = OwnServer(program, "postgres", f"postgresql://postgres@127.0.0.1:{port}/postgres", folder / "log")
@@ -86,7 +126,8 @@ def own_mariadb(*more: str) -> Iterator[OwnServer]:
     with _folder("mysql") as folder:
         data, port = folder / "data", free_port()
         user = ["--user=mysql"] if os.getuid() == 0 else []
-        _run([install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user], None)
+        made = ["--auth-root-authentication-method=normal", "--skip-test-db"]  # root without a password
+        _run([install, "--no-defaults", f"--datadir={data}", *made, *user], None)
         arguments = [
             program,
             "--no-defaults",
@@ -94,8 +135,6 @@ def own_mariadb(*more: str) -> Iterator[OwnServer]:
             f"--port={port}",
             f"--socket={folder / 'socket'}",
             "--bind-address=127.0.0.1",
-            "--skip-grant-tables",
-            "--skip-networking=0",
             "--innodb-flush-log-at-trx-commit=1",
             *more,
         ]
@@ -113,7 +152,7 @@ def _running(server: OwnServer) -> Iterator[OwnServer]:
 
 @contextmanager
 def _folder(user: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f"trueup-own-{user}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"trueup-own-{user}-", dir=memory()))
     try:
         if os.getuid() == 0:
             shutil.chown(folder, user)
