@@ -2,6 +2,7 @@
 
     python bench/pacing_simulated.py                   # all of it, some minutes
     python bench/pacing_simulated.py --scenario burst  # one of: calibration, steady, burst, replica, faults
+    python bench/pacing_simulated.py --seeds 20        # the governor at each load, as many times, each by other chances
     python bench/pacing_simulated.py --plot plane.svg  # the plane of rows and p95 at each load, and who is where on it
 
 The policy is the product's (`trueup.core.pace`); only time, the database and the statements are simulated. What is
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -45,10 +46,14 @@ BASELINES: dict[str, Make] = {name: partial(Ruled, kind=kind) for name, kind in 
 
 
 def course(
-    make: Make | None, load: Callable[[float], float], until: float, faults: Callable[[Plant], None] | None = None
+    make: Make | None,
+    load: Callable[[float], float],
+    until: float,
+    faults: Callable[[Plant], None] | None = None,
+    seed: int = 1,
 ):
     """What became of foreground and background."""
-    plant = Plant(CORES)
+    plant = Plant(CORES, seed)
     foreground = Foreground(plant, lambda now: load(now) * CAPACITY, MEAN_S)
     background = None if make is None else make(plant, foreground)
     if faults is not None:
@@ -135,6 +140,30 @@ def comparison() -> Told:
         steady(share, {"governor, the host not seen": partial(Governor, remote=True)}, until=60.0, begin=30.0)
         baselines += steady(share, BASELINES, until=20.0, begin=5.0)
     return {"governor": governors, "baselines": baselines}
+
+
+def seeds(count: int, shares: Sequence[float]) -> None:
+    """The governor at each load, as long as beside a real server: means over as many courses of events."""
+    print("\n| load | u | rows/s | x p95: mean / most | believed | ramp | reversals a minute: mean / most |")
+    print("|---|---|---|---|---|---|---|")
+    for share in shares:
+        rows = [_by_chance(share, seed) for seed in range(1, count + 1)]
+        mean = {name: fmean(row[name] or 0.0 for row in rows) for name in rows[0]}
+        most = {name: max(row[name] for row in rows) for name in ("times", "reversals_per_min")}
+        print(
+            f"| {share:.0%} | {mean['u']:.2f} | {mean['rows']:,.0f} | {mean['times']:.2f} / {most['times']:.2f} "
+            f"| {1 + mean['believed']:.2f} | {mean['ramp']:.2f} "
+            f"| {mean['reversals_per_min']:.2f} / {most['reversals_per_min']:.1f} |",
+            flush=True,
+        )
+
+
+def _by_chance(share: float, seed: int) -> Row:
+    base, governor = (course(make, lambda _: share, 95.0, seed=seed) for make in (None, Governor))
+    alone, beside = (felt(*each, 30.0, 94.0) for each in (base, governor))
+    ramp = max(felt(governor[0], None, at, at + 5)["p95"] for at in range(1, 26))
+    told = {"times": beside["p95"] / alone["p95"], "ramp": ramp / beside["p95"], "rows": beside["rows_per_s"]}
+    return told | governed(governor[1], 30.0)
 
 
 def burst() -> Told:
@@ -262,8 +291,13 @@ SCENARIOS: dict[str, Callable[[], Told | None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", choices=SCENARIOS, help="only this one")
+    parser.add_argument("--seeds", type=int, help="only the governor, so many times at each load")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="loads of --seeds (%(default)s)")
     parser.add_argument("--plot", type=Path, help="calibration and steady, and draw what came of them into this file")
     asked = parser.parse_args()
+    if asked.seeds:
+        seeds(asked.seeds, asked.shares)
+        return
     told: Told = {}
     chosen = ("calibration", "steady") if asked.plot else [asked.scenario] if asked.scenario else SCENARIOS
     for name in chosen:

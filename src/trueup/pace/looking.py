@@ -225,11 +225,10 @@ class Looking:
             failed = str(error)
         took_ms = (self._clock.monotonic() - now) * 1000
         with self.lock:
-            if not self._counts(asker, "canary", failed):
+            if asker.ended.is_set():
                 return
-            if not failed:
-                self._failed.pop("canary", None)
-            elif not connected or took_ms < CANARY_MARK.hard:
+            self._told(asker, "canary", failed)
+            if failed and (not connected or took_ms < CANARY_MARK.hard):
                 return
             theirs = self._looked is not None and (self._looked.own or 0) > gate.inflight
             self._slowest_ms = max(self._slowest_ms or 0.0, took_ms)
@@ -247,8 +246,10 @@ class Looking:
                 failed = str(error)
             now = self._clock.monotonic()
         with self.lock:
-            if not self._counts(asker, "health", failed):
+            if asker.ended.is_set():
                 return
+            if failed or looked is not None:
+                self._told(asker, "health", failed)
             values = self.gauges.look(now)
             if probe is not None:
                 values[CANARY], self._slowest_ms = self._slowest_ms, None
@@ -258,21 +259,19 @@ class Looking:
             self._failed.pop("looking", None)
         self.news.set()
 
-    def _counts(self, asker: Asker, what: str, failed: str) -> bool:
-        """Has the work not ended meanwhile? Then what failed is told, and not tried again for a while."""
-        if asker.ended.is_set():
-            return False
+    def _told(self, asker: Asker, what: str, failed: str) -> None:
+        """What failed is told, and not tried again for a while; what did not is not told any more."""
         if failed:
             asker.again_at[what] = self._clock.monotonic() + AGAIN_S
             self._failed[what] = failed
-        return True
+        else:
+            self._failed.pop(what, None)
 
     # --- what it means -----------------------------------------------------------------------------------------------
 
     def _at_database(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:
         """What the database says."""
         self._hidden = looked.lacking
-        self._failed.pop("health", None)
         values = dict(looked.values)
         if looked.active is None and looked.running is not None:
             others = max(looked.running - self._gate.inflight, 0.0)
