@@ -20,6 +20,9 @@ from tests import servers
 from tests.live.harness import until
 from tests.servers import SERVERS, START_S, Mariadb, Postgres, ServerMissingError, free_port, memory
 
+#: Ends a server, and removes its folder, when the test process is gone, however it went: its end of the pipe is closed.
+_GUARD = 'read -r _; kill -KILL "-$1"; rm -rf -- "$2"'
+
 
 class OwnServer:
     """A server that runs until it is killed, and can be started again on what it left."""
@@ -31,12 +34,15 @@ class OwnServer:
         self.url = url
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
+        self.guard: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.program, user=self.user, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        guard = ["sh", "-c", _GUARD, "sh", str(self.process.pid), str(self.log.parent)]
+        self.guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         until(self._answers, f"{self.program[0]} to answer: {self.log}", timeout_s=START_S, pause_s=0.05)
 
     def _answers(self) -> bool:
@@ -48,6 +54,9 @@ class OwnServer:
     def kill(self) -> None:
         """As a machine that loses its processes: the server and all that it started, at once."""
         assert self.process is not None
+        assert self.guard is not None
+        self.guard.kill()
+        self.guard.communicate()
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -97,7 +106,8 @@ def own_postgresql(**more: str) -> Iterator[OwnServer]:
     with _folder("postgres") as folder:
         data, port = folder / "data", free_port()
         _run([bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", *_TEXT], "postgres")
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"} | more
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+        settings |= {"dynamic_shared_memory_type": "mmap"} | more  # in the folder, and gone with it
         program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port)]
         program += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = OwnServer(program, "postgres", f"postgresql://postgres@127.0.0.1:{port}/postgres", folder / "log")
@@ -113,6 +123,7 @@ def standby_of(primary: OwnServer) -> Iterator[OwnServer]:
         _run([bin_ / "pg_basebackup", "-D", data, "-d", primary.url, "-R", "-c", "fast"], "postgres")
         program = [str(bin_ / "postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
         program += ["-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+        program += ["-c", "dynamic_shared_memory_type=mmap"]
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         yield from _running(OwnServer(program, "postgres", url, folder / "log"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 
 from tests import own_servers, servers
+from tests.live.harness import until
 from tests.servers import SERVERS, Pair, Postgres, Server, ServerMissingError, check_required, why_not
 from tests.tools import hammer
 
@@ -244,6 +246,34 @@ def test_otherwise_none_is_started(why: str, postgres_server: Postgres, monkeypa
     environ = {"TRUEUP_TEST_POSTGRES": postgres_server.admin_url} if why == "one is given" else {}
     with own_servers.postgres_server(environ, Path("not used")) as server:
         assert server.origin == ("TRUEUP_TEST_POSTGRES" if environ else "local server")
+
+
+STARTS_ONE = """
+import sys
+from tests import own_servers
+with own_servers.own_mariadb() as server:
+    print(server.log.parent, server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_server_of_our_own_ends_with_who_started_it() -> None:
+    """However that ended: else each run that is killed would leave its servers, and their data in memory.
+
+    MariaDB, since PostgreSQL ends by itself some time after its folder has gone.
+    """
+    if not shutil.which("mariadbd", path="/usr/sbin:/usr/bin"):
+        return
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", STARTS_ONE], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as starter:
+        assert starter.stdout is not None
+        folder, url = starter.stdout.readline().split()
+        address = {"TRUEUP_TEST_MARIADB": url}
+        assert why_not(SERVERS["mariadb"], address) is None, "positive control: it is there"
+        assert Path(folder).exists()
+        starter.kill()
+    until(lambda: why_not(SERVERS["mariadb"], address), "it to be gone")
+    until(lambda: not Path(folder).exists(), "its data to be gone")
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
