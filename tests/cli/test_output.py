@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.shop import PATIENCE_S, Shop
-from trueup.cli.output import csv_line
+from trueup.cli.output import csv_line, write_lines
+from trueup.comparison import Comparison, Difference
+from trueup.core.values import Json
 
 BOTH = ("sqlite:///app.db#src", "sqlite:///app.db#tgt")
 CANARY = "canary@example"
@@ -66,6 +69,39 @@ def diffed(shop: Shop, url: str, *arguments: str) -> str:
     ran = shop.run("diff", f"{url}#a", f"{url}#b", *arguments)
     assert ran.code == 1, ran.err
     return ran.out
+
+
+NAMES = ("it's", "50%", "%s", 'é"\\', "plain")
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.text(),
+    st.floats(allow_nan=True),
+    st.decimals(),
+    st.binary(max_size=4),
+    st.uuids(),
+    st.dates(),
+    st.times(),
+    st.datetimes(timezones=st.sampled_from([None, UTC])),
+    st.just(Json('{"a": [1, "%s"]}')),
+    st.tuples(st.integers(), st.text(max_size=3), st.tuples(st.none(), st.decimals())),
+)
+ROWS = st.none() | st.tuples(*[VALUES] * len(NAMES))
+
+
+@given(st.tuples(VALUES), ROWS, ROWS, st.sets(st.sampled_from(NAMES)), st.text(max_size=9))
+def test_a_line_is_the_row_that_reports_list(key: Any, expected: Any, observed: Any, columns: Any, reason: str) -> None:
+    found = Difference(
+        kind="different", key=key, expected=expected, observed=observed, columns=tuple(columns), reason=reason
+    )
+    projection = SimpleNamespace(key=("100%",))
+    comparison: Any = object.__new__(Comparison)
+    comparison.binding = SimpleNamespace(columns=NAMES, projection=projection)
+    out = io.StringIO()
+    assert write_lines("jsonl", [found, found], comparison, out) == 2
+    line = json.dumps(comparison.row(found), ensure_ascii=False)
+    assert out.getvalue() == f"{line}\n{line}\n"
 
 
 def expected_rows() -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
 from trueup.adapters import _hashing, _postgresql_survey, mysql, postgresql
+from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
 from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
@@ -172,6 +173,34 @@ def test_integers_are_looked_for_along_their_index(native: HashedWorld, monkeypa
     assert "Cond: (id = ANY" in plan()
     monkeypatch.setattr(adapter.hashed.ways[native.way], "keys_of", lambda *_: None)
     assert "Cond: (id = ANY" not in plan(), "the control has to read them all"
+
+
+def test_rows_of_integer_keys_are_read_in_one_round_trip(native: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the statement that is built once gives is what any other statement for these hashes gives."""
+    in_ranges(monkeypatch)
+    native.tables("id integer PRIMARY KEY NOT NULL, v {integer}", ROWS, changed(ROWS, 5, 6, 7, 300))
+    for place, table in ((native.source, "src"), (native.target, "dst")):
+        place.analyze(table)
+    assert native.found()[1] == different(5, 6, 7, 300)
+    parts = [part for side, _, part in native.asked if isinstance(part, KeyHashes) and side == "source"]
+    app = native.app()
+    adapter: Any = app._adapter("a")
+    binding = app.binding("p", writing=False)
+    bounded = [part for part in parts if RowsByKey.of(adapter, binding, binding.source, part, tokens=True)]
+    assert bounded, "no rows of a range were asked for by key"
+    for part in bounded:
+        (quick,), (slow,) = (
+            list(read.stream(binding, binding.source, part, tokens=True))
+            for read in (adapter, super(type(adapter), adapter))
+        )
+        assert len(quick) == len(part.hashes)
+        assert sorted(zip(*quick.keys, *quick.values, quick.tokens, strict=True)) == sorted(
+            zip(*slow.keys, *slow.values, slow.tokens, strict=True)
+        )
+    beyond = replace(bounded[0], hashes=(*bounded[0].hashes, (2**40).to_bytes(8, "big")))
+    assert native.way != "PostgreSQL's own hash" or len(
+        next(iter(adapter.stream(binding, binding.source, beyond, tokens=False)))
+    ) == len(bounded[0].hashes), "a key that the column cannot hold is an error of the statement"
 
 
 def test_hashes_come_as_bytes_and_not_as_digits(native: HashedWorld) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from trueup.adapters._relations import Relations, Slot
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, Part, Range, Ranges
-from trueup.core.row import Key, Kind, Value
+from trueup.core.row import Kind, Value
 from trueup.errors import BrokenRead
 
 #: What a database says of a probe that it cannot answer, in its version, encoding or mode of operation.
@@ -87,8 +88,8 @@ class Way(ABC):
     #: Rows of a key range are taken as they come: in the order of the key by themselves, or in any.
     as_they_come = False
 
-    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:  # noqa: ARG002 - the default
-        """The keys themselves, where their hashes tell them; more than these do no harm. None: they do not."""
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[int] | None:  # noqa: ARG002 - the default
+        """The keys, integers, where their hashes tell them; more than these do no harm. None: they do not."""
         return None
 
     @abstractmethod
@@ -123,9 +124,17 @@ class Hashed:
             return self._leaf(way, side, parts, part.hashing).in_(part.leaves)
         keys = way.keys_of(part.hashes, part.hashing)
         if keys is not None:
-            return sa.and_(*self.relations.within(side, parts, Keys(keys=tuple(keys))))
+            return sa.and_(*self.relations.within(side, parts, Keys(keys=tuple((key,) for key in keys))))
         values, type_ = way.hash_values(part.hashes)
         return self.relations.dialect.among(way.key(_cells(side, parts, part.hashing)), type_, values)
+
+    def keys_of(self, side: BoundSide, part: KeyHashes) -> list[int] | None:
+        """Integer keys with these hashes, as the side can hold them. None: their hashes do not tell."""
+        keys = self.ways[part.hashing.name].keys_of(part.hashes, part.hashing)
+        can_hold = partial(self.relations.dialect.can_hold, side.key[0])
+        if not keys or (can_hold(min(keys)) and can_hold(max(keys))):
+            return keys
+        return [key for key in keys if can_hold(key)]
 
     def column(self, dialect: sa.Dialect, side: BoundSide, hashing: Hashing) -> Column:
         """The hash of each row, as a column of the side's table or query; NULL of one that counts as not there."""

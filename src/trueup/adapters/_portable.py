@@ -14,7 +14,7 @@ from trueup.adapters._hashing import Cell, Way
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
-from trueup.core.row import Key, Kind, Value
+from trueup.core.row import Kind, Value
 
 NOTHING: Expression = sa.literal_column("''", sa.Text)
 #: Bytes of the longest value that is spelt out; a longer one is its MD5.
@@ -92,12 +92,12 @@ class Portable(Way):
             return self.spelling.digits(cells[0].column, cells[0].expression)
         return self.of(cells)
 
-    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[int] | None:
         if hashing.key != (Kind.INTEGER,):
             return None
         signed = [int.from_bytes(bytes.fromhex(found.decode("ascii")), "big", signed=True) for found in hashes]
         # The same digits are a negative number where keys are signed, and one beyond 2**63 where they are not.
-        return [(key,) for number in signed for key in ((number, number + 2**64) if number < 0 else (number,))]
+        return [key for number in signed for key in ((number, number + 2**64) if number < 0 else (number,))]
 
     def probe(self) -> Expression:
         # Not ASCII, so that two encodings give two answers; another number for each way to spell rows.

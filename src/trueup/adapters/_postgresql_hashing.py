@@ -17,7 +17,7 @@ from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
-from trueup.core.row import Key, Kind, Value
+from trueup.core.row import Kind, Value
 
 _NOTHING: Expression = sa.literal_column("''::bytea")
 _COMMA: Expression = sa.literal_column("','", sa.Text)
@@ -117,11 +117,11 @@ class Native(Way):
             return _bigint(cells[0])  # 64 bits already, and an index may serve them
         return self.of(cells)
 
-    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[Key] | None:
+    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[int] | None:
         """Looked for as the column's own type, which its index is made of."""
         if hashing.key != (Kind.INTEGER,):
             return None
-        return [(int.from_bytes(found, "big", signed=True),) for found in hashes]
+        return [int.from_bytes(found, "big", signed=True) for found in hashes]
 
     def _hashed(self, cell: Cell, seeds: Seeds) -> Expression:
         """The hash of one column, never NULL. Where PostgreSQL's own function takes two values for one, the rest of the

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from trueup.adapters import Capabilities, Survey
+from trueup.adapters import Capabilities, Stream, Survey
 from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
@@ -27,6 +27,7 @@ from trueup.adapters._dialect import Expression, Verbatim
 from trueup.adapters._hashing import Way
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
+from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
@@ -36,7 +37,7 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Part, Ranges, Segment
+from trueup.core.plan import KeyHashes, Part, Ranges, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
@@ -226,6 +227,8 @@ class PostgresqlAdapter(SqlAdapter):
         if isinstance(type_, sa.types.UserDefinedType):
             return super().among(part, type_, values)
         # One parameter, so that the statement is built once; of the column's own type, so that it is hashed.
+        if type(type_) in held.LISTS and {*map(type, values)} == {int}:
+            return part == sa.any_(sa.bindparam(None, held.integers(values), type_=held.LISTS[type(type_)]))
         return part == sa.any_(sa.bindparam(None, values, type_=sa.ARRAY(type_)))
 
     def token_of(self, side: BoundSide) -> Expression:
@@ -284,6 +287,11 @@ class PostgresqlAdapter(SqlAdapter):
             ("idle_in_transaction_session_timeout", "10s"),
         ):
             connection.execute(sa.select(sa.func.set_config(name, value, True)))
+
+    def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
+        if isinstance(segment, KeyHashes) and (by_key := RowsByKey.of(self, binding, side, segment, tokens=tokens)):
+            return by_key
+        return super().stream(binding, side, segment, tokens=tokens)
 
     def ways(self) -> Sequence[Way]:
         return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]

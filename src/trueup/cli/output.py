@@ -7,16 +7,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from trueup.core.row import present
+from trueup.core.row import JSON_SAFE_INTEGER, present
 from trueup.core.values import Json
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison, Difference
     from trueup.core.binding import Binding
+    from trueup.core.row import Values
 
 #: Format -> endings of files that are taken to be it.
 FORMATS = {
@@ -105,10 +109,49 @@ def flat_row(found: Difference) -> list[Any]:
     return [found.kind, ",".join(found.columns) or None, *found.key, *both, found.reason or None]
 
 
+class _Spelled(dict[type, Callable[[Any], str]]):
+    """Type -> a value of it as JSON: as `present` shows it. What is not named here takes several times as long."""
+
+    def __missing__(self, type_: type) -> Callable[[Any], str]:
+        return lambda value: _JSON(present(value))
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False).encode
+_JSON_OF = _Spelled(
+    {
+        type(None): {None: "null"}.__getitem__,
+        bool: {False: "false", True: "true"}.__getitem__,
+        int: lambda value: str(value) if abs(value) <= JSON_SAFE_INTEGER else f'"{value}"',
+        str: encode_basestring,
+        Decimal: lambda value: f'"{present(value)}"',
+        datetime: lambda value: f'"{value.isoformat(" ")}"',
+    }
+)
+
+
 def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    """Of each what `Comparison.row` gives, as JSON."""
+    key, names = _template(comparison.projection.key), _template(comparison.binding.columns)
+    spelled = _JSON_OF
+    columns: dict[tuple[str, ...], str] = {}
+
+    def row(template: str, values: Values | None) -> str:
+        return "null" if values is None else template % tuple([spelled[type(value)](value) for value in values])
+
     for found in differences:
-        yield encode(comparison.row(found))
+        changed = columns.get(found.columns)
+        if changed is None:
+            changed = columns[found.columns] = _JSON(list(found.columns))
+        reason = f', "reason": {_JSON(found.reason)}' if found.reason else ""
+        yield (
+            f'{{"kind": "{found.kind}", "key": {row(key, found.key)}, "expected": {row(names, found.expected)}, '
+            f'"observed": {row(names, found.observed)}, "columns": {changed}{reason}}}'
+        )
+
+
+def _template(names: Sequence[str]) -> str:
+    """An object of JSON with these names, and places for their values."""
+    return "{" + ", ".join(_JSON(name).replace("%", "%%") + ": %s" for name in names) + "}"
 
 
 def _csv(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:

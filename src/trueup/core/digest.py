@@ -197,21 +197,35 @@ def _unmatched(source: bytes, target: bytes, width: int) -> set[bytes]:
     """
     left: list[bytes] = []
     right: list[bytes] = []
-    at, to, ahead = 0, 0, SEEK_ROWS * width
+    at, to, ahead = 0, 0, SEEK_ROWS
     while at < len(source) and to < len(target) and len(left) < len(source) // width * UNMATCHED_SHARE:
         if same := _alike(source, at, target, to, width):
-            at, to, ahead = at + same, to + same, SEEK_ROWS * width
-        here, there = _rows(source[at : at + ahead], width), _rows(target[to : to + ahead], width)
-        places = {row: place for place, row in enumerate(there)}
-        passed, passed_there = len(here), len(there)
-        for place, row in enumerate(here):
-            if row in places:
-                passed, passed_there = place, places[row]
-                break
-        left += here[:passed]
-        right += there[:passed_there]
-        at, to, ahead = at + passed * width, to + passed_there * width, ahead * 2
+            at, to, ahead = at + same, to + same, SEEK_ROWS
+        here, there = _passed(source, at, target, to, width, ahead)
+        left += here
+        right += there
+        at, to, ahead = at + len(here) * width, to + len(there) * width, ahead * 2
     return {*left, *_rows(source[at:], width)} ^ {*right, *_rows(target[to:], width)}
+
+
+def _passed(
+    source: bytes, at: int, target: bytes, to: int, width: int, ahead: int
+) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """Rows of both sides before the next equal ones, which are sought among so many; mostly one is in the way."""
+    here, there = source[at : at + width], target[to : to + width]
+    here_next, there_next = source[at + width : at + 2 * width], target[to + width : to + 2 * width]
+    if here_next == there_next:
+        return (here,) if here else (), (there,) if there else ()
+    if here_next == there:
+        return (here,), ()
+    if here == there_next:
+        return (), (there,)
+    rows, others = _rows(source[at : at + ahead * width], width), _rows(target[to : to + ahead * width], width)
+    places = {row: place for place, row in enumerate(others)}
+    for place, row in enumerate(rows):
+        if row in places:
+            return rows[:place], others[: places[row]]
+    return rows, others
 
 
 def _rows(packed: bytes, width: int) -> list[bytes]:
@@ -221,11 +235,13 @@ def _rows(packed: bytes, width: int) -> list[bytes]:
 def _alike(source: bytes, at: int, target: bytes, to: int, width: int) -> int:
     """How many bytes are the same from these places on, in whole rows."""
     begun, size = at, RUN * width
-    while size >= width and at < len(source):
+    while (piece := source[at : at + size]) and target.startswith(piece, to):
+        at += len(piece)
+        to += len(piece)
+    while size > width:  # within so many bytes there is one that is not the same, or an end
+        size //= 2
         piece = source[at : at + size]
-        if piece == target[to : to + size]:
+        if target.startswith(piece, to):
             at += len(piece)
             to += len(piece)
-        else:
-            size //= 2
     return at - begun
