@@ -101,11 +101,13 @@ def ahead_of(
     *,
     allowed: Callable[[], int] | None = None,
     now: Callable[[], datetime] = lambda: BEGIN,
+    learn: bool = False,
 ) -> Ahead:
     """`allowed`: of the source, in place of its own."""
     digests = Question(source.digests, target.digests)
     rows = Question(source.ask_rows, target.ask_rows, 1)
-    return Ahead(SEGMENTS, digests, rows, (allowed or (lambda: source.allowed), lambda: target.allowed), now)
+    limits = (allowed or (lambda: source.allowed), lambda: target.allowed)
+    return Ahead(SEGMENTS, digests, rows, limits, now, learn=learn)
 
 
 @contextmanager
@@ -375,6 +377,20 @@ def test_the_rows_of_segments_are_asked_for_ahead_too(source: Database, target: 
         assert ahead.digests(SEGMENTS[9]) == answers(9)
         until(lambda: source.begun[-1] == target.begun[-1] == 9 + AHEAD)
     assert source.begun == target.begun == [*range(AHEAD + 1), *range(1, 10), *range(9, 10 + AHEAD)]
+
+
+def test_the_first_segment_tells_what_to_ask_of_the_others(source: Database, target: Database) -> None:
+    """Nothing is begun in vain where the question changes after it; the control is the test above."""
+    source.free = target.free = True
+    with closing(ahead_of(source, target, learn=True)) as ahead:
+        ahead.digests(SEGMENTS[0])
+        with ahead.closer():
+            pass
+        assert source.begun == target.begun == [0]
+        for at in range(1, 5):
+            assert ahead.prints(SEGMENTS[at]) == (prints_of("source", at), prints_of("target", at))
+        until(lambda: source.printed == target.printed == list(range(1, 6)))
+    assert source.begun == target.begun == list(range(6))
 
 
 def test_another_question_waits_for_what_goes_on(source: Database, target: Database) -> None:

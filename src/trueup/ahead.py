@@ -142,8 +142,12 @@ class Ahead:
         prints: Question[Prints],
         allowed: tuple[Callable[[], int], Callable[[], int]],
         now: Callable[[], datetime],
+        *,
+        learn: bool = False,
     ) -> None:
-        """`allowed`: statements that source and target may be asked at a time, as of now."""
+        """`allowed`: statements that source and target may be asked at a time, as of now. `learn`: nothing is begun
+        before the first segment was answered, which tells what is to be asked of the others.
+        """
         self._segments = segments
         self._number = {segment: at for at, segment in enumerate(segments)}
         self._digests = digests
@@ -152,6 +156,7 @@ class Ahead:
         self._question: Question[Any] | None = None
         self._source, self._target = (_Side(each) for each in allowed)
         self._now = now
+        self._learn = learn
         self._since: dict[int, datetime] = {}
         #: The segment that is wanted, or was last.
         self._at = 0
@@ -239,7 +244,8 @@ class Ahead:
         """What cannot be begun is an answer too: where the end of one statement begins the next, only who waits for
         that answer can hear of it.
         """
-        end = min(len(self._segments), self._at + question.ahead + 1)
+        ahead = 0 if self._learn and self._at == 0 else question.ahead
+        end = min(len(self._segments), self._at + ahead + 1)
         while side.begun < end:
             at = side.begun
             try:

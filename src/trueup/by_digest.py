@@ -126,7 +126,7 @@ def asking_ahead(
     of_leaves = Question(source.digests, target.digests)
     of_rows = Question(source.prints, target.prints, PRINTS_AHEAD)
     allowed = pair.source.connections, pair.target.connections
-    with closing(Ahead(spans, of_leaves, of_rows, allowed, now)) as ahead:
+    with closing(Ahead(spans, of_leaves, of_rows, allowed, now, learn=together)) as ahead:
         pair.learned.ahead = ahead
         try:
             yield

@@ -29,7 +29,7 @@ _COMPILED = """
 class PostgresqlOneStatement:
     """A cursor over all segments, compiled where there are many; none where a key cannot be an end of theirs."""
 
-    most = 32
+    most = 64
 
     def __init__(self, adapter: SqlAdapter, digested_by: Callable[[Hashing], str], hashed_by: str) -> None:
         """What makes a range be read as is best: to digest it with this hash; for the hashes of its rows."""
