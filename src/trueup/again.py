@@ -7,40 +7,32 @@ everything is read, and the reason is said.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 from trueup.adapters import delivered
-from trueup.by_digest import hashing_of
 from trueup.by_partition import cut
 from trueup.core.again import (
     CHANGED_MAX,
     Verified,
-    bind_marks,
     due,
     ends_of,
     gone_back,
     in_the_future,
     longest_unread,
-    marked_side,
-    not_of_kind,
     other_keys,
-    since,
 )
-from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts
 from trueup.core.decide import collapsed
-from trueup.core.digest import Hashing
 from trueup.core.freshness import due_by_age, looked_at
 from trueup.core.plan import KEYS_AT_ONCE, Keys, NullKeys, Range, Segment, by_keys, partition_of
-from trueup.core.projection import Changes, Limits
-from trueup.core.row import Key, Kind, Value, canonical
+from trueup.core.projection import Limits
+from trueup.core.row import Key, Value
 from trueup.core.shapes import other_values
-from trueup.errors import DataProblem, DesignProblem, StatementTimeout
 from trueup.job import Job
-from trueup.side_by_side import Pair, both
+from trueup.marked import Marks
+from trueup.side_by_side import Pair
 from trueup.store.coverage import Coverage
-from trueup.store.records import DecisionRow, RunRow
+from trueup.store.records import DecisionRow, OpenWork, RunRow
 
 #: So long a turn aims to take, where nothing else is to be done, seconds.
 TURN_S = 30.0
@@ -53,117 +45,10 @@ class Again:
     #: The run that did.
     base: str
     segments: list[Segment]
+    #: Rows that need not be looked at: they were alike where their marks were read.
+    alike: Sequence[OpenWork] = ()
     #: What is read, and what is taken as unchanged, in words.
     strategy: str
-
-
-class Marks:
-    """The declared marks of a projection, bound to what the databases hold.
-
-    Raises ConfigError for a mark that is not there or does not grow.
-    """
-
-    def __init__(self, job: Job, changes: Changes) -> None:
-        self.changes = changes
-        self.name = job.name
-        self._pair = job.pair
-        self._bound: dict[str, tuple[Binding, BoundSide]] = {}
-        for role, mark in changes.marks.items():
-            reader, _ = job.pair.side(role)
-            shape = reader.describe(marked_side(job.pair.binding, role, mark))
-            self._bound[role] = bind_marks(job.pair.binding, role, mark, shape)
-
-    def now(self) -> dict[str, Value]:
-        """How far each side's changes go, before anything else is read."""
-        found = {}
-        for role, (binding, side) in self._bound.items():
-            kind = binding.key_kinds[0]
-            reader, _ = self._pair.side(role)
-            found[role] = canonical(kind, [reader.greatest(side)])[0]
-            self._demand(role, side.key[0].name, kind, [found[role]])
-        return found
-
-    def _demand(self, role: str, column: str, kind: Kind, values: Sequence[Value]) -> None:
-        """Raise DesignProblem if one of these values is none that a column of `kind` holds.
-
-        SQLite keeps text in a column declared INTEGER: as a mark it sorts above all numbers, as a key it finds no row.
-        """
-        each = {type(value): value for value in values}  # the type decides
-        wrong = next((value for value in each.values() if not_of_kind(kind, value)), None)
-        if wrong is not None:
-            declared = self.changes.marks[role]
-            raise DesignProblem(
-                f"projections.{self.name}.changes.{role}: column {column!r} of "
-                f"{declared.table or f'the {role}'} holds {wrong!r}, which is no {kind}; mend that row, or leave it "
-                f"out with a view that casts the column"
-            )
-
-    def changed(self, marks: Mapping[str, Value]) -> dict[Key, None] | None:
-        """Keys of rows that may have changed since these marks; None if they are too many to look at one by one.
-
-        The pair learns which of them are alike on both sides (`Learned.alike`), for `narrow` to leave them out.
-        """
-        self._pair.learned.alike = frozenset()
-        hashing = self._hashing()
-        try:
-            found = self._read(marks, hashing)
-        except (DataProblem, StatementTimeout):
-            if hashing is None:
-                raise
-            found = self._read(marks, None)  # a row that cannot be hashed is looked at by itself later, if at all
-        keys = dict.fromkeys(key for some in found for key in some)
-        if len(keys) > CHANGED_MAX:
-            return None
-        alike = frozenset() if hashing is None else _alike(*found)
-        self._pair.learned.alike = alike
-        return dict.fromkeys(sorted(keys, key=alike.__contains__))  # those that are to be read are read together
-
-    def _hashing(self) -> Hashing | None:
-        """How rows are hashed where they are read for their marks, if both sides' own rows are."""
-        sides = (self._pair.binding.source, self._pair.binding.target)
-        own = [mark.table is None for mark in self.changes.marks.values()]
-        if self._pair.binding.one_database or own != [True, True] or any(side.queued for side in sides):
-            return None
-        return hashing_of(self._pair)[0]
-
-    def _read(self, marks: Mapping[str, Value], hashing: Hashing | None) -> list[dict[Key, Value]]:
-        reads = [partial(self._marked, role, marks, hashing) for role in self._bound]
-        if len(reads) == 2 and self._pair.source is not self._pair.target:
-            return [*both(*reads)]
-        return [read() for read in reads]
-
-    def _marked(self, role: str, marks: Mapping[str, Value], hashing: Hashing | None) -> dict[Key, Value]:
-        """Keys of one side's rows at or above its mark, less the overlap; where they are too many, not all of them.
-
-        With the hash of each row; None where it has none.
-        """
-        binding, side = self._bound[role]
-        reader, own = self._pair.side(role)
-        width = len(side.values)
-        if hashing is not None:
-            hashed = reader.row_hash(own, hashing)
-            side = replace(side, values=(*side.values, hashed))
-            binding = replace(binding, value_kinds=(*binding.value_kinds, hashed.kind))
-        mark = marks.get(role)
-        first = None if mark is None else since(mark, self.changes.overlap)
-        lower = None if first is None else (first,)
-        stream = reader.stream(binding, side, Range(lower=lower), tokens=False)
-        keys: dict[Key, Value] = {}
-        for batch in delivered(stream, f"{self.name}: the {role}'s changes"):
-            columns = batch.clean(binding.value_kinds).values
-            for column, kind, values in zip(side.values, binding.value_kinds, columns, strict=True):
-                self._demand(role, column.name, kind, values)
-            hashes = columns[width] if hashing is not None else [None] * len(batch)
-            keys.update(zip(zip(*columns[:width], strict=True), hashes, strict=True))
-            if len(keys) > CHANGED_MAX:
-                return keys
-        return keys
-
-    def words(self, marks: Mapping[str, Value]) -> str:
-        """Since when, in words."""
-        columns = {role: f"{mark.table or role}.{mark.column}" for role, mark in self.changes.marks.items()}
-        told = {role: since(marks[role], self.changes.overlap) for role in columns if marks.get(role) is not None}
-        return ", ".join(f"{columns[role]} >= {value}" for role, value in told.items())
 
 
 def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
@@ -177,8 +62,8 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     untrusted = gone_back(last.marks, now) or in_the_future(last.marks, job.clock.now())
     if untrusted:
         return untrusted
-    keys = marks.changed(last.marks)
-    if keys is None:
+    changed = marks.changed(last.marks)
+    if changed is None:
         return f"more than {CHANGED_MAX:,} keys may have changed since {last.id}"
     known = _known(job) + coverage.unsettled(last.id) + job.acceptances.keys_since(job.name, last.started_at)
     base = last.base or last.id
@@ -189,11 +74,14 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     turn = due(verified, job.clock.now(), marks.changes.verify_within)
     if job.in_turn:  # nothing else is to be done
         turn = list(dict.fromkeys([*turn, *longest_unread(verified, _at_a_time(last))]))
-    named = dict.fromkeys([*keys, *known])
+    named = dict.fromkeys([*changed.keys, *known])
+    read = [key for key in named if key not in changed.alike]
+    many = len(changed.keys)
     return Again(
         base=base,
-        segments=[*_looked_up(named, turn), *turn, *_new_partitions(job, verified)],
-        strategy=_words(marks, last, len(keys), len(named) - len(keys), turn, verified),
+        segments=[*_looked_up(read, turn), *turn, *_new_partitions(job, verified)],
+        alike=changed.done(),
+        strategy=_words(marks, last, many, len(named) - many, turn, verified),
     )
 
 
@@ -205,11 +93,6 @@ def _altered(job: Job, last: RunRow) -> str:
         return f"{last.id} did not compare {', '.join(new)}"
     words = other_values(last.shapes, binding) if last.shapes else []
     return f"the tables are not as {last.id} read them: {'; '.join(words)}" if words else ""
-
-
-def _alike(source: Mapping[Key, Value], target: Mapping[Key, Value]) -> frozenset[Key]:
-    """Keys whose rows have one hash on both sides."""
-    return frozenset(key for key, content in source.items() if content is not None and content == target.get(key))
 
 
 def in_turn(job: Job) -> Again | None:
@@ -281,8 +164,9 @@ def unannounced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> str:
     """A warning about rows that drifted though no mark announced a change; empty if there are none."""
     if run.base is None or run.marks is None or not decided:
         return ""
-    told = announced(job, run, decided)
-    silent = sum(item.decision.drift.key not in told for item in decided)
+    drifted = [item.decision.drift.key for item in decided]
+    told = announced(job, run, drifted)
+    silent = sum(key not in told for key in drifted)
     if not silent:
         return ""
     return (
@@ -292,14 +176,19 @@ def unannounced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> str:
     )
 
 
-def announced(job: Job, run: RunRow, decided: Sequence[DecisionRow]) -> set[Key]:
-    """Keys that a run looked at by themselves: marked as changed, known to be wrong, or still moving before."""
-    spans = Coverage(job.ledger).spans(run.id)
-    keys = {key for span in spans if isinstance(span, Keys) for key in span.keys}
-    if NullKeys() in spans:
-        rows = [item.decision.drift.key for item in decided]
-        keys.update(key for key in [*rows, *_known(job)] if None in key)
-    return keys
+def announced(job: Job, run: RunRow, keys: Collection[Key]) -> set[Key]:
+    """Those of these keys that a run looked at by themselves: marked as changed, known to be wrong, or still moving
+    before.
+    """
+    asked, found = set(keys), set[Key]()
+    for span in Coverage(job.ledger).spans(run.id) if asked else ():
+        if isinstance(span, Keys):
+            found |= asked.intersection(span.keys)
+        elif span == NullKeys():
+            found.update(key for key in asked if None in key)
+        if len(found) == len(asked):  # the rest, which may be many, need not be put together
+            break
+    return found
 
 
 def _known(job: Job) -> list[Key]:

@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING
 
 from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, hashing_of, worth_hashing
-from trueup.core.compare import Counts, DriftKind, Suspect
+from trueup.core.compare import DriftKind, Suspect
 from trueup.core.plan import (
     KEYS_AT_ONCE,
     Everything,
-    Keys,
     NullKeys,
     Range,
     Segment,
@@ -93,25 +92,10 @@ def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[
     if pair.binding.one_database:
         yield from inside(pair, segment)
         return
-    if first and isinstance(segment, Keys) and not pair.learned.alike.isdisjoint(segment.keys):
-        yield _less_alike(pair, segment)
-        return
     if worth_hashing(segment, first=first) and (hashing := hashing_of(pair)[0]):
         yield from by_digest(pair, segment, hashing)
     else:
         yield from side_by_side(pair, segment, first=first)
-
-
-def _less_alike(pair: Pair, segment: Keys) -> Covered:
-    """Those of these keys are compared whose rows were not alike when they were last read, a moment ago."""
-    rest = tuple(key for key in segment.keys if key not in pair.learned.alike)
-    alike = len(segment.keys) - len(rest)
-    counts = Counts(source_rows=alike, target_rows=alike)
-    suspects: list[Suspect] = []
-    for piece in _compared(pair, Keys(keys=rest), first=True) if rest else ():
-        counts += piece.counts
-        suspects += piece.suspects
-    return Covered(span=segment, counts=counts, suspects=suspects)
 
 
 def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Route:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from trueup.again import Again, Marks, again, in_turn
+from trueup.again import Again, again, in_turn
 from trueup.by_partition import unknown
 from trueup.core.partition import Slice
 from trueup.core.plan import Segment, by_keys
 from trueup.core.row import Key, Value
 from trueup.job import Job
+from trueup.marked import Marks
 from trueup.narrow import route
 from trueup.store.partitions import partitions_of
 from trueup.store.records import OpenWork, RunRow
@@ -22,7 +23,7 @@ class Scope:
     """What the first stage of a run works through."""
 
     segments: list[Segment]
-    #: What there is beside them: lots that are put back.
+    #: What there is beside them: lots that are put back; rows that are alike.
     work: Sequence[OpenWork] = ()
     #: How they came to be, in words.
     strategy: str
@@ -56,7 +57,7 @@ def scope_of(job: Job) -> Scope:
     now = marks.now()
     less = "that was asked for" if job.full else again(job, marks, now)
     if isinstance(less, Again):
-        return Scope(strategy=less.strategy, segments=less.segments, base=less.base, marks=now)
+        return Scope(strategy=less.strategy, segments=less.segments, work=less.alike, base=less.base, marks=now)
     if (turn := _by_turns(job)) is not None:
         return turn
     scope = _everything(job)

@@ -7,7 +7,7 @@ empty one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -40,8 +40,6 @@ class Learned:
     hashing: tuple[Hashing | None, str] | None = None
     #: Differences are so many that hardly a leaf was equal: leaves are not worth asking for.
     scattered: bool = False
-    #: Keys whose rows were alike on both sides, by their hashes, when this run read what has changed.
-    alike: Set[Key] = frozenset()
     #: Who asks for digests before they are wanted; None: nobody.
     ahead: Ahead | None = None
 

@@ -56,8 +56,8 @@ def _right(
         return [key for key in job.keys if key not in wrong and not unread(key)]
     if run.base is not None:  # all that was known to be wrong when it began was looked at again
         before = [row.drift.key for row in job.standing.drift(job.name)]
-        told = announced(job, run, decisions) if before else ()
-        return [key for key in before if key in told and key not in wrong and not unread(key)]
+        told = announced(job, run, [key for key in before if key not in wrong])
+        return [key for key in before if key in told and not unread(key)]
     if run.partitions is not None:
         keys = perhaps_settled(job, run)
         still = look(work, keys)

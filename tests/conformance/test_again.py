@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from tests.clock import START_S, FakeClock
 from tests.conformance.test_broken_reads import Nothing
 from tests.conformance.worlds import EngineClock, Place, World
-from trueup import Limits, Report, Trueup, Verdict, in_time, judging, run, scope, sweep
-from trueup import again as incremental
+from trueup import Limits, Report, Trueup, Verdict, again, in_time, judging, marked, run, scope, sweep
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
 from trueup.adapters._sql import SqlAdapter
@@ -28,6 +27,7 @@ from trueup.core.row import Batch
 from trueup.errors import BrokenRead, ConfigError, DesignProblem, Interrupted, StatementTimeout, TrueupError
 from trueup.narrow import Route
 from trueup.side_by_side import Covered, Pair
+from trueup.store.records import OpenWork
 
 #: What is asserted here is the engine's; of an adapter it needs the greatest value and a range of it.
 FEW = ("sqlite-alone", "postgresql-mysql", "duckdb-postgresql")
@@ -43,7 +43,7 @@ CHANGES = {"source": {"column": "seen"}, "target": {"column": "seen"}, "overlap"
 class Read:
     """What the engine asked of the databases."""
 
-    #: Segments of the first stage.
+    #: Segments of the first stage, and keys whose rows were alike where their marks were read.
     segments: list[Segment] = field(default_factory=list)
     #: Rows that left a database, or were compared in one.
     rows: int = 0
@@ -77,6 +77,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         seen.segments.append(segment)
         return narrow(pair, segment, **how)
 
+    done = marked.Changed.done
+
+    def alike(self: marked.Changed) -> list[OpenWork]:
+        found = done(self)
+        seen.segments += [part.span for part in found]
+        return found
+
     def compared(self: SqlAdapter, *rest: Any) -> Any:
         look = differences(self, *rest)
         seen.rows += 0 if look is None else look.counts.source_rows + look.counts.target_rows
@@ -84,6 +91,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 
     monkeypatch.setattr(scope, "route", five)
     monkeypatch.setattr(sweep, "narrow", narrowing)
+    monkeypatch.setattr(marked.Changed, "done", alike)
     monkeypatch.setattr(SqlAdapter, "differences", compared)
     monkeypatch.setattr(SqlAdapter, "stream", lambda *args, **named: _Counted(stream(*args, **named), seen))
     return seen
@@ -481,7 +489,8 @@ def test_many_announced_deletes_are_bounded_by_their_limit(world: World, read: R
 
 def test_too_many_changes_have_everything_read(world: World, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop.filled(world, read)
-    monkeypatch.setattr(incremental, "CHANGED_MAX", 10)
+    for module in (marked, again):  # who counts them, and who says so
+        monkeypatch.setattr(module, "CHANGED_MAX", 10)
     shop.later()
     shop.sql("source", "UPDATE {table} SET seen = {now} WHERE id < 9")
     assert "everything" not in shop.check().strategy, "nine, and the newest row of the target: ten"
@@ -591,7 +600,7 @@ def cut_off(shop: Shop, monkeypatch: pytest.MonkeyPatch, call: Callable[[str], R
         patch.setattr(
             type(shop.app.progress), "narrowed", lambda *_: setattr(shop.app.stop_after_segment, "asked", True)
         )
-        patch.setattr(incremental, "KEYS_AT_ONCE", 2)
+        patch.setattr(again, "KEYS_AT_ONCE", 2)
         with pytest.raises(Interrupted):
             call("p")
     shop.app.stop_after_segment.asked = False

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tests.clock import START_S, FakeClock
 from tests.conformance.hashed import HASHED, HASHED_IDS, HashedWorld, open_hashed
 from tests.conformance.worlds import EngineClock, Row
-from trueup import Report, Verdict, again, by_digest
+from trueup import Report, Verdict, by_digest, marked, run
 from trueup.adapters import _hashing
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Column
 from trueup.core.digest import Prints
 from trueup.core.plan import KeyHashes, Keys
-from trueup.errors import BrokenRead, DataProblem
+from trueup.errors import BrokenRead, DataProblem, Interrupted
 
 COLUMNS = "id {integer} PRIMARY KEY NOT NULL, v {integer}, seen {integer}"
 ROWS = 40
@@ -122,25 +122,36 @@ def test_known_drift_that_is_alike_now_is_right(world: HashedWorld) -> None:
     assert (report.verdict, found, by_key) == (Verdict.IN_SYNC, set(), [])
 
 
-def test_what_was_alike_is_not_taken_for_it_where_marks_are_read_once_more(
+def test_what_was_alike_is_in_the_ledger_when_a_run_is_interrupted(
     world: HashedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are too many then: it is not known which are alike."""
-    shop, real, learned = Shop(world), again.Marks.changed, list[int]()
+    """It was looked at: who goes on reads the rest, and what differs was announced."""
+    shop = Shop(world)
+    shop.write([*on_both([3, 5, 8], 7), ("target", 5, 6)])
+    with monkeypatch.context() as patch:
 
-    def twice(self: again.Marks, marks: Any) -> Any:
-        found = real(self, marks)
-        learned.append(len(self._pair.learned.alike))
-        with monkeypatch.context() as patch:
-            patch.setattr(again, "CHANGED_MAX", 1)
-            assert real(self, marks) is None
-        learned.append(len(self._pair.learned.alike))
-        return found
+        def interrupted(*_: Any, **__: Any) -> Any:
+            raise Interrupted("stopped before the first segment")
 
-    monkeypatch.setattr(again.Marks, "changed", twice)
-    shop.write(on_both([3, 5], 7))
-    shop.look()
-    assert learned == [3, 0]
+        patch.setattr(run, "sweep", interrupted)
+        with pytest.raises(Interrupted):
+            shop.check()
+    report, found, by_key = shop.look()
+    assert report.resumed
+    assert found == {("different", 5)}
+    assert {key for part in by_key for key in part.keys} == {(5,)}
+    assert (report.source_rows, report.target_rows) == (4, 4)
+    assert report.reason == ""
+
+
+def test_too_many_to_look_at_leaves_nothing_alike(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(world)
+    shop.write([*on_both([3, 5], 7), ("target", 5, 6)])
+    monkeypatch.setattr(marked, "CHANGED_MAX", 1)
+    report = shop.check()
+    assert "everything: " in report.strategy
+    assert report.drifted == 1
+    assert report.source_rows == ROWS
 
 
 def test_values_are_compared_where_exact_is_declared(world: HashedWorld) -> None:

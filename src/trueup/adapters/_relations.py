@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.adapters._besides import besides, computed
 from trueup.adapters._borders import beyond
 from trueup.adapters._comparison import Comparison, Differ, materialized
 from trueup.adapters._dialect import Dialect, Expression
@@ -62,7 +63,7 @@ class Relations:
         else:
             declared = [sa.column(column.name, self.type_of(column)) for column in side.columns]
             origin = user_query(side.side.query or "", side.shape.dialect).columns(*declared).subquery("q")
-        return origin, [_computed(c.computed) if c.computed else origin.c[c.name] for c in side.columns]
+        return origin, [computed(c.computed) if c.computed else origin.c[c.name] for c in side.columns]
 
     def ordered(self, column: Column, expression: Expression) -> Expression:
         """`expression` in binary order: text is pinned to it, other key kinds have no other."""
@@ -123,10 +124,9 @@ class Relations:
 
     def within(self, side: BoundSide, parts: Sequence[Expression], segment: Part) -> list[Expression]:
         """Predicates that hold exactly for the rows of `segment`."""
-        if side.only:
-            return [*self.within(replace(side, only=""), parts, segment), _computed(side.only)]
-        if side.tombstone is not None:
-            return [*self.within(replace(side, tombstone=None), parts, segment), self._there(side.tombstone)]
+        if side.only or side.tombstone is not None or side.since is not None:
+            plain_side = replace(side, only="", tombstone=None, since=None)
+            return [*self.within(plain_side, parts, segment), *besides(self, side)]
         if isinstance(segment, Everything | NullKeys | Range) and segment.partition is not None:
             whole = self.within(side, parts, replace(segment, partition=None))
             return [*whole, self._of_partition(side, segment.partition)]
@@ -153,11 +153,6 @@ class Relations:
                 return bounds + [
                     part.is_not(None) for part, column in zip(parts, side.key, strict=True) if column.nullable
                 ]
-
-    def _there(self, tombstone: Column) -> Expression:
-        """Holds for a row that is not marked as deleted."""
-        no: Expression = sa.false() if tombstone.kind is Kind.BOOLEAN else sa.literal(0)
-        return sa.func.coalesce(sa.column(tombstone.name, self.type_of(tombstone)), no) == no
 
     def cut(self, side: BoundSide) -> Expression:
         """The partition column; there is one origin in each sub-select that asks for it."""
@@ -387,12 +382,6 @@ class Relations:
         parts = zip(names, [*heads, *keys, *tails], strict=True)
         labelled: list[Expression] = [part.label(name) for name, part in parts]
         return materialized(sa.select(*labelled).group_by(*grouped))
-
-
-def _computed(text: str) -> Expression:
-    """A user's expression over the columns of the one table that is read, sent as written."""
-    found: Expression = sa.literal_column(f"({text}\n)")
-    return found
 
 
 def user_query(query: str, dialect: str) -> sa.TextClause:

@@ -52,6 +52,8 @@ class BoundSide:
     queued: Queued | None = None
     #: SQL that holds for the rows that are read; empty: all of them.
     only: str = ""
+    #: Only rows in which this column is this value or more; None: all of them.
+    since: tuple[Column, Value] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:

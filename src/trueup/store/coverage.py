@@ -49,11 +49,12 @@ class Coverage:
             row = c.execute(statement).one_or_none()
         return None if row is None else run_row(row)
 
-    def spans(self, run: str) -> list[plan.Segment]:
-        """What a run has narrowed."""
-        statement = sa.select(t.segments.c.span).where(t.segments.c.run == run, t.segments.c.stage == Stage.NARROW)
+    def spans(self, run: str) -> Iterator[plan.Segment]:
+        """What a run has narrowed, each part put together when it is asked for."""
+        mine = (t.segments.c.run == run) & (t.segments.c.stage == Stage.NARROW)
         with self.ledger.reading() as c:
-            return [plan.from_json(json.loads(span)) for span in c.execute(statement).scalars()]
+            texts = c.execute(sa.select(t.segments.c.span).where(mine).order_by(t.segments.c.id)).scalars().all()
+        return map(_span, texts)
 
     def shapes(self, projection: str, definition: str) -> dict[str, Any] | None:
         """What both sides looked like at the last complete run over all keys under this definition."""

@@ -108,37 +108,21 @@ class Ledger(Transactions):
         return self.run(values["id"])
 
     def _add_work(self, c: sa.Connection, run: str, stage: Stage, work: Sequence[OpenWork]) -> None:
-        for item in work:
-            self._add_segment(c, run, stage, item.span, suspects=item.suspects, at=item.looked_at, lots_of=item.lots_of)
-
-    def _add_segment(
-        self,
-        c: sa.Connection,
-        run: str,
-        stage: Stage,
-        span: plan.Segment,
-        *,
-        state: str = "open",
-        counts: Counts | None = None,
-        suspects: Sequence[Suspect] = (),
-        at: datetime | None = None,
-        lots_of: int | None = None,
-    ) -> int:
-        result = c.execute(
-            t.segments.insert().values(
-                run=run,
-                stage=stage,
-                span=json.dumps(plan.to_json(span)),
-                state=state,
-                counts=None if counts is None else json.dumps(asdict(counts)),
-                suspects=_suspects_or_none(suspects),
-                looked_at=at,
-                lots_of=lots_of,
-            )
-        )
-        key = result.inserted_primary_key
-        assert key is not None
-        return int(key[0])
+        rows = [
+            {
+                "run": run,
+                "stage": stage,
+                "span": json.dumps(plan.to_json(item.span)),
+                "state": "open" if item.done is None else "done",
+                "counts": None if item.done is None else json.dumps(asdict(item.done)),
+                "suspects": _suspects_or_none(item.suspects),
+                "looked_at": item.looked_at,
+                "lots_of": item.lots_of,
+            }
+            for item in work
+        ]
+        if rows:
+            c.execute(t.segments.insert(), rows)
 
     def run(self, run: str) -> RunRow:
         with self.reading() as c:
@@ -217,16 +201,15 @@ class Ledger(Transactions):
                     .where(mine)
                     .values(
                         state="done",
-                        span=json.dumps(plan.to_json(covered)),
+                        **({} if covered == segment.span else {"span": json.dumps(plan.to_json(covered))}),
                         counts=json.dumps(asdict(counts)),
                         suspects=_suspects_or_none(suspects),
                         looked_at=at,
                     )
                 )
             else:
-                self._add_segment(
-                    c, segment.run, segment.stage, covered, state="done", counts=counts, suspects=suspects, at=at
-                )
+                piece = OpenWork(span=covered, suspects=suspects, looked_at=at, done=counts)
+                self._add_work(c, segment.run, segment.stage, [piece])
                 c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
 
     def span_of(self, segment: int) -> plan.Segment:
@@ -239,8 +222,7 @@ class Ledger(Transactions):
         """Several segments instead of an open one."""
         with self.begin() as c:
             c.execute(t.segments.delete().where(t.segments.c.id == segment.id, t.segments.c.state == "open"))
-            for span in spans:
-                self._add_segment(c, segment.run, segment.stage, span)
+            self._add_work(c, segment.run, segment.stage, [OpenWork(span=span) for span in spans])
 
     def set_aside(self, segment: SegmentRow, reason: str) -> None:
         """This segment cannot be compared; the run goes on without it, and says so."""

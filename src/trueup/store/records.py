@@ -109,6 +109,8 @@ class OpenWork:
     looked_at: datetime | None = None
     #: The segment whose lots these are, or the lot.
     lots_of: int | None = None
+    #: What was counted, where it is dealt with already.
+    done: Counts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
