@@ -16,7 +16,7 @@ from trueup.core.plan import KeyHashes
 from trueup.core.row import Batch, Value, batch_of
 
 if TYPE_CHECKING:
-    from trueup.adapters.postgresql import PostgresqlAdapter
+    from trueup.adapters._sql import SqlAdapter
 
 #: Name of the parameter that holds the keys.
 _KEYS = "keys"
@@ -29,7 +29,7 @@ class RowsByKey:
 
     def __init__(
         self,
-        adapter: PostgresqlAdapter,
+        adapter: SqlAdapter,
         binding: Binding,
         side: BoundSide,
         asked: tuple[sa.Select[Any], dict[str, Value]],
@@ -42,7 +42,7 @@ class RowsByKey:
 
     @classmethod
     def of(
-        cls, adapter: PostgresqlAdapter, binding: Binding, side: BoundSide, part: KeyHashes, *, tokens: bool
+        cls, adapter: SqlAdapter, binding: Binding, side: BoundSide, part: KeyHashes, *, tokens: bool
     ) -> RowsByKey | None:
         """None where keys are not to be had from their hashes, or their range depends on its ends."""
         found = adapter.hashed.keys_of(side, part)
