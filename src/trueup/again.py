@@ -80,7 +80,7 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     return Again(
         base=base,
         segments=[*_looked_up(read, turn), *turn, *_new_partitions(job, verified)],
-        alike=changed.done(),
+        alike=changed.as_work(),
         strategy=_words(marks, last, many, len(named) - many, turn, verified),
     )
 

@@ -37,12 +37,12 @@ class Changed:
     alike: Set[Key] = frozenset()
     read_at: datetime
 
-    def done(self) -> list[OpenWork]:
-        """What is alike, as it is written down."""
+    def as_work(self) -> list[OpenWork]:
+        """What is alike, as it is written down: dealt with."""
         parts = by_keys([key for key in self.keys if key in self.alike], KEYS_AT_ONCE)
         many = [len(part.keys) for part in parts]
         return [
-            OpenWork(span=part, looked_at=self.read_at, done=Counts(source_rows=rows, target_rows=rows))
+            OpenWork(span=part, looked_at=self.read_at, counted=Counts(source_rows=rows, target_rows=rows))
             for part, rows in zip(parts, many, strict=True)
         ]
 
@@ -116,9 +116,11 @@ class Marks:
         self, marks: Mapping[str, Value], source: Mapping[Key, Value], target: Mapping[Key, Value]
     ) -> frozenset[Key]:
         """Keys whose rows are alike, as the database says that compares those at or above the marks; none if it cannot
-        say of all of them.
+        say of all of them. A row below the mark, which it does not see, may have the same key where keys can repeat.
         """
         binding = self._pair.binding
+        if not (binding.source.unique and binding.target.unique):
+            return frozenset()
         marked = replace(
             binding,
             source=replace(binding.source, since=self._since("source", marks)),
@@ -130,6 +132,8 @@ class Marks:
             return frozenset()
         if look is None or look.counts.differing > len(look.suspects) or look.counts.not_compared:
             return frozenset()
+        if look.counts.source_rows < len(source) or look.counts.target_rows < len(target):
+            return frozenset()  # of rows that have gone below the marks meanwhile it says nothing
         unlike = {suspect.key for suspect in look.suspects}
         return frozenset(key for key in source if key in target and key not in unlike and None not in key)
 

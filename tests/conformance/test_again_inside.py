@@ -41,13 +41,15 @@ def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
 class Shop:
     """Two tables with the same rows, all read once, and what is written from then on."""
 
-    def __init__(self, world: World, changes: dict[str, Any] = BOTH, **declared: Any) -> None:
+    def __init__(
+        self, world: World, changes: dict[str, Any] = BOTH, *, columns: str = COLUMNS, **declared: Any
+    ) -> None:
         self.world, self.clock = world, EngineClock(FakeClock())
         self.at = int(START_S)
         self.rows: dict[str, dict[int, int]] = {side: dict.fromkeys(range(ROWS), 0) for side in ("src", "dst")}
         world.source.sql("DROP TABLE IF EXISTS src", "DROP TABLE IF EXISTS dst")
         rows = [(key, 0, self.at - ROWS + key) for key in range(ROWS)]  # the last is at the mark, and so is read again
-        world.tables(COLUMNS, rows, rows)
+        world.tables(columns, rows, rows)
         self.app = world.app(columns=("v",), changes=changes, clock=self.clock, **declared)
         assert "everything: " in self.check().strategy
 
@@ -124,6 +126,30 @@ def test_a_value_that_is_null_on_one_side_is_not_alike(alone: World) -> None:
     alone.source.sql("UPDATE dst SET v = NULL WHERE id = 5", "UPDATE src SET v = NULL WHERE id = 3")
     alone.source.sql("UPDATE dst SET v = NULL WHERE id = 3")
     assert shop.look()[1:] == ({("different", 5)}, {5})
+
+
+def test_a_marked_row_is_not_alike_beside_an_old_one_with_the_same_key(alone: World) -> None:
+    """The comparison of the marked rows sees one row a side, and they are equal."""
+    shop = Shop(alone, columns=COLUMNS.replace("PRIMARY KEY ", ""))
+    at = shop.at + 1
+    alone.source.sql(f"UPDATE src SET v = 7, seen = {at} WHERE id IN (3, 5)")
+    alone.source.sql(f"UPDATE dst SET v = 7, seen = {at} WHERE id = 5", f"INSERT INTO dst VALUES (3, 7, {at})")
+    report, _, looked_up = shop.look()
+    assert looked_up == {3, 5, ROWS - 1}
+    assert (report.verdict, report.duplicate_keys) == (Verdict.DRIFT, {"source": 0, "target": 1})
+
+
+def test_a_row_that_goes_below_the_marks_meanwhile_is_not_alike(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, real = Shop(alone), SqlAdapter.differences
+    shop.write([*on_both([3, 5], 7), ("dst", 5, 6)])
+
+    def going(adapter: SqlAdapter, binding: Any, segment: Segment) -> Any:
+        if binding.source.since is not None:
+            alone.source.sql("UPDATE src SET seen = 0 WHERE id = 5", "UPDATE dst SET seen = 0 WHERE id = 5")
+        return real(adapter, binding, segment)
+
+    monkeypatch.setattr(SqlAdapter, "differences", going)
+    assert shop.look()[1] == {("different", 5)}
 
 
 @pytest.mark.parametrize("why", ["few", "slow", "one side is marked"])

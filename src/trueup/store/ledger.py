@@ -113,8 +113,8 @@ class Ledger(Transactions):
                 "run": run,
                 "stage": stage,
                 "span": json.dumps(plan.to_json(item.span)),
-                "state": "open" if item.done is None else "done",
-                "counts": None if item.done is None else json.dumps(asdict(item.done)),
+                "state": "open" if item.counted is None else "done",
+                "counts": None if item.counted is None else json.dumps(asdict(item.counted)),
                 "suspects": _suspects_or_none(item.suspects),
                 "looked_at": item.looked_at,
                 "lots_of": item.lots_of,
@@ -208,7 +208,7 @@ class Ledger(Transactions):
                     )
                 )
             else:
-                piece = OpenWork(span=covered, suspects=suspects, looked_at=at, done=counts)
+                piece = OpenWork(span=covered, suspects=suspects, looked_at=at, counted=counts)
                 self._add_work(c, segment.run, segment.stage, [piece])
                 c.execute(t.segments.update().where(mine).values(span=json.dumps(plan.to_json(rest))))
 

@@ -110,7 +110,7 @@ class OpenWork:
     #: The segment whose lots these are, or the lot.
     lots_of: int | None = None
     #: What was counted, where it is dealt with already.
-    done: Counts | None = None
+    counted: Counts | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
