@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -130,8 +131,16 @@ def test_garbage_is_collected_as_the_process_wants_it_unless_it_is_the_command()
 def test_a_command_that_works_looks_for_garbage_again(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("id,v\n1,1\n")
-    diff = ["diff", *(str(tmp_path / f"{name}.csv") for name in ("a", "b")), "--key", "id"]
-    assert threshold_after(f"sys.argv[1:] = {diff}; import trueup.cli; trueup.cli.main()") == WORKING
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    sqlite3.connect(tmp_path / "empty.db").close()
+    for command in (
+        ["diff", *(str(tmp_path / f"{name}.csv") for name in ("a", "b")), "--key", "id"],
+        ["init", url, "--config", str(tmp_path / "trueup.toml")],
+        ["discover", url],
+    ):
+        assert threshold_after(f"sys.argv[1:] = {command}; import trueup.cli; trueup.cli.main()") == WORKING, command
+    called = "from trueup.cli import commands, garbage; garbage.starts(); commands.app_for"
+    assert threshold_after(f"{called}(['demo'])") == WORKING
 
 
 def imported_by_diff(pair: Pair, settle: float) -> set[str]:

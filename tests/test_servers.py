@@ -18,7 +18,7 @@ import pytest
 
 from tests import own_servers, servers
 from tests.live.harness import until
-from tests.servers import SERVERS, Pair, Postgres, Server, ServerMissingError, check_required, why_not
+from tests.servers import MISSING, SERVERS, Pair, Postgres, Server, ServerMissingError, check_required, why_not
 from tests.tools import hammer
 
 ROOT = Path(__file__).parents[1]
@@ -263,7 +263,7 @@ def test_a_server_of_our_own_ends_with_who_started_it() -> None:
     MariaDB, since PostgreSQL ends by itself some time after its folder has gone.
     """
     if not shutil.which("mariadbd", path="/usr/sbin:/usr/bin"):
-        return
+        pytest.skip(f"{MISSING}no program `mariadbd` of its own to start")
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", STARTS_ONE], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as starter:
         assert starter.stdout is not None

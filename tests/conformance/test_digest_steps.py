@@ -40,6 +40,11 @@ def native(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> 
     yield from open_hashed(request.param, request, new_ledger, tmp_path)
 
 
+@pytest.fixture(params=[mix for mix in HASHED if mix[0].source == "postgresql"], ids=lambda mix: f"{mix[0]}-{mix[1]}")
+def from_postgresql(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> Iterator[HashedWorld]:
+    yield from open_hashed(request.param, request, new_ledger, tmp_path)
+
+
 def tune(
     patch: pytest.MonkeyPatch, *, leaves: int = 16, prints: int = 10**6, keys: int = 5, share: float = 0.2
 ) -> None:
@@ -175,15 +180,18 @@ def test_integers_are_looked_for_along_their_index(native: HashedWorld, monkeypa
     assert "Cond: (id = ANY" not in plan(), "the control has to read them all"
 
 
-def test_rows_of_integer_keys_are_read_in_one_round_trip(native: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_integer_keys_are_read_in_one_round_trip(
+    from_postgresql: HashedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the statement that is built once gives is what any other statement for these hashes gives."""
     in_ranges(monkeypatch)
-    native.tables("id integer PRIMARY KEY NOT NULL, v {integer}", ROWS, changed(ROWS, 5, 6, 7, 300))
-    for place, table in ((native.source, "src"), (native.target, "dst")):
+    world = from_postgresql
+    world.tables("id integer PRIMARY KEY NOT NULL, v {integer}", ROWS, changed(ROWS, -6, 5, 7, 300))
+    for place, table in ((world.source, "src"), (world.target, "dst")):
         place.analyze(table)
-    assert native.found()[1] == different(5, 6, 7, 300)
-    parts = [part for side, _, part in native.asked if isinstance(part, KeyHashes) and side == "source"]
-    app = native.app()
+    assert world.found()[1] == different(-6, 5, 7, 300)
+    parts = [part for side, _, part in world.asked if isinstance(part, KeyHashes) and side == "source"]
+    app = world.app()
     adapter: Any = app._adapter("a")
     binding = app.binding("p", writing=False)
     bounded = [part for part in parts if RowsByKey.of(adapter, binding, binding.source, part, tokens=True)]
@@ -197,10 +205,12 @@ def test_rows_of_integer_keys_are_read_in_one_round_trip(native: HashedWorld, mo
         assert sorted(zip(*quick.keys, *quick.values, quick.tokens, strict=True)) == sorted(
             zip(*slow.keys, *slow.values, slow.tokens, strict=True)
         )
-    beyond = replace(bounded[0], hashes=(*bounded[0].hashes, (2**40).to_bytes(8, "big")))
-    assert native.way != "PostgreSQL's own hash" or len(
-        next(iter(adapter.stream(binding, binding.source, beyond, tokens=False)))
-    ) == len(bounded[0].hashes), "a key that the column cannot hold is an error of the statement"
+    far = (2**40).to_bytes(8, "big")
+    beyond = replace(
+        bounded[0], hashes=(*bounded[0].hashes, far.hex().encode() if bounded[0].hashing.name == "md5" else far)
+    )
+    (found,) = adapter.stream(binding, binding.source, beyond, tokens=False)
+    assert len(found) == len(bounded[0].hashes), "a key that the column cannot hold is an error of the statement"
 
 
 def test_hashes_come_as_bytes_and_not_as_digits(native: HashedWorld) -> None:
@@ -245,6 +255,19 @@ def test_integers_that_have_the_same_digits(world: HashedWorld, monkeypatch: pyt
         place.table(table, f"id {key} PRIMARY KEY NOT NULL, v {{integer}}", [(1, 1), (far, 1)])
     kinds = ("missing", "extra") if side == "source" else ("extra", "missing")
     assert world.found()[1] == {(kinds[0], str(2**64 - 5)), (kinds[1], -5)}
+
+
+def test_rows_of_unsigned_keys_are_read_by_key(world: HashedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond 2**63 the digits of a key are those of a negative number, too."""
+    if {world.source.engine, world.target.engine} != {"mysql"}:
+        pytest.skip("no unsigned column")
+    tune(monkeypatch)
+    far = [2**63 - 1, 2**63, 2**64 - 1]
+    rows = [*ROWS[300:], *((key, 1) for key in far)]
+    world.tables("id bigint unsigned PRIMARY KEY NOT NULL, v {integer}", rows, changed(rows, 5, *far))
+    assert world.found()[1] == different(5, *(key if key <= 2**53 else str(key) for key in far))
+    assert "stream KeyHashes" in world.steps()
+    assert "stream Range" not in world.steps(), "no row was looked up by its key"
 
 
 # --- any two tables, whatever the constants -----------------------------------------------------------------------

@@ -32,8 +32,9 @@ class Dialect(Protocol):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join: bool
-    #: May a sub-select in FROM speak of what stands before it, and are arrays taken apart into rows?
-    lateral: bool
+    #: How integers are spelt as one array, where arrays are taken apart into rows and a sub-select in FROM may speak of
+    #: these; None: they are not.
+    array_of: Callable[[Sequence[Value]], str] | None
 
     @property
     def hashed(self) -> Hashed:

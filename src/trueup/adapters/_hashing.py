@@ -122,7 +122,7 @@ class Hashed:
         way = self.ways[part.hashing.name]
         if isinstance(part, Leaves):
             return self._leaf(way, side, parts, part.hashing).in_(part.leaves)
-        keys = way.keys_of(part.hashes, part.hashing)
+        keys = self.keys_of(side, part)
         if keys is not None:
             return sa.and_(*self.relations.within(side, parts, Keys(keys=tuple((key,) for key in keys))))
         values, type_ = way.hash_values(part.hashes)
@@ -195,21 +195,22 @@ class Hashed:
 
         It is long, and the same for all segments: it is built once, and given the ends of the ranges.
         """
-        lateral = self.relations.dialect.lateral
-        about = (hashing, 0 if lateral else len(part.ranges), part.within.partition)
+        array_of = self.relations.dialect.array_of
+        about = (hashing, 0 if array_of else len(part.ranges), part.within.partition)
         compiled: Any = self._built.once(
             side, about, lambda: self._for_any_ends(way, side, part, hashing).compile(dialect=on.dialect)
         )
         bounds = dict(zip(("lows", "highs"), _bounds(part), strict=True))
-        if lateral:
-            ends: dict[str, Any] = {name: _array(values) for name, values in bounds.items()}
+        if array_of:  # text: the driver would look at each integer of a list, which takes six times as long
+            ends: dict[str, Any] = {name: array_of(values) for name, values in bounds.items()}
         else:
             ends = {f"{name[:-1]}{at}": end for name, values in bounds.items() for at, end in enumerate(values)}
         return compiled.string, given(compiled, ends)
 
     def are_rows(self, side: BoundSide, part: Part) -> bool:
         """Can the ranges of `part` be handed over as rows, so that one plan serves all of them?"""
-        return self.relations.dialect.lateral and isinstance(part, Ranges) and self._can_hold(side, part)
+        rows = self.relations.dialect.array_of is not None
+        return rows and isinstance(part, Ranges) and self._can_hold(side, part)
 
     def _can_hold(self, side: BoundSide, part: Ranges) -> bool:
         """Can the key be any of the ends? They are ascending integers, so that the outermost two answer for all."""
@@ -220,7 +221,7 @@ class Hashed:
         self, way: Way, side: BoundSide, part: Ranges, hashing: Hashing
     ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         """The statement with places for the ends: as rows where that can be, so that one plan serves all ranges."""
-        if self.relations.dialect.lateral:
+        if self.relations.dialect.array_of:
             spans, span = self._as_rows(side, part, (None, None))
             content = self._content(way, side, span, hashing, beside=spans).lateral("d")
             found = sa.select(spans.c.at - sa.literal_column("1"), content).join_from(spans, content, sa.true())
@@ -315,11 +316,6 @@ def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
     ends = [(span.lower[0], span.upper[0]) for span in part.ranges if span.lower and span.upper]
     assert len(ends) == len(part.ranges), "a range without an end would be lost"
     return [low for low, _ in ends], [high for _, high in ends]
-
-
-def _array(integers: Sequence[Value]) -> str:
-    """As the text that the statement casts: the driver would look at each of them, which takes six times as long."""
-    return f"{{{','.join(map(str, integers))}}}"
 
 
 def given(compiled: Any, values: Mapping[str, Value] | None = None) -> Any:

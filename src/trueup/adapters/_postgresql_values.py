@@ -100,7 +100,7 @@ LISTS: dict[type[sa.types.TypeEngine[Any]], ListOfIntegers] = {
 
 
 def integers(values: Sequence[Value]) -> str:
-    """These as one of `LISTS`."""
+    """These as an array, as one of `LISTS` is bound."""
     return "{" + ",".join(map(str, values)) + "}"
 
 

@@ -6,7 +6,7 @@ A concrete adapter gives types, dialect functions, session settings and the tran
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -74,8 +74,8 @@ class SqlAdapter(Repairing):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join = True
-    #: May a sub-select in FROM speak of what stands before it, and are arrays taken apart into rows?
-    lateral = False
+    #: How integers are spelt as one array, where ranges may be handed over as rows.
+    array_of: Callable[[Sequence[Value]], str] | None = None
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
     stream_type: type[RowStream] = RowStream

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trueup.cli import save_found
+from trueup.cli import garbage, save_found
 from trueup.cli.tables import console, print_json
 from trueup.core.discover.judge import Verdict
 from trueup.sides import parse_side
@@ -28,6 +28,7 @@ def run(url: str, *, seconds: float, only: tuple[str, ...], save: bool, as_json:
     named = parse_side(f"{url}#tables", "URL")
     if save:
         save_found.readable(config)
+    garbage.works()
     found = discover(named.url, seconds=seconds, only=only, progress=_telling())
     if as_json:
         print_json({"url": found.url, **discovered(found)})

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trueup.cli import garbage
 from trueup.cli.tables import console
 from trueup.errors import UsageError
 from trueup.sides import relative_to
@@ -53,6 +54,7 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
 
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it")
+    garbage.works()
     tables = tables_at(url) if url else []
     text = _HEAD % without_password(seen_from(path, url) if url else "postgresql://app:${APP_PASSWORD}@localhost/app")
     if tables:

@@ -156,7 +156,7 @@ def draw_diff(comparison: Comparison, report: Report, *, last: str = "", file: T
     facts = [counted(report.source_rows, "source row"), counted(report.target_rows, "target row")]
     facts += [f"{report.seconds:.1f} s"]
     out.print(f"  {' · '.join([*facts, f'by {key}'])}", markup=False, style="dim")
-    out.print(f"  {report.strategy}", style="dim")
+    out.print(f"  {report.strategy}", markup=False, style="dim")
     _draw_one_sided(out, comparison)
     _draw_odd_keys(out, report)
     _draw_columns(out, report)

@@ -189,7 +189,7 @@ def _as_it_is(value: Value) -> Value:
     return value
 
 
-#: How reports show values of a type; other types by their text.
+#: How reports show values of a type; other types by their text. `trueup.cli.output._JSON_OF` repeats some of it.
 _PRESENT: dict[type, Callable[[Any], Value]] = {
     type(None): _as_it_is,
     str: _as_it_is,
