@@ -31,7 +31,7 @@ from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.in_time import pieces
 from trueup.narrow import route
 from trueup.observe import Progress, Silent
-from trueup.report import Report, differing, shown
+from trueup.report import Report, as_texts, differing, shown
 from trueup.sample import Sample
 from trueup.sides import NamedSide, declared, parse_side
 from trueup.stop import Stop
@@ -112,7 +112,7 @@ class Comparison:
         suspects = self._at_once() if isinstance(self.engine, OneLook) else self._settled(self.engine)
         hidden, columns = self.binding.hidden, self.binding.columns
         for suspect in suspects:
-            masked = mask(suspect, hidden)
+            masked = mask(as_texts(self.binding, suspect), hidden)
             yield Difference(
                 kind=str(suspect.kind),
                 key=suspect.key,

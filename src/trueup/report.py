@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ from trueup.core.compare import covered
 from trueup.core.row import present
 from trueup.core.rules import differing as unequal_columns
 from trueup.core.states import EXIT_CODES, Verdict
+from trueup.core.values import Json
 
 if TYPE_CHECKING:
+    from trueup.core.binding import Binding
     from trueup.core.compare import Suspect
     from trueup.core.projection import Projection
     from trueup.core.quarantine import Quarantined
-    from trueup.core.row import Values
+    from trueup.core.row import Value, Values
     from trueup.core.rules import Rules
 
 #: Fields that are left out of the JSON where they say nothing.
@@ -140,6 +142,34 @@ def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tupl
         return ()
     differ = unequal_columns(rules, drift.expected, drift.observed)
     return tuple(compress(columns, differ))
+
+
+def as_texts(binding: Binding, seen: Suspect) -> Suspect:
+    """A difference as it is shown: members of two JSON files as texts, a string without its quotes, unless that would
+    show two different values alike (`1` and `"1"`).
+    """
+    columns = zip(binding.source.values, binding.target.values, strict=False)  # the flag of a tombstone is behind them
+    members = [source.members and target.members for source, target in columns]
+    if not any(members):
+        return seen
+    nothing = (None,) * len(members)
+    pairs = [
+        _texts(one, other) if member else (one, other)
+        for member, one, other in zip(members, seen.expected or nothing, seen.observed or nothing, strict=True)
+    ]
+    expected, observed = (tuple(pair[at] for pair in pairs) for at in (0, 1))
+    return replace(seen, expected=seen.expected and expected, observed=seen.observed and observed)
+
+
+def _texts(one: Value, other: Value) -> tuple[Value, Value]:
+    pair = _text(one), _text(other)
+    return (one, other) if pair[0] == pair[1] and one != other else pair
+
+
+def _text(value: Value) -> Value:
+    if not isinstance(value, Json):
+        return value
+    return value.scalar if isinstance(value.scalar, str) else value.text
 
 
 def shown(names: Sequence[str], values: Values | None, sensitive: Sequence[str] = ()) -> dict[str, Any] | None:

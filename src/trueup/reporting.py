@@ -14,7 +14,7 @@ from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.states import Outcome, Verdict
 from trueup.core.undo import DIFFERS
-from trueup.report import IN_FLIGHT_ROWS, Report, differing, quarantined_row, shown
+from trueup.report import IN_FLIGHT_ROWS, Report, as_texts, differing, quarantined_row, shown
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
@@ -210,11 +210,11 @@ def _causes(
 
 def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:
     """One row as reports list it: its key, both pairs of values, and where they differ."""
-    sensitive = binding.projection.sensitive
+    sensitive, told = binding.projection.sensitive, as_texts(binding, drift)
     return {
         "kind": str(drift.kind),
         "key": shown(binding.projection.key, drift.key),
-        "expected": shown(binding.columns, drift.expected, sensitive),
-        "observed": shown(binding.columns, drift.observed, sensitive),
+        "expected": shown(binding.columns, told.expected, sensitive),
+        "observed": shown(binding.columns, told.observed, sensitive),
         "columns": list(differing(drift, binding.columns, binding.rules)),
     }

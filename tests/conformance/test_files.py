@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.conformance.worlds import UNLIMITED, Duckdb, EngineClock
-from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict, config
+from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict, config, diff
 from trueup.adapters import _results
+from trueup.cli import output
+from trueup.comparison import comparing
 from trueup.errors import BrokenRead
 
 #: The target of every comparison here; a typed table says what the texts of a file mean.
@@ -216,6 +219,98 @@ def test_members_of_two_json_files_are_compared_as_json(files: Files, one: str, 
     assert files.app("a.jsonl", target=Side(file=str(files.folder / "a.jsonl"))).check("p").verdict is Verdict.IN_SYNC
 
 
+def two_json_files(files: Files, one: str, other: str) -> tuple[str, str]:
+    """Rows of one member `v` in two files: `1, "x"` are two rows."""
+    for name, members in (("a.jsonl", one), ("b.jsonl", other)):
+        rows = [{"id": at, "v": member} for at, member in enumerate(json.loads(f"[{members}]"))]
+        files.write(name, "".join(json.dumps(row) + "\n" for row in rows))
+    return str(files.folder / "a.jsonl"), str(files.folder / "b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "one", "other", "drift"),
+    [
+        ("0.01", "1.00, 2, 3, null", "1.005, 2, 3.02, null", [2]),
+        ("1%", '100, "x", -100, 1e3', '101, "x", -99, 1011', [3]),
+        ("0.01", '1, true, [1], "1.00", 0, null', '"1", 1, 1, "1.005", null, "null"', [0, 1, 2, 3, 4, 5]),
+        ("2s", '"2026-01-01 00:00:00", "x"', '"2026-01-01 00:00:01", "y"', [1]),
+    ],
+)
+def test_a_tolerance_between_two_json_files(
+    files: Files, tolerance: str, one: str, other: str, drift: list[int]
+) -> None:
+    """It was refused, as documents have no distance; numbers and times in them have, and 1 is still not "1"."""
+    report = diff(*two_json_files(files, one, other), key=["id"], tolerance={"v": tolerance})
+    assert [int(row["key"]["id"]) for row in report.drift] == drift
+
+
+def test_a_null_that_is_not_known_between_two_json_files(files: Files) -> None:
+    report = diff(*two_json_files(files, 'null, 1, "a"', '5, "1", "b"'), key=["id"], nulls={"v": "unknown"})
+    assert [row["key"]["id"] for row in report.drift] == ["1", "2"]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_partition_of_two_json_files_is_named_as_its_text(files: Files, declared: bool) -> None:
+    """The column that cuts was read from the cell that is compared, and `eu` became `"eu"`."""
+    for name, odd in (("a.jsonl", "x"), ("b.jsonl", "y")):
+        rows = [(1, "eu", "x"), (2, "us", odd), (3, 7, "x"), (4, None, "x")]
+        members = [dict(zip(("id", "region", "v"), row, strict=True)) for row in rows]
+        files.write(name, "".join(json.dumps(row) + "\n" for row in members))
+    projection = Projection(
+        name="p",
+        source=Side(file=str(files.folder / "a.jsonl")),
+        target=Side(file=str(files.folder / "b.jsonl")),
+        key=["id"],
+        settle=0,
+        columns=["v", "region"] if declared else None,
+        partition={"column": "region", "by": "column"},
+    )
+    with Trueup(
+        databases={}, projections=[projection], ledger=f"sqlite:///{files.folder / 'l.db'}", clock=EngineClock()
+    ) as app:
+        report = app.check("p")
+        assert {part["partition"]: part["different"] for part in report.partitions} == {
+            "eu": 0,
+            "us": 1,
+            "7": 0,
+            None: 0,
+        }
+        assert report.drift[0]["expected"] == {"v": "x", "region": "us"}
+        assert app.check("p", partitions=["eu"]).verdict is Verdict.IN_SYNC
+        assert app.check("p", partitions=["us"]).verdict is Verdict.DRIFT
+
+
+def test_members_of_json_files_are_shown_as_texts(files: Files) -> None:
+    """They were shown as JSON in JSON; a string keeps its quotes where it would look like the other value without."""
+    one = """ "O'Hara", 1.5, {"a": "b"}, 1, "x", "true", "7" """
+    other = """ "Ohara", 2.5, {"a": "c"}, "1", null, true, "8" """
+    report = diff(*two_json_files(files, one, other), key=["id"])
+    assert [(row["expected"]["v"], row["observed"]["v"]) for row in report.drift] == [
+        ("O'Hara", "Ohara"),
+        ("1.5", "2.5"),
+        ('{"a":"b"}', '{"a":"c"}'),
+        ("1", '"1"'),
+        ("x", None),
+        ('"true"', "true"),
+        ("7", "8"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("jsonl", """"expected": {"v": "O'Hara"}, "observed": {"v": "Oh \\"a\\""}"""),
+        ("csv", '''"O'Hara","Oh ""a""",'''),
+    ],
+)
+def test_members_of_json_files_in_what_programs_read(files: Files, form: str, line: str) -> None:
+    names = two_json_files(files, """ "O'Hara" """, """ "Oh \\"a\\"" """)
+    with comparing(*names, key=["id"]) as comparison:
+        out = io.StringIO()
+        output.write_lines(form, comparison.differences(), comparison, out)
+    assert line in out.getvalue()
+
+
 @pytest.mark.parametrize("type_", ["BLOB", "INTERVAL", "BIGINT[]"])
 def test_bytes_intervals_and_lists_have_no_text_that_all_products_spell(files: Files, type_: str) -> None:
     files.write("a.csv", "id,v\n1,x\n")
@@ -266,6 +361,29 @@ def test_a_folder_and_a_name_without_an_ending(files: Files) -> None:
 def test_names_of_files(files: Files, name: str) -> None:
     files.write(name, CSV)
     assert files.app(name).check("p").verdict is Verdict.IN_SYNC
+
+
+@pytest.mark.parametrize(
+    "name", [r"b\[1].csv", r"c\d.csv", r"e\*.csv", r"g\\h.csv", r"m\]n.csv", r"s\t/u.csv", "~x.csv"]
+)
+def test_a_backslash_and_a_tilde_in_the_name_of_a_file(
+    files: Files, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Escaped as a pattern, such a file was not found."""
+    (files.folder / name).parent.mkdir(exist_ok=True)
+    files.write(name, CSV)
+    assert files.app(name).check("p").verdict is Verdict.IN_SYNC
+    monkeypatch.chdir(files.folder)
+    files.folder = Path()
+    assert files.app(name).check("p").source_rows == 3
+
+
+def test_a_name_that_duckdb_has_no_pattern_for_is_said(files: Files) -> None:
+    files.write(r"a\b[1].csv", CSV)
+    with pytest.raises(
+        ConfigError, match=r"a name with a backslash and one of \* \? \[ cannot be read. Rename the file"
+    ):
+        files.app(r"a\b[1].csv").check("p")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

@@ -58,7 +58,7 @@ def files_of(side: Side) -> list[Path]:
     Raises ConfigError if there is none: that is no empty source.
     """
     assert side.file is not None
-    pattern = str(Path(side.file).expanduser())
+    pattern = _at_home(side.file)
     if Path(pattern).exists():
         found = [Path(pattern)]
     else:
@@ -71,6 +71,14 @@ def files_of(side: Side) -> list[Path]:
     if not all(path.is_file() for path in found):
         raise ConfigError(f"{side.file} is a folder; name the files in it, like '{side.file}/*.parquet'")
     return found
+
+
+def _at_home(name: str) -> str:
+    """`~` and `~user` are folders where there is such a user, and letters where there is none."""
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError:
+        return name
 
 
 def state_of(files: Sequence[Path]) -> State:
@@ -102,8 +110,10 @@ def delimiter_of(side: Side, path: Path) -> str:
 def header_of(path: Path, delimiter: str) -> list[str]:
     """Column names of a CSV file.
 
-    Raises BrokenRead if the file cannot be read so far, ConfigError if a name is missing or occurs twice.
+    Raises BrokenRead if the file cannot be read so far, ConfigError if a name is missing or occurs twice, or if DuckDB
+    cannot be told of the file.
     """
+    _only(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(csv.reader(file, delimiter=delimiter), [])
@@ -190,8 +200,17 @@ def _listed(files: Sequence[Path]) -> str:
 
 
 def _only(path: Path) -> str:
-    """This file as a pattern, as which DuckDB reads every name: to it `a[1].csv` is `a1.csv`, where that is there."""
-    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
+    """This file as a pattern, as which DuckDB reads every name: to it `a[1].csv` is `a1.csv`, where that is there.
+
+    It takes `~` for the home folder where a name begins with it. Behind a backslash no letter makes a pattern; in a
+    pattern every backslash is a slash. Raises ConfigError for a name that so cannot be said.
+    """
+    name = f"./{path}" if str(path).startswith("~") else str(path)
+    if not re.search(r"[*?[]", re.sub(r"\\.", "", name, flags=re.DOTALL)):
+        return name
+    if "\\" in name:
+        raise ConfigError(f"{path}: a name with a backslash and one of * ? [ cannot be read. Rename the file or folder")
+    return re.sub(r"[*?[]", r"[\g<0>]", name)
 
 
 def _literal(text: str) -> str:
@@ -224,7 +243,8 @@ _DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs
 def json_to_csv(files: Sequence[Path], folder: Path, documents: frozenset[str]) -> tuple[Path, list[str]]:
     """Rows of JSON files as one CSV file in `folder`, and its columns: every name that occurs.
 
-    Columns of `documents` hold JSON, so that the text "1" is told from the number 1; others hold texts.
+    They hold texts, which keys and partitions are. Those of `documents` are there once more, as `document_of` names
+    them: as JSON, so that the text "1" is told from the number 1.
     Raises BrokenRead if a file is not JSON to its end.
     """
     names: dict[str, None] = {}
@@ -232,19 +252,27 @@ def json_to_csv(files: Sequence[Path], folder: Path, documents: frozenset[str]) 
         names.update(dict.fromkeys(row))
     if not names:
         raise ConfigError(f"{files[0]}: there is no object in it, so its columns are not known")
-    _demand_distinct(files[0], list(names))
+    known = [name for name in names if name in documents]
+    columns = [*names, *map(document_of, known)]
+    _demand_distinct(files[0], columns)
     path = folder / "rows.csv"
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            file.write(",".join(_cell(name) for name in names) + "\n")
+            file.write(",".join(_cell(name) for name in columns) + "\n")
             for row in _json_rows(files):
-                texts = (_document(row.get(name)) if name in documents else _text(row.get(name)) for name in names)
+                texts = [_text(row.get(name)) for name in names]
+                texts += [_document(row.get(name)) for name in known]
                 file.write(",".join(map(_cell, texts)) + "\n")
     except RecursionError:
         raise BrokenRead(f"{files[0]}: it has JSON that is nested too deeply") from None
     except UnicodeEncodeError:
         raise BrokenRead(f"{files[0]}: it has a text with half a character in it (\\ud800 to \\udfff)") from None
-    return path, list(names)
+    return path, columns
+
+
+def document_of(name: str) -> str:
+    """The column that holds the members of a name as JSON."""
+    return f"{name} (as JSON)"
 
 
 def _json_rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:

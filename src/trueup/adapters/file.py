@@ -142,7 +142,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
     def _text_names(
         self, side: Side, found: Sequence[Path], documents: frozenset[str] = frozenset()
     ) -> tuple[Sequence[Path], list[str], str, str]:
-        """CSV files to read, their columns, delimiter and NULL; `documents`: columns that are compared as JSON."""
+        """CSV files to read, their columns, delimiter and NULL; `documents`: those compared as JSON, too."""
         if files.format_of(side, found) == "json":
             path, names = self._json(tuple(found), documents)
             return [path], names, ",", ""
@@ -178,6 +178,9 @@ class FileAdapter(ReadOnly, DuckdbReader):
         pairs = list(zip(side.columns, binding.kinds, strict=True))
         if side.cut is not None and binding.cut_kind is not None:
             pairs.append((side.cut, binding.cut_kind))
+        documents: frozenset[str] = frozenset()
+        if files.format_of(side.side, found) == "json":
+            documents = frozenset(column.name for column, kind in pairs if kind is Kind.JSON)
         for column, kind in pairs:
             wanted = column
             if column.kind is Kind.ANY and kind in _AS_KIND:
@@ -186,8 +189,9 @@ class FileAdapter(ReadOnly, DuckdbReader):
             elif column.kind is Kind.ANY:
                 read_as = Kind.JSON if kind is Kind.JSON else Kind.TEXT
                 wanted = Column(name=column.name, kind=read_as, type_name="VARCHAR")
+            if column.name in documents and kind is Kind.JSON:
+                wanted = replace(wanted, name=files.document_of(column.name))
             columns.append(wanted)
-        documents = frozenset(column.name for column, kind in pairs if kind is Kind.JSON)
         read, names, delimiter, null = self._text_names(side.side, found, documents)
         query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
         width, end = len(side.key), len(side.columns)

@@ -171,7 +171,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         source=bound_source,
         target=bound_target,
         absent=_absent(projection, columns, value_kinds, place),
-        rules=_rules(projection, columns, value_kinds, place),
+        rules=_rules(projection, columns, _ruled(bound_source, bound_target, value_kinds), place),
         cut_kind=cut_kind,
     )
 
@@ -261,6 +261,13 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
         unique = query.groups_by(side.query, shape.dialect, tuple(column.name for column in key))
     bound_cut = resolve(cut, "partition.column") if cut else None
     return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique, cut=bound_cut)
+
+
+def _ruled(source: BoundSide, target: BoundSide, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """Kinds as rules know them: which kind a member of two JSON documents is, each row says."""
+    pairs = zip(source.values, target.values, strict=True)
+    members = [one.members and other.members for one, other in pairs]
+    return tuple(Kind.ANY if any_ else kind for kind, any_ in zip(kinds, members, strict=True))
 
 
 def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> tuple[Rule, ...]:

@@ -13,6 +13,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperat
 from enum import StrEnum
 
 from trueup.core.kinds import NUMBERS, TIMES, Kind, Value, canonical
+from trueup.core.values import Json
 
 #: Digits enough for the difference of any two numbers that a database holds; beyond it nothing is rounded, but refused.
 EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, Overflow])
@@ -68,6 +69,8 @@ class Tolerance:
     def covers(self, expected: Value, observed: Value) -> bool:
         """Are two values, neither of them NULL, no further apart than that?"""
         try:
+            if isinstance(expected, Json) and isinstance(observed, Json):
+                expected, observed = expected.scalar, observed.scalar
             if self.duration is not None:
                 apart = _moment(expected) - _moment(observed)
                 return bool(abs(apart) <= self.duration)

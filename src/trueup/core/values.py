@@ -40,6 +40,13 @@ class Json:
     def __repr__(self) -> str:
         return f"Json({self._meaning!r})"
 
+    @property
+    def scalar(self) -> str | Decimal | None:
+        """The string or the number that it is; None where it is something else."""
+        if self._meaning.startswith('"'):
+            return str(json.loads(self._meaning))
+        return None if self._meaning[0] in "{[tfn" else Decimal(self._meaning)
+
     def __str__(self) -> str:
         return self.text
 
