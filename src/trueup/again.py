@@ -103,9 +103,11 @@ def in_turn(job: Job) -> Again | None:
     """
     coverage, now = Coverage(job.ledger), job.clock.now()
     base = coverage.complete(job.name, job.definition)
-    if base is None or _altered(job, base):
+    if base is None:
         return None
     last, declared = coverage.listed(base.id), job.pair.binding.projection.partition
+    if _altered(job, base) or _altered(job, last):
+        return None
     verified = coverage.gathered(base.id)
     parts, many = looked_at(verified, declared, now), _at_a_time(last) if job.in_turn else None
     turn = due_by_age(verified, declared, now)[:many] if declared.verify else longest_unread(parts, many)

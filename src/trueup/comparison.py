@@ -247,20 +247,13 @@ def comparing(
         )
         engine = after.enter_context(_engine(look_once, projection))
         binding = engine.binding(NAME, writing=False)
-        alone = {} if columns is not None else one_sided(binding)
-        if not binding.columns and len(alone) == len(sides):
-            told = "; ".join(f"{', '.join(names)} only in the {role}" for role, names in alone.items())
-            raise UsageError(
-                f"nothing but the key is on both sides, so nothing would be compared: {told}. Say what belongs "
-                "together with --map A=B; to compare keys alone, give queries that select them"
-            )
         yield Comparison(
             engine=engine,
             source=sides["source"],
             target=sides["target"],
             key_from=key_from,
             binding=binding,
-            one_sided=alone,
+            one_sided={} if columns is not None else one_sided(binding),
         )
 
 

@@ -83,7 +83,7 @@ class Report:
     causes: list[dict[str, Any]] = field(default_factory=list)
     #: Rows by column in which one side has a NULL that is declared to be unknown, so that nothing was compared there.
     not_compared: dict[str, int] = field(default_factory=dict)
-    #: Of a `diff` for which nobody chose the columns: those that only one side has, by side. They are not compared.
+    #: Where nobody chose the columns: those that only one side has, by side. They are not compared.
     one_sided: dict[str, list[str]] = field(default_factory=dict)
     #: Rows that a backfill looked at and does not change, by why.
     passed_over: dict[str, int] = field(default_factory=dict)

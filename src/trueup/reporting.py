@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from trueup.beside import beside
+from trueup.core.binding import one_sided
 from trueup.core.causes import Taken, causes_of
 from trueup.core.compare import Counts, Suspect
 from trueup.core.partition import Calendar
@@ -84,7 +85,7 @@ def build(
         left=len(wrong),
         duplicate_keys={"source": counts.duplicate_keys_source, "target": counts.duplicate_keys_target},
         null_keys={"source": counts.null_keys_source, "target": counts.null_keys_target},
-        not_compared=dict(counts.not_compared),
+        **_not_compared(binding, counts),
         passed_over=dict(counts.passed_over),
         segments={"planned": seen.planned, "done": seen.done},
         seconds=seconds,
@@ -139,6 +140,12 @@ def _promised(promise: Promise) -> dict[str, Any]:
         "proof": str(promise.proof),
         "guarantee_reasons": promise.reasons,
     }
+
+
+def _not_compared(binding: Binding, counts: Counts) -> dict[str, Any]:
+    """Values that a NULL left uncompared, and columns that nobody chose and only one side has."""
+    alone = {} if binding.projection.columns else one_sided(binding)
+    return {"not_compared": dict(counts.not_compared), "one_sided": alone}
 
 
 def _partitions(job: Job, run: RunRow, decisions: Sequence[DecisionRow]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ _PLACES = (
         r'declare types = \{ (\S+) = "text" \}',
         r"say its type behind the file's name, as in types.\1=boolean, or types.\1=text",
     ),
+    (r"`columns` of a side", "--map A=B"),
     (r"leave it out of `columns`", "leave it out with --exclude"),
     (r"(there is no table '\w+\s.+'; .+)", r"\1; a query begins with SELECT or WITH"),
     (r"`(key|columns)`", r"--\1"),

@@ -11,6 +11,8 @@ import duckdb
 import pytest
 
 from tests.cli.shop import Ran, Shop
+from trueup import Projection, Report, Side, Trueup
+from trueup.errors import ConfigError
 
 SOURCE = [(1, 10), (2, 20), (3, 30)]
 TARGET = [(1, 10), (2, 99), (4, 40)]
@@ -109,9 +111,29 @@ def test_two_sides_that_share_nothing_but_the_key_are_not_equal(files: Shop) -> 
     (files.folder / "b.csv").write_text("id,n\n1,3\n")
     ran = files.run("diff", "a.csv", "b.csv", "--key", "id")
     assert (ran.code, ran.out) == (2, "")
-    assert "nothing would be compared:  n only in the source; n only in the target" in ran.err
+    assert "nothing would be compared:  n only in the source; n only in the target. Say what" in ran.err
+    assert "--map A=B" in ran.err
     (files.folder / "keys.csv").write_text("id\n1\n")
     assert files.run("diff", "keys.csv", "b.csv", "--key", "id").code == 0, "who has keys alone compares keys"
+
+
+def test_nor_are_they_for_a_projection(files: Shop) -> None:
+    """`check` says so too; and of what was compared, which columns only one side has."""
+    for name, header in (("a", "id, n"), ("b", "id,n"), ("c", "id,n,more"), ("d", "id")):
+        row = ",".join("123"[: header.count(",") + 1])
+        (files.folder / f"{name}.csv").write_text(f"{header}\n{row}\n")
+
+    def checked(source: str, target: str) -> Report:
+        sides = {"source": Side(file=str(files.folder / source)), "target": Side(file=str(files.folder / target))}
+        declared = Projection(name="p", key=["id"], settle=0, **sides)
+        with Trueup(databases={}, projections=[declared], ledger=f"sqlite:///{files.folder / 'ledger.db'}") as app:
+            return app.check("p")
+
+    with pytest.raises(ConfigError, match=r"projections\.p: nothing but the key .*:  n only in the source; n only"):
+        checked("a.csv", "b.csv")
+    assert checked("b.csv", "c.csv").to_dict()["one_sided"] == {"target": ["more"]}
+    assert checked("d.csv", "b.csv").one_sided == {"target": ["n"]}, "who has keys alone compares keys"
+    assert "one_sided" not in checked("b.csv", "b.csv").to_dict()
 
 
 @pytest.mark.parametrize(

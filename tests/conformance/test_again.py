@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.clock import START_S, FakeClock
 from tests.conformance.test_broken_reads import Nothing
-from tests.conformance.worlds import EngineClock, Place, World
-from trueup import Limits, Report, Trueup, Verdict, again, in_time, judging, marked, run, scope, sweep
+from tests.conformance.worlds import EngineClock, Place, Postgresql, World
+from trueup import Limits, Projection, Report, Side, Trueup, Verdict, again, in_time, judging, marked, run, scope, sweep
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
 from trueup.adapters._sql import SqlAdapter
@@ -578,6 +578,47 @@ def test_a_column_of_another_type_is_compared_in_all_rows(world: World, read: Re
     report = shop.check()
     everything(report, f"{side}: column 'v': ")
     assert wrong(report) == {7}
+
+
+@SIDES
+def test_a_column_that_was_dropped_and_added_again_is_compared_in_all_rows(world: World, read: Read, side: str) -> None:
+    """Same name, same type, and no value of before."""
+    shop = Shop.filled(world, read)
+    shop.later()
+    assert shop.check().verdict is Verdict.IN_SYNC
+    assert read.keys == {ROWS - 1}, "positive control: nothing was altered"
+    integer = shop.place(side)[0].types["integer"]
+    shop.sql(side, "ALTER TABLE {table} DROP COLUMN v", f"ALTER TABLE {{table}} ADD COLUMN v {integer} DEFAULT 0")
+    shop.engine()
+    report = shop.check()
+    everything(report, f"the tables are not as {shop.app.runs('p')[1].id} read them: {side}: column 'v' ")
+    assert wrong(report) == set(range(1, ROWS))
+    shop.later()
+    shop.check()
+    assert "everything: " not in shop.app.runs("p")[0].strategy, "positive control: once is enough"
+
+
+def test_the_last_column_dropped_and_added_again_is_noticed_by_its_number(postgres: str, tmp_path: Path) -> None:
+    place = Postgresql(postgres)
+    for table in ("src", "dst"):
+        place.table(
+            table, "id {integer} PRIMARY KEY NOT NULL, seen {integer}, v {integer}", [(n, n, 1) for n in (1, 2)]
+        )
+    declared = Projection(
+        name="p",
+        source=Side(database="app", table="src"),
+        target=Side(database="app", table="dst"),
+        key="id",
+        changes={"source": {"column": "seen"}, "target": {"column": "seen"}, "overlap": 0},
+    )
+    asked: dict[str, Any] = {"databases": {"app": place.url}, "projections": [declared]}
+    with Trueup(**asked, ledger=f"sqlite:///{tmp_path / 'ledger.db'}") as app:
+        app.check("p")
+        assert "everything: " not in app.check("p").strategy, "positive control"
+        place.sql("ALTER TABLE dst DROP COLUMN v", "ALTER TABLE dst ADD COLUMN v bigint DEFAULT 0")
+        report = app.check("p")
+        everything(report, "target: column 'v' was dropped and added again")
+        assert wrong(report) == {1, 2}
 
 
 def test_full_reads_everything(world: World, read: Read) -> None:

@@ -316,3 +316,33 @@ def test_null_keys_are_possible_unless_every_part_forbids_them() -> None:
     both = shape({"id": K.INTEGER, "n": K.INTEGER}, unique=[{"id"}], id={"nullable": False})
     assert not bound(source=both, target=both).source.null_keys
     assert bound(target=both).source.null_keys
+
+
+# --- nothing to compare ----------------------------------------------------------------------------------------------
+
+SPACED = shape({"id": K.INTEGER, " n": K.INTEGER})
+NAMED = shape({"id": K.INTEGER, "n": K.INTEGER})
+
+
+def test_sides_that_share_nothing_but_the_key_are_refused() -> None:
+    """Other capitals, or a blank in a header: the answer would be `in sync`."""
+    told = refusal(source=SPACED, target=NAMED, columns=None)
+    assert "projections.p: nothing but the key is on both sides" in told
+    assert " n only in the source; n only in the target" in told
+    there = Side(database="app", table="dst", columns={" n": "n"})
+    assert bound(source=SPACED, target=NAMED, target_side=there, columns=None).columns == (" n",)
+
+
+def test_who_has_keys_alone_compares_keys() -> None:
+    keys = shape({"id": K.INTEGER})
+    for source, target in ((keys, NAMED), (NAMED, keys), (keys, keys)):
+        assert bound(source=source, target=target, columns=None).columns == ()
+
+
+def test_a_column_that_is_declared_for_another_purpose_is_not_one_to_compare() -> None:
+    dated = shape({"id": K.INTEGER, "at": K.INTEGER})
+    assert "at only in the target" in refusal(source=NAMED, target=dated, columns=None)
+    marked = {"changes": {"target": {"column": "at"}}}
+    assert bound(source=NAMED, target=dated, columns=None, **marked).columns == ()
+    elsewhere = {"changes": {"target": {"column": "at", "table": "events"}}}
+    assert "at only in the target" in refusal(source=NAMED, target=dated, columns=None, **elsewhere)

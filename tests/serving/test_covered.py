@@ -61,6 +61,21 @@ def test_what_is_kept_is_what_all_runs_together_tell(world: World, monkeypatch: 
         assert len(kept) == len(TENANTS) + 1
 
 
+def test_a_column_that_a_turn_did_not_compare_is_compared_in_all_rows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that read everything compared it, and so does this one; between them it was dropped and added again."""
+    monkeypatch.setattr("trueup.again.TURN_S", 0.0)
+    declare(world)
+    with world.engine() as engine:
+        engine.check("p")
+        world.db.sql("ALTER TABLE s_p DROP COLUMN n", "ALTER TABLE t_p DROP COLUMN n")
+        assert engine.in_turn("check", "p").strategy.startswith("in turn: "), "positive control"
+        world.db.sql(*(f"ALTER TABLE {side}_p ADD COLUMN n integer DEFAULT {n}" for n, side in enumerate("st")))
+        assert engine.in_turn("check", "p").different == len(TENANTS)
+        assert engine.in_turn("check", "p").strategy.startswith("in turn: "), "once is enough"
+
+
 def many_turns(engine: Trueup, world: World, count: int) -> None:
     """The ledger after so many turns, a part each, as they would have left it."""
     base = engine.runs("p")[-1]

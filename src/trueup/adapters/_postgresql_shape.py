@@ -30,7 +30,7 @@ _COLUMNS = sa.text("""
         SELECT attnum, atttypid AS type, atttypmod AS typmod
         FROM pg_attribute WHERE attrelid = :relation AND attnum > 0 AND NOT attisdropped
         UNION ALL SELECT attnum, typbasetype, typtypmod FROM base JOIN pg_type ON oid = type WHERE typtype = 'd')
-    SELECT a.attname AS name, t.oid, t.typname AS base, t.typtype::text AS type_type,
+    SELECT a.attname AS name, a.attnum AS number, t.oid, t.typname AS base, t.typtype::text AS type_type,
            format_type(b.type, b.typmod) AS type, a.attnotnull AS not_null,
            a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
                                         AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated) AS validated,
@@ -90,6 +90,7 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
             nullable=not (row.validated and relation.holds),
             required=row.not_null and not row.has_default and not row.generated,
             generated=row.generated,
+            number=row.number,
         )
         for row in rows
     }

@@ -128,6 +128,7 @@ def column_of(
     nullable: bool = True,
     required: bool = False,
     generated: bool = False,
+    number: int = 0,
 ) -> Column:
     """`loose`: a part of the type has an equality that takes two different values for one."""
     kind = KINDS.get(row.base, Kind.OPAQUE)
@@ -149,6 +150,7 @@ def column_of(
         required=required,
         generated=generated,
         element=element,
+        number=number,
     )
 
 

@@ -145,6 +145,8 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         columns = (*columns, projection.version)
     bound_source = _side(projection, "source", source, columns)
     bound_target = _side(projection, "target", target, columns)
+    if not columns and (problem := _nothing_compared(projection, bound_source, bound_target)):
+        raise ConfigError(f"{place}: {problem}")
     key_kinds = tuple(
         kind_of(place, name, a, b, projection.one_database, key=True)
         for name, a, b in zip(projection.key, bound_source.key, bound_target.key, strict=True)
@@ -217,12 +219,33 @@ def one_sided(binding: Binding) -> dict[str, list[str]]:
     """Columns that only one side has, by side and under the projection's names, so that nothing compares them. None
     where a side does not say which it has.
     """
-    sides = {"source": binding.source, "target": binding.target}
-    if any(bound.shape.unlisted for bound in sides.values()):
+    return _alone(binding.source, binding.target)
+
+
+def _alone(bound_source: BoundSide, bound_target: BoundSide) -> dict[str, list[str]]:
+    sides = (bound_source, bound_target)
+    if any(bound.shape.unlisted for bound in sides):
         return {}
-    source, target = (_logical(bound.side, bound.shape) for bound in sides.values())
+    source, target = (_logical(bound.side, bound.shape) for bound in sides)
     alone = {"source": [c for c in source if c not in target], "target": [c for c in target if c not in source]}
     return {side: names for side, names in alone.items() if names}
+
+
+def _nothing_compared(projection: Projection, source: BoundSide, target: BoundSide) -> str:
+    """Why a pair without a compared column is taken for a mistake (other capitals, a blank in a header); empty if it is
+    not: a side that has nothing but the key, and what is declared for another purpose, has nothing to compare.
+    """
+    marks = (projection.changes.source, projection.changes.target) if projection.changes else ()
+    purposes = {mark.column for mark in marks if mark is not None and mark.table is None}
+    purposes |= {projection.partition.column, projection.tombstone.column if projection.tombstone else ""}
+    alone = {side: [c for c in names if c not in purposes] for side, names in _alone(source, target).items()}
+    if sum(map(bool, alone.values())) < len(("source", "target")):
+        return ""
+    told = "; ".join(f"{', '.join(names)} only in the {side}" for side, names in alone.items())
+    return (
+        f"nothing but the key is on both sides, so nothing would be compared: {told}. Say what belongs together with "
+        f"`columns` of a side; to compare keys alone, give queries that select them"
+    )
 
 
 def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, ...]) -> BoundSide:

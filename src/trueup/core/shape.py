@@ -31,6 +31,8 @@ class Column:
     members: bool = False
     #: SQL that gives its value, where it is none of the table's own.
     computed: str = ""
+    #: Which of all columns that its table ever had it is; one that is dropped and added again is another. 0: not known.
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

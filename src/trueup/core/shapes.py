@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trueup.core.binding import Binding, Column, Shape
@@ -16,6 +16,7 @@ def written(binding: Binding) -> dict[str, Any]:
 
 def side(shape: Shape) -> dict[str, Any]:
     """One of them."""
+    numbers = {name: column.number for name, column in shape.columns.items() if column.number}
     return {
         "columns": {name: _column(column) for name, column in shape.columns.items()},
         "unique": sorted(sorted(names) for names in shape.unique),
@@ -23,6 +24,7 @@ def side(shape: Shape) -> dict[str, Any]:
         "parts": list(shape.parts),
         "is": "table" if shape.table else "view or query",
         **({"identity": shape.identity} if shape.identity else {}),
+        **({"numbers": numbers} if numbers else {}),
     }
 
 
@@ -63,13 +65,39 @@ def other_values(before: Mapping[str, Any], binding: Binding) -> list[str]:
     now, sides = written(binding), {"source": binding.source, "target": binding.target}
     names = {role: {column.name for column in side.columns} for role, side in sides.items()}
     one, other = ({role: _as_read(of[role], names[role]) for role in sides} for of in (before, now))
-    return changes(one, other)
+    again = [f"{role}: {words}" for role in sides for words in _added_again(before[role], now[role], names[role])]
+    return [*changes(one, other), *again]
 
 
 def _as_read(told: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """What a side was like for who only reads these columns."""
     types = {name: words[:1] for name, words in told["columns"].items() if name in names}
     return {**told, "columns": types, "unique": [], "triggers": {}}
+
+
+def _added_again(before: Mapping[str, Any], now: Mapping[str, Any], names: Collection[str]) -> Iterator[str]:
+    """Columns that were dropped since, and added again, as far as it shows: they have another number, or, where the
+    database gives none, are behind one that they were before. A view has its columns in whatever order it likes.
+    """
+    one, other = before.get("numbers", {}), now.get("numbers", {})
+    passed = _passed(before, now) if before["is"] == now["is"] == "table" else ()
+    for name in names:
+        if name in one and name in other:
+            if one[name] != other[name]:
+                yield f"column {name!r} was dropped and added again"
+        elif name in passed:
+            yield f"column {name!r} is behind one that it was before"
+
+
+def _passed(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Columns that are behind one that was behind them."""
+    place = {name: at for at, name in enumerate(now["columns"])}
+    found, first = set(), len(place)
+    for name in reversed([name for name in before["columns"] if name in place]):
+        if place[name] > first:
+            found.add(name)
+        first = min(first, place[name])
+    return found
 
 
 def lost_parts(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
