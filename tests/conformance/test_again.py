@@ -77,10 +77,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         seen.segments.append(segment)
         return narrow(pair, segment, **how)
 
-    done = marked.Changed.done
+    as_work = marked.Changed.as_work
 
     def alike(self: marked.Changed) -> list[OpenWork]:
-        found = done(self)
+        found = as_work(self)
         seen.segments += [part.span for part in found]
         return found
 
@@ -91,7 +91,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 
     monkeypatch.setattr(scope, "route", five)
     monkeypatch.setattr(sweep, "narrow", narrowing)
-    monkeypatch.setattr(marked.Changed, "done", alike)
+    monkeypatch.setattr(marked.Changed, "as_work", alike)
     monkeypatch.setattr(SqlAdapter, "differences", compared)
     monkeypatch.setattr(SqlAdapter, "stream", lambda *args, **named: _Counted(stream(*args, **named), seen))
     return seen
