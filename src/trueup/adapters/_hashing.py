@@ -85,6 +85,10 @@ class Way(ABC):
     def packed(self, key: Expression, row: Expression) -> Expression:
         """The hashes of all rows of a group in one value, as an aggregate."""
 
+    def headless(self, key: Expression, row: Expression) -> Expression | None:  # noqa: ARG002 - the default
+        """The same for less: that of a row before that of its key, without the first. None: it would not be less."""
+        return None
+
     #: Rows of a key range are taken as they come: in the order of the key by themselves, or in any.
     as_they_come = False
 
@@ -285,7 +289,9 @@ class Hashed:
         way, whole = self.ways[hashing.name], Ranges(within=parts[0], ranges=tuple(parts))
         hashed, keys = self._rows(way, side, hashing)
         spans, span = self._as_rows(side, whole, _bounds(whole))
-        pack = _packed(way, hashed.where(*self.relations.within(side, keys, span)).correlate(spans)).lateral("d")
+        rows = hashed.where(*self.relations.within(side, keys, span)).correlate(spans)
+        headless = way.headless(*hashed.selected_columns) is not None
+        pack = _packed(way, rows, headless=headless).lateral("d")
         statement = sa.select(spans.c.at, pack).join_from(spans, pack, sa.true()).order_by(spans.c.at)
         compiled = statement.compile(dialect=on.dialect)
         _begin(on, compiled.string, given(compiled))
@@ -295,7 +301,7 @@ class Hashed:
                 raise BrokenRead(
                     "hashes of a key range were to arrive, and others did. Set exact = true to do without them"
                 )
-            yield _prints(found[0][1:], way)
+            yield _prints(found[0][1:], way, headless=headless)
 
     def _rows(self, way: Way, side: BoundSide, hashing: Hashing) -> tuple[sa.Select[Any], Sequence[Expression]]:
         """The hashes of key and row of all rows of a side, and its key parts."""
@@ -334,22 +340,25 @@ def _next(on: sa.Connection, many: int, **options: Any) -> sa.CursorResult[Any]:
     return on.exec_driver_sql(f"FETCH FORWARD {many} FROM {_CURSOR}", execution_options=options)
 
 
-def _packed(way: Way, hashed: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+def _packed(way: Way, hashed: sa.Select[*tuple[Any, ...]], *, headless: bool = False) -> sa.Select[*tuple[Any, ...]]:
     """Their number, and all hashes of rows in one value, but PRINTS_MAX at most."""
     of = hashed.limit(PRINTS_MAX + 1).subquery("h").c
-    return sa.select(sa.func.count().label("n"), way.packed(of.k, of.r).label("p"))
+    pack = way.headless(of.k, of.r) if headless else way.packed(of.k, of.r)
+    assert pack is not None, "a way packs all rows alike"
+    return sa.select(sa.func.count().label("n"), pack.label("p"))
 
 
-def _prints(row: Sequence[Any], way: Way) -> Prints:
+def _prints(row: Sequence[Any], way: Way, *, headless: bool = False) -> Prints:
     """From what `_packed` gives."""
     count, found = row
     blob = b"" if found is None else found.encode("ascii") if isinstance(found, str) else bytes(found)
-    if len(blob) != count * way.width:
+    prints = Prints(width=way.width, packed=blob, headless=headless and count > 0)
+    if len(blob) != count * way.width - way.width // 2 * prints.headless:
         raise BrokenRead(
             f"{count} rows were to arrive as {count * way.width} bytes of hashes, and {len(blob)} did: "
             f"the database cut them off. Let it send longer values, or set exact = true to do without hashes"
         )
-    return Prints(width=way.width, packed=blob)
+    return prints
 
 
 def _digests(result: sa.Result[*tuple[Any, ...]], connection: sa.Connection, way: Way) -> Digests:

@@ -168,6 +168,10 @@ class Native(Way):
         both = sa.func.int8send(key, type_=sa.LargeBinary).op("||")(sa.func.int8send(row))
         return sa.func.string_agg(both, _NOTHING)
 
+    def headless(self, key: Expression, row: Expression) -> Expression:
+        """A delimiter may be of its row, and stands before all values but the first: two calls less for each row."""
+        return sa.func.string_agg(sa.func.int8send(key), sa.func.int8send(row), type_=sa.LargeBinary)
+
     def hash_values(self, hashes: Iterable[bytes]) -> tuple[list[Value], sa.types.TypeEngine[Any]]:
         return [int.from_bytes(found, "big", signed=True) for found in hashes], sa.BigInteger()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trueup.core.binding import Binding, Column
 from trueup.core.row import Kind
@@ -109,9 +109,19 @@ class Prints:
 
     width: int
     packed: bytes
+    #: The hash of a row stands before that of its key, and the first row has none: it counts as different.
+    headless: bool = False
 
     def __len__(self) -> int:
-        return len(self.packed) // self.width
+        return (len(self.packed) + self.width // 2 * self.headless) // self.width
+
+    def without_head(self) -> Prints:
+        """The same rows, but for the hash of the first."""
+        if self.headless:
+            return self
+        half = self.width // 2
+        turned = b"".join(row[half:] + row[:half] for row in _rows(self.packed, self.width))
+        return replace(self, packed=turned[half:], headless=True)
 
 
 #: A leaf's name (a number, or a few digits of a hash) -> its digest.
@@ -187,17 +197,21 @@ def rows_in(digests: Digests, leaves: Iterable[object] | None = None) -> int:
 def keys_that_differ(source: Prints, target: Prints) -> list[bytes]:
     """Hashes of the keys whose rows are not the same on both sides."""
     half = source.width // 2
+    if source.headless or target.headless:
+        one, other = source.without_head().packed, target.without_head().packed
+        firsts = {packed[:half] for packed in (one, other) if packed}
+        return sorted(firsts.union(row[half:] for row in _unmatched(one, other, source.width, half)))
     return sorted({row[:half] for row in _unmatched(source.packed, target.packed, source.width)})
 
 
-def _unmatched(source: bytes, target: bytes, width: int) -> set[bytes]:
-    """Rows of `width` bytes that only one side has.
+def _unmatched(source: bytes, target: bytes, width: int, start: int = 0) -> set[bytes]:
+    """Rows of `width` bytes, from `start` on, that only one side has.
 
     Whatever their order; but mostly both sides come in one order, and then runs of equal rows are passed over whole.
     """
     left: list[bytes] = []
     right: list[bytes] = []
-    at, to, ahead = 0, 0, SEEK_ROWS
+    at, to, ahead = start, start, SEEK_ROWS
     while at < len(source) and to < len(target) and len(left) < len(source) // width * UNMATCHED_SHARE:
         if same := _alike(source, at, target, to, width):
             at, to, ahead = at + same, to + same, SEEK_ROWS
