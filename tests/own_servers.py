@@ -77,6 +77,17 @@ def postgres_server(environ: Mapping[str, str], embedded_home: Path) -> Iterator
 
 
 @contextmanager
+def some_postgres() -> Iterator[Postgres]:
+    """As `postgres_server`, for what runs by itself. Raises ServerMissingError."""
+    home = servers.new_embedded_home()
+    try:
+        with postgres_server(os.environ, home) as server:
+            yield server
+    finally:
+        servers.remove_embedded_home(home)
+
+
+@contextmanager
 def mariadb_server(environ: Mapping[str, str]) -> Iterator[Mariadb]:
     """The one given, else one in memory, else the local one. Raises ServerMissingError."""
     with ExitStack() as stack:

@@ -31,6 +31,7 @@ from typing import Any
 
 from tests import servers
 from tests.cli.shop import toml
+from tests.own_servers import some_postgres
 from tests.servers import run_sql
 from tests.triggers.buses import BUSES, Bus
 
@@ -217,9 +218,7 @@ def storm(kind: str, *, events: int, count: int, seed: int) -> Found:
     found, chance = Found(kind=kind), random.Random(seed)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trueup-events-")))
-        embedded = servers.new_embedded_home()
-        stack.callback(servers.remove_embedded_home, embedded)
-        postgres = stack.enter_context(servers.postgres_server(os.environ, embedded))
+        postgres = stack.enter_context(some_postgres())
         target, ledger = (stack.enter_context(servers.scratch_database(postgres, part)) for part in ("app", "ledger"))
         server = None
         if kind in STARTED:

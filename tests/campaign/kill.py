@@ -29,6 +29,7 @@ from pathlib import Path
 from tests import servers
 from tests.faults.crash import Case, cut_everywhere, disaster_everywhere, kill_everywhere, scratch
 from tests.faults.test_killed_server import SERVERS, killed, two_databases
+from tests.own_servers import some_postgres
 from tests.servers import Pair
 
 POLICIES = ("delete", "report")
@@ -37,9 +38,7 @@ KINDS = ("sqlite", "postgresql", "mariadb")
 
 def pairs(stack: ExitStack) -> dict[str, Pair]:
     """Two databases of each kind; files get theirs case by case."""
-    home = servers.new_embedded_home()
-    stack.callback(servers.remove_embedded_home, home)
-    postgres = stack.enter_context(servers.postgres_server(os.environ, home))
+    postgres = stack.enter_context(some_postgres())
     mariadb = servers.mariadb_server(os.environ)
     return {
         "postgresql": Pair(*(stack.enter_context(servers.scratch_database(postgres, f"campaign{at}")) for at in "12")),

@@ -33,6 +33,7 @@ from pathlib import Path
 
 from tests import servers
 from tests.faults.proxy import Proxy, proxied
+from tests.own_servers import some_postgres
 from tests.servers import run_sql
 from trueup import Database
 from trueup.adapters import connect
@@ -240,9 +241,7 @@ def mend(node: NodeProcess) -> None:
 def campaign(*, ticks: int, count: int, seed: int, module: str = "trueup") -> Found:
     found, chance = Found(), random.Random(seed)
     with ExitStack() as stack:
-        home = servers.new_embedded_home()
-        stack.callback(servers.remove_embedded_home, home)
-        server = stack.enter_context(servers.postgres_server(os.environ, home))
+        server = stack.enter_context(some_postgres())
         targets = {name: stack.enter_context(servers.scratch_database(server, f"nodes{name}")) for name in NAMES}
         ledger = stack.enter_context(servers.scratch_database(server, "nodes"))
         _prepare(targets, ledger)

@@ -7,7 +7,6 @@ About five minutes on two cores. Exits 1 if a repair of ours was wrong, or if a 
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,14 +18,13 @@ from tests.live import stress
 from tests.live.harness import Counters, Docs
 from tests.live.stress import Figures
 from tests.live.test_stress import DECLARED, repaired_by, rows_repaired_by
+from tests.own_servers import some_postgres
 
 
 def main(rounds: int) -> int:
     bad = 0
     with ExitStack() as stack:
-        home = servers.new_embedded_home()
-        stack.callback(servers.remove_embedded_home, home)
-        server = stack.enter_context(servers.postgres_server(os.environ, home))
+        server = stack.enter_context(some_postgres())
         one, two = (stack.enter_context(servers.scratch_database(server, f"campaign{at}")) for at in (1, 2))
 
         def fresh(postgres: bool) -> tuple[str, str, Path]:

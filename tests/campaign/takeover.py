@@ -10,7 +10,6 @@ one is killed, which on the same machine is seen at once. Exits 1 if one took lo
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import trueup
 from tests import servers
+from tests.own_servers import some_postgres
 from tests.servers import run_sql
 from trueup.core.queue import ATTEMPTS_MAX
 from trueup.store.lease import LEASE_S
@@ -76,9 +76,7 @@ def measured(times: int, chance: random.Random) -> tuple[list[float], float]:
     """Seconds until another had begun, of a node that was stopped, each time; and of one that was killed."""
     stopped: list[float] = []
     with ExitStack() as stack:
-        home = servers.new_embedded_home()
-        stack.callback(servers.remove_embedded_home, home)
-        server = stack.enter_context(servers.postgres_server(os.environ, home))
+        server = stack.enter_context(some_postgres())
         target, ledger = (stack.enter_context(servers.scratch_database(server, f"takeover{n}")) for n in "tl")
         run_sql(target, *(f"CREATE TABLE {name} (id integer PRIMARY KEY)" for name in "st"), "INSERT INTO s VALUES (1)")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
