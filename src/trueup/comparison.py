@@ -31,7 +31,7 @@ from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.in_time import pieces
 from trueup.narrow import route
 from trueup.observe import Progress, Silent
-from trueup.report import Report, as_texts, differing, shown
+from trueup.report import Report, as_texts, differing, members_of, shown
 from trueup.sample import Sample
 from trueup.sides import NamedSide, declared, parse_side
 from trueup.stop import Stop
@@ -110,9 +110,9 @@ class Comparison:
     def differences(self) -> Iterator[Difference]:
         """Every difference, as it is found, however many there are."""
         suspects = self._at_once() if isinstance(self.engine, OneLook) else self._settled(self.engine)
-        hidden, columns = self.binding.hidden, self.binding.columns
+        hidden, columns, members = self.binding.hidden, self.binding.columns, members_of(self.binding)
         for suspect in suspects:
-            masked = mask(as_texts(self.binding, suspect), hidden)
+            masked = mask(as_texts(members, suspect), hidden)
             yield Difference(
                 kind=str(suspect.kind),
                 key=suspect.key,

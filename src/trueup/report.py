@@ -144,13 +144,18 @@ def differing(drift: Suspect, columns: Sequence[str], rules: Rules = ()) -> tupl
     return tuple(compress(columns, differ))
 
 
-def as_texts(binding: Binding, seen: Suspect) -> Suspect:
-    """A difference as it is shown: members of two JSON files as texts, a string without its quotes, unless that would
-    show two different values alike (`1` and `"1"`).
-    """
+def members_of(binding: Binding) -> list[bool]:
+    """For each compared column: is it a member of two JSON files? Empty where none is."""
     columns = zip(binding.source.values, binding.target.values, strict=False)  # the flag of a tombstone is behind them
     members = [source.members and target.members for source, target in columns]
-    if not any(members):
+    return members if any(members) else []
+
+
+def as_texts(members: Sequence[bool], seen: Suspect) -> Suspect:
+    """A difference as it is shown: members of two JSON files as texts, a string without its quotes, unless that would
+    show two different values alike (`1` and `"1"`). `members`: see `members_of`.
+    """
+    if not members:
         return seen
     nothing = (None,) * len(members)
     pairs = [

@@ -15,7 +15,7 @@ from trueup.core.partition import Calendar
 from trueup.core.quarantine import Quarantined
 from trueup.core.states import Outcome, Verdict
 from trueup.core.undo import DIFFERS
-from trueup.report import IN_FLIGHT_ROWS, Report, as_texts, differing, quarantined_row, shown
+from trueup.report import IN_FLIGHT_ROWS, Report, as_texts, differing, members_of, quarantined_row, shown
 from trueup.store.coverage import Coverage
 from trueup.store.partitions import partitions_of
 from trueup.store.records import DecisionRow, Narrowed, OutcomeRow, RunRow
@@ -217,7 +217,7 @@ def _causes(
 
 def _listed(binding: Binding, drift: Suspect) -> dict[str, Any]:
     """One row as reports list it: its key, both pairs of values, and where they differ."""
-    sensitive, told = binding.projection.sensitive, as_texts(binding, drift)
+    sensitive, told = binding.projection.sensitive, as_texts(members_of(binding), drift)
     return {
         "kind": str(drift.kind),
         "key": shown(binding.projection.key, drift.key),

@@ -20,7 +20,6 @@ from trueup.errors import UsageError
 if TYPE_CHECKING:
     from trueup.comparison import Comparison, Difference
     from trueup.core.binding import Binding
-    from trueup.core.row import Values
 
 #: Format -> endings of files that are taken to be it.
 FORMATS = {
@@ -30,6 +29,8 @@ FORMATS = {
     "parquet": (".parquet", ".pq"),
 }
 
+#: Bytes that are written at once where nobody looks on: each write lets the other threads in, and waits for its turn.
+_BUFFER = 2**18
 #: Values whose text may hold commas, quotes and line ends.
 _QUOTED = (str, Json, tuple)
 
@@ -61,7 +62,7 @@ def write_lines(form: str, differences: Iterable[Difference], comparison: Compar
 @contextmanager
 def text_file(path: Path) -> Iterator[TextIO]:
     """A text file that is there when it is complete, and not before."""
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", _BUFFER, encoding="utf-8", newline="") as file:
         yield file
 
 
@@ -86,10 +87,24 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def stdout() -> Iterator[TextIO]:
     """stdout as UTF-8, whatever the terminal's settings: what is written is read by programs."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
-    yield sys.stdout
+    number = _file_number(sys.stdout)
+    if number is None or sys.stdout.isatty():
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
     sys.stdout.flush()
+    with open(number, "w", _BUFFER, encoding="utf-8", closefd=False) as out:
+        yield out
+
+
+def _file_number(out: TextIO) -> int | None:
+    """None: it is no file, nor a pipe."""
+    try:
+        return out.fileno()
+    except (AttributeError, OSError):
+        return None
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -123,7 +138,7 @@ _JSON_OF = _Spelled(
         bool: {False: "false", True: "true"}.__getitem__,
         int: lambda value: str(value) if abs(value) <= JSON_SAFE_INTEGER else f'"{value}"',
         str: encode_basestring,
-        Decimal: lambda value: f'"{present(value)}"',
+        Decimal: lambda value: f'"{value:f}"' if value.is_finite() else f'"{value}"',
         datetime: lambda value: f'"{value.isoformat(" ")}"',
     }
 )
@@ -133,20 +148,20 @@ def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> It
     """Of each what `Comparison.row` gives, as JSON."""
     key, names = _template(comparison.projection.key), _template(comparison.binding.columns)
     spelled = _JSON_OF
-    columns: dict[tuple[str, ...], str] = {}
-
-    def row(template: str, values: Values | None) -> str:
-        return "null" if values is None else template % tuple([spelled[type(value)](value) for value in values])
-
+    templates: dict[tuple[str, bool, bool, tuple[str, ...]], str] = {}
     for found in differences:
-        changed = columns.get(found.columns)
-        if changed is None:
-            changed = columns[found.columns] = _JSON(list(found.columns))
+        expected, observed = found.expected, found.observed
+        about = found.kind, expected is None, observed is None, found.columns
+        if (template := templates.get(about)) is None:
+            sides = ("null" if values is None else names for values in (expected, observed))
+            columns = _JSON(list(found.columns)).replace("%", "%%")
+            template = templates[about] = (
+                f'{{"kind": "{found.kind}", "key": {key}, "expected": {next(sides)}, "observed": {next(sides)}, '
+                f'"columns": {columns}%s}}'
+            )
         reason = f', "reason": {_JSON(found.reason)}' if found.reason else ""
-        yield (
-            f'{{"kind": "{found.kind}", "key": {row(key, found.key)}, "expected": {row(names, found.expected)}, '
-            f'"observed": {row(names, found.observed)}, "columns": {changed}{reason}}}'
-        )
+        values = found.key + (expected or ()) + (observed or ())
+        yield template % (*[spelled[type(value)](value) for value in values], reason)
 
 
 def _template(names: Sequence[str]) -> str:
