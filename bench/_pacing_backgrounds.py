@@ -143,7 +143,7 @@ class Governor(Background):
         plant: Plant,
         foreground: Foreground,
         *,
-        budget: float = BUDGET,
+        protect: float = PROTECT,
         frozen: bool = False,
         jumps: bool = False,
         canary_alone: bool = False,
@@ -162,7 +162,7 @@ class Governor(Background):
         self.bucket, self.state, self.tails, self.means = Bucket(), law.State(at=0.0, since=0.0), Tails(), Means()
         self.sizes, self.signals, self.impact = StatementSize(500.0), dict[str, Any](), Impact()
         self.plenty = (False, False)
-        self.budget, self.frozen, self.jumps, self.remote = budget, frozen, jumps, remote
+        self.protect, self.frozen, self.jumps, self.remote = protect, frozen, jumps, remote
         self.canary_alone = canary_alone
         self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
         self.used_s = self.flown_before_s = 0.0
@@ -273,7 +273,7 @@ class Governor(Background):
         self.bucket = refilled(self.bucket, self.state.u, self.plant.now)
         self.granted.append((self.plant.now, self.bucket.granted_s))
         limits, health = law.Limits(most=max(cores - 1, 1)), worst(self.signals, MARKS, now, 0.0)
-        told = {"cores": cores, "budget": self.budget, "busy_s": self.busy_s, "flown_s": self.flown_s}
+        told = {"cores": cores, "protect": self.protect, "busy_s": self.busy_s, "flown_s": self.flown_s}
         decided = decide(self.state, limits, self.tails, self.means, now, health=health, **told)
         self.state, self.impact, self.plenty = decided
         self.trace.append((self.plant.now, self.state.u, self.state.mode, self.impact.slowed))

@@ -152,7 +152,7 @@ class Watched:
         threads = [thread for thread in (governor._thread, governor.looking.asker.thread) if thread is not None]
         return {
             **told,
-            "u": governor.gate.u,
+            "u": governor.gate.u if governor.workers else governor.state.u,  # between two runs nothing is permitted
             "leads": governor.lease.leads,
             "good": governor.state.good,
             "now": now,

@@ -25,7 +25,7 @@ def read(kinds: tuple[int, int], *, since: float = NOW - 50) -> Tails:
 
 
 def decided(state: State, tails: Tails, **limits: Any) -> Decided:
-    told: dict[str, Any] = {"health": CALM, "cores": None, "budget": 0.4, "busy_s": 0.0, "flown_s": 0.0}
+    told: dict[str, Any] = {"health": CALM, "cores": None, "protect": 0.1, "busy_s": 0.0, "flown_s": 0.0}
     return decide(state, Limits(**limits), tails, Means(), NOW, **told)
 
 

@@ -457,7 +457,7 @@ def test_cores_that_others_take_bound_the_load_of_a_server_elsewhere(clock: Step
     assert row is not None
     assert row.told["reason"] == "others take the cores"
     node.seen.on_core = 0.2
-    node.step(25)
+    node.step(40)
     assert node.governor.gate.u > 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trueup.adapters import Looked
+from trueup.core.pace.tails import Tails
 from trueup.pace.means import LATELY_S, SHIFT, Means
 
 
@@ -35,6 +36,21 @@ def test_a_slow_drift_is_no_change_and_cores_that_are_not_known_say_nothing() ->
     assert sum(taken(means, at / 600, 1.0) for at in range(600)) == 0
     assert not means.shifted(None)
     assert not Means().shifted(2)
+
+
+def test_what_a_load_is_bound_by_is_steadier_than_what_is_taken_and_yields_as_soon_when_others_come() -> None:
+    def room(means: Means) -> float:
+        (_, free) = means.effect(Tails(), 0.0, cores=2, protect=0.1, busy_s=0.0, flown_s=0.0)
+        assert free is not None
+        return free
+
+    means = Means()
+    assert taken(means, 1.0, 60.0) == 0
+    free = room(means)
+    assert taken(means, 1.0 + SHIFT, LATELY_S) == 0
+    assert room(means) == pytest.approx(free, rel=0.2)
+    assert taken(means, 1.0 + 4 * SHIFT, LATELY_S) == 1
+    assert room(means) < free / 2
 
 
 def test_a_statement_has_its_part_of_the_cores_where_more_wait_for_one() -> None:

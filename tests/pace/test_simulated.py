@@ -47,8 +47,8 @@ def test_beside_half_a_load_it_works_within_its_budget_and_does_not_swing(bench:
     assert did["u"] >= 2 * LEAST
     assert did["reversals_per_min"] <= 1
     assert did["least_s"] >= did["promised_s"]
-    deaf, _ = run(make=partial(bench.Governor, frozen=True, canary_alone=True))
-    assert deaf > most  # the control: one that feels nothing goes beyond its budget
+    unpaced, _ = run(make=partial(bench.FixedU, u=1.0, statement_s=0.02))
+    assert unpaced > most  # the control: it is not the plant that feels nothing
 
 
 def test_in_a_burst_of_others_it_goes_to_the_minimum_and_comes_back(bench: ModuleType) -> None:
@@ -58,7 +58,7 @@ def test_in_a_burst_of_others_it_goes_to_the_minimum_and_comes_back(bench: Modul
     run = partial(course, bench, load=load, begin=50, end=55, until=70)
     slowed, governor = run(make=bench.Governor)
     u = {at: u for at, u, *_ in governor.trace}
-    assert u[40] >= 3 * LEAST
+    assert u[40] >= 2 * LEAST
     assert u[50] <= 1.1 * LEAST
     assert u[70] >= 0.5 * u[40]
     unpaced, _ = run(make=partial(bench.FixedU, u=1.0, statement_s=0.02))

@@ -12,7 +12,7 @@ from trueup.pace.means import Means
 
 #: Seconds between two readings: as a rule, while a statement of ours is in flight that seldom is, and where there are
 #: many already.
-READ_S, READ_CLOSE_S, READ_SELDOM_S = 0.1, 0.01, 0.25
+READ_S, READ_CLOSE_S, READ_SELDOM_S = 0.1, 0.01, 0.5
 #: Below this load, statements of ours are looked at closely.
 SELDOM = 0.3
 #: Readings of a kind that are enough; more than the law ever asks for.
@@ -53,7 +53,7 @@ def decide(
     *,
     health: Health,
     cores: int | None,
-    budget: float,
+    protect: float,
     busy_s: float,
     flown_s: float,
     waiting: bool = True,
@@ -61,7 +61,7 @@ def decide(
     age: float = 0.0,
 ) -> Decided:
     """The state a moment later, and our effect; then what was read is forgotten that says nothing of the present."""
-    impact, room = means.effect(tails, now, cores=cores, budget=budget, busy_s=busy_s, flown_s=flown_s)
+    impact, room = means.effect(tails, now, cores=cores, protect=protect, busy_s=busy_s, flown_s=flown_s)
     seen = law.Seen(
         health=health,
         impact=impact,

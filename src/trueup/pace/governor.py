@@ -178,7 +178,7 @@ class Governor:
                 now,
                 health=seen.health(now),
                 cores=seen.cores,
-                budget=self.settings.budget,
+                protect=self.settings.protect,
                 busy_s=busy_s + self._elsewhere_s,
                 flown_s=flown_s + self._elsewhere_s,
                 waiting=waiting,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trueup.adapters import Looked
 from trueup.core.pace import headroom
+from trueup.core.pace.effective import TAIL_FACTOR
 from trueup.core.pace.tails import Impact, Tails
 
 #: Memory of means, and of those that count as a signal, seconds.
@@ -12,6 +13,8 @@ MEAN_S, LATELY_S = 5.0, 1.5
 IDLE_RATE, IDLE = 1.0, 0.02
 #: Looks that the mean without us goes by.
 QUIET_LOOKS = 20
+#: Memory of what others take that a load is bound by, seconds: it would go up and down with a shorter one.
+BOUND_S = 10.0
 #: What others take has changed if it is by so much of the cores more or less than it has been for a while, seconds.
 SHIFT, WHILE_S = 0.2, 60.0
 
@@ -29,6 +32,8 @@ class Means:
         self.latency_s: float | None = None
         #: Transactions of others a second.
         self.rate: float | None = None
+        #: Cores that others take as the load is bound by them: a longer mean, until what they take has changed.
+        self._bound: float | None = None
         #: Cores that others have taken for a while.
         self._usual: float | None = None
         self._active: float | None = None
@@ -86,6 +91,7 @@ class Means:
         memory_s = MEAN_S if runnable is None else LATELY_S
         self.taken = _mean(self.taken, max(cores, 0.0), passed_s, memory_s)
         self._usual = _mean(self._usual, self.taken, passed_s, WHILE_S)
+        self._bound = _mean(self._bound, max(cores, 0.0), passed_s, BOUND_S)
         if runnable is not None:
             self.runnable = _mean(self.runnable, max(runnable, 0.0), passed_s, LATELY_S)
 
@@ -93,26 +99,27 @@ class Means:
         """Do others take much more or less than they did for a while? Said once of each change."""
         if cores is None or self.taken is None or self._usual is None or abs(self.taken - self._usual) < SHIFT * cores:
             return False
-        self._usual = self.taken
+        self._usual = self._bound = self.taken
         return True
 
     def effect(
-        self, tails: Tails, now: float, *, cores: int | None, budget: float, busy_s: float, flown_s: float
+        self, tails: Tails, now: float, *, cores: int | None, protect: float, busy_s: float, flown_s: float
     ) -> tuple[Impact, float | None]:
         """Our effect, and the load that the server's cores have free for us, None: not known.
 
-        `busy_s`, `flown_s`: seconds so far in which a statement of ours was in flight, and of all of them together. The
-        effect is what the readings show or what the queue for the cores makes of it, whichever is more.
+        `protect`: by how much the others may be slowed, on average; `busy_s`, `flown_s`: seconds so far in which a
+        statement of ours was in flight, and of all of them together. The effect is what the readings show or what the
+        queue for the cores makes of it, whichever is more.
         """
         busy, flown = min(self.share("busy", now, busy_s), 1.0), self.share("flown", now, flown_s)
         mean_ms = None if self.latency_s is None else self.latency_s * 1000
         spread = 1.0 if cores is None or self.taken is None else headroom.spread(cores, self.taken)
-        impact = tails.impact(now, busy=busy, budget=budget, mean_ms=mean_ms, spread=spread)
+        impact = tails.impact(now, busy=busy, budget=protect * TAIL_FACTOR, mean_ms=mean_ms, spread=spread)
         if self.idle:
             return impact.of_nobody(), None
-        if cores is None or self.taken is None:
+        if cores is None or self.taken is None or self._bound is None:
             return impact, None
-        room = headroom.room(cores, self.taken, budget)
+        room = headroom.room(cores, self._bound, protect)
         return impact.at_least(headroom.slowed(cores, self.taken, flown)), room
 
     def share(self, what: str, now: float, total_s: float) -> float:

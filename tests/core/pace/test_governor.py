@@ -20,6 +20,7 @@ from trueup.core.pace.governor import (
     LEAVE,
     RISE_A_SECOND,
     SEEN_LATE_S,
+    SLOWED_S,
     TICK_S_MAX,
     Limits,
     Mode,
@@ -32,14 +33,15 @@ from trueup.core.pace.governor import (
     to_json,
 )
 from trueup.core.pace.pressure import HELD, Health
-from trueup.core.pace.tails import MEMORY_S, Impact
+from trueup.core.pace.tails import Impact
 
 LIMITS = Limits(least=0.05, most=4.0)
 
 
 def estimate(slowed: float, share: float, surely: float | None = None, *, on: int = 500, off: int = 500) -> Impact:
-    """`surely`: the same as `share`, unless given."""
-    return Impact(slowed=slowed, share=share, surely=share if surely is None else surely, on=on, off=off)
+    """`surely`: the same as `share`, unless given; as `possibly` is."""
+    sure = share if surely is None else surely
+    return Impact(slowed=slowed, share=share, surely=sure, possibly=share, on=on, off=off)
 
 
 ROOM = estimate(0.0, 1.0)
@@ -336,9 +338,9 @@ def test_what_was_too_much_just_now_is_not_tried_again_before_that_is_forgotten(
     too_much = estimate(0.8, 0.15)
     cut = tick(LIMITS, steady(0.3), seen(impact=too_much), 1.0)
     assert cut.u == pytest.approx(0.18)
-    assert after(cut, seen(), MEMORY_S - 5).u == cut.u
-    assert after(cut, seen(), MEMORY_S + 5).u > 1.1 * cut.u
-    assert after(cut, seen(), 20).next_at == 1.0 + MEMORY_S
+    assert after(cut, seen(), SLOWED_S - 5).u == cut.u
+    assert after(cut, seen(), SLOWED_S + 5).u > 1.1 * cut.u
+    assert after(cut, seen(), 20).next_at == 1.0 + SLOWED_S
     known = replace(cut, good=1.0)  # unless more is known to be good, beside less
     assert after(known, seen(), 10).u > 2 * cut.u
 
@@ -350,12 +352,14 @@ def test_where_less_is_free_than_beside_what_was_good_only_as_much_less_is_gone_
     assert less_free.u <= 0.35 * 0.4
 
 
-def test_it_is_raised_by_what_is_sure_and_lowered_by_what_is_likely() -> None:
+def test_it_is_raised_by_what_is_sure_and_lowered_where_that_is_sure() -> None:
     likely, sure = estimate(0.1, 1.0, 0.3), estimate(0.1, 1.0, 1.0)
     assert after(steady(0.3), seen(impact=likely), 10).u == 0.3
     assert after(steady(0.3), seen(impact=sure), 10).u > 0.5
     assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.3, 0.25, 0.01)), 1.0).u == 0.3
     assert tick(LIMITS, steady(0.3), seen(impact=estimate(0.8, 0.1, 0.01)), 1.0).u == pytest.approx(0.18)
+    may_be_less = replace(estimate(0.8, 0.1, 0.01), possibly=0.35)
+    assert tick(LIMITS, steady(0.3), seen(impact=may_be_less), 1.0).u == 0.3
 
 
 def test_the_way_back_to_what_was_good_ends_at_what_is_likely() -> None:

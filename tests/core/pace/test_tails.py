@@ -89,7 +89,24 @@ def test_what_is_sure_is_less_than_what_is_likely_the_less_was_read_the_more_so(
     impact = filled(10.0, hit=hit, readings=readings).impact(MEMORY_S, busy=0.3, budget=0.4)
     assert impact.share is not None
     assert impact.surely is not None
-    assert impact.surely <= impact.share
+    assert impact.possibly is not None
+    assert impact.surely <= impact.share <= impact.possibly <= 1.0
+
+
+def test_a_load_at_its_budget_seldom_looks_like_too_much_for_sure_and_three_times_as_much_does() -> None:
+    """By what is likely alone chance would lower it again and again."""
+    all_of_it = filled(10.0, hit=0.1, readings=200_000).impact(MEMORY_S, busy=0.3, budget=0.4).share
+    assert all_of_it is not None
+    looks = [
+        filled(10.0, hit=0.1, readings=400, seed=seed).impact(MEMORY_S, busy=0.3, budget=0.4) for seed in range(300)
+    ]
+
+    def surely_less_than(load: float) -> float:
+        return sum((look.possibly or 0.0) < load for look in looks) / len(looks)
+
+    assert sum((look.share or 0.0) < all_of_it for look in looks) / len(looks) > 0.4  # the control
+    assert surely_less_than(all_of_it) < 0.25
+    assert surely_less_than(3 * all_of_it) > 0.9
 
 
 def test_a_few_readings_of_which_none_was_slow_do_not_prove_much() -> None:

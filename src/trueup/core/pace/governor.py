@@ -4,7 +4,7 @@ Two loops. Health signals, the worst of them, decide the state; the measured eff
 `normal` and `recovery`. Where the two disagree the lower one holds.
 
 * A load is only raised after the present one was seen: so many readings with ours in flight, however long that takes.
-* It is raised by what the readings surely allow, and lowered by what they most likely say: who did both by one estimate
+* It is raised by what the readings surely allow, and lowered where they surely forbid it: who did both by one estimate
   would go up and down with it. The way back to what was good is no more than what is likely.
 * It begins small, and never goes beyond what the server's cores have free for it, by queueing theory (`headroom`):
   that holds within a second or two of others coming, before any tail shows it, and ends as soon as they go.
@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from trueup.core.pace.pressure import Health
-from trueup.core.pace.tails import FIRST, MEMORY_S, SURE, Impact
+from trueup.core.pace.tails import FIRST, SURE, Impact
 
 #: A tick counts at most so many seconds, whatever the clock says.
 TICK_S_MAX = 5.0
@@ -51,7 +51,7 @@ RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
 RISE_A_SECOND = 2.0
 #: The load is left alone while the estimate allows no less of it than this, and surely no more.
 NEAR_BELOW, NEAR_ABOVE = 0.70, 1.1
-#: The same of the ceiling: what is free is measured, and moves a little all the time.
+#: The same of what is free: that is measured, and moves a little all the time.
 NEAR_MOST = 0.9
 #: The guaranteed minimum grows with the age of what is not reconciled, up to this.
 LEAST_MAX = 0.25
@@ -61,6 +61,8 @@ FIRST_U, SOON_U = 0.1, 0.5
 MANY = 150
 #: Others are felt by readings so long before it is seen that they take more of the cores, at most, seconds.
 SEEN_LATE_S = 5.0
+#: What was too much is not tried again for so long, seconds.
+SLOWED_S = 60.0
 #: Of the time that a statement aims at, under pressure.
 SHORTER = 0.5
 
@@ -269,7 +271,7 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
     if pressure > HOLD:
         trimmed = state.u * (1 - 0.10 * passed * min(1.0, (pressure - HOLD) / (ENTER - HOLD)))
         lower.append((trimmed, told(seen.health)))
-    if wanted is not None and impact.sure and wanted < state.u * NEAR_BELOW and min(seen.fresh) >= FIRST:
+    if wanted is not None and _too_much(state, seen, wanted):
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
     u, why = min(lower)
     if u < state.u:
@@ -283,6 +285,14 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
         until = CLEAR_S + (now if state.clear_since is None else state.clear_since)
         return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=until)
     return _rise(state, seen, wanted, most, now, passed, least)
+
+
+def _too_much(state: State, seen: Seen, wanted: float) -> bool:
+    """Do the readings surely forbid the present load?"""
+    possible = _wanted(state, seen.impact.possibly)
+    if possible is None or not seen.impact.sure or min(seen.fresh) < FIRST:
+        return False
+    return wanted < state.u * NEAR_BELOW and possible < state.u
 
 
 def beside_others(state: State, now: float) -> State:
@@ -318,7 +328,8 @@ def _rise(
     many = state.u < FIRST_U or min(seen.impact.on, seen.impact.off) >= MANY
     enough = known or (on >= needed and off >= FIRST and many)
     blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
-    if state.u >= most * 0.999:
+    near = NEAR_MOST if most == state.room else 0.999  # what is free is measured, and would move the load all the time
+    if state.u >= most * near:
         if (kept := _kept_away(state)) is not None and kept <= most:
             forgets = state.bad_at + FORGET_S
             return _stays(state, now, least, "kept below what was too much before", seen, until=forgets)
@@ -332,8 +343,8 @@ def _rise(
         return _stays(state, now, least, "more is likely, but not sure" if likely else "within the budget", seen)
     if not (enough or blind):
         return _stays(state, now, least, "looks at the present load", seen)
-    if state.slowed_at is not None and now - state.slowed_at < MEMORY_S and not known:
-        return _stays(state, now, least, "more was too much just now", seen, until=state.slowed_at + MEMORY_S)
+    if state.slowed_at is not None and now - state.slowed_at < SLOWED_S and not known:
+        return _stays(state, now, least, "more was too much just now", seen, until=state.slowed_at + SLOWED_S)
     step = RISE_FAST if state.u < FIRST_U or known else RISE
     if blind and not known:
         step = 1.1

@@ -12,6 +12,8 @@ from math import sqrt
 
 #: Cores are never taken to be fuller than this: beyond it the wait depends on how long it has lasted.
 FULL = 0.98
+#: What others take on average they take unevenly: for moments so many times as much, as far as half of the cores.
+MOMENTS, MOMENTS_MOST = 4.0, 0.5
 #: How much longer a statement may be where a core stays free beside the others and it, and how soon that is so.
 LONGER, SOON = 4.0, 6.0
 #: A delay of one falls on no more than so many.
@@ -32,7 +34,8 @@ def slowed(cores: int, others: float, ours: float) -> float:
 
 
 def room(cores: int, others: float, budget: float) -> float:
-    """The most that we may take without slowing the others by more than `budget`."""
+    """The most that we may take without slowing the others by more than `budget`, on average."""
+    others = max(others, min(MOMENTS * others, MOMENTS_MOST * cores))
     low, high = 0.0, max(FULL * cores - max(others, 0.0), 0.0)
     for _ in range(_STEPS):
         middle = (low + high) / 2

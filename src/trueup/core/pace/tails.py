@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 #: Readings older than this say nothing of the present, seconds.
-MEMORY_S = 60.0
+MEMORY_S = 120.0
 #: The part of what others do that is called the tail: beyond the 95th percentile.
 TAIL = 0.05
 #: The tail of those of whom only the mean is known, as a multiple of it: that of an exponential distribution.
@@ -38,6 +38,8 @@ class Impact:
     share: float | None = None
     #: The same, if more of our readings are slow than were seen, as chance may have it: what may be built upon.
     surely: float | None = None
+    #: The same, one standard deviation more of it: with less than that there is surely too much in flight.
+    possibly: float | None = None
     #: Readings behind it, of both kinds.
     on: int = 0
     off: int = 0
@@ -51,7 +53,7 @@ class Impact:
 
     def of_nobody(self) -> Impact:
         """The same readings, where there is nobody to be slowed."""
-        return self if self.share is None else replace(self, slowed=0.0, share=1.0, surely=1.0)
+        return self if self.share is None else replace(self, slowed=0.0, share=1.0, surely=1.0, possibly=1.0)
 
     def at_least(self, slowed: float) -> Impact:
         """The same, where it is known from elsewhere that others are slowed by so much."""
@@ -97,11 +99,13 @@ class Tails:
         base = _quantile(off)
         scale = max(base, TAIL_OF_MEAN * (mean_ms or 0.0), _LEAST_MS)
         limit = base + budget * scale
-        others = _beyond(off, limit)
+        ours, others = _beyond(on, limit), _beyond(off, limit)
+        share = _share(ours, others, spread)
         return Impact(
             slowed=(_of_mixture(on, off, busy * spread) - base) / scale,
-            share=_share(_beyond(on, limit), others, spread),
+            share=share,
             surely=_share(_at_most_beyond(on, limit), others, spread),
+            possibly=min(share + _deviation(share, ours, others, len(on), len(off)), 1.0),
             on=len(on),
             off=len(off),
             base_ms=base,
@@ -131,6 +135,13 @@ def _share(ours: float, others: float, spread: float) -> float:
     if others + more <= TAIL:
         return 1.0
     return min(max((TAIL - others) / more, 0.0), 1.0)
+
+
+def _deviation(share: float, ours: float, others: float, on: int, off: int) -> float:
+    """Standard deviation of a share, to the first order: what it is made of are shares of so many readings."""
+    if ours <= others:
+        return 1.0
+    return sqrt(others * (1 - others) / off + share**2 * ours * (1 - ours) / on) / (ours - others)
 
 
 def _of_mixture(on: Sequence[float], off: Sequence[float], hit: float) -> float:
