@@ -16,7 +16,7 @@ from trueup.adapters._postgresql_probe import PostgresqlProbe
 from trueup.adapters._probing import READING_MS
 from trueup.core.pace import governor as law
 from trueup.core.pace.credit import Bucket, StatementSize, charged, refilled, wait_s
-from trueup.core.pace.effective import TAIL_FACTOR
+from trueup.core.pace.effective import of_tail
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.pressure import observed, worst
 from trueup.core.pace.settings import Pace
@@ -136,7 +136,7 @@ class Governor(Background):
     """The product's policy; what it is told is what the product would see."""
 
     #: By how much the tail may be slowed, by default.
-    BUDGET = PROTECT * TAIL_FACTOR
+    BUDGET = of_tail(PROTECT)
 
     def __init__(
         self,
@@ -148,14 +148,16 @@ class Governor(Background):
         jumps: bool = False,
         canary_alone: bool = False,
         remote: bool = False,
+        uncounted: bool = False,
         lies: bool = False,
         deaf: bool = False,
         blind: bool = False,
         replica: Callable[[Plant], Replica] | None = None,
     ) -> None:
         """Faults: health signals that do not move, a clock that jumps, a canary on a table that feels nothing, a server
-        of which only the database's own counts are known, a signal that always says it is too much, readings that are
-        given up from 60 to 90 s. `replica`: all that we do is a write, which it copies; `blind`: its lag is not seen.
+        of which only the database's own counts are known (`remote`), or not even the cores (`uncounted`), a signal that
+        always says it is too much, readings that are given up from 60 to 90 s. `replica`: all that we do is a write,
+        which it copies; `blind`: its lag is not seen.
         """
         self.blind = blind
         self.lies, self.deaf, self.replica = lies, deaf, None if replica is None else replica(plant)
@@ -163,7 +165,7 @@ class Governor(Background):
         self.sizes, self.signals, self.impact = StatementSize(500.0), dict[str, Any](), Impact()
         self.plenty = (False, False)
         self.protect, self.frozen, self.jumps, self.remote = protect, frozen, jumps, remote
-        self.canary_alone = canary_alone
+        self.canary_alone, self.uncounted = canary_alone, uncounted
         self.busy_s = self.flown_s = self.moved_at = self.commits = 0.0
         self.used_s = self.flown_before_s = 0.0
         self.slowest_ms = 0.0
@@ -273,7 +275,12 @@ class Governor(Background):
         self.bucket = refilled(self.bucket, self.state.u, self.plant.now)
         self.granted.append((self.plant.now, self.bucket.granted_s))
         limits, health = law.Limits(most=max(cores - 1, 1)), worst(self.signals, MARKS, now, 0.0)
-        told = {"cores": cores, "protect": self.protect, "busy_s": self.busy_s, "flown_s": self.flown_s}
+        told = {
+            "cores": None if self.uncounted else cores,
+            "protect": self.protect,
+            "busy_s": self.busy_s,
+            "flown_s": self.flown_s,
+        }
         decided = decide(self.state, limits, self.tails, self.means, now, health=health, **told)
         self.state, self.impact, self.plenty = decided
         self.trace.append((self.plant.now, self.state.u, self.state.mode, self.impact.slowed))

@@ -51,6 +51,16 @@ def test_beside_half_a_load_it_works_within_its_budget_and_does_not_swing(bench:
     assert unpaced > most  # the control: it is not the plant that feels nothing
 
 
+def test_where_the_cores_are_not_known_its_readings_keep_it_within_its_budget(bench: ModuleType) -> None:
+    most = 1 + bench.Governor.BUDGET
+    run = partial(course, bench, load=lambda _: 0.5, begin=20, end=65, until=65)
+    slowed, governor = run(make=partial(bench.Governor, uncounted=True))
+    assert slowed <= most
+    assert bench.governed(governor, 20)["u"] >= 2 * LEAST
+    deaf, _ = run(make=partial(bench.Governor, uncounted=True, canary_alone=True))
+    assert deaf > most  # the control: one that feels nothing goes beyond its budget
+
+
 def test_in_a_burst_of_others_it_goes_to_the_minimum_and_comes_back(bench: ModuleType) -> None:
     def load(now: float) -> float:
         return 0.85 if 40 <= now < 55 else 0.1

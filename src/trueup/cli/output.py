@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -88,7 +89,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def stdout() -> Iterator[TextIO]:
     """stdout as UTF-8, whatever the terminal's settings: what is written is read by programs."""
     number = _file_number(sys.stdout)
-    if number is None or sys.stdout.isatty():
+    at_once = getattr(sys.stdout, "write_through", False)  # `python -u`: who reads does not want to wait
+    if number is None or at_once or sys.stdout.isatty():
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
@@ -147,21 +149,24 @@ _JSON_OF = _Spelled(
 def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> Iterator[str]:
     """Of each what `Comparison.row` gives, as JSON."""
     key, names = _template(comparison.projection.key), _template(comparison.binding.columns)
-    spelled = _JSON_OF
-    templates: dict[tuple[str, bool, bool, tuple[str, ...]], str] = {}
+    spelled, templates = _JSON_OF, dict[tuple[str, bool, bool], str]()
     for found in differences:
         expected, observed = found.expected, found.observed
-        about = found.kind, expected is None, observed is None, found.columns
+        about = found.kind, expected is None, observed is None
         if (template := templates.get(about)) is None:
             sides = ("null" if values is None else names for values in (expected, observed))
-            columns = _JSON(list(found.columns)).replace("%", "%%")
             template = templates[about] = (
                 f'{{"kind": "{found.kind}", "key": {key}, "expected": {next(sides)}, "observed": {next(sides)}, '
-                f'"columns": {columns}%s}}'
+                '"columns": %s%s}'
             )
         reason = f', "reason": {_JSON(found.reason)}' if found.reason else ""
         values = found.key + (expected or ()) + (observed or ())
-        yield template % (*[spelled[type(value)](value) for value in values], reason)
+        yield template % (*[spelled[type(value)](value) for value in values], _list(found.columns), reason)
+
+
+@lru_cache(maxsize=1024)
+def _list(names: tuple[str, ...]) -> str:
+    return _JSON(list(names))
 
 
 def _template(names: Sequence[str]) -> str:

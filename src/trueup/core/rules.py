@@ -203,6 +203,8 @@ def agree(rules: Rules, expected: Sequence[Value], observed: Sequence[Value]) ->
 def differing(rules: Rules, expected: Sequence[Value], observed: Sequence[Value]) -> list[bool]:
     """For each column: do the rows differ there?"""
     if not rules:
+        if len(expected) != len(observed):
+            raise ValueError(f"a row of {len(expected)} values cannot be compared with one of {len(observed)}")
         return list(map(ne, expected, observed))
     return [not rule.agree(a, b) for rule, a, b in zip(rules, expected, observed, strict=True)]
 

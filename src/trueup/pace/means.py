@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trueup.adapters import Looked
 from trueup.core.pace import headroom
-from trueup.core.pace.effective import TAIL_FACTOR
+from trueup.core.pace.effective import of_tail
 from trueup.core.pace.tails import Impact, Tails
 
 #: Memory of means, and of those that count as a signal, seconds.
@@ -13,7 +13,8 @@ MEAN_S, LATELY_S = 5.0, 1.5
 IDLE_RATE, IDLE = 1.0, 0.02
 #: Looks that the mean without us goes by.
 QUIET_LOOKS = 20
-#: Memory of what others take that a load is bound by, seconds: it would go up and down with a shorter one.
+#: Memory of what others take that a load is bound by, seconds, once it is so long since it has changed: the load would
+#: go up and down with a shorter one.
 BOUND_S = 10.0
 #: What others take has changed if it is by so much of the cores more or less than it has been for a while, seconds.
 SHIFT, WHILE_S = 0.2, 60.0
@@ -32,8 +33,9 @@ class Means:
         self.latency_s: float | None = None
         #: Transactions of others a second.
         self.rate: float | None = None
-        #: Cores that others take as the load is bound by them: a longer mean, until what they take has changed.
+        #: Cores that others take as the load is bound by them: the mean since that has changed; and for how long.
         self._bound: float | None = None
+        self._alike_s = 0.0
         #: Cores that others have taken for a while.
         self._usual: float | None = None
         self._active: float | None = None
@@ -91,7 +93,8 @@ class Means:
         memory_s = MEAN_S if runnable is None else LATELY_S
         self.taken = _mean(self.taken, max(cores, 0.0), passed_s, memory_s)
         self._usual = _mean(self._usual, self.taken, passed_s, WHILE_S)
-        self._bound = _mean(self._bound, max(cores, 0.0), passed_s, BOUND_S)
+        self._alike_s += passed_s
+        self._bound = _mean(self._bound, self.taken, passed_s, min(max(self._alike_s, memory_s), BOUND_S))
         if runnable is not None:
             self.runnable = _mean(self.runnable, max(runnable, 0.0), passed_s, LATELY_S)
 
@@ -100,6 +103,7 @@ class Means:
         if cores is None or self.taken is None or self._usual is None or abs(self.taken - self._usual) < SHIFT * cores:
             return False
         self._usual = self._bound = self.taken
+        self._alike_s = 0.0
         return True
 
     def effect(
@@ -114,7 +118,7 @@ class Means:
         busy, flown = min(self.share("busy", now, busy_s), 1.0), self.share("flown", now, flown_s)
         mean_ms = None if self.latency_s is None else self.latency_s * 1000
         spread = 1.0 if cores is None or self.taken is None else headroom.spread(cores, self.taken)
-        impact = tails.impact(now, busy=busy, budget=protect * TAIL_FACTOR, mean_ms=mean_ms, spread=spread)
+        impact = tails.impact(now, busy=busy, budget=of_tail(protect), mean_ms=mean_ms, spread=spread)
         if self.idle:
             return impact.of_nobody(), None
         if cores is None or self.taken is None or self._bound is None:

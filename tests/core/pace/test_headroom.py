@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.pace.headroom import LONGER, SPREAD_MAX, longer, room, slowed, spread, wait
+from trueup.core.pace.headroom import HARDLY, LONGER, SPREAD_MAX, longer, room, slowed, spread, wait
 
 cores = st.sampled_from([1, 2, 4, 16, 64])
 
@@ -21,7 +21,7 @@ def test_one_core_is_the_queue_of_the_textbooks() -> None:
 def test_what_is_free_keeps_the_budget(count: int, share: float, budget: float) -> None:
     free = room(count, count * share, budget)
     assert 0 <= free <= count
-    assert slowed(count, count * share, free) <= budget + 1e-6
+    assert slowed(count, count * share, free) <= budget * max(HARDLY / max(share, 1e-9), 1.0) * (1 + 1e-6)
     assert room(count, count * share, budget * 2) >= free
 
 
@@ -33,7 +33,7 @@ def test_more_of_others_or_of_ours_is_never_better(count: int, share: float, mor
 
 def test_two_cores() -> None:
     free = [round(room(2, 2 * share, 0.1), 3) for share in (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0)]
-    assert free == [0.468, 0.297, 0.173, 0.13, 0.13, 0.041, 0.0]
+    assert free == [1.054, 0.297, 0.173, 0.13, 0.13, 0.041, 0.0]
 
 
 def test_a_delay_spreads_with_the_load_of_others() -> None:

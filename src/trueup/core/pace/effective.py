@@ -30,7 +30,12 @@ class Effective:
     @property
     def budget(self) -> float:
         """By how much the tail may be slowed."""
-        return self.protect * TAIL_FACTOR
+        return of_tail(self.protect)
+
+
+def of_tail(protect: float) -> float:
+    """By how much the tail of others may be slowed, if they may be so on average by `protect`."""
+    return protect * TAIL_FACTOR
 
 
 #: The ceiling where nothing is declared and the cores are not known.

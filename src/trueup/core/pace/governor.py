@@ -7,7 +7,7 @@ Two loops. Health signals, the worst of them, decide the state; the measured eff
 * It is raised by what the readings surely allow, and lowered where they surely forbid it: who did both by one estimate
   would go up and down with it. The way back to what was good is no more than what is likely.
 * It begins small, and never goes beyond what the server's cores have free for it, by queueing theory (`headroom`):
-  that holds within a second or two of others coming, before any tail shows it, and ends as soon as they go.
+  that holds within a second or two of many others coming, before any tail shows it, and ends as soon as they go.
 * Under pressure it is halved, then less and less down to the guaranteed minimum. Then the experiment: if the pressure
   goes as we go, it was ours, and the load is remembered as a ceiling for a while; if it stays, it was not. What was too
   much while little was free is no measure for when more is.
@@ -49,7 +49,7 @@ KEEP_AWAY, RELAX, FORGET_S = 0.8, 1.10, 180.0
 RISE_FAST, RISE, FALL = 1.5, 1.2, 0.6
 #: Most that a second may raise.
 RISE_A_SECOND = 2.0
-#: The load is left alone while the estimate allows no less of it than this, and surely no more.
+#: The load is left alone while the estimate likely allows this part of it, or possibly all of it, and surely no more.
 NEAR_BELOW, NEAR_ABOVE = 0.70, 1.1
 #: The same of what is free: that is measured, and moves a little all the time.
 NEAR_MOST = 0.9
@@ -97,7 +97,7 @@ class Seen:
     impact: Impact
     #: Readings with and without ours in flight since `State.changed_at`.
     fresh: tuple[int, int] = (0, 0)
-    #: What the server's cores have free for us within the budget, in statements; None: not known.
+    #: What the server's cores have free for us, in statements; None: not known.
     room: float | None = None
     #: Is there work that would begin if it might?
     waiting: bool = True

@@ -3,7 +3,7 @@
 Who waits for a core waits the longer the fewer are free, wherever they stand: in the database, in a pool in front,
 in the application. How long, as a multiple of what a request takes by itself, follows from the share of the cores that
 is taken (Sakasegawa 1977, an approximation for any number of them). So the share that others take tells how much may be
-added before they wait longer than the budget allows, without a reading of anybody's latency.
+added before they wait longer than they may, without a reading of anybody's latency.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from math import sqrt
 FULL = 0.98
 #: What others take on average they take unevenly: for moments so many times as much, as far as half of the cores.
 MOMENTS, MOMENTS_MOST = 4.0, 0.5
+#: Who takes less than this part of the cores is hardly there: the fewer they take, the more they may be slowed by.
+HARDLY = 0.05
 #: How much longer a statement may be where a core stays free beside the others and it, and how soon that is so.
 LONGER, SOON = 4.0, 6.0
 #: A delay of one falls on no more than so many.
 SPREAD_MAX = 5.0
+_LEAST = 1e-9
 #: Halvings when solving for the load.
 _STEPS = 30
 
@@ -33,8 +36,9 @@ def slowed(cores: int, others: float, ours: float) -> float:
     return (1 + wait(cores, others + ours)) / (1 + wait(cores, others)) - 1
 
 
-def room(cores: int, others: float, budget: float) -> float:
-    """The most that we may take without slowing the others by more than `budget`, on average."""
+def room(cores: int, others: float, protect: float) -> float:
+    """The most that we may take without slowing the others by more than `protect`, on average."""
+    budget = protect * max(HARDLY * cores / max(others, _LEAST), 1.0)
     others = max(others, min(MOMENTS * others, MOMENTS_MOST * cores))
     low, high = 0.0, max(FULL * cores - max(others, 0.0), 0.0)
     for _ in range(_STEPS):

@@ -105,7 +105,7 @@ class Tails:
             slowed=(_of_mixture(on, off, busy * spread) - base) / scale,
             share=share,
             surely=_share(_at_most_beyond(on, limit), others, spread),
-            possibly=min(share + _deviation(share, ours, others, len(on), len(off)), 1.0),
+            possibly=min(share + _deviation(share, ours, others, spread, len(on), len(off)), 1.0),
             on=len(on),
             off=len(off),
             base_ms=base,
@@ -137,11 +137,13 @@ def _share(ours: float, others: float, spread: float) -> float:
     return min(max((TAIL - others) / more, 0.0), 1.0)
 
 
-def _deviation(share: float, ours: float, others: float, on: int, off: int) -> float:
-    """Standard deviation of a share, to the first order: what it is made of are shares of so many readings."""
+def _deviation(share: float, ours: float, others: float, spread: float, on: int, off: int) -> float:
+    """Standard deviation of a `_share`, to the first order: `ours` and `others` are shares of so many readings."""
     if ours <= others:
         return 1.0
-    return sqrt(others * (1 - others) / off + share**2 * ours * (1 - ours) / on) / (ours - others)
+    of_others = (1 / spread - share) ** 2 * others * (1 - others) / off
+    of_ours = share**2 * ours * (1 - ours) / on
+    return sqrt(of_others + of_ours) / (ours - others)
 
 
 def _of_mixture(on: Sequence[float], off: Sequence[float], hit: float) -> float:
