@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -36,6 +37,34 @@ def test_rests_follow_from_what_statements_took() -> None:
     assert gate.bucket.spent_s == pytest.approx(2.0)
     assert gate.busy_s(clock.at_s) == pytest.approx(2.0)
     assert len(clock.waits) <= 101  # one wait a statement: no polling
+
+
+def test_what_a_thread_takes_of_a_core_between_its_statements_is_counted() -> None:
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=1.0)
+
+    def works(*, within_s: float = 0.0, between_s: float = 0.0) -> float:
+        """What is counted of this thread's work within a statement, and after it."""
+        before = gate.between_s
+        with admission.admitted([gate], ANN):
+            _takes(within_s)
+        _takes(between_s)
+        with admission.admitted([gate], ANN):
+            pass
+        return gate.between_s - before
+
+    assert works(between_s=0.2) == pytest.approx(0.2, abs=0.05)
+    assert works(within_s=0.2) < 0.05  # that is in flight
+    other = Background(lambda: _takes(0.2))
+    other.join()
+    assert works() < 0.05
+
+
+def _takes(seconds: float) -> None:
+    """Use a core for so long."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 def test_a_load_of_nothing_admits_nothing_until_more_is_permitted() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,8 @@ class Gate:
         self._busy_at = now
         #: The same, each of those that were in flight at a time counted.
         self._flown_s = 0.0
+        #: Core-seconds of those who work here, between two statements.
+        self.between_s = 0.0
 
     def busy_s(self, now: float) -> float:
         """Seconds so far in which at least one statement was in flight."""
@@ -157,6 +160,8 @@ class Admission:
         self._turns: dict[str, Turn] = {}
         #: When each worker's switches were looked at last.
         self._looked: dict[str, float] = {}
+        #: Of each thread: what it had used of a core when its last statement ended, seconds.
+        self._mine = threading.local()
 
     def begins(self, worker: Worker) -> None:
         """A job begins, and looks at its switches by itself."""
@@ -195,7 +200,7 @@ class Admission:
             failed = 1
             raise
         finally:
-            now = self.clock.monotonic()
+            now, self._mine.used_s = self.clock.monotonic(), time.thread_time()
             with self.lock:
                 for gate in gates:
                     gate.leave(now, now - begun)
@@ -222,6 +227,7 @@ class Admission:
         with self.lock:
             for gate in gates:
                 gate.wanted_at = now
+                gate.between_s += self._between_s()
             me = _Waiting(gates, self._turn(worker, now))
             self._waiting.append(me)
         try:
@@ -238,6 +244,11 @@ class Admission:
                 if me in self._waiting:
                     self._waiting.remove(me)
             self.clock.wake()
+
+    def _between_s(self) -> float:
+        """Core-seconds of this thread since its last statement ended."""
+        now = time.thread_time()
+        return now - getattr(self._mine, "used_s", now)
 
     def _look(self, me: _Waiting, worker: Worker, *, at_once: bool = False) -> None:
         """Look at the switches now and then, also where no statement waits for long. Who is paused stands in nobody's

@@ -13,7 +13,7 @@ from math import sqrt
 #: Cores are never taken to be fuller than this: beyond it the wait depends on how long it has lasted.
 FULL = 0.98
 #: What others take on average they take unevenly: for moments so many times as much, as far as half of the cores.
-MOMENTS, MOMENTS_MOST = 4.0, 0.5
+MOMENTS, MOMENTS_MOST = 5.0, 0.5
 #: Who takes less than this part of the cores is hardly there: the fewer they take, the more they may be slowed by.
 HARDLY = 0.05
 #: How much longer a statement may be where a core stays free beside the others and it, and how soon that is so.
