@@ -19,6 +19,7 @@ from trueup.core.projection import Database
 from trueup.errors import LedgerFailed, Transient
 from trueup.pace import looking as module
 from trueup.pace.deciding import Pause
+from trueup.pace.host import Processors
 from trueup.pace.looking import Looking
 from trueup.store.paces import Paces
 
@@ -290,3 +291,20 @@ def test_who_takes_the_lead_late_is_not_blind(clock: SteppedClock, paces: Paces)
     assert not two.governor.looking.health(clock.at_s).blind
     two.step(10)
     assert two.modes[:1] != [Mode.PAUSED]
+
+
+@pytest.mark.parametrize(("ours_s", "others"), [(0.0, 1.0), (0.4, 0.2)])
+def test_what_our_threads_take_between_two_statements_is_not_taken_by_others(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch, ours_s: float, others: float
+) -> None:
+    """Ours was bound by what the machine did for ourselves. `ours_s`: core-seconds of ours in half a second."""
+    node = Node("one", clock, paces, cores=4)
+    monkeypatch.setattr(node.seen, "here", True)
+    looking = node.governor.looking
+    monkeypatch.setattr(looking._host, "look", lambda _now: {})
+    monkeypatch.setattr(looking._host, "processors", lambda _now: Processors(busy=1.0, passed_s=0.5, runnable=1.0))
+    node.governor.begin()
+    for _ in range(40):
+        node.governor.gate.between_s += ours_s
+        node.step(0.5, works=False)
+    assert looking.means.taken == pytest.approx(others, abs=0.05)
