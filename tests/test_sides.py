@@ -88,6 +88,8 @@ def test_what_is_no_setting_is_said_to_be_none(words: str) -> None:
     ("text", "words"),
     [
         ("", "empty"),
+        ("s3://bucket/orders.parquet", "fetch it, and name its path"),
+        ("https://ann:canary-77@example.org/orders.csv#x", "fetch it, and name its path. A search engine is"),
         ("sqlite:///a.db", "names no table"),
         ("sqlite:///a.db#", "names no table"),
         ("sqlite:///a.db#  ", "names no table"),

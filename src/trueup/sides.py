@@ -35,6 +35,8 @@ _INDEX = re.compile(r"\S+\s(?:.*\s)?id=\S")
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 #: Names like them that hold the path of a file.
 _PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
+#: Schemes of files that are not on this machine.
+_ELSEWHERE = frozenset({"http", "https", "ftp", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs"})
 #: Characters of a query that are shown.
 _SHOWN = 60
 
@@ -81,6 +83,10 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
     except KeyError as missing:
         raise UsageError(f"{role}: the environment variable {missing.args[0]!r} is not set; export it") from None
     shown = without_password(url, role)
+    if (scheme := url.partition("://")[0].lower()) in _ELSEWHERE:
+        words = f"{role}: {shown} is elsewhere, and files are read on this machine only: fetch it, and name its path"
+        engine = f". A search engine is opensearch+{scheme}://host:9200#INDEX id={{KEY}}" if "http" in scheme else ""
+        raise UsageError(words + engine)
     if not what.strip():
         raise UsageError(f"{role}: {shown} names no table: add one behind a #, or a query ({shown}#TABLE)")
     if _QUERY.match(what):
