@@ -84,9 +84,9 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
         raise UsageError(f"{role}: the environment variable {missing.args[0]!r} is not set; export it") from None
     shown = without_password(url, role)
     if (scheme := url.partition("://")[0].lower()) in _ELSEWHERE:
-        words = f"{role}: {shown} is elsewhere, and files are read on this machine only: fetch it, and name its path"
+        why = f"{role}: {shown} is elsewhere, and files are read on this machine only: fetch it, and name its path"
         engine = f". A search engine is opensearch+{scheme}://host:9200#INDEX id={{KEY}}" if "http" in scheme else ""
-        raise UsageError(words + engine)
+        raise UsageError(why + engine)
     if not what.strip():
         raise UsageError(f"{role}: {shown} names no table: add one behind a #, or a query ({shown}#TABLE)")
     if _QUERY.match(what):
