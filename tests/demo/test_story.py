@@ -132,6 +132,27 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     assert _processes_naming(str(tmp_path)) == []
 
 
+def test_a_process_that_was_just_begun_when_ctrl_c_came_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ran on for ten minutes: nobody had noted it yet."""
+    begun: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def interrupted(*words: Any, **options: Any) -> subprocess.Popen[str]:
+        begun.append(popen(*words, **options))
+        signal.raise_signal(signal.SIGINT)
+        return begun[0]
+
+    stage = Stage(folder=tmp_path, seed=1, pace=Pace())
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stage.start("trueup.demo.traffic", "--help")
+    stage.close()
+    assert begun[0].returncode is not None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def _interrupt(tmp_path: Path) -> None:
     process = subprocess.Popen(
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ class Stage:
     seed: int
     pace: Pace
     _traffic: subprocess.Popen[str] | None = field(default=None, init=False)
+    _started: list[subprocess.Popen[str]] = field(default_factory=list, init=False)
 
     @property
     def db(self) -> str:
@@ -217,15 +218,18 @@ class Stage:
 
     def start(self, module: str, *words: str) -> subprocess.Popen[str]:
         """A Python process in a session of its own: Ctrl-C reaches the demo, and the demo ends its processes."""
-        return subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
+        with _undisturbed():  # else one could be begun of which nobody knows
+            process = subprocess.Popen(  # noqa: S603 - our own modules
+                [sys.executable, "-m", module, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+            self._started.append(process)
+        return process
 
     def trueup(self, *words: str) -> tuple[int, dict[str, Any]]:
         """A command of `trueup` in a process of its own: exit code, and the document it printed."""
@@ -242,10 +246,10 @@ class Stage:
         return process.returncode, document
 
     def close(self) -> None:
-        """End the traffic if it still runs."""
-        if self._traffic is not None:
-            end(self._traffic)
-            self._traffic = None
+        """End what still runs of that which was started here."""
+        for process in self._started:
+            end(process)
+        self._traffic = None
 
 
 class Standstill:
@@ -283,6 +287,21 @@ class Standstill:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Around a moment at which no signal may end this process: what came meanwhile comes after the block."""
+    if threading.current_thread() is not threading.main_thread():  # where signals do not come
+        yield
+        return
+    came: list[int] = []
+    with ExitStack() as after:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            after.callback(signal.signal, number, signal.signal(number, lambda number, _frame: came.append(number)))
+        yield
+    for one in came:
+        signal.raise_signal(one)
 
 
 def end(process: subprocess.Popen[str]) -> None:
