@@ -1,4 +1,4 @@
-"""Differences as lines: JSON lines and CSV. Each is written as it comes; a file gets its name when it is complete."""
+"""Differences as lines: JSON lines and CSV. They are written as they come; a file gets its name when it is complete."""
 
 from __future__ import annotations
 
