@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from trueup.cli import garbage
 from trueup.cli.answers import opened, parse_key
 from trueup.cli.options import FILE, AsJson, Config, KeyTexts, Reason
-from trueup.cli.signals import handled
+from trueup.signals import handled
 
 if TYPE_CHECKING:
     from trueup import Trueup

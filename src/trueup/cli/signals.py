@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from trueup.signals import handled
 
 if TYPE_CHECKING:
     from trueup.clock import Clock
@@ -34,14 +36,3 @@ def interruptible(engine: Stoppable) -> Iterator[None]:
 
     with handled(on_signal):
         yield
-
-
-@contextmanager
-def handled(on_signal: Callable[[int, object], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM are answered by `on_signal`, and afterwards by who did before."""
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from trueup.demo.judge import still_wrong
 from trueup.demo.schema import PROJECTIONS, Key, Projection, RowId, connect
 from trueup.demo.traffic import Prepared, prepare
 from trueup.errors import TrueupError, UsageError
+from trueup.signals import handled
 
 #: What the user would write for these two projections. `settle` is well above the projector's lag.
 CONFIG = """\
@@ -296,12 +297,10 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    with ExitStack() as after:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            after.callback(signal.signal, number, signal.signal(number, lambda number, _frame: came.append(number)))
+    with handled(lambda number, _frame: came.append(number), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         yield
-    for one in came:
-        signal.raise_signal(one)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def end(process: subprocess.Popen[str]) -> None:

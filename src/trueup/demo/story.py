@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from trueup.demo.drawing import Drawing
 from trueup.demo.promises import Promise, exit_code
 from trueup.demo.stage import Pace, Stage
 from trueup.errors import Interrupted
+from trueup.signals import handled
 
 Keep = Annotated[Path | None, Parameter(name="--keep", help="Play in this folder (new or empty) and leave it there.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
@@ -207,7 +208,5 @@ def _ended_by_signals() -> Iterator[None]:
     def on_signal(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    with ExitStack() as after:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            after.callback(signal.signal, number, signal.signal(number, on_signal))
+    with handled(on_signal, (signal.SIGTERM, signal.SIGHUP)):
         yield
