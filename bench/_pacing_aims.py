@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import exp, log
 from typing import Any
 
-from trueup.core.pace.effective import TAIL_FACTOR
+from trueup.core.pace.effective import of_tail
 from trueup.pace.pacing import PROTECT
 
 #: What of the fixed loads' rows is asked at the same p95, and of one unpaced worker's at little load.
@@ -33,7 +33,7 @@ KNOWN = 0.75
 UNPACED, FIXED_BATCH = "one unpaced worker", "fixed 1,000 rows + 0.1 s"
 
 #: What the budget lets p95 be, by default, as a multiple of it alone.
-ALLOWED = 1 + PROTECT * TAIL_FACTOR
+ALLOWED = 1 + of_tail(PROTECT)
 #: How a rule stands beside the governor.
 BEATEN, NEITHER, BETTER = "beaten", "neither", "better"
 #: Parts that are read load by load.

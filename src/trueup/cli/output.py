@@ -154,10 +154,9 @@ def _json_lines(differences: Iterable[Difference], comparison: Comparison) -> It
         expected, observed = found.expected, found.observed
         about = found.kind, expected is None, observed is None
         if (template := templates.get(about)) is None:
-            sides = ("null" if values is None else names for values in (expected, observed))
+            one, other = ("null" if values is None else names for values in (expected, observed))
             template = templates[about] = (
-                f'{{"kind": "{found.kind}", "key": {key}, "expected": {next(sides)}, "observed": {next(sides)}, '
-                '"columns": %s%s}'
+                f'{{"kind": "{found.kind}", "key": {key}, "expected": {one}, "observed": {other}, "columns": %s%s}}'
             )
         reason = f', "reason": {_JSON(found.reason)}' if found.reason else ""
         values = found.key + (expected or ()) + (observed or ())

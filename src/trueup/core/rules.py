@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, Overflow
 from enum import StrEnum
-from operator import ne
 
 from trueup.core.kinds import NUMBERS, TIMES, Kind, Value, canonical
 from trueup.core.values import Json
@@ -203,9 +202,7 @@ def agree(rules: Rules, expected: Sequence[Value], observed: Sequence[Value]) ->
 def differing(rules: Rules, expected: Sequence[Value], observed: Sequence[Value]) -> list[bool]:
     """For each column: do the rows differ there?"""
     if not rules:
-        if len(expected) != len(observed):
-            raise ValueError(f"a row of {len(expected)} values cannot be compared with one of {len(observed)}")
-        return list(map(ne, expected, observed))
+        return [a != b for a, b in zip(expected, observed, strict=True)]
     return [not rule.agree(a, b) for rule, a, b in zip(rules, expected, observed, strict=True)]
 
 

@@ -223,11 +223,11 @@ class Admission:
             return any(gate in waiting.gates for waiting in self._waiting)
 
     def _enter(self, gates: Sequence[Gate], worker: Worker) -> None:
-        now = self.clock.monotonic()
+        now, between_s = self.clock.monotonic(), self._between_s()
         with self.lock:
             for gate in gates:
                 gate.wanted_at = now
-                gate.between_s += self._between_s()
+                gate.between_s += between_s
             me = _Waiting(gates, self._turn(worker, now))
             self._waiting.append(me)
         try:

@@ -38,7 +38,7 @@ class Impact:
     share: float | None = None
     #: The same, if more of our readings are slow than were seen, as chance may have it: what may be built upon.
     surely: float | None = None
-    #: The same, one standard deviation more of it: with less than that there is surely too much in flight.
+    #: `share`, and one standard deviation more: a load beyond that is surely too much.
     possibly: float | None = None
     #: Readings behind it, of both kinds.
     on: int = 0
