@@ -39,11 +39,13 @@ from trueup.side_by_side import Covered, Pair, all_at_once, all_of, both, side_b
 
 if TYPE_CHECKING:
     from trueup.by_partition import Cut
+    from trueup.core.binding import Binding
     from trueup.core.lot import Lot
     from trueup.core.partition import Open, Slice
 
 #: The strategies in words.
 INSIDE = "compared inside the database"
+IN_DUCKDB = "compared by DuckDB, which reads the files"
 BY_DIGEST = "digests of leaves, then the rows that differ"
 SIDE_BY_SIDE = "rows read side by side in key order"
 
@@ -113,16 +115,20 @@ def route(pair: Pair, now: datetime, asked: Sequence[Slice] | None = None) -> Ro
         how = f"in {len(cuts) + 1} key ranges" if cuts else "in one pass"
         whole: Segment = Everything()
         return Route(
-            strategy=f"{INSIDE}, {how}",
+            strategy=f"{_inside(binding)}, {how}",
             segments=[*ranges(cuts), NullKeys()] if cuts else [whole],
             reasons=[survey.reason],
         )
     return _route_of_two(pair)
 
 
+def _inside(binding: Binding) -> str:
+    return IN_DUCKDB if binding.source.side.file else INSIDE
+
+
 def _route_of_partitions(pair: Pair, found: Cut) -> Route:
     binding = pair.binding
-    what, reasons = INSIDE, ["declared"]
+    what, reasons = _inside(binding), ["declared"]
     if not binding.one_database:
         what, why = _way_of_two(pair)
         reasons.append(why)

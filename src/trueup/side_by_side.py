@@ -260,7 +260,8 @@ class _Side:
             at = next(at for at, (a, b) in enumerate(pairwise(keys)) if a > b)
             raise BrokenRead(
                 f"{self._pair.name}: the {self._role} delivered key {keys[at + 1]!r} after {keys[at]!r}: its order is "
-                f"not the binary order that comparing needs"
+                f"not the binary order that comparing needs (that of an SQLite file in UTF-16 is another; "
+                f"`sqlite3 old.db .dump | sqlite3 new.db` makes it UTF-8)"
             )
         return rows
 

@@ -1,10 +1,12 @@
-"""PostgreSQL databases of other encodings than UTF-8: the same texts are the same, in the same order."""
+"""Databases of other encodings than UTF-8: the same texts are the same, in the same order, or it is said that not."""
 
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,13 +15,13 @@ import pytest
 import trueup
 from tests.live.harness import WIDE
 from tests.servers import Pair, Postgres, run_sql, with_database
-from trueup import Database, Projection, Side, diff
+from trueup import Database, Projection, Side, Verdict, diff
 from trueup.adapters import _postgresql_survey, connect
 from trueup.adapters._postgresql_relations import _CODECS
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.binding import bind
 from trueup.core.plan import Range
-from trueup.errors import DataProblem
+from trueup.errors import BrokenRead, DataProblem
 
 #: Encoding -> words that it has; ordered by its own bytes most of them would stand elsewhere.
 WORDS = {
@@ -167,3 +169,17 @@ def test_what_is_not_utf_8_is_an_error_that_says_what_to_do(ascii_: str, postgre
     report = diff(*sides, key="id")
     other = {"id": 1, "v": 0}[column]
     assert (report.missing, report.extra, report.different) == (other, other, 1 - other)
+
+
+def test_an_sqlite_file_in_utf_16_has_an_order_of_its_own(tmp_path: Path) -> None:
+    """Keys of ASCII are in the same order, and are compared; others end the comparison, which says what to do."""
+    for name, encoding in (("old", "UTF-16le"), ("new", "UTF-8")):
+        with closing(sqlite3.connect(tmp_path / f"{name}.db")) as connection, connection:
+            connection.execute(f"PRAGMA encoding = '{encoding}'")
+            for table, words in (("plain", "abz"), ("wide", "aéΩ漢")):
+                connection.execute(f"CREATE TABLE {table} (id text PRIMARY KEY)")
+                connection.executemany(f"INSERT INTO {table} VALUES (?)", list(words))
+    old, new = (f"sqlite:///{tmp_path / name}.db" for name in ("old", "new"))
+    assert diff(f"{old}#plain", f"{new}#plain", key="id").verdict is Verdict.IN_SYNC
+    with pytest.raises(BrokenRead, match="SQLite file in UTF-16 is another; .*makes it UTF-8"):
+        diff(f"{old}#wide", f"{new}#wide", key="id")

@@ -413,6 +413,24 @@ def test_dates_that_no_calendar_has(alone: World) -> None:
     ]
 
 
+@pytest.mark.parametrize("pairing", [ALONE, Pairing(source="mysql", target="mysql")], ids=str)
+def test_a_day_that_no_calendar_has_is_its_midnight(
+    pairing: Pairing, request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path
+) -> None:
+    """One database takes them for the same, and two did not."""
+    (tmp_path / "ledger.db").write_bytes(new_ledger.read_bytes())
+    for world in _open(pairing, request, tmp_path):
+        for place, name, kind in ((world.source, "src", "date"), (world.target, "dst", "datetime")):
+            place.sql(f"CREATE TABLE {name} ({ID}, v {kind})")
+        days = {1: "0000-00-00", 2: "2026-02-00", 3: "0000-00-00", 4: "2026-02-00", 5: "2026-02-28"}
+        moments = days | {3: None, 4: "2026-02-00 01:00:00"}
+        for place, name, rows in ((world.source, "src", days), (world.target, "dst", moments)):
+            with mariadb_connection(place.url) as c, c.cursor() as cursor:
+                cursor.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+                cursor.executemany(f"INSERT INTO {name} VALUES (%s, %s)", list(rows.items()))
+        assert found(world.app().check("p")) == {("different", 3), ("different", 4)}
+
+
 def test_a_date_that_no_calendar_has_is_in_no_bucket_of_time(alone: World) -> None:
     """It was compared with the times of other rows, which ended the run with a traceback."""
     alone.source.sql(*(f"CREATE TABLE {name} ({ID}, at datetime)" for name in ("src", "dst")))

@@ -245,6 +245,17 @@ def test_a_journal_that_a_crash_would_break(tmp_path: Path) -> None:
     assert reset.state is (State.OK if wal_is_safe(sqlite3.sqlite_version_info) else State.WARN)
 
 
+def test_a_file_in_utf_16(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("PRAGMA encoding = 'UTF-16le'")
+        connection.execute("CREATE TABLE other (id integer)")
+    world = World.made(f"sqlite:///{tmp_path / 'app.db'}", tmp_path)
+    with world.engine() as engine:
+        encoding = found(engine.server("app").findings, "encoding")
+    assert (encoding.state, encoding.seen) == (State.WARN, "UTF-16le")
+    assert ".dump" in encoding.remedy
+
+
 def test_a_standby_as_target_and_as_source(postgres_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no standby to be had here: the server's answer is changed, and nothing else."""
     World.made(postgres_pair.source, tmp_path)

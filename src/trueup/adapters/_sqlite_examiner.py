@@ -21,7 +21,8 @@ _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _SETTINGS = sa.text("""
     SELECT sqlite_version() AS version, (SELECT journal_mode FROM pragma_journal_mode) AS journal,
            (SELECT synchronous FROM pragma_synchronous) AS synchronous,
-           (SELECT file FROM pragma_database_list WHERE name = 'main') AS file""")
+           (SELECT file FROM pragma_database_list WHERE name = 'main') AS file,
+           (SELECT encoding FROM pragma_encoding) AS encoding""")
 _TRIGGERS = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(:name)")
 _CHILDREN = sa.text("""
     SELECT m.name AS child, f."on_delete" AS on_delete FROM sqlite_master m, pragma_foreign_key_list(m.name) f
@@ -73,6 +74,14 @@ def _settings(seen: sa.Row[Any]) -> list[Finding]:
             why="with two connections this release can lose commits when it resets the log "
             "(sqlite.org/wal.html#walresetbug)",
             remedy="SQLite 3.51.3, 3.50.7 or 3.44.6; or PRAGMA journal_mode = TRUNCATE",
+        ),
+        fact(
+            "encoding",
+            seen.encoding == "UTF-8",
+            seen.encoding,
+            why="text keys are in an order of their own: with letters beyond ASCII they cannot be compared with those "
+            "of another database",
+            remedy="sqlite3 old.db .dump | sqlite3 new.db",
         ),
         fact(
             "synchronous",

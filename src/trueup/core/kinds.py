@@ -169,10 +169,16 @@ _time = _parsed(time.fromisoformat)
 _moment = _parsed(_day_and_time)
 
 
+#: How a day that no calendar has is spelt (`0000-00-00`, `2026-02-30`): what can be read is none any more.
+_A_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
 def _timestamp(value: Value) -> Value:
     value = _moment(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the kind has no zone
+    if isinstance(value, str) and _A_DAY.fullmatch(value):
+        return f"{value} 00:00:00"
     return value
 
 
