@@ -1,6 +1,6 @@
 """How much background work slows the foreground, and what each way of holding back gets done meanwhile.
 
-    python bench/pacing.py --json pacing.json                 # all of it, forty minutes
+    python bench/pacing.py --json pacing.json                 # all of it, forty minutes and the patience
     python bench/pacing.py --part frontier --json pacing.json # one part; the file keeps the others
     python bench/pacing.py --show pacing.json                 # the tables, and each aim with whether it is held
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from statistics import fmean, median
 from typing import Any
 
 import psycopg
-from _common import LOCAL, percentile, scratch_database
+from _common import LOCAL, scratch_database
 from _pacing_aims import least_in, reversals
 from _pacing_aims import show as show_aims
 from _pacing_rules import RULES
@@ -41,13 +40,14 @@ from _pacing_shared import shared
 from _pacing_shared import show as show_shared
 from _pacing_stops import show as show_stops
 from _pacing_stops import stops
+from _pgbench import latencies, pgbench, quantiles
+from _stolen import MOST, PATIENCE_S, Patience
 
 ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
 CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 12, 2, 95, 30
-CLIENTS = 8
 #: The product as it is by default.
 PACE = {"protect": 0.1}
 #: What is kept of a governor's trace.
@@ -69,38 +69,15 @@ def fill(url: str) -> None:
         connection.execute("CHECKPOINT")
 
 
-def pgbench(url: str, seconds: float, folder: Path, name: str, rate: float | None) -> subprocess.Popen[str]:
-    """A foreground; its transactions are logged to files that begin with `name`."""
-    command = ["pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1", "-T", str(int(seconds)), "-l"]
-    command += ["--log-prefix", str(folder / name), "-b", "select-only@8", "-b", "simple-update@2"]
-    command += [] if rate is None else ["-R", f"{rate:.0f}"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen([*command, url], env={**os.environ, "PGAPPNAME": "shop"}, **quiet)
-
-
-def latencies(folder: Path, name: str) -> list[tuple[float, float]]:
-    """When a transaction ended, seconds since 1970, and milliseconds since it was due."""
-    found = []
-    for path in folder.glob(f"{name}.*"):
-        for line in path.read_text().splitlines():
-            cells = line.split()
-            if len(cells) >= 6 and cells[2].isdigit():
-                found.append((float(cells[4]) + float(cells[5]) / 1e6, float(cells[2]) / 1000))
-        path.unlink()
-    return sorted(found)
-
-
-def quantiles(of: list[tuple[float, float]], begin: float, end: float) -> dict[str, float]:
-    ms = sorted(ms for at, ms in of if begin <= at < end)
-    return {f"p{q}": percentile(ms, q / 100) for q in (50, 95, 99)} | {"count": len(ms)}
-
-
 class Bench:
     """One server with a foreground and a background."""
 
-    def __init__(self, url: str, folder: Path, shares: Sequence[float] = SHARES) -> None:
+    def __init__(
+        self, url: str, folder: Path, shares: Sequence[float] = SHARES, patience: Patience | None = None
+    ) -> None:
         """`shares`: of what the foreground can do alone, at which it is looked at."""
         self.url, self.folder, self.shares = url, folder, shares
+        self.patience = patience or Patience()
         self.max_tps = 0.0
         self.workers = 0
 
@@ -119,6 +96,16 @@ class Bench:
         burst: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Foreground at a share of what it can do, beside a kind of background (none: alone)."""
+        return self.patience.undisturbed(lambda: self._cell(share, seconds, kind, pace, burst))
+
+    def _cell(
+        self,
+        share: float,
+        seconds: float,
+        kind: str,
+        pace: dict[str, Any] | None,
+        burst: tuple[float, float] | None,
+    ) -> dict[str, Any]:
         trace: list[dict[str, Any]] = []
         worker = self.background(kind, pace, trace) if kind else None
         began = time.time()
@@ -209,7 +196,7 @@ def summary(cell: dict[str, Any], begin_s: float, end_s: float) -> dict[str, Any
     """What a part of a cell amounts to."""
     begin, end = cell["began"] + begin_s, cell["began"] + end_s
     lines = [line for line in cell["trace"] if begin <= line["at"] <= end]
-    found: dict[str, Any] = {name: cell[name] for name in ("share", "kind", "most_tps")}
+    found: dict[str, Any] = {name: cell[name] for name in ("share", "kind", "most_tps", "stolen")}
     found |= quantiles(cell["logged"], begin, end)
     found["rows_per_s"] = rate(cell["trace"], begin, end)
     return found | of_governor([line for line in lines if "u" in line])
@@ -274,7 +261,7 @@ def between_looks(
 
 def usual(looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of several looks at the foreground alone."""
-    return looks[0] | {q: median(look[q] for look in looks) for q in ("p50", "p95", "p99")}
+    return looks[0] | {q: median(look[q] for look in looks) for q in ("p50", "p95", "p99", "stolen")}
 
 
 def governor(bench: Bench) -> list[dict[str, Any]]:
@@ -343,8 +330,10 @@ def show(told: dict[str, Any]) -> None:
         base: dict[Any, dict[str, Any]] = {}
         most = [row.get("most_tps", 0) for row in rows]  # older files tell it otherwise
         print(f"\n## {part} (at most {min(most):,.0f} to {max(most):,.0f} transactions a second)\n")
-        print("| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states |")
-        print("|---|---|---|---|---|---|---|---|---|---|")
+        print(
+            "| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states | stolen |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
         for row in rows:
             about = (row["share"], row.get("part"))
             if not row["kind"]:
@@ -356,7 +345,8 @@ def show(told: dict[str, Any]) -> None:
             name = " ".join(filter(None, [row["kind"] or "none", row.get("part")]))
             print(
                 f"| {row['share']:.0%} | {name} | {u} | {row['rows_per_s']:,.0f} | {row['p50']:.2f} | {row['p95']:.2f} "
-                f"| {row['p99']:.2f} | {times} | {believed} | {', '.join(row.get('modes', []))} |"
+                f"| {row['p99']:.2f} | {times} | {believed} | {row.get('stolen', 0):.1%} "
+                f"| {', '.join(row.get('modes', []))} |"
             )
 
 
@@ -374,6 +364,12 @@ def main() -> None:
     parser.add_argument("--part", choices=[*PARTS], help="only this part")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="loads of the foreground (%(default)s)")
     parser.add_argument("--json", type=Path, default=Path("pacing.json"), help="figures; other parts in it are kept")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_S,
+        help=f"seconds for measuring again where the host took more than {MOST:.1%} meanwhile (%(default)s)",
+    )
     parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
     asked = parser.parse_args()
     if asked.show:
@@ -382,7 +378,7 @@ def main() -> None:
     told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
     with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
         fill(url)
-        bench = Bench(url, Path(folder), asked.shares)
+        bench = Bench(url, Path(folder), asked.shares, Patience(asked.patience))
         bench.calibrate()
         for part in [asked.part] if asked.part else PARTS:
             told[part] = PARTS[part](bench)

@@ -107,6 +107,10 @@ def beside(bench: Bench, kind: str, trace: list[dict[str, Any]]) -> Iterator[Non
 
 
 def cell(bench: Bench, share: float, kind: str, warm_s: int, counts_s: int) -> dict[str, Any]:
+    return bench.patience.undisturbed(lambda: _cell(bench, share, kind, warm_s, counts_s))
+
+
+def _cell(bench: Bench, share: float, kind: str, warm_s: int, counts_s: int) -> dict[str, Any]:
     trace: list[dict[str, Any]] = []
     began = time.time()
     with beside(bench, kind, trace):

@@ -1,0 +1,38 @@
+"""The foreground of `pacing.py`: pgbench, and how long each of its transactions took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from _common import percentile
+
+CLIENTS = 8
+
+
+def pgbench(url: str, seconds: float, folder: Path, name: str, rate: float | None) -> subprocess.Popen[str]:
+    """A foreground; its transactions are logged to files that begin with `name`."""
+    command = ["pgbench", "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1", "-T", str(int(seconds)), "-l"]
+    command += ["--log-prefix", str(folder / name), "-b", "select-only@8", "-b", "simple-update@2"]
+    command += [] if rate is None else ["-R", f"{rate:.0f}"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen([*command, url], env={**os.environ, "PGAPPNAME": "shop"}, **quiet)
+
+
+def latencies(folder: Path, name: str) -> list[tuple[float, float]]:
+    """When a transaction ended, seconds since 1970, and milliseconds since it was due."""
+    found = []
+    for path in folder.glob(f"{name}.*"):
+        for line in path.read_text().splitlines():
+            cells = line.split()
+            if len(cells) >= 6 and cells[2].isdigit():
+                found.append((float(cells[4]) + float(cells[5]) / 1e6, float(cells[2]) / 1000))
+        path.unlink()
+    return sorted(found)
+
+
+def quantiles(of: list[tuple[float, float]], begin: float, end: float) -> dict[str, float]:
+    ms = sorted(ms for at, ms in of if begin <= at < end)
+    return {f"p{q}": percentile(ms, q / 100) for q in (50, 95, 99)} | {"count": len(ms)}
