@@ -181,5 +181,5 @@ def test_an_sqlite_file_in_utf_16_has_an_order_of_its_own(tmp_path: Path) -> Non
                 connection.executemany(f"INSERT INTO {table} VALUES (?)", list(words))
     old, new = (f"sqlite:///{tmp_path / name}.db" for name in ("old", "new"))
     assert diff(f"{old}#plain", f"{new}#plain", key="id").verdict is Verdict.IN_SYNC
-    with pytest.raises(BrokenRead, match="SQLite file in UTF-16 is another; .*makes it UTF-8"):
+    with pytest.raises(BrokenRead, match=r"SQLite file in UTF-16 is another; .*makes it UTF-8"):
         diff(f"{old}#wide", f"{new}#wide", key="id")

@@ -26,7 +26,7 @@ class Comparison:
     """The joined sides, and which of their rows differ, and how."""
 
     #: `here` flags, token, key parts (from either side), expected and observed values.
-    joined: sa.CTE
+    joined: sa.FromClause
     missing: Expression
     extra: Expression
     different: Expression
@@ -34,13 +34,22 @@ class Comparison:
     figures: Expression
     #: Hold if no key occurs more than once; where they do not, there is no answer, not even figures.
     once: Sequence[Expression]
+    #: The figures, and how many rows differ, where the joined sides are not kept: they are read once more for the rows
+    #: that differ, if there are any.
+    counted: sa.CTE | None
 
     @property
     def differing(self) -> Expression:
-        return sa.or_(self.missing, self.extra, self.different)
+        """Holds for the rows that differ; where these are read once more, and there are none, nothing is read."""
+        differing = sa.or_(self.missing, self.extra, self.different)
+        if self.counted is None:
+            return differing
+        return sa.and_(differing, sa.select(self.counted.c.differing).scalar_subquery() > 0)
 
     def totals(self, *others: Expression) -> sa.Select[Any]:
         """The figures, beside other columns."""
+        if self.counted is not None:
+            return sa.select(self.counted.c.figures, *others)
         return sa.select(self.figures.label("figures"), *others).select_from(self.joined).having(*self.once)
 
     def listed(self, limit: int) -> sa.CompoundSelect[Any]:
@@ -54,12 +63,15 @@ class Comparison:
     def of(
         cls,
         binding: Binding,
-        joined: sa.CTE,
+        joined: sa.CTE | sa.Subquery,
         differ: Differ,
         absent: Sequence[Expression] | None,
         once: Sequence[Expression],
     ) -> Comparison:
-        """`absent`: the values that a row without a source row may as well have."""
+        """`joined`: a CTE keeps the joined sides for the list of what differs, which may cost as much again as to join
+        and count; of a sub-select they are joined once more where something differs. `absent`: the values that a row
+        without a source row may as well have.
+        """
         j = joined.c
         pairs = [(at, j[f"s{at}"], j[f"t{at}"]) for at in range(len(binding.columns))]
         key_has_null = sa.or_(*(j[f"k{at}"].is_(None) for at in range(len(binding.key_kinds))))
@@ -94,4 +106,17 @@ class Comparison:
         listed: Expression = sa.cast(figures[0], sa.Text)
         for figure in figures[1:]:
             listed = listed + "," + sa.cast(figure, sa.Text)
-        return cls(joined=joined, missing=missing, extra=extra, different=different, figures=listed, once=once)
+        counted: sa.CTE | None = None
+        if not isinstance(joined, sa.CTE):
+            differing: Expression = count(missing) + count(extra) + count(different)
+            totals = sa.select(listed.label("figures"), differing.label("differing")).select_from(joined)
+            counted = totals.having(*once).cte("f", nesting=False)
+        return cls(
+            joined=joined,
+            missing=missing,
+            extra=extra,
+            different=different,
+            figures=listed,
+            once=once,
+            counted=counted,
+        )

@@ -32,6 +32,8 @@ class Dialect(Protocol):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join: bool
+    #: Does it look at a condition that speaks of no row first, and read nothing where it does not hold?
+    skips: bool
     #: How integers are spelt as one array, where arrays are taken apart into rows and a sub-select in FROM may speak of
     #: these; None: they are not.
     array_of: Callable[[Sequence[Value]], str] | None

@@ -14,8 +14,7 @@ from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._relations import Form, Relations
 from trueup.adapters._results import RowStream
-from trueup.core.binding import Binding, Column
-from trueup.core.plan import Segment
+from trueup.core.binding import Column
 from trueup.core.row import Key, Kind
 from trueup.errors import BrokenRead, DataProblem
 
@@ -60,10 +59,8 @@ class MysqlRelations(Relations):
         forms = super()._forms(columns, parts)
         return forms if all(map(held.may_be_asked, columns)) else forms[-1:]
 
-    def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
-        select: Any = super()._grouped(binding, segment).element
-        cte: sa.CTE = select.cte("j", nesting=False)  # MATERIALIZED is no word here
-        return cte
+    def kept(self, sides: sa.Select[Any]) -> sa.CTE:
+        return sides.cte("j", nesting=False)  # MATERIALIZED is no word here
 
 
 #: Warnings: a text was cut by GROUP_CONCAT; a result was larger than a packet may be.

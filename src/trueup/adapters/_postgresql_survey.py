@@ -89,7 +89,7 @@ class Surveying:
     def _plan(self, binding: Binding, of: Sequence[BoundSide], segment: Segment) -> dict[str, Any]:
         """The planner's plan of reading a segment."""
         if len(of) == 2:
-            statement: Any = self.adapter.comparison(binding, segment)
+            statement: Any = self.adapter.comparison(binding, segment).selects[0]
         else:  # the other side lives elsewhere: its columns mean nothing here
             statement = self.relations.rows(of[0], segment, tokens=False, order=True)
         (told,) = self.adapter.explain(self.connection, "EXPLAIN (FORMAT JSON)", statement)

@@ -316,12 +316,24 @@ class Relations:
     def compared(self, binding: Binding, segment: Segment, differ: Differ) -> Comparison:
         """Both sides joined inside the database, and what differs there."""
         once = self.once(binding, segment)
-        joined = self._joined(binding, segment, once) if self.dialect.full_join else self._grouped(binding, segment)
+        sides = self._joined(binding, segment, once) if self.dialect.full_join else self._grouped(binding, segment)
         absent = None
         if binding.absent is not None:
-            sides = zip(binding.target.values, binding.absent, strict=True)
-            absent = [self.bound(column, value) for column, value in sides]
+            pairs = zip(binding.target.values, binding.absent, strict=True)
+            absent = [self.bound(column, value) for column, value in pairs]
+        joined = sides.subquery("j") if self._cheap_again(binding, segment) else self.kept(sides)
         return Comparison.of(binding, joined, differ, absent, once)
+
+    def _cheap_again(self, binding: Binding, segment: Segment) -> bool:
+        """Need the joined sides not be kept? What a query gives may take long to be had again, and be another then; of
+        some keys most may differ.
+        """
+        of_tables = binding.source.shape.table and binding.target.shape.table
+        return self.dialect.skips and of_tables and isinstance(segment, Range | Everything)
+
+    def kept(self, sides: sa.Select[Any]) -> sa.CTE:
+        """What was joined, and several things are taken from."""
+        return materialized(sides)
 
     def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """Key parts, values and predicates of one side, as the comparison needs them."""
@@ -335,7 +347,7 @@ class Relations:
         """Hold if no key occurs more than once, where the comparison has to say so itself."""
         return ()
 
-    def _joined(self, binding: Binding, segment: Segment, once: Sequence[Expression]) -> sa.CTE:
+    def _joined(self, binding: Binding, segment: Segment, once: Sequence[Expression]) -> sa.Select[Any]:
         """Both sides, key by key, by a full join; nothing unless `once` holds."""
         sides = []
         for name, side in (("s", binding.source), ("t", binding.target)):
@@ -355,9 +367,9 @@ class Relations:
             *(source.c[f"v{at}"].label(f"s{at}") for at in range(len(binding.columns))),
             *(target.c[f"v{at}"].label(f"t{at}") for at in range(len(binding.columns))),
         )
-        return materialized(joined.select_from(source.join(target, on, full=True)))
+        return joined.select_from(source.join(target, on, full=True))
 
-    def _grouped(self, binding: Binding, segment: Segment) -> sa.CTE:
+    def _grouped(self, binding: Binding, segment: Segment) -> sa.Select[Any]:
         """The same by grouping, for a database whose full join of two sub-selects is a nested loop.
 
         Keys are unique on both sides here, so each group has at most one row of each, and max() takes the one there is.
@@ -381,7 +393,7 @@ class Relations:
         names += [f"k{at}" for at in range(len(keys))] + [f"s{at}" for at in width] + [f"t{at}" for at in width]
         parts = zip(names, [*heads, *keys, *tails], strict=True)
         labelled: list[Expression] = [part.label(name) for name, part in parts]
-        return materialized(sa.select(*labelled).group_by(*grouped))
+        return sa.select(*labelled).group_by(*grouped)
 
 
 def user_query(query: str, dialect: str) -> sa.TextClause:

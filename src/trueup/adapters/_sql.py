@@ -74,6 +74,8 @@ class SqlAdapter(Repairing):
     collation: str
     #: Does it hash or merge a full join of two sub-selects?
     full_join = True
+    #: Does it look at a condition that speaks of no row first, and read nothing where it does not hold?
+    skips = False
     #: How integers are spelt as one array, where ranges may be handed over as rows.
     array_of: Callable[[Sequence[Value]], str] | None = None
     #: How it renders sides and segments, and how it reads rows.

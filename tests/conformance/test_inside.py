@@ -1,0 +1,108 @@
+"""Two tables of one PostgreSQL database are joined and counted, and joined once more only where something differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.servers import run_sql
+from trueup import Database, Projection, Side
+from trueup.adapters import connect
+from trueup.adapters._postgresql_lots import PostgresqlPacker
+from trueup.adapters._unequal import unequal
+from trueup.adapters.postgresql import PostgresqlAdapter
+from trueup.core.binding import Binding, bind
+from trueup.core.plan import Everything, Keys, Range, Segment
+
+ROWS = 1_000
+SOME = Range(lower=(100,), upper=(900,))
+
+
+@pytest.fixture
+def adapter(postgres: str) -> Iterator[PostgresqlAdapter]:
+    run_sql(postgres, f"CREATE TABLE src AS SELECT i AS id, i AS v, i AS w FROM generate_series(1, {ROWS}) i")
+    run_sql(postgres, "ALTER TABLE src ADD PRIMARY KEY (id)", "CREATE TABLE dst AS TABLE src")
+    run_sql(postgres, "ALTER TABLE dst ADD PRIMARY KEY (id)", "CREATE VIEW seen AS SELECT * FROM src", "ANALYZE")
+    made = connect("app", Database(url=postgres))
+    assert isinstance(made, PostgresqlAdapter)
+    with closing(made):
+        yield made
+
+
+def bound(adapter: PostgresqlAdapter, **source: str) -> Binding:
+    sides = Side(database="app", **source), Side(database="app", table="dst")
+    projection = Projection(name="p", source=sides[0], target=sides[1], key=("id",), writers="same_transaction")
+    return bind(projection, *(adapter.describe(side) for side in sides), writing=False)
+
+
+def plan(adapter: PostgresqlAdapter, binding: Binding, segment: Segment, *, lots: bool = False) -> str:
+    """What the server did for a comparison; `lots`: of the kind that keeps rows together."""
+    packer = adapter.packer
+    assert isinstance(packer, PostgresqlPacker)
+    statement = (packer._comparison if lots else adapter.comparison)(binding, segment)
+    with adapter.reading() as connection:
+        told = adapter.explain(connection, "EXPLAIN (ANALYZE, COSTS OFF)", statement)
+    return "\n".join(line for (line,) in told)
+
+
+@pytest.mark.parametrize("lots", [False, True], ids=["rows", "lots"])
+@pytest.mark.parametrize("segment", [SOME, Everything()], ids=["a range", "everything"])
+def test_where_nothing_differs_nothing_is_kept_and_nothing_read_twice(
+    adapter: PostgresqlAdapter, postgres: str, segment: Segment, lots: bool
+) -> None:
+    binding = bound(adapter, table="src")
+    told = plan(adapter, binding, segment, lots=lots)
+    assert told.count("never executed") >= 3, "the join for the list, and both of its tables"
+    assert "CTE Scan on j" not in told
+    run_sql(postgres, "UPDATE dst SET v = 0 WHERE id = 500")
+    assert "never executed" not in plan(adapter, binding, segment, lots=lots), "the control"
+
+
+@pytest.mark.parametrize(
+    ("source", "segment"),
+    [
+        ({"table": "seen"}, SOME),
+        ({"query": "SELECT * FROM src"}, SOME),
+        ({"table": "src"}, Keys(keys=((1,), (2,)))),
+    ],
+    ids=["view", "query", "keys"],
+)
+def test_what_may_be_dear_or_different_the_second_time_is_kept(
+    adapter: PostgresqlAdapter, source: dict[str, str], segment: Segment
+) -> None:
+    told = plan(adapter, bound(adapter, **source), segment)
+    assert told.count("CTE Scan on j") == 2
+    assert "never executed" not in told
+
+
+@pytest.mark.parametrize("source", ["src", "seen"])
+def test_both_ways_find_the_same(adapter: PostgresqlAdapter, postgres: str, source: str) -> None:
+    changes = [
+        "UPDATE dst SET v = 0 WHERE id IN (100, 899, 900)",
+        "UPDATE dst SET v = NULL, w = 1 WHERE id = 300",
+        "DELETE FROM dst WHERE id IN (99, 200)",
+        "DELETE FROM src WHERE id IN (400, 1000)",
+    ]
+    run_sql(postgres, *changes)
+    look = adapter.differences(bound(adapter, table=source), SOME)
+    assert look is not None
+    found: dict[str, list[Any]] = {}
+    for row in sorted(look.suspects, key=lambda row: row.key):
+        found.setdefault(row.kind, []).append(row.key[0])
+    assert found == {"different": [100, 300, 899], "missing": [200], "extra": [400]}
+    counts = look.counts
+    assert (counts.source_rows, counts.target_rows) == (799, 799)
+    assert (counts.missing, counts.extra, counts.different) == (1, 1, 3)
+
+
+def test_the_list_ends_at_its_limit(adapter: PostgresqlAdapter, postgres: str) -> None:
+    run_sql(postgres, "UPDATE dst SET v = 0")
+    binding = bound(adapter, table="src")
+    statement = adapter.relations.differences(binding, SOME, partial(unequal, adapter, binding), 7)
+    with adapter.reading() as connection:
+        figures, *rows = adapter.answered(connection, statement)
+    assert (figures.figures.split(",")[4], len(rows)) == ("800", 7)
