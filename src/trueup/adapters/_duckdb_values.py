@@ -51,6 +51,15 @@ NS = "TIMESTAMP_NS"
 NS_YEARS = range(1678, 2262)
 
 
+#: How moments are compared, and what to do about others.
+_AS_TEXT = "read the column with a query, as text (column::VARCHAR)"
+_IN_MICROS = f"compared to the microsecond: {_AS_TEXT} or rounded (column::TIMESTAMP), on both sides"
+_IN_YEARS = (
+    f"compared between the years 1 and 9999: {_AS_TEXT} or with what you take infinity for "
+    "(CASE WHEN NOT isinf(column) THEN column END), on both sides"
+)
+
+
 class Moment(Named):
     """A date or timestamp: the driver makes the year 9999 of infinity, and needs a package for time zones."""
 
@@ -60,9 +69,11 @@ class Moment(Named):
         plain: sa.ColumnElement[Any] = column
         if self.name == "TIMESTAMP WITH TIME ZONE":
             plain = sa.func.timezone("UTC", column)
+        name = " or ".join(sorted({str(getattr(base, "name", "a column")) for base in column.base_columns}))
         if self.name == NS:
-            plain = _only(sa.func.epoch_ns(column) % 1000 == 0, sa.cast(column, sa.DateTime), "has nanoseconds")
-        return _only(~sa.func.isinf(column), plain, "is infinite")
+            finer = f"{name} holds nanoseconds, and moments are {_IN_MICROS}"
+            plain = _only(sa.func.epoch_ns(column) % 1000 == 0, sa.cast(column, sa.DateTime), finer)
+        return _only(~sa.func.isinf(column), plain, f"{name} holds infinity, and moments are {_IN_YEARS}")
 
 
 def plain_moment(column: Column, expression: Expression) -> Expression:
@@ -85,8 +96,7 @@ def _real(expression: Expression) -> Expression:
 
 def _only(holds: Expression, value: Expression, otherwise: str) -> Expression:
     """`value` where `holds` is not false, else an error: better no answer than one with digits cut."""
-    problem = f"a {otherwise.partition(' ')[2]} date or timestamp"
-    return sa.case((holds.is_(False), sa.func.error(problem)), else_=value)
+    return sa.case((holds.is_(False), sa.func.error(otherwise)), else_=value)
 
 
 class Span(Verbatim):
