@@ -7,9 +7,27 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from _common import percentile
 
 CLIENTS = 8
+#: Of each of the two tables that are compared beside it.
+ROWS = 3_000_000
+
+
+def fill(url: str) -> None:
+    """The foreground's tables, and the background's."""
+    subprocess.run(["pgbench", "-i", "-q", "-s", "10", url], check=True, capture_output=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE TABLE trueup_one AS SELECT i::bigint AS id, (i::bigint * 7919 % 1000003)::int AS n "
+            f"FROM generate_series(1, {ROWS}) i"
+        )
+        connection.execute("ALTER TABLE trueup_one ADD PRIMARY KEY (id)")
+        connection.execute("CREATE TABLE trueup_two AS TABLE trueup_one")
+        connection.execute("ALTER TABLE trueup_two ADD PRIMARY KEY (id)")
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
 
 
 def pgbench(url: str, seconds: float, folder: Path, name: str, rate: float | None) -> subprocess.Popen[str]:

@@ -26,12 +26,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import psycopg
 from _common import LOCAL, scratch_database
 from _pacing_aims import least_in, reversals
 from _pacing_aims import show as show_aims
@@ -40,10 +39,9 @@ from _pacing_shared import shared
 from _pacing_shared import show as show_shared
 from _pacing_stops import show as show_stops
 from _pacing_stops import stops
-from _pgbench import latencies, pgbench, quantiles
+from _pgbench import ROWS, fill, latencies, pgbench, quantiles
 from _stolen import MOST, PATIENCE_S, Patience
 
-ROWS = 3_000_000
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
@@ -52,21 +50,6 @@ CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 12, 2, 95, 30
 PACE = {"protect": 0.1}
 #: What is kept of a governor's trace.
 TRACED = ("u", "mode", "reason", "slowed", "rows", "pressure", "signal", "ceiling", "base_ms", "readings", "latency_ms")
-
-
-def fill(url: str) -> None:
-    """The foreground's tables, and the background's."""
-    subprocess.run(["pgbench", "-i", "-q", "-s", "10", url], check=True, capture_output=True)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            f"CREATE TABLE trueup_one AS SELECT i::bigint AS id, (i::bigint * 7919 % 1000003)::int AS n "
-            f"FROM generate_series(1, {ROWS}) i"
-        )
-        connection.execute("ALTER TABLE trueup_one ADD PRIMARY KEY (id)")
-        connection.execute("CREATE TABLE trueup_two AS TABLE trueup_one")
-        connection.execute("ALTER TABLE trueup_two ADD PRIMARY KEY (id)")
-        connection.execute("VACUUM ANALYZE")
-        connection.execute("CHECKPOINT")
 
 
 class Bench:
@@ -358,9 +341,21 @@ def show_all(told: dict[str, Any]) -> None:
     show_aims(told)
 
 
+@contextmanager
+def _in_memory() -> Iterator[str]:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.own_servers import own_postgresql
+
+    with own_postgresql(fsync="on") as server:
+        yield server.url
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default=LOCAL, help="a PostgreSQL server on this machine")
+    parser.add_argument(
+        "--memory", action="store_true", help="a server of its own, with its data in memory: where the disk has stalls"
+    )
     parser.add_argument("--part", choices=[*PARTS], help="only this part")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="loads of the foreground (%(default)s)")
     parser.add_argument("--json", type=Path, default=Path("pacing.json"), help="figures; other parts in it are kept")
@@ -376,7 +371,11 @@ def main() -> None:
         show_all(json.loads(asked.show.read_text()))
         return
     told = json.loads(asked.json.read_text()) if asked.json.exists() else {}
-    with scratch_database(asked.url) as url, tempfile.TemporaryDirectory() as folder:
+    with (
+        _in_memory() if asked.memory else nullcontext(asked.url) as server,
+        scratch_database(server) as url,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         fill(url)
         bench = Bench(url, Path(folder), asked.shares, Patience(asked.patience))
         bench.calibrate()

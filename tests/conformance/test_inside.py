@@ -26,7 +26,8 @@ SOME = Range(lower=(100,), upper=(900,))
 def adapter(postgres: str) -> Iterator[PostgresqlAdapter]:
     run_sql(postgres, f"CREATE TABLE src AS SELECT i AS id, i AS v, i AS w FROM generate_series(1, {ROWS}) i")
     run_sql(postgres, "ALTER TABLE src ADD PRIMARY KEY (id)", "CREATE TABLE dst AS TABLE src")
-    run_sql(postgres, "ALTER TABLE dst ADD PRIMARY KEY (id)", "CREATE VIEW seen AS SELECT * FROM src", "ANALYZE")
+    run_sql(postgres, "ALTER TABLE dst ADD PRIMARY KEY (id)", "CREATE VIEW seen AS SELECT * FROM src")
+    run_sql(postgres, "CREATE TABLE loose AS TABLE src", "ANALYZE")
     made = connect("app", Database(url=postgres))
     assert isinstance(made, PostgresqlAdapter)
     with closing(made):
@@ -67,9 +68,10 @@ def test_where_nothing_differs_nothing_is_kept_and_nothing_read_twice(
     [
         ({"table": "seen"}, SOME),
         ({"query": "SELECT * FROM src"}, SOME),
+        ({"table": "loose"}, SOME),
         ({"table": "src"}, Keys(keys=((1,), (2,)))),
     ],
-    ids=["view", "query", "keys"],
+    ids=["view", "query", "keys that may repeat", "some keys"],
 )
 def test_what_may_be_dear_or_different_the_second_time_is_kept(
     adapter: PostgresqlAdapter, source: dict[str, str], segment: Segment

@@ -30,6 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for adapter in (duckdb, mysql, _postgresql_survey, sqlite):
         monkeypatch.setattr(adapter, "SEGMENT_ROWS", 500)
     monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 20.0)
+    monkeypatch.setattr(_postgresql_survey, "CUTS_MAX", 60)  # of repeated keys the planner expects millions of pairs
     monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from trueup.adapters._dialect import Expression
 from trueup.core.binding import Binding
+from trueup.core.plan import Everything, Range, Segment
 from trueup.core.rules import Nulls
 
 #: The compared column of this number differs between expected and observed.
@@ -19,6 +20,13 @@ Differ = Callable[[int, Expression, Expression], Expression]
 def materialized(select: sa.Select[Any], name: str = "j") -> sa.CTE:
     """Computed once, though several things are taken from it, as the totals and the differences are."""
     return select.cte(name, nesting=False).prefix_with("MATERIALIZED")
+
+
+def cheap_again(binding: Binding, segment: Segment) -> bool:
+    """May both sides be joined once more for a list of what differs? What a query gives may take long to be had again,
+    and be another then; of some keys most may differ.
+    """
+    return binding.source.shape.table and binding.target.shape.table and isinstance(segment, Range | Everything)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +42,8 @@ class Comparison:
     figures: Expression
     #: Hold if no key occurs more than once; where they do not, there is no answer, not even figures.
     once: Sequence[Expression]
-    #: The figures, and how many rows differ, where the joined sides are not kept: they are read once more for the rows
-    #: that differ, if there are any.
+    #: The figures, and how many rows differ, where the joined sides are not kept but joined once more for these rows,
+    #: if there are any. Keys are unique there.
     counted: sa.CTE | None
 
     @property
@@ -110,7 +118,7 @@ class Comparison:
         if not isinstance(joined, sa.CTE):
             differing: Expression = count(missing) + count(extra) + count(different)
             totals = sa.select(listed.label("figures"), differing.label("differing")).select_from(joined)
-            counted = totals.having(*once).cte("f", nesting=False)
+            counted = totals.cte("f", nesting=False)
         return cls(
             joined=joined,
             missing=missing,

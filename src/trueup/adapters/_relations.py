@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from trueup.adapters._besides import besides, computed
 from trueup.adapters._borders import beyond
-from trueup.adapters._comparison import Comparison, Differ, materialized
+from trueup.adapters._comparison import Comparison, Differ, cheap_again, materialized
 from trueup.adapters._dialect import Dialect, Expression
 from trueup.adapters._queued import without_queued
 from trueup.core.binding import Binding, BoundSide, Column
@@ -321,15 +321,9 @@ class Relations:
         if binding.absent is not None:
             pairs = zip(binding.target.values, binding.absent, strict=True)
             absent = [self.bound(column, value) for column, value in pairs]
-        joined = sides.subquery("j") if self._cheap_again(binding, segment) else self.kept(sides)
+        again = self.dialect.skips and not once and cheap_again(binding, segment)
+        joined = sides.subquery("j") if again else self.kept(sides)
         return Comparison.of(binding, joined, differ, absent, once)
-
-    def _cheap_again(self, binding: Binding, segment: Segment) -> bool:
-        """Need the joined sides not be kept? What a query gives may take long to be had again, and be another then; of
-        some keys most may differ.
-        """
-        of_tables = binding.source.shape.table and binding.target.shape.table
-        return self.dialect.skips and of_tables and isinstance(segment, Range | Everything)
 
     def kept(self, sides: sa.Select[Any]) -> sa.CTE:
         """What was joined, and several things are taken from."""

@@ -79,6 +79,16 @@ class Asker:
             self.thread.join(END_S)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Worked:
+    """What work had amounted to at a look."""
+
+    #: Seconds of the clock; seconds that statements were in flight; CPU seconds of our threads between these.
+    now: float
+    flown_s: float
+    between_s: float
+
+
 class Looking:
     """What is seen of a database."""
 
@@ -103,7 +113,7 @@ class Looking:
         self.asker = Asker()
         self._since = self._clock.monotonic()
         self._looked: Looked | None = None
-        self._flown: tuple[float, float, float] | None = None
+        self._before: _Worked | None = None
         self._slowest_ms: float | None = None
         #: What the database does not tell, and what failed, with the reason.
         self._hidden: Mapping[str, str] = {}
@@ -287,17 +297,17 @@ class Looking:
     def _at_cores(self, probe: Probe, looked: Looked, now: float) -> dict[str, float | None]:
         """What others take of the server's cores: what this machine counts, or else what the database tells."""
         with self._admission.lock:
-            flown_s, between_s = self._gate.flown_s(now), self._gate.between_s
-        before, self._flown = self._flown, (now, flown_s, between_s)
+            worked = _Worked(now=now, flown_s=self._gate.flown_s(now), between_s=self._gate.between_s)
+        before, self._before = self._before, worked
         if not probe.here:
             if looked.on_core is not None and before is not None:
-                self.means.add_taken(now - before[0], looked.on_core, None)
+                self.means.add_taken(now - before.now, looked.on_core, None)
             return {}
         values, seen = self._host.look(now), self._host.processors(now)
         if seen is not None and before is not None:
             elsewhere = max((looked.own or 0.0) - self._gate.inflight, 0.0)
-            ours = ((flown_s - before[1]) / seen.passed_s + elsewhere) * self.means.of_a_core(self.cores)
-            ours += (between_s - before[2]) / seen.passed_s
+            ours = ((worked.flown_s - before.flown_s) / seen.passed_s + elsewhere) * self.means.of_a_core(self.cores)
+            ours += (worked.between_s - before.between_s) / seen.passed_s
             self.means.add_taken(seen.passed_s, seen.busy - ours, seen.runnable - self._gate.inflight - 1)
             if self.cores and self.means.runnable is not None:
                 values[RUNNABLE] = self.means.runnable / self.cores
