@@ -204,7 +204,7 @@ class Relations:
             case Holding(value=None):
                 return part.is_(None)
             case Holding(value=value) if not self.dialect.can_hold(side.cut, value) or (
-                side.cut.kind is Kind.BOOLEAN and value not in (0, 1)
+                self.dialect.booleans and side.cut.kind is Kind.BOOLEAN and value not in (0, 1)
             ):
                 return sa.false()
             case Holding(value=value):

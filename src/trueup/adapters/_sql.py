@@ -70,13 +70,11 @@ class SqlAdapter(Repairing):
 
     # --- what a concrete adapter gives ---------------------------------------------------------------------------
 
-    #: Name of the collation that orders text by its bytes.
+    #: See `Dialect`.
     collation: str
-    #: Does it hash or merge a full join of two sub-selects?
+    booleans = True
     full_join = True
-    #: Does it look at a condition that speaks of no row first, and read nothing where it does not hold?
     skips = False
-    #: How integers are spelt as one array, where ranges may be handed over as rows.
     array_of: Callable[[Sequence[Value]], str] | None = None
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
@@ -337,10 +335,9 @@ class SqlAdapter(Repairing):
 
     def check_keys(self, binding: Binding, side: BoundSide, rows: Sequence[Sequence[Value]]) -> None:
         """Raise DesignProblem if a key that was read could not be looked up by its canonical value. Most can be."""
-        for at, (column, kind) in enumerate(zip(side.key, binding.key_kinds, strict=True)):
-            if not self.only_spells(column, kind):
-                continue
-            values = [row[at] for row in rows]
+        spelled = len(side.key) + side.looked_up
+        for at, (column, kind) in enumerate(zip(side.columns[:spelled], binding.kinds[:spelled], strict=True)):
+            values = [row[at] for row in rows] if self.only_spells(column, kind) else []
             for value, meant in zip(values, canonical(kind, values), strict=True):
                 if value is not None and self.spell(column, meant) != value:
                     raise DesignProblem(

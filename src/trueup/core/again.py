@@ -133,7 +133,8 @@ def bind_marks(binding: Binding, role: str, mark: ChangeMark, shape: Shape) -> t
         )
     if mark.table is not None:  # the side's own key was settled when it was bound
         _settle_keys(binding, key, f"{place}.columns", mark.table)
-    bound = BoundSide(side=side, shape=shape, key=(growing,), values=tuple(key), unique=False)
+    looked_up = len(key) if mark.table is None else 0  # in another table they may be spelt as they like
+    bound = BoundSide(side=side, shape=shape, key=(growing,), values=tuple(key), unique=False, looked_up=looked_up)
     names = binding.projection.key
     return replace(binding, columns=names, key_kinds=(growing.kind,), value_kinds=binding.key_kinds), bound
 

@@ -54,6 +54,8 @@ class BoundSide:
     only: str = ""
     #: Only rows in which this column is this value or more; None: all of them.
     since: tuple[Column, Value] | None = None
+    #: So many of `values` are parts of a key, by which rows of this side are looked up.
+    looked_up: int = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:
