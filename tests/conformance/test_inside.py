@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.servers import run_sql
-from trueup import Database, Projection, Side
+from trueup import Database, Projection, Side, diff
 from trueup.adapters import connect
 from trueup.adapters._postgresql_lots import PostgresqlPacker
 from trueup.adapters._unequal import unequal
@@ -58,7 +58,7 @@ def test_where_nothing_differs_nothing_is_kept_and_nothing_read_twice(
     binding = bound(adapter, table="src")
     told = plan(adapter, binding, segment, lots=lots)
     assert told.count("never executed") >= 3, "the join for the list, and both of its tables"
-    assert "CTE Scan on j" not in told
+    assert "CTE Scan on trueup_j" not in told
     run_sql(postgres, "UPDATE dst SET v = 0 WHERE id = 500")
     assert "never executed" not in plan(adapter, binding, segment, lots=lots), "the control"
 
@@ -77,7 +77,7 @@ def test_what_may_be_dear_or_different_the_second_time_is_kept(
     adapter: PostgresqlAdapter, source: dict[str, str], segment: Segment
 ) -> None:
     told = plan(adapter, bound(adapter, **source), segment)
-    assert told.count("CTE Scan on j") == 2
+    assert told.count("CTE Scan on trueup_j") == 2
     assert "never executed" not in told
 
 
@@ -108,3 +108,18 @@ def test_the_list_ends_at_its_limit(adapter: PostgresqlAdapter, postgres: str) -
     with adapter.reading() as connection:
         figures, *rows = adapter.answered(connection, statement)
     assert (figures.figures.split(",")[4], len(rows)) == ("800", 7)
+
+
+@pytest.mark.parametrize("name", ["j", "f", "o", "s", "t", "u", "d"])
+def test_tables_may_have_any_name(postgres: str, name: str) -> None:
+    """Names of our own parts of a statement hid tables of the same name."""
+    for table in (name, "dst"):
+        run_sql(postgres, f'CREATE TABLE "{table}" (id int, v int)', f'INSERT INTO "{table}" VALUES (1, 1), (2, 2)')
+    run_sql(postgres, "UPDATE dst SET v = 0 WHERE id = 2")
+    for unique in (False, True):
+        if unique:
+            run_sql(postgres, *(f'ALTER TABLE "{table}" ADD PRIMARY KEY (id)' for table in (name, "dst")))
+        report = diff(f"{postgres}#{name}", f"{postgres}#dst", key="id")
+        assert (report.source_rows, report.different) == (2, 1)
+        query = f'{postgres}#SELECT * FROM "{name}"'
+        assert diff(query, f"{postgres}#dst", key="id").different == 1

@@ -17,7 +17,7 @@ from trueup.core.rules import Nulls
 Differ = Callable[[int, Expression, Expression], Expression]
 
 
-def materialized(select: sa.Select[Any], name: str = "j") -> sa.CTE:
+def materialized(select: sa.Select[Any], name: str = "trueup_j") -> sa.CTE:
     """Computed once, though several things are taken from it, as the totals and the differences are."""
     return select.cte(name, nesting=False).prefix_with("MATERIALIZED")
 
@@ -118,7 +118,7 @@ class Comparison:
         if not isinstance(joined, sa.CTE):
             differing: Expression = count(missing) + count(extra) + count(different)
             totals = sa.select(listed.label("figures"), differing.label("differing")).select_from(joined)
-            counted = totals.cte("f", nesting=False)
+            counted = totals.cte("trueup_f", nesting=False)
         return cls(
             joined=joined,
             missing=missing,

@@ -60,13 +60,14 @@ class MysqlRelations(Relations):
         return forms if all(map(held.may_be_asked, columns)) else forms[-1:]
 
     def kept(self, sides: sa.Select[Any]) -> sa.CTE:
-        return sides.cte("j", nesting=False)  # MATERIALIZED is no word here
+        return sides.cte("trueup_j", nesting=False)  # MATERIALIZED is no word here
 
 
 #: Warnings: a text was cut by GROUP_CONCAT; a result was larger than a packet may be.
 CUT_OFF = frozenset({1260, 1301})
-#: Also: a text that is no number or date; a value that was cut, or is out of its set.
-COERCED = CUT_OFF | {1265, 1292, 1366}
+#: Also: a text that is no number or date; a value that was cut, is out of its set or its range, or has bytes or letters
+#: that its character set has not.
+COERCED = CUT_OFF | {1264, 1265, 1292, 1300, 1366, 1916, 1918, 1977}
 #: A warning: a limit ended the query, and what it had found until then was all that came.
 CUT_SHORT = 1931
 

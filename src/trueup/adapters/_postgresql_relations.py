@@ -54,7 +54,7 @@ class PostgresqlRelations(Relations):
         if not sides:
             return ()
         once = sa.and_(*(~sa.exists(self.repeats(side, segment)) for side in sides))
-        return [sa.select(materialized(sa.select(once.label("once")), "o").c.once).scalar_subquery()]
+        return [sa.select(materialized(sa.select(once.label("once")), "trueup_o").c.once).scalar_subquery()]
 
     def sorted_by(self, column: Column, expression: Expression) -> Expression:
         if not self._converted(column):
