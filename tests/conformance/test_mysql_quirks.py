@@ -431,6 +431,37 @@ def test_a_day_that_no_calendar_has_is_its_midnight(
         assert found(world.app().check("p")) == {("different", 3), ("different", 4)}
 
 
+@pytest.mark.parametrize("kind", ["date", "datetime"])
+def test_days_that_no_calendar_has_are_told_apart(alone: World, kind: str) -> None:
+    """What joins both sides made 0000-00-00 of each."""
+    with mariadb_connection(alone.source.url) as c, c.cursor() as cursor:
+        cursor.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+        for name, first, second in (
+            ("src", "2026-02-30", "2026-02-31"),
+            ("dst", "0000-00-00", "2026-02-31"),
+        ):
+            cursor.execute(f"CREATE TABLE {name} ({ID}, v {kind})")
+            cursor.execute(f"INSERT INTO {name} VALUES (1, '{first}'), (2, '{second}')")
+    assert found(alone.app().check("p")) == {("different", 1)}
+
+
+@pytest.mark.parametrize(
+    ("charset", "one", "other"), [("cp1250", "4181", "4183"), ("cp1251", "98", "3f"), ("ascii", "e9", "e8")]
+)
+def test_bytes_that_a_character_set_does_not_map_are_no_question_marks(
+    alone: World, charset: str, one: str, other: str
+) -> None:
+    """Each was read as one, and so they were the same."""
+    for name, held in (("src", one), ("dst", other)):
+        alone.source.sql(f"CREATE TABLE {name} ({ID}, v varchar(9) character set {charset})")
+        with mariadb_connection(alone.source.url) as c, c.cursor() as cursor:
+            cursor.execute("SET sql_mode = ''")
+            cursor.execute(f"INSERT INTO {name} VALUES (1, x'{held}')")
+    report = alone.app().check("p")
+    assert report.verdict is Verdict.INCONCLUSIVE, report
+    assert "coerced" in report.to_json_text()
+
+
 def test_a_date_that_no_calendar_has_is_in_no_bucket_of_time(alone: World) -> None:
     """It was compared with the times of other rows, which ended the run with a traceback."""
     alone.source.sql(*(f"CREATE TABLE {name} ({ID}, at datetime)" for name in ("src", "dst")))

@@ -77,8 +77,9 @@ UNEVEN = 3.0
 FENCE_WAIT_S = 10
 #: What an INSERT of ours calls its last id where the row was there already; no table counts that far.
 WAS_THERE = 2**64 - 1
-#: Nothing is cut or rounded in silence on the way in; identifiers are quoted and text is escaped as the driver does it.
-SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+#: Nothing is cut or rounded in silence on the way in, and a day that no calendar has stays that day where sides are
+#: joined; identifiers are quoted and text is escaped as the driver does it.
+SQL_MODE = "ALLOW_INVALID_DATES,STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 #: Bytes of a long text that sorting looks at; the server's default of 1,024 would leave longer keys in any order.
 SORTED_BYTES = 65_536
 
