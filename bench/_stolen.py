@@ -21,18 +21,6 @@ _STEAL, _ALL = 7, 8
 Row = dict[str, Any]
 
 
-class Stolen:
-    """From when it was made."""
-
-    def __init__(self) -> None:
-        self._began = _ticks()
-
-    def share(self) -> float:
-        """Of all processors' time; 0 where no kernel tells."""
-        stolen, passed = (now - then for now, then in zip(_ticks(), self._began, strict=True))
-        return stolen / passed if passed else 0.0
-
-
 class Patience:
     """Measures again what was disturbed, for as long as there is time for it."""
 
@@ -43,9 +31,10 @@ class Patience:
         """What it returns with the least taken by the host meanwhile, as `stolen`."""
         best: Row = {}
         for _ in range(TRIES):
-            watch, began = Stolen(), time.monotonic()
+            (stolen, passed), began = _ticks(), time.monotonic()
             found = measure()
-            found["stolen"] = watch.share()
+            stolen_now, passed_now = _ticks()
+            found["stolen"] = (stolen_now - stolen) / max(passed_now - passed, 1)
             if not best or found["stolen"] < best["stolen"]:
                 best = found
             if best["stolen"] <= MOST or self.left_s <= 0:
@@ -56,6 +45,7 @@ class Patience:
 
 
 def _ticks() -> tuple[int, int]:
+    """Taken by the host, and all that passed, of all processors; nothing where no kernel tells."""
     try:
         told = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     except OSError:

@@ -314,7 +314,7 @@ def show(told: dict[str, Any]) -> None:
         most = [row.get("most_tps", 0) for row in rows]  # older files tell it otherwise
         print(f"\n## {part} (at most {min(most):,.0f} to {max(most):,.0f} transactions a second)\n")
         print(
-            "| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | states | stolen |"
+            "| load | background | u | rows/s | p50 | p95 | p99, ms | x p50 / p95 / p99 | believed | stolen | states |"
         )
         print("|---|---|---|---|---|---|---|---|---|---|---|")
         for row in rows:

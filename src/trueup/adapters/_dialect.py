@@ -30,8 +30,6 @@ class Dialect(Protocol):
 
     #: Name of the collation that orders text by its bytes.
     collation: str
-    #: Does a boolean column hold nothing but booleans?
-    booleans: bool
     #: Does it hash or merge a full join of two sub-selects?
     full_join: bool
     #: Does it look at a condition that speaks of no row first, and read nothing where it does not hold?

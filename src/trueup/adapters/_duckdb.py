@@ -114,6 +114,8 @@ class DuckdbReader(SqlAdapter):
         return held.TYPES[column.kind]
 
     def can_hold(self, column: Column, value: Value) -> bool:
+        if not super().can_hold(column, value):
+            return False
         if isinstance(value, int) and column.type_name in held.INTEGERS:
             least, greatest = held.INTEGERS[column.type_name]
             return bool(least <= value <= greatest)

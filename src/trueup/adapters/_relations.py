@@ -203,9 +203,7 @@ class Relations:
         match partition:
             case Holding(value=None):
                 return part.is_(None)
-            case Holding(value=value) if not self.dialect.can_hold(side.cut, value) or (
-                self.dialect.booleans and side.cut.kind is Kind.BOOLEAN and value not in (0, 1)
-            ):
+            case Holding(value=value) if not self.dialect.can_hold(side.cut, value):
                 return sa.false()
             case Holding(value=value):
                 return self.same(side.cut, part, value)

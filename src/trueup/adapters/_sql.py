@@ -72,7 +72,6 @@ class SqlAdapter(Repairing):
 
     #: See `Dialect`.
     collation: str
-    booleans = True
     full_join = True
     skips = False
     array_of: Callable[[Sequence[Value]], str] | None = None
@@ -108,9 +107,9 @@ class SqlAdapter(Repairing):
     def spell(self, column: Column, value: Value) -> Value:
         """A canonical value as this driver wants it."""
 
-    def can_hold(self, column: Column, value: Value) -> bool:  # noqa: ARG002 - the default
+    def can_hold(self, column: Column, value: Value) -> bool:
         """False if no row of this column can have this value, and asking for it would be an error."""
-        return True
+        return column.kind is not Kind.BOOLEAN or value in (0, 1)
 
     def read_as(self, column: Column, expression: Expression) -> Expression:  # noqa: ARG002 - the default
         """`expression` in the form in which the column's values are compared."""

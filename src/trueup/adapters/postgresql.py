@@ -207,6 +207,8 @@ class PostgresqlAdapter(SqlAdapter):
         return held.INTEGERS.get(column.type_name, held.TYPES[column.kind])
 
     def can_hold(self, column: Column, value: Value) -> bool:
+        if not super().can_hold(column, value):
+            return False
         if isinstance(value, str):
             textual = column.kind in (Kind.TEXT, Kind.ANY, *held.AS_TEXT)
             return textual and "\0" not in value and self.relations.has(value)

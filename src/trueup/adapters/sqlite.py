@@ -107,7 +107,6 @@ class SqliteAdapter(SqlAdapter):
     #: When the last statement reaches its time limit, by the monotonic clock.
     statement_ends = 0.0
     full_join = False
-    booleans = False
     reading_options = MappingProxyType({"trueup_begin": "BEGIN"})
     writing_options = MappingProxyType({"trueup_begin": "BEGIN IMMEDIATE"})
 
