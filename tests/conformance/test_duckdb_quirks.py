@@ -317,6 +317,9 @@ def test_an_update_that_duckdb_skips_is_no_repair(world: World) -> None:
         ("UTINYINT", "255", "BIGINT", "255", False),
         ("DECIMAL(5, 0)", "10", "BIGINT", "1", True),
         ("DECIMAL(5, 0)", "10", "DECIMAL(7, 2)", "10", False),
+        ("DECIMAL(2, 2)", "0", "BIGINT", "0", False),
+        ("DECIMAL(2, 2)", "0.5", "DECIMAL(3, 1)", "0.5", False),
+        ("DECIMAL(2, 2)", "-0.5", "DECIMAL(3, 1)", "0.5", True),
     ],
 )
 def test_numbers_of_two_types(
@@ -328,6 +331,27 @@ def test_numbers_of_two_types(
         f"CREATE TABLE dst (id BIGINT PRIMARY KEY, v {target_type})", f"INSERT INTO dst VALUES (1, {target})",
     )  # fmt: skip
     assert kept.app().check("p").different == int(differ)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        *(("DECIMAL(10, 2)", other) for other in ("BIGINT", "DECIMAL(12, 4)", "DOUBLE")),
+        *(("BIGINT", other) for other in ("DECIMAL(10, 2)", "HUGEINT", "DOUBLE")),
+        ("DECIMAL(2, 2)", "BIGINT"),
+        ("DOUBLE", "DECIMAL(10, 2)"),
+    ],
+)
+@pytest.mark.parametrize("nought", [0, 0.0], ids=str)
+def test_nothing_is_a_number_of_two_types(world: World, source: str, target: str, nought: float) -> None:
+    """What a row or a NULL counts as has no column of its own, and was spelt as if it had."""
+    world.source.sql(
+        f"CREATE TABLE src (id BIGINT PRIMARY KEY, v {source})", "INSERT INTO src VALUES (1, NULL), (2, 0), (5, NULL)",
+        f"CREATE TABLE dst (id BIGINT PRIMARY KEY, v {target})",
+        "INSERT INTO dst VALUES (1, 0), (2, NULL), (3, 0), (4, 7), (5, 7)",
+    )  # fmt: skip
+    report = world.app(nulls={"v": "zero"}, absent={"v": nought}).check("p", rows=0)
+    assert {(row["kind"], row["key"]["id"]) for row in report.drift} == {("extra", 4), ("different", 5)}
 
 
 @pytest.mark.parametrize(

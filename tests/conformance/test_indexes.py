@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.worlds import Mysql, Place, Postgresql
 from tests.conftest import Pair as Databases
 from trueup import Database, Projection, Side, Trueup, Verdict
-from trueup.adapters import _postgresql_survey, mysql
+from trueup.adapters import _mysql_survey, _postgresql_survey
 from trueup.indexes import that_pay
 
 ROWS = 20_000
@@ -23,7 +23,7 @@ def _long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is long enough to be cut is much less here."""
     monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 2_000)
     monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 200.0)
-    monkeypatch.setattr(mysql, "SEGMENT_ROWS", 2_000)
+    monkeypatch.setattr(_mysql_survey, "SEGMENT_ROWS", 2_000)
 
 
 class Sides:

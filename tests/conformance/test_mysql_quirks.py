@@ -20,8 +20,8 @@ from tests.conformance.worlds import Mysql, Pairing, World
 from tests.live.harness import until
 from tests.servers import Pair, mariadb_connection
 from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest, diff
+from trueup.adapters import _mysql_survey, _results, connect, mysql
 from trueup.adapters import _mysql_values as values
-from trueup.adapters import _results, connect, mysql
 from trueup.adapters._steps import UnitTransaction
 from trueup.adapters.mysql import MysqlAdapter
 from trueup.core.binding import Binding, Column, bind
@@ -446,6 +446,26 @@ def test_days_that_no_calendar_has_are_told_apart(alone: World, kind: str) -> No
     assert found(alone.app().check("p")) == {("different", 1)}
 
 
+@pytest.mark.parametrize("kind", ["date", "datetime", "timestamp"])
+def test_a_day_that_no_calendar_has_is_not_the_day_that_it_would_be(mariadb_pair: Pair, kind: str) -> None:
+    """Counted, 30 February is 2 March."""
+    days = (["2026-02-30", "2026-02-28", "2026-04-31"], ["2026-03-02", "2026-02-28", "2026-04-31"])
+    if kind == "timestamp":  # which holds no such day
+        days = (["2026-02-27", "2026-02-28", "2026-04-30"], ["2026-03-02", "2026-02-28", "2026-04-30"])
+    for url, held in zip(mariadb_pair, days, strict=True):
+        with closing(mariadb_connection(url)) as c, c.cursor() as cursor:
+            cursor.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+            cursor.execute(f"CREATE TABLE t ({ID}, v {kind} NULL)")
+            cursor.executemany("INSERT INTO t VALUES (%s, %s)", [*enumerate(held), (9, None)])
+            cursor.execute("SELECT timestampdiff(DAY, '2026-03-02', v) FROM t WHERE id = 0")
+            counted = cursor.fetchone()
+            c.commit()
+    assert counted == (0,), "the control: both are counted alike"
+    report = diff(f"{mariadb_pair.source}#t", f"{mariadb_pair.target}#t")
+    assert "digests" in report.strategy
+    assert found(report) == {("different", 0)}
+
+
 @pytest.mark.parametrize(
     ("charset", "one", "other"), [("cp1250", "4181", "4183"), ("cp1251", "98", "3f"), ("ascii", "e9", "e8")]
 )
@@ -627,7 +647,7 @@ def test_keys_are_looked_up_by_an_index_whatever_its_collation(
 def test_a_survey_cuts_where_an_index_serves_and_says_so(
     adapter: MysqlAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mysql, "SEGMENT_ROWS", 1000)
+    monkeypatch.setattr(_mysql_survey, "SEGMENT_ROWS", 1000)
     by_index = bound(adapter, ("a", "b"))
     survey = adapter.survey(by_index, (by_index.target,))
     assert survey.seekable
@@ -649,14 +669,14 @@ def test_the_index_is_walked_only_where_keys_are_uneven(
         f"INSERT INTO big VALUES ({last}, 1)",
         "ANALYZE TABLE big",
     )
-    monkeypatch.setattr(mysql, "SEGMENT_ROWS", 1000)
-    walked, real = list[int](), adapter._cuts
+    monkeypatch.setattr(_mysql_survey, "SEGMENT_ROWS", 1000)
+    walked, real = list[int](), _mysql_survey.Surveying._cuts
 
     def walking(*given: Any) -> Any:
         walked.append(1)
         return real(*given)
 
-    monkeypatch.setattr(adapter, "_cuts", walking)
+    monkeypatch.setattr(_mysql_survey.Surveying, "_cuts", walking)
     binding = bound(adapter, ("id",))
     survey = adapter.survey(binding, (binding.target,))
     assert (survey.seekable, len(walked)) == (True, walks)
@@ -929,6 +949,19 @@ def test_a_unique_index_over_the_beginning_of_a_column_is_none(into: World) -> N
         into.app().run("p")
 
 
+def test_keys_of_a_merge_table_are_not_believed(mariadb_pair: Pair) -> None:
+    """Each of the tables that it reads holds its own key, and nobody the whole one."""
+    merged = "(id bigint PRIMARY KEY, v bigint)"
+    for url in mariadb_pair:
+        Mysql(url).sql(f"CREATE TABLE a {merged} ENGINE = MyISAM", f"CREATE TABLE b {merged} ENGINE = MyISAM")
+        Mysql(url).sql(f"CREATE TABLE t {merged} ENGINE = MERGE UNION = (a, b)")
+        Mysql(url).insert("a", [(1, 1), (2, 2)])
+    Mysql(mariadb_pair.source).insert("b", [(2, 2), (3, 3)])
+    Mysql(mariadb_pair.target).insert("b", [(3, 3)])
+    report = diff(f"{mariadb_pair.source}#t", f"{mariadb_pair.target}#t", key=["id"])
+    assert (found(report), report.duplicate_keys["source"]) == ({("different", 2)}, 1)
+
+
 def test_only_the_tables_of_this_database_are_listed(adapter: MysqlAdapter, mariadb: str) -> None:
     Mysql(mariadb).sql("CREATE TABLE mine (id int PRIMARY KEY, v int)")
     adapter.raise_fence("p")
@@ -993,6 +1026,10 @@ def test_both_schemes_and_no_database(mariadb: str) -> None:
             assert adapter.tables() == []
     with pytest.raises(ConfigError, match="name the database"):
         connect("a", Database(url="mysql://root@127.0.0.1"))
+    with pytest.raises(
+        ConfigError, match=r"databases\.a\.url: PyMySQL has no option 'read_timeuot'; did you mean 'read_timeout'"
+    ):
+        connect("a", Database(url="mysql://root@127.0.0.1/app?read_timeuot=3"))
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,16 @@ def test_a_tolerance_of_a_row_that_should_not_be_there(world: World) -> None:
     assert (report.extra, found(report)) == (1, [3])
 
 
+@pytest.mark.parametrize(("kind", "nothing"), [("{float}", 0.1), ("{float}", 0.0), ("{float}", 0), ("{number}", 0.0)])
+@pytest.mark.every_pairing
+def test_a_fraction_that_a_row_may_as_well_hold(world: World, kind: str, nothing: float) -> None:
+    columns = f"id {{integer}} PRIMARY KEY NOT NULL, v {kind}"
+    held = [(1, 5), (2, nothing), (3, 2)] if kind == "{float}" else [(1, 5), (2, Decimal(0)), (3, 2)]
+    world.tables(columns, [(1, 5)], held)
+    report = world.app(absent={"v": nothing}, on_extra="report").check("p")
+    assert (report.extra, report.different, found(report)) == (1, 0, [3])
+
+
 def test_rows_of_a_repeated_key_find_partners_within_the_tolerance(world: World) -> None:
     world.tables("id {integer}, n {integer}", [(1, 10), (1, 12), (2, 10), (2, 12)], [(1, 11), (1, 9), (2, 9), (2, 9)])
     report = world.app(tolerance={"n": "1"}).check("p")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.core.values import key_kinds, keys_of, values
 from trueup.core.plan import (
     HOLD_S,
+    KEYS_AT_ONCE,
     KEYS_PER_SEGMENT,
     Everything,
     Keys,
@@ -77,6 +78,11 @@ def test_by_keys_partitions_in_the_order_given(keys: list[Key], size: int) -> No
     assert flat == list(dict.fromkeys(keys))
     assert all(1 <= len(segment.keys) <= size for segment in segments)
     assert all(len(segment.keys) == size for segment in segments[:-1])
+
+
+def test_by_keys_keeps_to_what_a_statement_may_name() -> None:
+    sizes = [len(segment.keys) for segment in by_keys([(n, n, n, n) for n in range(5_000)], KEYS_AT_ONCE)]
+    assert sizes == [2_000, 2_000, 1_000]
 
 
 def test_by_keys_keeps_to_the_size_of_a_segment() -> None:

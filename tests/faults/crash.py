@@ -29,7 +29,7 @@ from tests.faults.proxy import Proxy, proxied
 from tests.live.harness import PATIENCE_S, WIDE, Db, QuickClock, databases, instead, keys_per_segment, until
 from tests.live.mariadb import MariaDb
 from trueup import Projection, Refused, Report, Side, Trueup, by_lot, schema_guard, undo
-from trueup.adapters import _postgresql_survey, _sql, _steps, mysql, postgresql, sqlite
+from trueup.adapters import _mysql_survey, _postgresql_survey, _sql, _steps, mysql, postgresql, sqlite
 from trueup.adapters._postgresql_lots import PostgresqlPacker
 from trueup.core import lot
 from trueup.core.compare import DriftKind
@@ -205,8 +205,8 @@ def small() -> Iterator[None]:
             (sqlite, "SEGMENT_ROWS", 2),
             (_postgresql_survey, "COST_PER_SEGMENT", 1.0),
             (_postgresql_survey, "RANGES_PAY_BELOW", 1e6),
-            (mysql, "SEGMENT_ROWS", 2),
-            (mysql, "RANGES_PAY_BELOW", 1e6),
+            (_mysql_survey, "SEGMENT_ROWS", 2),
+            (_mysql_survey, "RANGES_PAY_BELOW", 1e6),
             (schema_guard, "SHARE", 1e-9),  # between segments by the clock: the points would not be the same each time
         ):
             stack.enter_context(instead(owner, name, value))

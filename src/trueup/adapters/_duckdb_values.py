@@ -201,5 +201,7 @@ def _digits(column: Column, expression: Expression) -> Expression:
     if column.kind is Kind.BOOLEAN:
         expression = sa.cast(expression, sa.Integer)
     text = sa.cast(expression, sa.Text)
-    whole = column.kind is not Kind.DECIMAL or column.type_name.endswith(",0)")  # its zeros are all of its digits
-    return text if whole else sa.func.rtrim(sa.func.rtrim(text, "0"), ".")
+    trimmed = sa.func.rtrim(sa.func.rtrim(text, "0"), ".")
+    # Of a number with no more digits than are behind its point there is nothing before it: `.50`.
+    spelt = sa.func.regexp_replace(trimmed, "^(-?)([.]|$)", r"\10\2")
+    return sa.case((sa.func.contains(text, "."), spelt), else_=text)  # other zeros are all of its digits

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trueup.adapters._duckdb_values import DECIMAL_DIGITS
 from trueup.core.projection import Side
 from trueup.errors import BrokenRead, ConfigError
 
@@ -31,6 +32,8 @@ FORMATS = {
 }
 #: Longest line of a CSV file, bytes; a longer one is an error.
 LINE_MAX = 64 * 1024 * 1024
+#: How a value that is not of its declared type is told, in part.
+OR_LESS = "or would lose digits as one"
 #: Files by name, with size, time of the last change and identity.
 State = tuple[tuple[str, int, int, int], ...]
 
@@ -62,14 +65,17 @@ def files_of(side: Side) -> list[Path]:
     if Path(pattern).exists():
         found = [Path(pattern)]
     else:
-        found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+        found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if not Path(name).is_dir()]  # noqa: PTH207
     if not found:
         what = f"no file matches {side.file!r}" if glob.has_magic(side.file) else f"there is no file {side.file}"
         if "#" in side.file:
             what += f"; a table is named behind the URL of its database, as in sqlite:///{side.file}"
         raise ConfigError(what)
-    if not all(path.is_file() for path in found):
-        raise ConfigError(f"{side.file} is a folder; name the files in it, like '{side.file}/*.parquet'")
+    for path in found:
+        if path.is_dir():
+            raise ConfigError(f"{side.file} is a folder; name the files in it, like '{side.file}/*.parquet'")
+        if not path.is_file():  # left out, its rows would be missing
+            raise ConfigError(f"{path}: it is no file that can be read, or a link to one that is not there")
     return found
 
 
@@ -82,8 +88,14 @@ def _at_home(name: str) -> str:
 
 
 def state_of(files: Sequence[Path]) -> State:
-    """What changes when one of the files is written or replaced."""
-    found = [(str(path), path.stat()) for path in files]
+    """What changes when one of the files is written or replaced.
+
+    Raises BrokenRead if one is gone.
+    """
+    try:
+        found = [(str(path), path.stat()) for path in files]
+    except OSError as error:
+        raise BrokenRead(f"{error.filename}: it cannot be read any more: {error.strerror}") from None
     return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
 
 
@@ -141,6 +153,42 @@ def parquet(files: Sequence[Path]) -> str:
     return f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false, filename = false)"
 
 
+def parquet_schema(path: Path) -> str:
+    """The statement that reads what a Parquet file says of its columns, and of what is in them."""
+    return f"SELECT * FROM parquet_schema({_literal(_only(path))})"
+
+
+def lossy(schema: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Columns of which DuckDB loses something without saying so, and their types with what that is. `schema`: as a
+    Parquet file has it, what a column consists of behind it.
+    """
+    found: dict[str, str] = {}
+    name, left = "", [0]  # of what a column consists of, how much is still to come, level by level
+    for element in schema[1:]:  # the first is all of it
+        while left and not left[-1]:
+            left.pop()
+        if left:
+            left[-1] -= 1
+        else:
+            name = element["name"]
+        left.append(element["num_children"] or 0)
+        if why := _loses(element):
+            found[name] = why
+    return found
+
+
+def _loses(element: Mapping[str, Any]) -> str:
+    """The type of a part of a Parquet file, and what DuckDB loses of it; empty if it loses nothing."""
+    if element["type"] == "INT96":
+        return (
+            f"INT96 (of which DuckDB cuts off the nanoseconds; to compare what is left declare "
+            f'types = {{ {element["name"]} = "timestamp" }})'
+        )
+    if (element["precision"] or 0) > DECIMAL_DIGITS:
+        return f"decimal({element['precision']},{element['scale']}) (of which DuckDB makes a float)"
+    return ""
+
+
 def text_rows(
     files: Sequence[Path], names: Sequence[str], *, delimiter: str, null: str, types: Mapping[str, str]
 ) -> str:
@@ -179,7 +227,7 @@ def _converted(name: str, declared: str) -> str:
         return column
     type_name, pattern = type_of(declared)
     problem = (
-        f"column {name!r} holds a value that is no {declared}, or would lose digits as one; "
+        f"column {name!r} holds a value that is no {declared}, {OR_LESS}; "
         f'declare types = {{ {name} = "text" }} to compare it as it is'
     )
     fits = f"regexp_full_match({column}, {_literal(pattern)})"

@@ -109,8 +109,9 @@ class MysqlSpelling:
                 return sa.func.replace(sa.func.lower(text), "-", "", type_=sa.Text)
             case Kind.TIMESTAMP | Kind.INSTANT:
                 since = sa.func.timestampdiff(_MICROSECOND, _EPOCH, expression)
-                # A date that no calendar has (0000-00-00) is told from NULL.
-                return sa.func.coalesce(since, text, type_=sa.Text)
+                # A day that no calendar has is told from NULL (0000-00-00) and from another (2026-02-30).
+                day, last = sa.func.dayofmonth(expression), sa.func.dayofmonth(sa.func.last_day(expression))
+                return sa.case((day <= last, sa.cast(since, sa.String)), else_=text)
             case Kind.TEXT | Kind.JSON:
                 return sa.type_coerce(expression, sa.Text)
         return text

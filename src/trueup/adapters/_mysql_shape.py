@@ -31,6 +31,9 @@ _UNIQUE = sa.text("""
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0
     ORDER BY INDEX_NAME, SEQ_IN_INDEX""")
 
+#: Engines of tables whose rows are elsewhere: what is declared of keys and NULL here nobody has checked.
+_ELSEWHERE = frozenset({"MRG_MYISAM", "FEDERATED", "CONNECT", "SPIDER", "S3"})
+
 _TRIGGERS = sa.text("""
     SELECT TRIGGER_NAME AS name, concat_ws(' ', ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT) AS told
     FROM information_schema.TRIGGERS
@@ -50,15 +53,16 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     if found is None:
         tables = sa.inspect(connection).get_table_names(schema or None)
         raise ConfigError(f"databases.{database}: there is no table {table!r}; {near(name, tables)}")
+    holds = (found.engine or "").upper() not in _ELSEWHERE
     unique: dict[str, list[str]] = {}
-    for row in connection.execute(_UNIQUE, where):
+    for row in connection.execute(_UNIQUE, where) if holds else ():
         unique.setdefault(row.name, []).append("" if row.partial else row.of)
     rows = connection.execute(_COLUMNS, where).all()
     texts = [row.name for row in rows if row.base == "longtext"]  # others may not be for us to read
     read = f"SELECT {', '.join(map(_quoted, texts))} FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
     documents = _documents(connection, read, texts)
     return Shape(
-        columns={row.name: _column(row, json=row.name in documents) for row in rows},
+        columns={row.name: _column(row, json=row.name in documents, holds=holds) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
         primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
@@ -114,8 +118,8 @@ def _quoted(name: str) -> str:
     return "`{}`".format(name.replace("`", "``").replace(":", "\\:"))
 
 
-def _column(row: sa.Row[Any], *, json: bool) -> Column:
-    """`json`: a condition of the table says that it holds documents."""
+def _column(row: sa.Row[Any], *, json: bool, holds: bool) -> Column:
+    """`json`: a condition of the table says that it holds documents; `holds`: NOT NULL is checked here."""
     extra = row.extra.upper()
     generated = " GENERATED" in extra
     given = row.fallback is not None or "AUTO_INCREMENT" in extra
@@ -127,7 +131,7 @@ def _column(row: sa.Row[Any], *, json: bool) -> Column:
         name=row.name,
         kind=kind,
         type_name=f"{type_name} (which has no equality)" if kind is Kind.INCOMPARABLE else type_name,
-        nullable=not not_null,
+        nullable=not (not_null and holds),
         required=not_null and not given and not generated,
         generated=generated,
     )

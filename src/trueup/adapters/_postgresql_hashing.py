@@ -84,9 +84,9 @@ class Native(Way):
     def of(self, cells: Sequence[Cell]) -> Expression:
         first, *others = cells
         if first.kind not in _TAKES_A_SEED:
-            return _again(reduce(_xor, self._each(cells, 0)))
+            return _again(_xor(*self._each(cells, 0)))
         seed, *_, null = _seeds(0)
-        beside = reduce(_xor, self._each(others, 1)) if others else seed
+        beside = _xor(*self._each(others, 1)) if others else seed
         found = self._first(first, beside)
         if not first.column.nullable:
             return found
@@ -182,8 +182,12 @@ def _seeds(at: int) -> Seeds:
     return one, other, third, null
 
 
-def _xor(one: Expression, other: Expression) -> Expression:
-    return one.bitwise_xor(other)
+def _xor(*parts: Expression) -> Expression:
+    """All of these, as a balanced tree: a chain of some hundred is too deep to be rendered."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return _xor(*parts[:middle]).bitwise_xor(_xor(*parts[middle:]))
 
 
 def _number(value: int) -> Expression:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from trueup.adapters import _postgresql_values as held
+from trueup.adapters._postgresql_values import Equality
 from trueup.core.binding import Column, Shape, near
 from trueup.errors import ConfigError
 
@@ -41,9 +42,10 @@ _COLUMNS = sa.text("""
 _TYPES_OF = sa.text("""
     SELECT oid, typname AS base, typtype::text AS type_type, format_type(oid, NULL) AS type
     FROM pg_type WHERE oid = ANY (:oids)""")
-#: Of these types, those in which a field, an element or an end has an equality that takes two different values for one.
-#: (Which range a multirange is of is asked in a way that PostgreSQL 13, which has none, understands.)
-_LOOSE = sa.text("""
+#: Of these types, what is to be known of the equality of a field, an element or an end: whether it takes two different
+#: values for one, and whether there is none. (Which range a multirange is of is asked in a way that PostgreSQL 13
+#: understands, which has none.)
+_EQUALITIES = sa.text("""
     WITH RECURSIVE part AS (
         SELECT oid AS root, oid AS type, typcollation AS collated FROM pg_type WHERE oid = ANY (:oids)
         UNION SELECT root, inner_.oid, inner_.collated FROM part JOIN pg_type t ON t.oid = type CROSS JOIN LATERAL (
@@ -53,8 +55,14 @@ _LOOSE = sa.text("""
             WHERE t.oid IN (rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)
             UNION ALL SELECT atttypid, attcollation FROM pg_attribute
             WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped) inner_)
-    SELECT DISTINCT root FROM part JOIN pg_type t ON t.oid = type LEFT JOIN pg_collation c ON c.oid = collated
-    WHERE t.typname IN ('interval', 'citext', 'tsquery') OR NOT c.collisdeterministic""")
+    SELECT root, bool_or(t.typname IN ('interval', 'citext', 'tsquery') OR NOT c.collisdeterministic) AS loose,
+           bool_or(t.typtype = 'b' AND t.typcategory <> 'A' AND NOT EXISTS (
+               SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = opcmethod
+               WHERE opcdefault AND amname IN ('btree', 'hash') AND (opcintype = t.oid OR EXISTS (
+                   SELECT FROM pg_cast
+                   WHERE castsource = t.oid AND casttarget = opcintype AND castmethod = 'b' AND castcontext = 'i'))
+           )) AS lacking
+    FROM part JOIN pg_type t ON t.oid = type LEFT JOIN pg_collation c ON c.oid = collated GROUP BY root""")
 #: Triggers of a relation, with the text of their functions.
 _TRIGGERS = sa.text("""
     SELECT t.tgname AS name, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS told
@@ -81,12 +89,12 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
         raise ConfigError(f"databases.{database}: there is no table {table!r}; {near(name, tables)}")
     of = {"relation": relation.oid}
     rows = connection.execute(_COLUMNS, of).all()
-    loose = _loose(connection, rows)
+    equalities = _equalities(connection, rows)
     columns = {
         row.name: held.column_of(
             row.name,
             row,
-            loose=row.oid in loose,
+            equality=equalities.get(row.oid, Equality.EXACT),
             nullable=not (row.validated and relation.holds),
             required=row.not_null and not row.has_default and not row.generated,
             generated=row.generated,
@@ -109,12 +117,16 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
 def describe_query(connection: sa.Connection, described: Sequence[Any]) -> dict[str, Column]:
     """Columns of a query, from the driver's description of it."""
     types = connection.execute(_TYPES_OF, {"oids": [item[1] for item in described]}).all()
-    loose = _loose(connection, types)
+    equalities = _equalities(connection, types)
     by_oid = {row.oid: row for row in types}
-    return {item[0]: held.column_of(item[0], by_oid[item[1]], loose=item[1] in loose) for item in described}
+    return {
+        name: held.column_of(name, by_oid[oid], equality=equalities.get(oid, Equality.EXACT))
+        for name, oid, *_ in described
+    }
 
 
-def _loose(connection: sa.Connection, types: Sequence[sa.Row[Any]]) -> set[int]:
-    """Types whose equality takes two different values for one, of those that have only their own."""
+def _equalities(connection: sa.Connection, types: Sequence[sa.Row[Any]]) -> dict[int, Equality]:
+    """What equality is worth, of those types that have only their own."""
     own = [row.oid for row in types if row.base not in held.KINDS]
-    return set(connection.execute(_LOOSE, {"oids": own}).scalars()) if own else set()
+    found = connection.execute(_EQUALITIES, {"oids": own}).all() if own else ()
+    return {row.root: Equality.LACKING if row.lacking else Equality.LOOSE for row in found if row.lacking or row.loose}

@@ -102,7 +102,7 @@ class Surveying:
             return []
         table = self.relations.table(side)
         pages = self.connection.execute(
-            sa.text("SELECT relpages FROM pg_class WHERE oid = to_regclass(:name)"),
+            sa.text("SELECT relpages * (relkind <> 'f')::int FROM pg_class WHERE oid = to_regclass(:name)"),
             {"name": regclass(side.side.table)},
         ).scalar_one()
         origin: sa.FromClause = table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,11 +62,20 @@ WITHIN: dict[str, tuple[int, int]] = {
     "bigint": (-0x8000_0000_0000_0000, 0x8000_0000_0000_0000),
     "oid": (0, 0x1_0000_0000),
 }
-#: Types without an equality operator: no comparison of theirs means anything.
-WITHOUT_EQUALITY = frozenset(
-    {"xml", "point", "line", "lseg", "box", "path", "polygon", "circle"}
-    | {"jsonpath", "refcursor", "pg_snapshot", "txid_snapshot"}
-)
+
+
+class Equality(Enum):
+    """What the equality of a type is worth, that of its parts included."""
+
+    EXACT = ""
+    #: It takes two different values for one.
+    LOOSE = "whose equality takes different values for one"
+    #: There is none.
+    LACKING = "which has no equality"
+
+
+#: Types whose parts only each value tells.
+_UNTOLD = ("record", "_record")
 
 #: Types whose equality takes two different values for one ('1 month' = '30 days', 'Ann' = 'ANN', 'cat:A' = 'cat:*'):
 #: compared as text.
@@ -124,13 +134,12 @@ def column_of(
     name: str,
     row: sa.Row[Any],
     *,
-    loose: bool,
+    equality: Equality,
     nullable: bool = True,
     required: bool = False,
     generated: bool = False,
     number: int = 0,
 ) -> Column:
-    """`loose`: a part of the type has an equality that takes two different values for one."""
     kind = KINDS.get(row.base, Kind.OPAQUE)
     type_name = row.type
     element = KINDS.get(row.base[1:]) if row.base[:1] == "_" and row.base != "_bpchar" else None  # padded
@@ -138,10 +147,11 @@ def column_of(
         kind = Kind.ARRAY
     if row.type_type == "e":
         kind, type_name = Kind.TEXT, f"enum {row.type}"
-    if kind is Kind.OPAQUE and loose and not by_text(type_name):
-        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (whose equality takes different values for one)"
-    if row.base in WITHOUT_EQUALITY:
-        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which has no equality)"
+    exact = equality is Equality.EXACT or (equality is Equality.LOOSE and by_text(type_name))
+    if kind is Kind.OPAQUE and not exact:
+        kind, type_name = Kind.INCOMPARABLE, f"{row.type} ({equality.value})"
+    if row.base in _UNTOLD:
+        kind, type_name = Kind.INCOMPARABLE, f"{row.type} (which does not say what its fields are)"
     return Column(
         name=name,
         kind=kind,

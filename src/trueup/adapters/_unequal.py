@@ -48,7 +48,7 @@ def unequal(adapter: Comparing, binding: Binding, at: int, a: Expression, b: Exp
     if not binding.rules:
         return adapter.differ(source, target, a, b)
     rule = binding.rules[at]
-    there = a.is_not(None) & b.is_not(None)
+    there = a.is_distinct_from(None) & b.is_distinct_from(None)  # of a composite with a NULL, IS NOT NULL is false
     apart = _apart(adapter, rule, source, target, a, b)
     match rule.nulls:
         case Nulls.UNKNOWN:

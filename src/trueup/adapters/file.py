@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import sqlalchemy as sa
@@ -27,7 +29,7 @@ from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.plan import Part, Segment
 from trueup.core.projection import Database, Side
 from trueup.core.row import Batch, Kind, Value
-from trueup.errors import BrokenRead, ConfigError, TrueupError
+from trueup.errors import BrokenRead, ConfigError, DesignProblem, TrueupError
 
 #: What a text of a file is converted to, to be compared with a column of a kind. The others are read as text, and
 #: understood where they are compared.
@@ -41,6 +43,8 @@ _AS_KIND = {
     Kind.TIMESTAMP: "timestamp",
     Kind.INSTANT: "timestamptz",
 }
+#: Files that a message names.
+NAMED_MAX = 3
 #: What DuckDB says about a file that cannot be read to its end, as far as it shows no content.
 _LINE = re.compile(r"CSV Error on Line: (\d+)")
 
@@ -53,11 +57,31 @@ class FileStream(RowStream):
     """Rows of files that did not change while they were read."""
 
     parts = False  # which is known at the end
-    state: files.State = ()
-    found: Sequence[Path] = ()
+
+    def __init__(
+        self,
+        adapter: FileAdapter,
+        binding: Binding,
+        side: BoundSide,
+        statement: Callable[[], sa.Select[Any]],
+        *,
+        tokens: bool,
+        state: files.State,
+        found: Sequence[Path],
+    ) -> None:
+        """`found`: what is read; `state`: as it was before."""
+        super().__init__(adapter, binding, side, statement, tokens=tokens)
+        self._files = adapter
+        self.state, self.found = state, found
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from super().__iter__()
+        batches = super().__iter__()
+        while True:
+            self._files.now_reads(self.found)  # another may have been read in between
+            batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
         if files.state_of(self.found) != self.state:
             self.ended = False
             raise BrokenRead(f"{self.found[0].parent}: files changed while they were read; run again")
@@ -69,13 +93,17 @@ class FileAdapter(ReadOnly, DuckdbReader):
     capabilities = Capabilities(dialect="duckdb", writing=NO_WRITING, places=("file",), embedded=True)
 
     def _create_engine(self, database: Database) -> sa.Engine:  # noqa: ARG002 - there is one for all files
-        #: Files of the side at hand, for messages.
-        self._reading = ""
+        #: Files that this thread reads, for messages.
+        self._now = threading.local()
         return self._engine(lambda: duckdb.connect(":memory:", config=self.configuration()))
 
     @property
     def where(self) -> str:
-        return self._reading or "files"
+        return getattr(self._now, "read", "files")
+
+    def now_reads(self, found: Sequence[Path]) -> None:
+        """What is read by this thread from now on."""
+        self._now.read = ", ".join(map(str, found[:NAMED_MAX])) + (", …" if len(found) > NAMED_MAX else "")
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
@@ -93,9 +121,9 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     def describe(self, side: Side) -> Shape:
         found = files.files_of(side)
-        self._reading = str(found[0])
+        self.now_reads(found[:1])
         if files.format_of(side, found) == "parquet":
-            columns = self._parquet_columns(found)
+            columns = self._parquet_columns(side, found)
         else:
             columns = self._text_columns(side, found)
         return Shape(columns=columns, parts=tuple(map(str, found)), dialect=self.capabilities.dialect)
@@ -103,13 +131,20 @@ class FileAdapter(ReadOnly, DuckdbReader):
     def describe_table(self, connection: sa.Connection, table: str) -> Shape:  # noqa: ARG002
         raise ConfigError(f"databases.{self.name}: files are no tables; there is no {table!r}")
 
-    def _parquet_columns(self, found: Sequence[Path]) -> Mapping[str, Column]:
+    def _parquet_columns(self, side: Side, found: Sequence[Path]) -> Mapping[str, Column]:
         """Columns of Parquet files, which have to be the same in each: DuckDB would convert to those of the first."""
         columns: dict[str, Column] = {}
+        cut = {name for name, type_ in side.types.items() if type_ == "timestamp"}
+        if others := sorted(set(side.types) - cut):
+            raise ConfigError(f"types: Parquet files say themselves of which type {others[0]!r} is; leave it out")
         with self.reading() as connection:
             for path in found:
-                self._reading = str(path)
+                self.now_reads([path])
                 here = self.query_columns(connection, files.parquet([path]))
+                lossy = files.lossy([row._asdict() for row in connection.exec_driver_sql(files.parquet_schema(path))])
+                for name, why in lossy.items():
+                    if not (name in cut and here[name].kind is Kind.TIMESTAMP):
+                        here[name] = replace(here[name], kind=Kind.INCOMPARABLE, type_name=why)
                 if path == found[0]:
                     columns = here
                 elif here != columns:
@@ -170,7 +205,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     def _queried(self, binding: Binding, side: BoundSide, found: Sequence[Path]) -> BoundSide:
         """The side as a query, its columns in the kinds that they are compared in."""
-        self._reading = ", ".join(map(str, found[:3])) + (", …" if len(found) > 3 else "")
+        self.now_reads(found)
         if files.format_of(side.side, found) == "parquet":
             return replace(side, side=_as_query(side.side, files.parquet(found)))
         types = dict(side.side.types)
@@ -215,7 +250,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
         state = files.state_of(found)
         held = super().partitions(binding, self._queried(binding, side, found))
         if files.state_of(found) != state:
-            raise BrokenRead(f"{self._reading}: files changed while they were read; run again")
+            raise BrokenRead(f"{self.where}: files changed while they were read; run again")
         return held
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
@@ -224,9 +259,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
         queried = self._queried(binding, side, found)
         inner = super().stream(binding, queried, segment, tokens=tokens)
         assert isinstance(inner, RowStream)
-        stream = FileStream(self, binding, queried, inner._statement, tokens=tokens)
-        stream.state, stream.found = state, found
-        return stream
+        return FileStream(self, binding, queried, inner._statement, tokens=tokens, state=state, found=found)
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         sides = (binding.source, binding.target)
@@ -235,21 +268,24 @@ class FileAdapter(ReadOnly, DuckdbReader):
         found = [files.files_of(side.side) for side in sides]
         states = [files.state_of(paths) for paths in found]
         source, target = (self._queried(binding, side, of) for side, of in zip(sides, found, strict=True))
+        self.now_reads([*found[0], *found[1]])
         look = super().differences(replace(binding, source=source, target=target), segment)
         if [files.state_of(paths) for paths in found] != states:
-            raise BrokenRead(f"{self._reading}: files changed while they were read; run again")
+            raise BrokenRead(f"{self.where}: files changed while they were read; run again")
         return look
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         known = super().translate(error)
         original = str(getattr(error, "orig", error))
+        if files.OR_LESS in original:  # whichever rows are asked for: DuckDB converts all of them first
+            return DesignProblem(str(known))
         if line := _LINE.search(original):
             reason = next((words for words in _CSV_REASONS if words in original), "it is not as the header says")
             if width := _WIDTH.search(original):
                 reason = f"columns: {width[1]}, values in it: {width[2]}"
-            return BrokenRead(f"{_named(original) or self._reading}: line {line[1]} is broken: {reason}")
+            return BrokenRead(f"{_named(original) or self.where}: line {line[1]} is broken: {reason}")
         if "state machine" in original:
-            return BrokenRead(f"{self._reading}: it is not CSV throughout, or mixes line ends (\\n and \\r\\n)")
+            return BrokenRead(f"{self.where}: it is not CSV throughout, or mixes line ends (\\n and \\r\\n)")
         if isinstance(getattr(error, "orig", None), duckdb.IOException) or "file" in original.partition("\n")[0]:
             return BrokenRead(original.partition("\n")[0])
         return known

@@ -10,6 +10,7 @@ blanks. Text keys are therefore asked for twice, plainly (so that an index serve
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -34,16 +35,16 @@ from trueup.adapters._mysql_relations import (
     refuse_coerced,
 )
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
+from trueup.adapters._mysql_survey import Surveying
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._results import GRANT, message
 from trueup.adapters._sql import SqlAdapter
-from trueup.adapters._walk import walked
-from trueup.core.binding import Binding, BoundSide, Column, Shape
+from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Everything, Range, Segment, ranges
+from trueup.core.plan import Segment
 from trueup.core.projection import Database
-from trueup.core.row import Key, Kind, Value
+from trueup.core.row import Kind, Value
 from trueup.errors import (
     Busy,
     ConfigError,
@@ -63,16 +64,12 @@ if TYPE_CHECKING:
 
 #: Oldest servers with FOR UPDATE SKIP LOCKED.
 MARIADB_MIN, MYSQL_MIN = (10, 6), (8, 0, 19)
-#: Rows in one key range; PyMySQL reads about as many in a second.
-SEGMENT_ROWS = 50_000
-#: Most candidate cut points; each costs one EXPLAIN.
-CUTS_MAX = 1000
-#: Intervals whose work is asked first; where no index serves the others are not worth asking.
-FEW = 6
-#: Reading by key range pays while the optimizer expects it to read no more than this, against one pass.
-RANGES_PAY_BELOW = 4.0
-#: Cut points that would leave one key range this many times the rows of another are not taken.
-UNEVEN = 3.0
+#: What may be given behind the URL: PyMySQL's options, and those that SQLAlchemy makes one of.
+_OPTIONS = frozenset(inspect.signature(pymysql.Connection).parameters) | {
+    "ssl_capath",
+    "ssl_cipher",
+    "ssl_check_hostname",
+}
 #: How long raising a fence waits for open units, which are short.
 FENCE_WAIT_S = 10
 #: What an INSERT of ours calls its last id where the row was there already; no table counts that far.
@@ -131,6 +128,11 @@ class MysqlAdapter(SqlAdapter):
         url = sa.make_url(database.url.get_secret_value()).set(drivername="mysql+pymysql")
         if not url.database:
             raise ConfigError(f"databases.{self.name}.url: name the database: mysql://user@host/database")
+        for option in url.query:
+            if option not in _OPTIONS:
+                raise ConfigError(
+                    f"databases.{self.name}.url: PyMySQL has no option {option!r}; {near(option, _OPTIONS)}"
+                )
         engine = sa.create_engine(
             url,
             isolation_level="READ COMMITTED",
@@ -282,72 +284,7 @@ class MysqlAdapter(SqlAdapter):
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:
-
-            def work(segment: Segment) -> float:
-                if len(of) == 2:
-                    statement: Any = self.comparison(binding, segment).selects[0]
-                else:  # the other side lives elsewhere: its columns mean nothing here
-                    statement = self.relations.rows(of[0], segment, tokens=False, order=True)
-                return _rows_read(self.explain(connection, "EXPLAIN", statement))
-
-            whole = work(Everything())
-            table = binding.target if binding.target in of else of[0]
-            large = whole > 2 * SEGMENT_ROWS
-            cuts = self._even_cuts(connection, table, whole) if large else []
-            each = few = [work(segment) for segment in ranges(cuts)]
-            if large and (not cuts or max(each) > UNEVEN * whole / len(each)):
-                cuts = self._cuts(connection, table, whole)
-                intervals = ranges(cuts)
-                few = [work(segment) for segment in intervals[:: max(len(intervals) // FEW, 1)]]
-                each = [work(segment) for segment in intervals] if cuts and min(few) < 0.75 * whole else []
-        served = bool(cuts) and min(few) < 0.75 * whole
-        each = each if served else []
-        total = sum(each) if served else sum(few) * (len(cuts) + 1) / len(few)
-        figures = f"the optimizer expects to read {total:,.0f} rows by key range, {whole:,.0f} in one pass"
-        if not cuts:
-            figures = f"the optimizer expects to read {whole:,.0f} rows: small, or without an index in key order"
-        pays = served and total <= whole * RANGES_PAY_BELOW
-        return Survey(cuts=cuts, work=each, whole=whole, per_segment=SEGMENT_ROWS, seekable=pays, reason=figures)
-
-    def _even_cuts(self, connection: sa.Connection, side: BoundSide, rows: float) -> list[Key]:
-        """Keys at equal distances, where an index tells the ends: most integers that count rows are spread evenly, and
-        the optimizer's estimates tell whether these are. No index is walked for them.
-        """
-        if side.side.table is None or [column.kind for column in side.key] != [Kind.INTEGER]:
-            return []
-        key = self.relations.columns(side)[1][0]
-        ends = sa.select(sa.func.min(key), sa.func.max(key))
-        if "optimized away" not in str(self.explain(connection, "EXPLAIN", ends)):
-            return []
-        low, high = connection.execute(ends).one()
-        many = round(rows / max(SEGMENT_ROWS, round(rows / CUTS_MAX)))
-        if low is None or high is None or high - low < many:
-            return []
-        return [(int(low) + (int(high) - int(low)) * at // many,) for at in range(1, many)]
-
-    def _cuts(self, connection: sa.Connection, side: BoundSide, rows: float) -> list[Key]:
-        """Every so many-th key, walking an index in key order; none if there is no such index."""
-        if side.side.table is None:
-            return []
-        keys = self.relations.columns(side)[1][: len(side.key)]
-        step = max(SEGMENT_ROWS, round(rows / CUTS_MAX))
-
-        def nth(span: Range, many: int) -> sa.Select[Any]:
-            return (
-                sa.select(*(self.read_as(c, k) for c, k in zip(side.key, keys, strict=True)))
-                .where(*self.relations.within(side, keys, span), *(key.is_not(None) for key in keys))
-                .order_by(*(self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)))
-                .limit(1)
-                .offset(many)
-            )
-
-        def after(span: Range, many: int) -> Key | None:
-            row = connection.execute(nth(span, many)).first()
-            return row and side.key_of(row)
-
-        if "filesort" in str(self.explain(connection, "EXPLAIN", nth(Range(), step))):
-            return []
-        return walked(after, step, CUTS_MAX)
+            return Surveying(self, connection).survey(binding, of)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"
@@ -386,12 +323,3 @@ def _after_execute(_connection: object, cursor: Any, _sql: str, _given: object, 
 def _seconds(limit_s: float) -> str:
     """Lock waits are whole seconds here, and 0 does not wait at all."""
     return str(max(1, math.ceil(limit_s)))
-
-
-def _rows_read(plan: Sequence[sa.Row[Any]]) -> float:
-    """Rows that a statement reads from tables, as its plan expects: of each SELECT, the product of its tables."""
-    work: dict[Any, float] = {}
-    for step in plan:
-        if step.rows is not None and not str(step.table).startswith("<"):
-            work[step.id] = work.get(step.id, 1.0) * max(float(step.rows), 1.0)
-    return sum(work.values())

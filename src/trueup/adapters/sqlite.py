@@ -11,14 +11,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
-from datetime import time as time_of_day
-from decimal import Decimal
-from functools import lru_cache
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -26,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _sqlite_fts as fts
+from trueup.adapters import _sqlite_values as held
 from trueup.adapters._dialect import Expression
 from trueup.adapters._results import message
 from trueup.adapters._sql import SPELT, SqlAdapter
@@ -35,8 +32,9 @@ from trueup.core.guarantee import Writing
 from trueup.core.plan import Range
 from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
-from trueup.core.rules import Rule, Tolerance
+from trueup.core.rules import Rule
 from trueup.errors import (
+    BrokenRead,
     Busy,
     ConfigError,
     ConnectionFailed,
@@ -62,6 +60,8 @@ SAMPLE_ROWS = 100
 SEGMENT_ROWS = 50_000
 #: Places to cut at; what is behind the last is one segment.
 CUTS_MAX = 100_000
+#: Writing a page takes less, seconds.
+PAGE_S = 0.01
 #: Virtual machine steps between two looks at the clock.
 STEPS_PER_LOOK = 20_000
 
@@ -71,24 +71,8 @@ _DEPENDENTS = sa.text("""
     WHERE t.type = 'table' AND lower(f."table") = lower(:name) AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT')
     ORDER BY 1""")
 
-#: First word found in the declared type -> kind. What SQLite has no type for (dates, UUIDs) is ANY: the other side, or
-#: the stored spelling itself, decides.
-_KINDS = (
-    ("JSON", Kind.JSON),
-    ("DATE", Kind.ANY),
-    ("TIME", Kind.ANY),
-    ("INT", Kind.INTEGER),
-    ("BOOL", Kind.BOOLEAN),
-    ("CHAR", Kind.TEXT),
-    ("CLOB", Kind.TEXT),
-    ("TEXT", Kind.TEXT),
-    ("BLOB", Kind.BYTES),
-    ("REAL", Kind.FLOAT),
-    ("FLOA", Kind.FLOAT),
-    ("DOUB", Kind.FLOAT),
-    ("NUM", Kind.DECIMAL),
-    ("DEC", Kind.DECIMAL),
-)
+#: Names that have to be quoted, and SQLAlchemy does not know of.
+_RESERVED = frozenset({"nothing", "returning"})
 #: Kinds that SQLite can only spell, not hold.
 _MAY_SPELL = frozenset({Kind.ANY, Kind.TEXT})
 
@@ -143,6 +127,7 @@ class SqliteAdapter(SqlAdapter):
         #: FTS5 tables that were described.
         self._fts: set[str] = set()
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+        engine.dialect.identifier_preparer.reserved_words |= _RESERVED
         sa.event.listen(engine, "connect", self._on_connect)
         sa.event.listen(engine, "begin", _on_begin)
         sa.event.listen(engine, "before_cursor_execute", self._on_execute)
@@ -152,6 +137,9 @@ class SqliteAdapter(SqlAdapter):
     def _session(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
         if not self.path.exists():  # SQLite would make an empty one
             raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
+        if _cut_off(self.path):
+            why = "it ends in the middle of a page, of which SQLite would read the rest as zeros"
+            raise BrokenRead(f"databases.{self.name}: {self.path} was cut off: {why}. Restore it, or copy it again")
         with super()._session(options) as connection:
             yield connection
 
@@ -160,8 +148,8 @@ class SqliteAdapter(SqlAdapter):
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
         connection.create_function("trueup_spelt", 4, self._spelt, deterministic=True)
-        connection.create_function("trueup_beyond", 4, _beyond, deterministic=True)
-        connection.create_function("trueup_apart", 3, _apart, deterministic=True)
+        connection.create_function("trueup_beyond", 4, held.beyond, deterministic=True)
+        connection.create_function("trueup_apart", 3, held.apart, deterministic=True)
 
     def _on_execute(self, connection: sa.Connection, *_rest: object) -> None:
         """Give the statement its upper time limit: SQLite has none of its own."""
@@ -176,18 +164,9 @@ class SqliteAdapter(SqlAdapter):
         return not isinstance(value, int) or -(2**63) <= value < 2**63
 
     def spell(self, column: Column, value: Value) -> Value:
-        match value:
-            case int() if not -(2**63) <= value < 2**63:
-                raise DataProblem(f"databases.{self.name}: SQLite has no integer as large as {value}")
-            case datetime():
-                return value.isoformat("T" if column.sample[10:11] == "T" else " ")
-            case date() | time_of_day():
-                return value.isoformat()
-            case UUID():
-                return value.bytes if column.kind is Kind.BYTES else str(value)
-            case Decimal():
-                return str(value)
-        return value
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise DataProblem(f"databases.{self.name}: SQLite has no integer as large as {value}")
+        return held.spell(column, value)
 
     def _spelt(self, kind: str, sample: str, time: int, value: Value) -> int:
         """Is a value spelt as we would spell it? `time`: is it one at all?"""
@@ -203,7 +182,7 @@ class SqliteAdapter(SqlAdapter):
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         # The unary plus takes affinities away, so that '5' (text) where 5 is expected is a difference.
-        apart = sa.collate(_bare(a), self.collation).is_distinct_from(_bare(b))
+        apart = sa.collate(held.bare(a), self.collation).is_distinct_from(held.bare(b))
         if {source.kind, target.kind} != {Kind.DECIMAL, Kind.ANY}:
             return apart
         # Which text spells a number is asked of Python, only for values that differ.
@@ -257,13 +236,13 @@ class SqliteAdapter(SqlAdapter):
         columns = {
             row["name"]: Column(
                 name=row["name"],
-                kind=_kind_of(row["type"]),
+                kind=held.kind_of(row["type"]),
                 type_name=row["type"],
                 nullable=not row["notnull"] and not (rowid_alias and row["pk"]),
                 required=bool(row["notnull"]) and row["dflt_value"] is None and not (rowid_alias and row["pk"]),
                 generated=row["hidden"] in (2, 3),
                 sample=self._sample(connection, table, row["name"])
-                if name in tables and _kind_of(row["type"]) in _MAY_SPELL
+                if name in tables and held.kind_of(row["type"]) in _MAY_SPELL
                 else "",
             )
             for row in info
@@ -368,33 +347,22 @@ _UNREADABLE = ("Could not decode to UTF-8", "integer overflow", "malformed JSON"
 _SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
 
 
-def _bare(expression: Expression) -> Expression:
-    return sa.sql.elements.UnaryExpression(expression, operator=sa.sql.operators.custom_op("+"))
-
-
-@lru_cache(maxsize=100)
-def _tolerance(text: str) -> Tolerance:
-    return Tolerance.parse(text)
-
-
-def _beyond(kind: str, tolerance: str, expected: Value, observed: Value) -> int:
-    """As `Tolerance.covers`, for SQL."""
-    if expected is None or observed is None:
-        return 1
-    one, other = canonical(Kind(kind), [expected, observed])
-    return int(not _tolerance(tolerance).covers(one, other))
-
-
-def _apart(kind: str, expected: Value, observed: Value) -> int:
-    """Are these two not the same value of a kind?"""
-    one, other = canonical(Kind(kind), [expected, observed])
-    return int(one != other)
+def _cut_off(path: Path) -> bool:
+    """Does a database file end within a page? Whole pages that lack SQLite notices itself."""
+    with path.open("rb") as file:
+        header = file.read(18)
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 18:
+        return False
+    size = int.from_bytes(header[16:], "big")
+    page = 65_536 if size == 1 else size  # which does not fit into its two bytes
+    looks = 2  # in the middle of being written, the last page may be there in part
+    while page and path.stat().st_size % page:
+        looks -= 1
+        if not looks:
+            return True
+        time.sleep(PAGE_S)
+    return False
 
 
 def _on_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("trueup_begin", "BEGIN"))
-
-
-def _kind_of(declared: str) -> Kind:
-    upper = declared.upper()
-    return next((kind for word, kind in _KINDS if word in upper), Kind.ANY)

@@ -5,17 +5,18 @@ All of it happens before the first row is read.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trueup.core import query
 from trueup.core.agreeing import kind_of, kind_of_cut
+from trueup.core.allowances import allowed
+from trueup.core.hints import near
 from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
 from trueup.core.row import Key, Values
-from trueup.core.rules import Nulls, Rule, rules_of
+from trueup.core.rules import Rule
 from trueup.core.shape import Column, Shape
 from trueup.errors import ConfigError
 
@@ -175,7 +176,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         source=bound_source,
         target=bound_target,
         absent=_absent(projection, columns, value_kinds, place),
-        rules=_rules(projection, columns, _ruled(bound_source, bound_target, value_kinds), place),
+        rules=allowed(projection, columns, bound_source.values, bound_target.values, value_kinds),
         cut_kind=cut_kind,
     )
 
@@ -188,14 +189,6 @@ def check_query(place: str, side: Side, dialect: str) -> None:
     found = query.problem(side.query, dialect) if side.query is not None else ""
     if found:
         raise ConfigError(f"{place}.query: {found}")
-
-
-def near(name: str, known: Collection[str]) -> str:
-    """A hint at the nearest known name, or the list of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(sorted(known)) or 'none'}"
 
 
 def _shared(projection: Projection, source: Shape, target: Shape) -> tuple[str, ...]:
@@ -288,38 +281,6 @@ def _side(projection: Projection, name: str, shape: Shape, columns: tuple[str, .
     return BoundSide(side=side, shape=shape, key=key, values=values, unique=unique, cut=bound_cut)
 
 
-def _ruled(source: BoundSide, target: BoundSide, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-    """Kinds as rules know them: which kind a member of two JSON documents is, each row says."""
-    pairs = zip(source.values, target.values, strict=True)
-    members = [one.members and other.members for one, other in pairs]
-    return tuple(Kind.ANY if any_ else kind for kind, any_ in zip(kinds, members, strict=True))
-
-
-def _rules(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> tuple[Rule, ...]:
-    """What a team allows beyond equality; empty where that is nothing."""
-    for key, declared in (("tolerance", projection.tolerance), ("nulls", projection.nulls)):
-        for name in declared:
-            if name in projection.key:
-                raise ConfigError(f"{place}.{key}: {name!r} is in the key, which is the same or names another row")
-            if name not in columns:
-                raise ConfigError(f"{place}.{key}: {name!r} is not a compared column; {near(name, columns)}")
-    rules = rules_of(projection.tolerance, projection.nulls, columns, kinds)
-    for name, rule in zip(columns, rules, strict=False):  # none where all are exact
-        _check_rule(rule, name, place)
-    return rules
-
-
-def _check_rule(rule: Rule, name: str, place: str) -> None:
-    kind, tolerance = rule.kind, rule.tolerance
-    if tolerance and (unfit := tolerance.unfit(kind)):
-        raise ConfigError(f"{place}.tolerance: column {name!r} cannot have {tolerance.text!r}: {unfit}")
-    if rule.nulls is Nulls.ZERO and rule.zero is None:
-        raise ConfigError(
-            f'{place}.nulls: column {name!r} cannot have "zero": kind {kind} has neither a zero nor an empty value; '
-            f'use "exact" or "unknown", or coalesce() in the query'
-        )
-
-
 def _hidden(projection: Projection, known: Collection[str], place: str) -> None:
     for name in projection.sensitive:
         if name in projection.key:
@@ -340,7 +301,9 @@ def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind,
     lacking = [name for name in columns if name not in given]
     if lacking:
         raise ConfigError(f"{place}.absent: give a value for every compared column; missing: {', '.join(lacking)}")
-    return tuple(canonical(kind, [absent_value(given[name])])[0] for name, kind in zip(columns, kinds, strict=True))
+    named = list(zip(columns, kinds, strict=True))
+    values = [given[name] if kind is Kind.FLOAT else absent_value(given[name]) for name, kind in named]
+    return tuple(canonical(kind, [value])[0] for kind, value in zip(kinds, values, strict=True))
 
 
 def not_writable(projection: Projection, target: BoundSide) -> str:

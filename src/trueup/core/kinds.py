@@ -93,6 +93,8 @@ def elements_meet(one: Kind | None, other: Kind | None) -> bool:
     return one is not None and (one is other or {one, other} == {Kind.INTEGER, Kind.DECIMAL})
 
 
+#: Digits before or after the point that no database has in a number; PostgreSQL's numeric has 131,072.
+_DIGITS_MAX = 200_000
 #: What a database takes for a number; Python also reads `1_000`, ` 5` and other scripts' digits.
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE)
 
@@ -103,9 +105,11 @@ def _decimal(value: Value) -> Value:
         return Decimal(repr(value)) if math.isfinite(value) else repr(value)
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
-            value = Decimal(value)
+            number = Decimal(value)
         except InvalidOperation:
             return value
+        # Spelt out, a number that no database holds is longer than memory.
+        value = number if abs(number.adjusted()) <= _DIGITS_MAX else value
     if isinstance(value, Decimal) and not value.is_finite():
         return "nan" if value.is_nan() else str(float(value))
     return value

@@ -19,6 +19,9 @@ from trueup.core.row import Key, Value, decode_row, decode_rows, encode_row, enc
 KEYS_PER_SEGMENT = 500
 #: Keys, or hashes of keys, that one statement of the first stage looks at.
 KEYS_AT_ONCE = 5_000
+#: Parts of keys in one explicit-key segment: a statement may name each four times (two sides, plainly and exactly), and
+#: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+PARTS_AT_ONCE = 8_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,8 +159,10 @@ def covered_by(span: Segment, pieces: Sequence[Segment]) -> list[int]:
 
 
 def by_keys(keys: Sequence[Key], size: int = KEYS_PER_SEGMENT) -> list[Keys]:
-    """Explicit keys in segments of at most `size`, in the order given, each key once."""
+    """Explicit keys in segments of at most `size`, less where keys have many parts; in the order given, each once."""
     distinct = list(dict.fromkeys(keys))
+    if distinct:
+        size = min(size, PARTS_AT_ONCE // len(distinct[0]))
     return [Keys(keys=tuple(distinct[at : at + size])) for at in range(0, len(distinct), size)]
 
 

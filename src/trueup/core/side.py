@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.settings import Pace
@@ -64,6 +64,16 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def _delimiter(text: str) -> str:
+    """One character; a tab may be written as in Python."""
+    text = "\t" if text == "\\t" else text
+    if len(text) > 1 or text in ('"', "\n", "\r"):
+        raise ValueError(
+            f"{text!r} cannot be between two columns: that is one character, and neither a quote nor a line end"
+        )
+    return text
+
+
 class Side(Declared):
     """Where one side of a projection is read: a table or a query in one database, files, keys of a pattern, the
     documents of an index, or a Python function.
@@ -101,8 +111,8 @@ class Side(Declared):
     #: Types of columns where the store has none (CSV, JSON, keys and values), or another one is meant (fields of an
     #: index). Default: the type of the column that it is compared with.
     types: dict[str, str] = Field(default_factory=dict)
-    #: What is between two columns of a CSV file. Default: a comma, in `.tsv` a tab.
-    delimiter: str = Field(default="", max_length=4)
+    #: What is between two columns of a CSV file, one character. Default: a comma, in `.tsv` a tab.
+    delimiter: Annotated[str, AfterValidator(_delimiter)] = ""
     #: How a CSV file writes NULL, not quoted. Default: as nothing.
     null: str = ""
     #: Name used in the projection -> name in this database, where they differ.

@@ -1,0 +1,61 @@
+"""SQLite's own ways: names that are words of its grammar, and files that are not whole."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trueup import TrueupError, Verdict, diff
+from trueup.adapters import sqlite
+
+ROWS = [(n, "x" * 400) for n in range(200)]
+
+
+def table(path: Path, name: str = "t", rows: Any = ROWS) -> str:
+    """A table `id`, `v` in a file; where it is."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f'CREATE TABLE "{name}" (id INTEGER PRIMARY KEY, v TEXT)')
+        connection.executemany(f'INSERT INTO "{name}" VALUES (?, ?)', rows)
+    return f"sqlite:///{path}#{name}"
+
+
+@pytest.mark.parametrize("word", ["returning", "nothing", "order", "group", "window", "filter", "generated", "rowid_"])
+def test_a_word_of_the_grammar_may_be_a_name(tmp_path: Path, word: str) -> None:
+    source, target = table(tmp_path / "a.db", word), table(tmp_path / "b.db", word, ROWS[1:])
+    assert diff(source, target).missing == 1
+
+
+def test_a_file_that_ends_within_a_page_is_no_source(tmp_path: Path) -> None:
+    """SQLite takes what is missing of a page for zeros, and so rows without their values for rows."""
+    source, target = table(tmp_path / "a.db"), table(tmp_path / "b.db")
+    assert diff(source, target).verdict is Verdict.IN_SYNC
+    path = tmp_path / "a.db"
+    os.truncate(path, path.stat().st_size - 100)
+    with closing(sqlite3.connect(path)) as connection:
+        held = connection.execute("SELECT id, v FROM t").fetchall()
+    assert len(held) == len(ROWS), "the control: SQLite says nothing"
+    assert held != ROWS, "the control: and some are others"
+    for sides in ((source, target), (target, source)):
+        with pytest.raises(TrueupError, match=r"a\.db was cut off: it ends in the middle of a page"):
+            diff(*sides)
+
+
+def test_a_page_that_is_being_written_is_looked_at_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = table(tmp_path / "a.db"), table(tmp_path / "b.db")
+    path = tmp_path / "a.db"
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) - 100)
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        path.write_bytes(whole)
+
+    monkeypatch.setattr(sqlite.time, "sleep", wait)
+    assert diff(source, target).verdict is Verdict.IN_SYNC
+    assert waited == [sqlite.PAGE_S]
