@@ -104,7 +104,7 @@ class DuckdbReader(SqlAdapter):
         if column.kind in (Kind.OPAQUE, Kind.INCOMPARABLE):
             return Verbatim(column.type_name)
         if column.type_name == "FLOAT":
-            return held.Real("FLOAT")
+            return held.Whole("FLOAT") if column.exact else held.Real("FLOAT")
         if column.kind is Kind.INTERVAL:
             return held.Span("INTERVAL")
         if column.kind is Kind.ARRAY:

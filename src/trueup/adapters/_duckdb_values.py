@@ -90,8 +90,21 @@ class Real(Named):
         return _real(column)
 
 
+class Whole(Named):
+    """The same, but that a whole number is itself."""
+
+    cache_ok = True
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return _whole(column)
+
+
 def _real(expression: Expression) -> Expression:
     return sa.cast(sa.cast(expression, sa.Text), sa.Double)
+
+
+def _whole(expression: Expression) -> Expression:
+    return sa.case((expression == sa.func.trunc(expression), sa.cast(expression, sa.Double)), else_=_real(expression))
 
 
 def _only(holds: Expression, value: Expression, otherwise: str) -> Expression:
@@ -188,6 +201,8 @@ def numbers_differ(source: Column, target: Column, a: Expression, b: Expression)
         source, target, a, b = target, source, b, a
     if source.kind is not Kind.FLOAT:
         return _digits(source, a).is_distinct_from(_digits(target, b))
+    if source.exact:
+        a = _whole(a)
     # A float is the number that its shortest spelling says: as an exact number it is b, and b read as a float is it.
     exact: Expression = sa.cast(b, sa.Integer) if target.kind is Kind.BOOLEAN else b
     type_name = "INTEGER" if target.kind is Kind.BOOLEAN else target.type_name

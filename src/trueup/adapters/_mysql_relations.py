@@ -37,8 +37,13 @@ class Single(sa.types.TypeDecorator[float]):
     impl = sa.types.NullType
     cache_ok = True
 
+    def __init__(self, *, whole: bool) -> None:
+        """`whole`: a whole number stays what it is."""
+        super().__init__()
+        self.whole = whole
+
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:  # noqa: ARG002
-        return held.single(value)
+        return value if self.whole and isinstance(value, float) and value.is_integer() else held.single(value)
 
 
 class MysqlRelations(Relations):

@@ -190,7 +190,8 @@ class MysqlAdapter(SqlAdapter):
         if base == "year":  # a number beside it would be one of two digits: 70 is 1970
             return expression.op("+")(sa.literal_column("0"))
         if base == "float":  # as such it is sent with six digits
-            return sa.type_coerce(expression.op("+")(sa.literal_column("0e0")), Single())
+            number = expression.op("+")(sa.literal_column("0e0"))
+            return sa.type_coerce(number, Single(whole=column.exact))
         return expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:

@@ -197,7 +197,7 @@ class PostgresqlAdapter(SqlAdapter):
             return sa.cast(expression, sa.Text)  # its own order is that of its declaration
         if column.type_name == "oid":
             return sa.cast(expression, sa.BigInteger)  # beside an `integer`, 4294967295 would be -1
-        return expression
+        return held.whole(expression) if column.exact and column.type_name == "real" else expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         if column.kind is Kind.ARRAY:

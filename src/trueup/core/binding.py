@@ -6,7 +6,7 @@ All of it happens before the first row is read.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trueup.core import query
 from trueup.core.agreeing import kind_of, kind_of_cut
@@ -158,6 +158,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         kind_of(place, name, a, b, projection.one_database, key=False)
         for name, a, b in zip(columns, bound_source.values, bound_target.values, strict=True)
     )
+    bound_source, bound_target = _beside(bound_source, bound_target), _beside(bound_target, bound_source)
     _hidden(projection, {*columns, *source.columns, *target.columns}, place)
     cut_kind = kind_of_cut(projection, bound_source.cut, bound_target.cut)
     key_kinds = kinds_as_cut(projection, projection.key, key_kinds, cut_kind)
@@ -224,6 +225,14 @@ def _alone(bound_source: BoundSide, bound_target: BoundSide) -> dict[str, list[s
     source, target = (_logical(bound.side, bound.shape) for bound in sides)
     alone = {"source": [c for c in source if c not in target], "target": [c for c in target if c not in source]}
     return {side: names for side, names in alone.items() if names}
+
+
+def _beside(side: BoundSide, other: BoundSide) -> BoundSide:
+    """`side` with its columns read as they have to be beside those of the other."""
+    pairs = zip(side.values, other.values, strict=True)
+    wholes = (Kind.INTEGER, Kind.BOOLEAN)
+    values = (replace(c, exact=True) if c.kind is Kind.FLOAT and o.kind in wholes else c for c, o in pairs)
+    return replace(side, values=tuple(values))
 
 
 def _nothing_compared(projection: Projection, source: BoundSide, target: BoundSide) -> str:

@@ -29,6 +29,9 @@ class Column:
     texts: bool = False
     #: The texts are of members of JSON documents, which tell a number from its digits.
     members: bool = False
+    #: A float that is compared with integers: a whole number is read as what it is, and not by its shortest spelling,
+    #: which of a single-precision one may be another (123456790 of 123456792).
+    exact: bool = False
     #: SQL that gives its value, where it is none of the table's own.
     computed: str = ""
     #: Which of all columns that its table ever had it is; one that is dropped and added again is another. 0: not known.
