@@ -46,9 +46,12 @@ class Files:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
-    def app(self, file: str, *, target: Side | None = None, key: str = "id", **declared: Any) -> Trueup:
+    def app(
+        self, file: str, *, target: Side | None = None, changes: Any = None, key: str = "id", **declared: Any
+    ) -> Trueup:
         projection = Projection(
             name="p",
+            changes=changes,
             source=Side(file=str(self.folder / file), **declared),
             target=target or Side(database="t", table="dst"),
             key=[key],
@@ -401,6 +404,28 @@ def test_no_file_is_no_empty_source(files: Files, name: str) -> None:
     with pytest.raises(ConfigError, match=r"projections\.p\.source\.file: (there is no file|no file matches)"):
         files.app(name).check("p")
     assert files.table.count("dst") == 3
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_says_what_has_changed(files: Files, ending: str) -> None:
+    """How far its marks go was asked of no file at all."""
+    rows = [(n, "x", n) for n in range(1, 500)]
+    files.table.sql("CREATE TABLE t (id BIGINT PRIMARY KEY, v VARCHAR, rev BIGINT)")
+    files.table.insert("t", rows)
+    path = files.folder / f"rows.{ending}"
+    files.table.sql(f"COPY t TO '{path}' (HEADER)" if ending == "csv" else f"COPY t TO '{path}'")
+    types = {"types": {"rev": "integer"}} if ending == "csv" else {}
+    app = files.app(
+        path.name,
+        target=Side(database="t", table="t"),
+        changes={"source": {"column": "rev"}, "target": {"column": "rev"}},
+        **types,
+    )
+    assert app.check("p").source_rows == 499
+    files.table.sql("UPDATE t SET v = 'y', rev = 1000 WHERE id = 7")
+    report = app.check("p")
+    assert (report.different, report.drift[0]["key"]) == (1, {"id": 7})
+    assert "changed" in report.strategy, report.strategy
 
 
 def test_a_link_to_nothing_is_not_left_out(files: Files) -> None:

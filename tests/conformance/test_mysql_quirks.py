@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tests.conformance.conftest import _open
 from tests.conformance.hashed import HashedWorld, open_hashed
-from tests.conformance.worlds import Mysql, Pairing, World
+from tests.conformance.worlds import Mysql, Pairing, Postgresql, World
 from tests.live.harness import until
 from tests.servers import Pair, mariadb_connection
 from trueup import ConfigError, Database, Outcome, Projection, Side, TrueupError, Verdict, by_digest, diff
@@ -931,6 +931,19 @@ def test_markers_are_told_apart_by_their_bytes(adapter: MysqlAdapter, mariadb: s
     assert [adapter.raise_fence(name) for name in ("p", "P", "p")] == [1, 1, 2]
     engines = "SELECT DISTINCT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
     assert Mysql(mariadb).sql(engines) == [("InnoDB",)]
+
+
+def test_a_uuid_that_the_type_refuses_is_not_there(postgres: str, mariadb: str) -> None:
+    """Looked for once more, it was NULL, and its row no difference any more."""
+    refused = "123e4567-e89b-f2d3-0456-426655440000"
+    held = [(refused, 1), (refused.replace("f2d3", "72d3"), 2), (refused.replace("-0456", "-8456"), 3)]
+    Postgresql(postgres).sql("CREATE TABLE t (id uuid PRIMARY KEY, v bigint)")
+    Postgresql(postgres).insert("t", held)
+    Mysql(mariadb).sql("CREATE TABLE t (id uuid PRIMARY KEY, v bigint)")
+    Mysql(mariadb).insert("t", held[1:])
+    assert Mysql(mariadb).sql(f"SELECT cast('{refused}' AS uuid)") == [(None,)], "the control"
+    for settle in (0, 0.01):
+        assert found(diff(f"{postgres}#t", f"{mariadb}#t", settle=settle)) == {("missing", refused)}
 
 
 def test_a_table_without_row_locks_is_checked_and_not_repaired(into: World) -> None:

@@ -230,8 +230,8 @@ def can_hold(column: Column, value: Value) -> bool:
         case Kind.TEXT:
             spelt = spell(column, value)  # a UUID or a date, where those of the other side are keys
             return isinstance(spelt, str) and holds_text(column, spelt)
-        case Kind.UUID:
-            return isinstance(value, UUID)
+        case Kind.UUID:  # whose type refuses a version of 8 and more beside a variant below 8
+            return isinstance(value, UUID) and not (value.bytes[6] & 0x80 and not value.bytes[8] & 0x80)
         case Kind.DATE | Kind.TIMESTAMP | Kind.INSTANT:
             return is_a_moment(value)
         case Kind.INTEGER:

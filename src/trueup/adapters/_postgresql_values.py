@@ -235,6 +235,11 @@ def beyond(
 
 def beyond_python(words: str) -> str:
     """What to do where the driver could not read a value, by its own words; empty where that is not known."""
+    if re.match(r"can't parse time '24:", words):
+        return (
+            ". Times of day are compared up to the last microsecond before midnight. Read the column with a query, as "
+            "text (`column::text`), on both sides"
+        )
     if not re.match(r"(?:date|timestamp) too (?:small|large)", words):
         return ""
     return (

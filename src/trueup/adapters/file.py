@@ -10,6 +10,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +117,15 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     def tables(self) -> list[FoundTable]:
         return []
+
+    @contextmanager
+    def _unchanged(self, found: Sequence[Path]) -> Iterator[None]:
+        """Around what reads these files. Raises BrokenRead if one of them changed meanwhile."""
+        state = files.state_of(found)
+        self.now_reads(found)
+        yield
+        if files.state_of(found) != state:
+            raise BrokenRead(f"{self.where}: files changed while they were read; run again")
 
     # --- what to read --------------------------------------------------------------------------------------------
 
@@ -247,11 +257,19 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     def partitions(self, binding: Binding, side: BoundSide) -> list[Value]:
         found = files.files_of(side.side)
-        state = files.state_of(found)
-        held = super().partitions(binding, self._queried(binding, side, found))
-        if files.state_of(found) != state:
-            raise BrokenRead(f"{self.where}: files changed while they were read; run again")
-        return held
+        with self._unchanged(found):
+            return super().partitions(binding, self._queried(binding, side, found))
+
+    def greatest(self, side: BoundSide) -> Value:
+        """Of a column whose type is known: without one there is no order."""
+        found = files.files_of(side.side)
+        with self._unchanged(found):
+            if files.format_of(side.side, found) == "parquet":
+                query = files.parquet(found)
+            else:
+                read, names, delimiter, null = self._text_names(side.side, found)
+                query = files.text_rows(read, names, delimiter=delimiter, null=null, types=side.side.types)
+            return super().greatest(replace(side, side=_as_query(side.side, query)))
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         found = files.files_of(side.side)
@@ -266,13 +284,11 @@ class FileAdapter(ReadOnly, DuckdbReader):
         if any(a.kind is not b.kind for a, b in zip(*(side.columns for side in sides), strict=True)):
             return None  # texts and types: understood where rows are compared side by side
         found = [files.files_of(side.side) for side in sides]
-        states = [files.state_of(paths) for paths in found]
-        source, target = (self._queried(binding, side, of) for side, of in zip(sides, found, strict=True))
-        self.now_reads([*found[0], *found[1]])
-        look = super().differences(replace(binding, source=source, target=target), segment)
-        if [files.state_of(paths) for paths in found] != states:
-            raise BrokenRead(f"{self.where}: files changed while they were read; run again")
-        return look
+        every = [*found[0], *found[1]]
+        with self._unchanged(every):
+            source, target = (self._queried(binding, side, of) for side, of in zip(sides, found, strict=True))
+            self.now_reads(every)
+            return super().differences(replace(binding, source=source, target=target), segment)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         known = super().translate(error)
