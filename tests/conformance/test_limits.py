@@ -125,3 +125,16 @@ def test_a_write_lock_on_the_whole_file_is_waited_for_in_bounds(wrong: World, mo
     app.resume("p")  # the engine paused it
     report = app.run("p")
     assert (report.verdict, report.repaired, report.resumed) == (Verdict.REPAIRED, 3, True)
+
+
+@pytest.mark.parametrize("many", [260, 900])
+def test_a_row_of_several_hundred_columns(together: World, many: int) -> None:
+    """One statement about all of them was too long or too deep for the database."""
+    columns = "id {integer} PRIMARY KEY NOT NULL, " + ", ".join(f"c{n} {{small}}" for n in range(many))
+    rows = [(id_, *range(many)) for id_ in range(1, 6)]
+    together.tables(columns, rows, [rows[0], (*rows[1][:-1], -1), *rows[2:4], (6, *range(many))])
+    report = together.app().run("p", rows=0)
+    found = {(row["kind"], row["key"]["id"]) for row in report.drift}
+    assert found == {("different", 2), ("missing", 5), ("extra", 6)}
+    assert together.app().check("p").verdict is Verdict.DRIFT, "rows too many are left"
+    assert together.target.sql(f"SELECT c{many - 1} FROM dst WHERE id IN (2, 5) ORDER BY id") == [(many - 1,)] * 2

@@ -75,6 +75,8 @@ class SqlAdapter(Repairing):
     full_join = True
     skips = False
     array_of: Callable[[Sequence[Value]], str] | None = None
+    #: Columns that it compares inside, at most: a statement about many more is longer or deeper than it takes.
+    columns_inside = 250
     #: How it renders sides and segments, and how it reads rows.
     relations_type: type[Relations] = Relations
     stream_type: type[RowStream] = RowStream
@@ -146,13 +148,14 @@ class SqlAdapter(Repairing):
         return None
 
     def inside(self, binding: Binding) -> bool:
-        """Can this database compare every column exactly by itself?"""
+        """Can this database compare every column exactly by itself, in one statement?"""
         nothing: Expression = sa.null()
         sides = list(zip(binding.source.values, binding.target.values, strict=True))
-        return all(self.by_meaning(source, target) for source, target in sides) and all(
+        told = all(self.by_meaning(source, target) for source, target in sides) and all(
             rule.tolerance is None or self.beyond(rule, source, target, nothing, nothing) is not None
             for rule, (source, target) in zip(binding.rules, sides, strict=False)
         )
+        return told and len(sides) <= self.columns_inside
 
     @abstractmethod
     def locking(self, statement: sa.Select[Any], *, wait: bool) -> sa.Select[Any]:
@@ -271,7 +274,8 @@ class SqlAdapter(Repairing):
         return self.answered(connection, *self.comparison_of_any(binding, segment))
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
-        """The statement that compares `segment` inside the database."""
+        """The statement that compares `segment` inside the database; of wider rows it is only planned, see `inside`."""
+        binding = binding.first(self.columns_inside)
         return self.relations.differences(binding, segment, partial(unequal, self, binding), DIFFERENCES_MAX)
 
     def comparison_of_any(self, binding: Binding, segment: Segment) -> tuple[sa.CompoundSelect[Any], dict[str, Value]]:
@@ -350,11 +354,8 @@ class SqlAdapter(Repairing):
 
         Raises ConfigError if the database refuses the query.
         """
-        probe: sa.Select[Any] = (
-            sa.select(sa.literal_column("*"))
-            .select_from(user_query(query, self.capabilities.dialect).columns().subquery("q"))
-            .limit(0)
-        )
+        asked = user_query(query, self.capabilities.dialect).columns().subquery("q")
+        probe: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(asked).limit(0)
         try:
             result = connection.execute(probe)
         except SQLAlchemyError as error:

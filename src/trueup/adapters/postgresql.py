@@ -106,6 +106,7 @@ class PostgresqlAdapter(SqlAdapter):
     capabilities = Capabilities(dialect="postgres", writing=_WRITING, readers=2, slices=256)
     collation = "C"
     skips = True
+    columns_inside = 700
     array_of = staticmethod(held.integers)
     relations: PostgresqlRelations
     relations_type = PostgresqlRelations

@@ -130,6 +130,19 @@ class Binding:
         """One flag for each compared column: is it sensitive?"""
         return tuple(name in self.projection.sensitive for name in self.columns)
 
+    def first(self, most: int) -> Binding:
+        """The same with no more than so many compared columns."""
+        source, target = (replace(side, values=side.values[:most]) for side in (self.source, self.target))
+        return replace(
+            self,
+            columns=self.columns[:most],
+            value_kinds=self.value_kinds[:most],
+            source=source,
+            target=target,
+            absent=self.absent and self.absent[:most],
+            rules=self.rules[:most],
+        )
+
     def named_key(self, key: Key) -> dict[str, object]:
         return dict(zip(self.projection.key, key, strict=True))
 
