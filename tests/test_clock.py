@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.clock import START_S, FakeClock
+from trueup.clock import SystemClock
 
 
 def test_starts_at_a_real_moment_and_stands_still(clock: FakeClock) -> None:
@@ -71,3 +75,48 @@ def test_an_error_of_the_application_reaches_the_sleeper() -> None:
     with pytest.raises(ZeroDivisionError):
         clock.sleep(2)
     assert clock.now() == 1
+
+
+#: Longer than any test: a wait that is not ended makes the test fail.
+LONG = 600.0
+
+
+@pytest.mark.parametrize("ends", ["interrupt", "wake"])
+def test_what_ends_a_wait_that_is_only_about_to_begin(ends: str) -> None:
+    """A signal's handler runs in the middle of anything, also behind the last look before a wait: Ctrl-C was lost."""
+    real = SystemClock()
+    looks = list[int]()
+
+    def ready() -> bool:
+        looks.append(1)
+        if len(looks) == 1:
+            getattr(real, ends)()
+            return False
+        return ends == "wake"
+
+    assert real.wait_for(ready, LONG) is (ends == "interrupt")
+    assert len(looks) == (2 if ends == "wake" else 1)
+
+
+def test_a_wait_lasts_as_long_as_it_was_to_and_is_asked_again_at_each_wake() -> None:
+    real = SystemClock()
+    assert real.wait(0.0) is False
+    assert real.wait_for(lambda: False, 0.01) is False
+    asked, go = list[int](), threading.Event()
+
+    def ready() -> bool:
+        asked.append(1)
+        go.set()
+        return len(asked) == 3
+
+    with ThreadPoolExecutor(1) as aside:
+        waiting = aside.submit(real.wait_for, ready, LONG)
+        go.wait(LONG)
+        while not waiting.done():
+            real.wake()
+        assert waiting.result() is False
+    assert len(asked) == 3
+    real.interrupt()
+    assert real.wait(LONG) is True
+    real.go_on()
+    assert real.wait(0.0) is False

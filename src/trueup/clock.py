@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 
@@ -41,8 +43,9 @@ class SystemClock:
     """The machine's clock."""
 
     def __init__(self) -> None:
-        # Its lock can be taken again by who holds it: a signal's handler interrupts in the middle of anything.
-        self._changed = threading.Condition()
+        #: Who waits, each for something in a queue of its own. What is put there is found by who is only about to wait,
+        #: too: a signal's handler, which ends a wait, runs in the middle of anything.
+        self._waiting: set[SimpleQueue[None]] = set()
         self._interrupted = False
 
     def now(self) -> datetime:
@@ -55,19 +58,24 @@ class SystemClock:
         return self.wait_for(lambda: False, seconds)
 
     def wait_for(self, ready: Callable[[], bool], seconds: float) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._interrupted or ready(), max(seconds, 0.0))
+        woken: SimpleQueue[None] = SimpleQueue()
+        self._waiting.add(woken)
+        try:
+            end = time.monotonic() + seconds
+            while not self._interrupted and not ready() and (left := end - time.monotonic()) > 0:
+                with suppress(Empty):
+                    woken.get(timeout=min(left, threading.TIMEOUT_MAX))
             return self._interrupted
+        finally:
+            self._waiting.discard(woken)
 
     def wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        for woken in self._waiting.copy():
+            woken.put(None)
 
     def interrupt(self) -> None:
-        with self._changed:
-            self._interrupted = True
-            self._changed.notify_all()
+        self._interrupted = True
+        self.wake()
 
     def go_on(self) -> None:
-        with self._changed:
-            self._interrupted = False
+        self._interrupted = False

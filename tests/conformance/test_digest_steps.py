@@ -18,7 +18,7 @@ from tests.conformance.hashed import HASHED, HASHED_IDS, NATIVE, HashedWorld, op
 from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
 from trueup import Trueup, Verdict, by_digest
-from trueup.adapters import _hashing, _postgresql_survey, mysql, postgresql
+from trueup.adapters import _hashing, _mysql_survey, _postgresql_survey, mysql, postgresql
 from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
@@ -67,7 +67,7 @@ def agree_on(leaves: int, *given: Any) -> tuple[Hashing | None, str]:
 
 def in_ranges(patch: pytest.MonkeyPatch) -> None:
     """Segments of some 100 rows."""
-    for adapter in (mysql, _postgresql_survey):
+    for adapter in (_mysql_survey, _postgresql_survey):
         patch.setattr(adapter, "SEGMENT_ROWS", 100)
     patch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.worlds import Pairing, Row, Sqlite, World
 from trueup import Report, Verdict, side_by_side
-from trueup.adapters import _postgresql_survey, _results, duckdb, mysql, sqlite
+from trueup.adapters import _mysql_survey, _postgresql_survey, _results, duckdb, sqlite
 from trueup.adapters._walk import walked
 from trueup.core.plan import Range
 from trueup.core.row import Key
@@ -27,7 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_results, side_by_side):
         monkeypatch.setattr(module, "BATCH_ROWS", 200)
     monkeypatch.setattr(side_by_side, "PIECE_ROWS", 1500)
-    for adapter in (duckdb, mysql, _postgresql_survey, sqlite):
+    for adapter in (duckdb, _mysql_survey, _postgresql_survey, sqlite):
         monkeypatch.setattr(adapter, "SEGMENT_ROWS", 500)
     monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 20.0)
     monkeypatch.setattr(_postgresql_survey, "CUTS_MAX", 60)  # of repeated keys the planner expects millions of pairs

@@ -237,6 +237,22 @@ def test_a_policy_that_does_not_fit_is_refused_before_anything_is_read(world: Wo
 SINGLES = {"postgresql": "real", "mysql": "float", "duckdb": "float"}
 
 
+@pytest.mark.parametrize("source", ["single", "{float}", "{integer}"])
+@pytest.mark.every_pairing
+def test_a_fraction_that_a_single_float_may_as_well_hold(world: World, source: str) -> None:
+    """As a double, 0.1 is another number."""
+    if world.target.engine not in SINGLES or world.source.engine not in SINGLES:
+        pytest.skip("this database has no single-precision floats")
+    key = "id {integer} PRIMARY KEY NOT NULL, v"
+    world.source.table("src", f"{key} {source.replace('single', SINGLES[world.source.engine])}", [(1, 5)])
+    world.target.table("dst", f"{key} {SINGLES[world.target.engine]}", [(1, 5), (2, 0.1), (3, 2)])
+    app = world.app(absent={"v": 0.1})
+    report = app.check("p")
+    assert (report.extra, report.different, found(report)) == (1, 0, [3])
+    assert app.run("p").repaired == 1
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
 @pytest.mark.every_pairing
 def test_a_whole_single_float_is_its_number_beside_integers(world: World) -> None:
     """Its shortest spelling is another number, to which it was equal; what is no whole number is its spelling."""

@@ -13,7 +13,7 @@ from tests.conformance.worlds import World
 from tests.conftest import Pair as Databases
 from trueup import Database, Projection, Side, Trueup, Verdict, diff, in_time, side_by_side, sweep
 from trueup import narrow as narrowing
-from trueup.adapters import _postgresql_survey, _results, duckdb, mysql, sqlite
+from trueup.adapters import _mysql_survey, _postgresql_survey, _results, duckdb, sqlite
 from trueup.core.plan import Everything, Keys, Range, Segment
 from trueup.errors import StatementTimeout
 from trueup.side_by_side import Covered, Pair
@@ -26,8 +26,8 @@ WRONG = {3, 700, 701, 1999}
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut points for a table of two thousand rows, of which one is used."""
-    for adapter in (duckdb, mysql, _postgresql_survey, sqlite):
-        monkeypatch.setattr(adapter, "SEGMENT_ROWS", 100, raising=False)
+    for adapter in (duckdb, _mysql_survey, _postgresql_survey, sqlite):
+        monkeypatch.setattr(adapter, "SEGMENT_ROWS", 100)
     monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 5.0)
     monkeypatch.setattr(narrowing, "merge_by_work", lambda cuts, _work, _segments: cuts[len(cuts) // 2 :][:1])
 

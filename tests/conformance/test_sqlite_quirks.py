@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trueup import TrueupError, Verdict, diff
-from trueup.adapters import sqlite
+from trueup import Database, TrueupError, Verdict, diff
+from trueup.adapters import connect, sqlite
+from trueup.errors import ConnectionFailed
 
 ROWS = [(n, "x" * 400) for n in range(200)]
 
@@ -59,3 +62,35 @@ def test_a_page_that_is_being_written_is_looked_at_once_more(tmp_path: Path, mon
     monkeypatch.setattr(sqlite.time, "sleep", wait)
     assert diff(source, target).verdict is Verdict.IN_SYNC
     assert waited == [sqlite.PAGE_S]
+
+
+def test_a_session_lets_go_no_lock_of_another(tmp_path: Path) -> None:
+    """To close any descriptor of the file lets go what the process holds on it: other processes could write between."""
+    url = table(tmp_path / "a.db").partition("#")[0]
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+
+    def gets_in() -> bool:
+        command = [sys.executable, "-c", other, str(tmp_path / "a.db")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    one, two = (connect(name, Database(url=url)) for name in ("one", "two"))
+    with closing(one), closing(two), one.writing():
+        assert not gets_in()
+        with two.reading() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM t").all()
+        assert not gets_in()
+        with (tmp_path / "a.db").open("rb"):
+            pass
+        assert gets_in(), "the control"
+
+
+def test_bytes_behind_the_last_page_are_none_of_the_database(tmp_path: Path) -> None:
+    source, target = table(tmp_path / "a.db"), table(tmp_path / "b.db")
+    with (tmp_path / "a.db").open("ab") as file:
+        file.write(b"not a page")
+    assert diff(source, target).verdict is Verdict.IN_SYNC
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionFailed, match="unable to open database file"):
+        diff(f"sqlite:///{tmp_path}#t", table(tmp_path / "b.db"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -13,8 +13,11 @@ from trueup.core.binding import Binding
 from trueup.core.plan import Everything, Range, Segment
 from trueup.core.rules import Nulls
 
-#: The compared column of this number differs between expected and observed.
-Differ = Callable[[int, Expression, Expression], Expression]
+
+class Differ(Protocol):
+    """Whether a compared column differs; see `_unequal.unequal`."""
+
+    def __call__(self, at: int, a: Expression, b: Expression, *, absent: bool = False) -> Expression: ...
 
 
 def materialized(select: sa.Select[Any], name: str = "trueup_j") -> sa.CTE:
@@ -89,7 +92,7 @@ class Comparison:
         missing = j.target_here.is_(None) & ~key_has_null
         extra = j.source_here.is_(None) & ~key_has_null
         if absent is not None and pairs:
-            extra = extra & sa.or_(*(differ(at, absent[at], observed) for at, _, observed in pairs))
+            extra = extra & sa.or_(*(differ(at, absent[at], observed, absent=True) for at, _, observed in pairs))
         different = both & sa.or_(*unequal) if unequal else sa.false()
 
         def count(condition: Expression) -> Expression:
@@ -107,7 +110,7 @@ class Comparison:
             rows_of(sa.case((key_has_null, j.source_here))),
             rows_of(sa.case((key_has_null, j.target_here))),
             *(count(both & condition) for condition in unequal),
-            *(count(both & (a.is_(None) != b.is_(None))) for (_, a, b) in unknown),
+            *(count(both & (a.is_distinct_from(None) != b.is_distinct_from(None))) for (_, a, b) in unknown),
         ]
         # Figures travel in a text column: a compound select wants the same type in the same place, and no row of
         # differences has anything there.

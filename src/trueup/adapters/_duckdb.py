@@ -27,7 +27,7 @@ from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind, Value
-from trueup.core.values import plain
+from trueup.core.values import as_single, plain
 from trueup.errors import (
     Busy,
     ConnectionFailed,
@@ -130,6 +130,8 @@ class DuckdbReader(SqlAdapter):
             return str(value)
         if column.kind is Kind.INTERVAL and isinstance(value, str):
             return held.span(value)
+        if column.type_name == "FLOAT":
+            return as_single(value)
         return held.listed(value) if isinstance(value, tuple) else plain(value)
 
     def read_as(self, column: Column, expression: Expression) -> Expression:

@@ -32,6 +32,8 @@ FORMATS = {
 }
 #: Longest line of a CSV file, bytes; a longer one is an error.
 LINE_MAX = 64 * 1024 * 1024
+#: Moments in nanoseconds as Spark and Impala kept them, of which DuckDB reads microseconds.
+INT96 = "INT96"
 #: How a value that is not of its declared type is told, in part.
 OR_LESS = "or would lose digits as one"
 #: Files by name, with size, time of the last change and identity.
@@ -158,35 +160,36 @@ def parquet_schema(path: Path) -> str:
     return f"SELECT * FROM parquet_schema({_literal(_only(path))})"
 
 
-def lossy(schema: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Columns of which DuckDB loses something without saying so, and their types with what that is. `schema`: as a
-    Parquet file has it, what a column consists of behind it.
+def lossy(path: Path, schema: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Columns of which DuckDB loses something without saying so, and of which type they are. `schema`: as a Parquet
+    file has it, what a column consists of behind it.
+
+    Raises ConfigError if two columns have one name to DuckDB.
     """
     found: dict[str, str] = {}
-    name, left = "", [0]  # of what a column consists of, how much is still to come, level by level
+    names: list[str] = []
+    left = [0]  # of what a column consists of, how much is still to come, level by level
     for element in schema[1:]:  # the first is all of it
         while left and not left[-1]:
             left.pop()
-        if left:
+        nested = bool(left)
+        if nested:
             left[-1] -= 1
         else:
-            name = element["name"]
+            names.append(element["name"])
         left.append(element["num_children"] or 0)
-        if why := _loses(element):
-            found[name] = why
+        if type_ := _loses(element):
+            found[names[-1]] = f"a column with {type_} in it" if nested else type_
+    _demand_distinct(path, names)
     return found
 
 
 def _loses(element: Mapping[str, Any]) -> str:
-    """The type of a part of a Parquet file, and what DuckDB loses of it; empty if it loses nothing."""
-    if element["type"] == "INT96":
-        return (
-            f"INT96 (of which DuckDB cuts off the nanoseconds; to compare what is left declare "
-            f'types = {{ {element["name"]} = "timestamp" }})'
-        )
-    if (element["precision"] or 0) > DECIMAL_DIGITS:
-        return f"decimal({element['precision']},{element['scale']}) (of which DuckDB makes a float)"
-    return ""
+    """The type of a part of a Parquet file of which DuckDB loses something; empty if it loses nothing."""
+    if element["type"] == INT96:
+        return INT96
+    digits = element["precision"] or 0
+    return f"decimal({digits},{element['scale']})" if digits > DECIMAL_DIGITS else ""
 
 
 def text_rows(

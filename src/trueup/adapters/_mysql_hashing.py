@@ -111,7 +111,7 @@ class MysqlSpelling:
                 since = sa.func.timestampdiff(_MICROSECOND, _EPOCH, expression)
                 # A day that no calendar has is told from NULL (0000-00-00) and from another (2026-02-30).
                 day, last = sa.func.dayofmonth(expression), sa.func.dayofmonth(sa.func.last_day(expression))
-                return sa.case((day <= last, sa.cast(since, sa.String)), else_=text)
+                return sa.case((day.between(_ONE, last), sa.cast(since, sa.String)), else_=text)
             case Kind.TEXT | Kind.JSON:
                 return sa.type_coerce(expression, sa.Text)
         return text
@@ -146,6 +146,7 @@ _EPOCH: Expression = sa.literal_column("TIMESTAMP'2000-01-01 00:00:00'")
 _SIXTEEN: Expression = sa.literal_column("16")
 _NOTHING: Expression = sa.literal_column("0")
 _ZERO: Expression = sa.literal_column("'0'")
+_ONE: Expression = sa.literal_column("1")
 
 
 def _without_trailing_zeros(column: Column, text: Expression) -> Expression:

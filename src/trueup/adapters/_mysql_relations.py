@@ -37,8 +37,8 @@ class Single(sa.types.TypeDecorator[float]):
     impl = sa.types.NullType
     cache_ok = True
 
-    def __init__(self, *, whole: bool) -> None:
-        """`whole`: a whole number stays what it is."""
+    def __init__(self, whole: bool) -> None:
+        """`whole`: a whole number stays what it is. (Given by name alone, it would be no part of the cache's key.)"""
         super().__init__()
         self.whole = whole
 

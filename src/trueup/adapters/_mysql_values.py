@@ -17,6 +17,7 @@ from pymysql.converters import conversions
 from trueup.adapters import Look
 from trueup.core.binding import Binding, Column
 from trueup.core.row import Kind, Value, Values, present
+from trueup.core.values import as_single
 
 #: Type as the schema names it -> kind. Of `tinyint(1)` only people say that it is a boolean: it holds -128 to 127, and
 #: as an integer it compares exactly with a boolean elsewhere.
@@ -190,6 +191,8 @@ def version_of(server: str) -> tuple[bool, tuple[int, ...]]:
 
 
 def spell(column: Column, value: Value) -> Value:
+    if base_of(column) == "float":  # it is read exactly
+        return as_single(value)
     return present(value) if column.kind is Kind.TEXT or isinstance(value, UUID) else value
 
 

@@ -40,9 +40,15 @@ def by_meaning(source: Column, target: Column) -> bool:
     return not (Kind.FLOAT in kinds and kinds & {Kind.INTEGER, Kind.BOOLEAN})
 
 
-def unequal(adapter: Comparing, binding: Binding, at: int, a: Expression, b: Expression) -> Expression:
-    """The compared column number `at` differs, NULL-safe and by its rule; `a` is the source's, `b` the target's."""
-    source, target = binding.source.values[at], binding.target.values[at]
+def unequal(
+    adapter: Comparing, binding: Binding, at: int, a: Expression, b: Expression, *, absent: bool = False
+) -> Expression:
+    """The compared column number `at` differs, NULL-safe and by its rule; `a` is the source's, `b` the target's.
+
+    `absent`: `a` is what a row without a source row may as well hold, in the target's type.
+    """
+    target = binding.target.values[at]
+    source = target if absent else binding.source.values[at]
     if not adapter.by_meaning(source, target):  # only ever planned, to learn what reading costs: see `inside`
         return sa.cast(a, sa.Text).is_distinct_from(sa.cast(b, sa.Text))
     if not binding.rules:

@@ -144,17 +144,12 @@ class FileAdapter(ReadOnly, DuckdbReader):
     def _parquet_columns(self, side: Side, found: Sequence[Path]) -> Mapping[str, Column]:
         """Columns of Parquet files, which have to be the same in each: DuckDB would convert to those of the first."""
         columns: dict[str, Column] = {}
-        cut = {name for name, type_ in side.types.items() if type_ == "timestamp"}
-        if others := sorted(set(side.types) - cut):
-            raise ConfigError(f"types: Parquet files say themselves of which type {others[0]!r} is; leave it out")
         with self.reading() as connection:
             for path in found:
                 self.now_reads([path])
                 here = self.query_columns(connection, files.parquet([path]))
-                lossy = files.lossy([row._asdict() for row in connection.exec_driver_sql(files.parquet_schema(path))])
-                for name, why in lossy.items():
-                    if not (name in cut and here[name].kind is Kind.TIMESTAMP):
-                        here[name] = replace(here[name], kind=Kind.INCOMPARABLE, type_name=why)
+                schema = [row._asdict() for row in connection.exec_driver_sql(files.parquet_schema(path))]
+                here = _without_losses(side, here, files.lossy(path, schema))
                 if path == found[0]:
                     columns = here
                 elif here != columns:
@@ -320,6 +315,25 @@ def _named(words: str) -> str:
     """The file that an error of DuckDB names."""
     found = re.search(r"^\s*file = (.+)$", words, re.MULTILINE)
     return found[1] if found else ""
+
+
+def _without_losses(side: Side, columns: Mapping[str, Column], lossy: Mapping[str, str]) -> dict[str, Column]:
+    """Columns of a Parquet file; those of which DuckDB loses something cannot be compared, unless that is declared.
+
+    Raises ConfigError for types that are declared of others.
+    """
+    for name, declared in side.types.items():
+        if declared != "timestamp" or lossy.get(name) != files.INT96:
+            raise ConfigError(
+                f"types: Parquet files say themselves of which type {name!r} is; leave it out (only "
+                f'{files.INT96} may be declared, to be compared as a "timestamp")'
+            )
+    found = dict(columns)
+    for name in lossy.keys() - side.types.keys():
+        hint = f' types = {{ {name} = "timestamp" }} compares what it reads.' if lossy[name] == files.INT96 else ""
+        told = f"{lossy[name]}, of which DuckDB loses digits.{hint}"
+        found[name] = replace(found[name], kind=Kind.INCOMPARABLE, type_name=told)
+    return found
 
 
 def _as_query(side: Side, query: str) -> Side:

@@ -41,6 +41,7 @@ from trueup.core.plan import KeyHashes, Part, Ranges, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
+from trueup.core.values import as_single
 from trueup.errors import (
     Busy,
     ConfigError,
@@ -225,6 +226,8 @@ class PostgresqlAdapter(SqlAdapter):
             return present(value)  # a UUID or a date, where those of the other side are keys
         if column.kind is Kind.DECIMAL and isinstance(value, float | str):
             return str(value)
+        if column.type_name == "real" and not column.exact:  # else it is read by its shortest spelling
+            return as_single(value)
         return held.literal(value) if isinstance(value, tuple) else value
 
     def among(self, part: Expression, type_: sa.types.TypeEngine[Any], values: list[Value]) -> Expression:

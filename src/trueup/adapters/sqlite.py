@@ -62,6 +62,8 @@ SEGMENT_ROWS = 50_000
 CUTS_MAX = 100_000
 #: Writing a page takes less, seconds.
 PAGE_S = 0.01
+#: Bytes of a page, and how many of them the database has.
+_PAGES = "SELECT page_size, page_count FROM pragma_page_size, pragma_page_count"
 #: Virtual machine steps between two looks at the clock.
 STEPS_PER_LOOK = 20_000
 
@@ -137,11 +139,24 @@ class SqliteAdapter(SqlAdapter):
     def _session(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
         if not self.path.exists():  # SQLite would make an empty one
             raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
-        if _cut_off(self.path):
-            why = "it ends in the middle of a page, of which SQLite would read the rest as zeros"
-            raise BrokenRead(f"databases.{self.name}: {self.path} was cut off: {why}. Restore it, or copy it again")
         with super()._session(options) as connection:
+            self._demand_whole(connection)
             yield connection
+
+    def _demand_whole(self, connection: sa.Connection) -> None:
+        """Raise BrokenRead if the file ends within its last page. Whole pages that lack SQLite notices itself.
+
+        SQLite tells how long the file has to be: to open and close it ourselves would let go all that this process has
+        locked of it.
+        """
+        page, pages = connection.exec_driver_sql(_PAGES).one()
+        looks = 2  # in the middle of being written by a checkpoint, the last page may be there in part
+        while (size := self.path.stat().st_size) % page and size < page * pages:
+            looks -= 1
+            if not looks:
+                why = "it ends in the middle of a page, of which SQLite would read the rest as zeros"
+                raise BrokenRead(f"databases.{self.name}: {self.path} was cut off: {why}. Restore it, or copy it again")
+            time.sleep(PAGE_S)
 
     def _on_connect(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are ours: the driver would begin them too late
@@ -345,23 +360,6 @@ _REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RAN
 _UNREADABLE = ("Could not decode to UTF-8", "integer overflow", "malformed JSON", "user-defined function raised")
 #: Any value of the kind, to ask for the access path of a range.
 _SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
-
-
-def _cut_off(path: Path) -> bool:
-    """Does a database file end within a page? Whole pages that lack SQLite notices itself."""
-    with path.open("rb") as file:
-        header = file.read(18)
-    if not header.startswith(b"SQLite format 3\0") or len(header) < 18:
-        return False
-    size = int.from_bytes(header[16:], "big")
-    page = 65_536 if size == 1 else size  # which does not fit into its two bytes
-    looks = 2  # in the middle of being written, the last page may be there in part
-    while page and path.stat().st_size % page:
-        looks -= 1
-        if not looks:
-            return True
-        time.sleep(PAGE_S)
-    return False
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -109,7 +109,7 @@ def _decimal(value: Value) -> Value:
         except InvalidOperation:
             return value
         # Spelt out, a number that no database holds is longer than memory.
-        value = number if abs(number.adjusted()) <= _DIGITS_MAX else value
+        value = number if not number or abs(number.adjusted()) <= _DIGITS_MAX else value
     if isinstance(value, Decimal) and not value.is_finite():
         return "nan" if value.is_nan() else str(float(value))
     return value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -133,3 +134,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Json):
         return value.text
     return str(value) if isinstance(value, Interval) else value
+
+
+def as_single(value: Any) -> Any:
+    """A float as a column of single precision holds it; what none such is, and any other value, as it is."""
+    if not isinstance(value, float):
+        return value
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return value
