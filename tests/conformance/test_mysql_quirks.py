@@ -668,13 +668,13 @@ def test_the_index_is_walked_only_where_keys_are_uneven(
         "ANALYZE TABLE big",
     )
     monkeypatch.setattr(_mysql_survey, "SEGMENT_ROWS", 1000)
-    walked, real = list[int](), _mysql_survey.Surveying._cuts
+    walked, real = list[int](), _mysql_survey.MysqlSurveying._cuts
 
     def walking(*given: Any) -> Any:
         walked.append(1)
         return real(*given)
 
-    monkeypatch.setattr(_mysql_survey.Surveying, "_cuts", walking)
+    monkeypatch.setattr(_mysql_survey.MysqlSurveying, "_cuts", walking)
     binding = bound(adapter, ("id",))
     survey = adapter.survey(binding, (binding.target,))
     assert (survey.seekable, len(walked)) == (True, walks)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from trueup.adapters import Survey
+from trueup.adapters._surveying import Surveying
 from trueup.adapters._walk import walked
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.plan import Everything, Range, Segment, ranges
 from trueup.core.row import Key, Kind
-
-if TYPE_CHECKING:
-    from trueup.adapters._sql import SqlAdapter
 
 #: Rows in one key range; PyMySQL reads about as many in a second.
 SEGMENT_ROWS = 50_000
@@ -30,23 +28,14 @@ SERVED_BELOW = 0.75
 UNEVEN = 3.0
 
 
-class Surveying:
-    """One look at the ways to read, in one transaction."""
-
-    def __init__(self, adapter: SqlAdapter, connection: sa.Connection) -> None:
-        self.adapter = adapter
-        self.relations = adapter.relations
-        self.connection = connection
+class MysqlSurveying(Surveying):
+    """Asks the optimizer."""
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         """See `adapters.Reader`."""
 
         def work(segment: Segment) -> float:
-            if len(of) == 2:
-                statement: Any = self.adapter.comparison(binding, segment).selects[0]
-            else:  # the other side lives elsewhere: its columns mean nothing here
-                statement = self.relations.rows(of[0], segment, tokens=False, order=True)
-            return _rows_read(self._explained(statement))
+            return _rows_read(self._explained(self.reading(binding, of, segment)))
 
         whole = work(Everything())
         table = binding.target if binding.target in of else of[0]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from trueup.adapters import Survey
 from trueup.adapters._postgresql_values import regclass
+from trueup.adapters._surveying import Surveying
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.digest import SEGMENT_ROWS as USUAL_ROWS
 from trueup.core.plan import Everything, Segment, ranges
 from trueup.core.row import Key, Kind
-
-if TYPE_CHECKING:
-    from trueup.adapters._sql import SqlAdapter
 
 #: Rows of one key range where the other side is in another database: hashed in about a twentieth of a second.
 SEGMENT_ROWS = 2 * USUAL_ROWS
@@ -41,13 +39,8 @@ SAMPLE_PAGES_MIN = 200
 PAGES_PER_CUT = 10
 
 
-class Surveying:
-    """One look at the ways to read, in one transaction."""
-
-    def __init__(self, adapter: SqlAdapter, connection: sa.Connection) -> None:
-        self.adapter = adapter
-        self.relations = adapter.relations
-        self.connection = connection
+class PostgresqlSurveying(Surveying):
+    """Asks the planner."""
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         """See `adapters.Reader`."""
@@ -88,10 +81,7 @@ class Surveying:
 
     def _plan(self, binding: Binding, of: Sequence[BoundSide], segment: Segment) -> dict[str, Any]:
         """The planner's plan of reading a segment."""
-        if len(of) == 2:
-            statement: Any = self.adapter.comparison(binding, segment).selects[0]
-        else:  # the other side lives elsewhere: its columns mean nothing here
-            statement = self.relations.rows(of[0], segment, tokens=False, order=True)
+        statement = self.reading(binding, of, segment)
         (told,) = self.adapter.explain(self.connection, "EXPLAIN (FORMAT JSON)", statement)
         found: dict[str, Any] = told[0][0]["Plan"]
         return found

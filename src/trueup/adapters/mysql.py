@@ -35,7 +35,7 @@ from trueup.adapters._mysql_relations import (
     refuse_coerced,
 )
 from trueup.adapters._mysql_shape import DIALECT, describe_query, describe_table
-from trueup.adapters._mysql_survey import Surveying
+from trueup.adapters._mysql_survey import MysqlSurveying
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._results import GRANT, message
@@ -285,7 +285,7 @@ class MysqlAdapter(SqlAdapter):
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:
-            return Surveying(self, connection).survey(binding, of)
+            return MysqlSurveying(self, connection).survey(binding, of)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"

@@ -31,7 +31,7 @@ from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
-from trueup.adapters._postgresql_survey import Surveying
+from trueup.adapters._postgresql_survey import PostgresqlSurveying
 from trueup.adapters._results import GRANT, message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
@@ -328,7 +328,7 @@ class PostgresqlAdapter(SqlAdapter):
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         with self.reading() as connection:
-            return Surveying(self, connection).survey(binding, of)
+            return PostgresqlSurveying(self, connection).survey(binding, of)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"
