@@ -74,10 +74,11 @@ def test_a_session_lets_go_no_lock_of_another(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     one, two = (connect(name, Database(url=url)) for name in ("one", "two"))
-    with closing(one), closing(two), one.writing():
+    with closing(one), closing(two), one.writing() as unit:
+        unit.exec_driver_sql("SELECT 1").all()
         assert not gets_in()
-        with two.reading() as connection:
-            connection.exec_driver_sql("SELECT count(*) FROM t").all()
+        with two.reading() as look:
+            look.exec_driver_sql("SELECT count(*) FROM t").all()
         assert not gets_in()
         with (tmp_path / "a.db").open("rb"):
             pass

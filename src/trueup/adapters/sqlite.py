@@ -131,7 +131,7 @@ class SqliteAdapter(SqlAdapter):
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         engine.dialect.identifier_preparer.reserved_words |= _RESERVED
         sa.event.listen(engine, "connect", self._on_connect)
-        sa.event.listen(engine, "begin", _on_begin)
+        sa.event.listen(engine, "begin", self._on_begin)
         sa.event.listen(engine, "before_cursor_execute", self._on_execute)
         return engine
 
@@ -140,8 +140,11 @@ class SqliteAdapter(SqlAdapter):
         if not self.path.exists():  # SQLite would make an empty one
             raise ConnectionFailed(f"databases.{self.name}: there is no file {self.path}")
         with super()._session(options) as connection:
-            self._demand_whole(connection)
             yield connection
+
+    def _on_begin(self, connection: sa.Connection) -> None:
+        self._demand_whole(connection)  # before: within, it would hold a lock from here on
+        connection.exec_driver_sql(connection.get_execution_options().get("trueup_begin", "BEGIN"))
 
     def _demand_whole(self, connection: sa.Connection) -> None:
         """Raise BrokenRead if the file ends within its last page. Whole pages that lack SQLite notices itself.
@@ -360,7 +363,3 @@ _REFUSED = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RAN
 _UNREADABLE = ("Could not decode to UTF-8", "integer overflow", "malformed JSON", "user-defined function raised")
 #: Any value of the kind, to ask for the access path of a range.
 _SAMPLE: dict[Kind, Value] = {Kind.INTEGER: 0}
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("trueup_begin", "BEGIN"))
