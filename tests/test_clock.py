@@ -98,6 +98,17 @@ def test_what_ends_a_wait_that_is_only_about_to_begin(ends: str) -> None:
     assert len(looks) == (2 if ends == "wake" else 1)
 
 
+def test_a_signal_that_ends_no_wait_is_answered_soon() -> None:
+    """As one that comes after Python has looked for signals, and before the wait itself: nobody is woken by it."""
+    real = SystemClock()
+
+    def ready() -> bool:
+        real._interrupted = True
+        return False
+
+    assert real.wait_for(ready, LONG) is True
+
+
 def test_a_wait_lasts_as_long_as_it_was_to_and_is_asked_again_at_each_wake() -> None:
     real = SystemClock()
     assert real.wait(0.0) is False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -39,6 +37,11 @@ class Clock(Protocol):
         """Later waits last again."""
 
 
+#: Seconds that a signal may go unanswered which comes just as a wait begins. Python answers one between two of its steps,
+#: and a wait is one step: a signal behind the last look for signals, and before the wait proper, does not end it.
+SIGNAL_S = 0.5
+
+
 class SystemClock:
     """The machine's clock."""
 
@@ -62,12 +65,20 @@ class SystemClock:
         self._waiting.add(woken)
         try:
             end = time.monotonic() + seconds
-            while not self._interrupted and not ready() and (left := end - time.monotonic()) > 0:
-                with suppress(Empty):
-                    woken.get(timeout=min(left, threading.TIMEOUT_MAX))
+            while not self._interrupted and not ready() and time.monotonic() < end:
+                self._rest(woken, end)
             return self._interrupted
         finally:
             self._waiting.discard(woken)
+
+    def _rest(self, woken: SimpleQueue[None], end: float) -> None:
+        """Until `wake` or that moment."""
+        while not self._interrupted and (left := end - time.monotonic()) > 0:
+            try:
+                woken.get(timeout=min(left, SIGNAL_S))
+            except Empty:
+                continue
+            return
 
     def wake(self) -> None:
         for woken in self._waiting.copy():
