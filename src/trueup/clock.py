@@ -37,8 +37,8 @@ class Clock(Protocol):
         """Later waits last again."""
 
 
-#: Seconds that a signal may go unanswered which comes just as a wait begins. Python answers one between two of its steps,
-#: and a wait is one step: a signal behind the last look for signals, and before the wait proper, does not end it.
+#: Seconds that a signal may go unanswered that comes just as a wait begins. Python answers one between two steps of
+#: its own, and a wait is a step: one after its last look for signals, and before the wait proper, does not end that.
 SIGNAL_S = 0.5
 
 
