@@ -86,3 +86,14 @@ class Verbatim(Named):
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(column, sa.Text)
+
+
+def spelt_single(expression: Expression) -> Expression:
+    """A single-precision float by its shortest spelling: 0.1 and not 0.10000000149011612."""
+    return sa.cast(sa.cast(expression, sa.Text), sa.Double)
+
+
+def whole_single(expression: Expression) -> Expression:
+    """The same, but that a whole number is itself."""
+    exact = sa.cast(expression, sa.Double)
+    return sa.case((expression == sa.func.trunc(expression), exact), else_=spelt_single(expression))

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.adapters._dialect import Expression, Named, Verbatim
+from trueup.adapters._dialect import Expression, Named, Verbatim, spelt_single, whole_single
 from trueup.core.binding import Column
 from trueup.core.kinds import Kind, Value
 from trueup.core.values import Interval
@@ -87,7 +87,7 @@ class Real(Named):
     cache_ok = True
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return _real(column)
+        return spelt_single(column)
 
 
 class Whole(Named):
@@ -96,15 +96,7 @@ class Whole(Named):
     cache_ok = True
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return _whole(column)
-
-
-def _real(expression: Expression) -> Expression:
-    return sa.cast(sa.cast(expression, sa.Text), sa.Double)
-
-
-def _whole(expression: Expression) -> Expression:
-    return sa.case((expression == sa.func.trunc(expression), sa.cast(expression, sa.Double)), else_=_real(expression))
+        return whole_single(column)
 
 
 def _only(holds: Expression, value: Expression, otherwise: str) -> Expression:
@@ -196,18 +188,20 @@ def span(text: str) -> str:
 def numbers_differ(source: Column, target: Column, a: Expression, b: Expression) -> Expression:
     """Numbers of two types, compared without making one of them a float, where 2**53 equals 2**53 + 1."""
     if source.kind is Kind.FLOAT and target.kind is Kind.FLOAT:
-        return _real(a).is_distinct_from(_real(b))
+        return spelt_single(a).is_distinct_from(spelt_single(b))
     if target.kind is Kind.FLOAT:
         source, target, a, b = target, source, b, a
     if source.kind is not Kind.FLOAT:
         return _digits(source, a).is_distinct_from(_digits(target, b))
     if source.exact:
-        a = _whole(a)
+        a = whole_single(a)
     # A float is the number that its shortest spelling says: as an exact number it is b, and b read as a float is it.
     exact: Expression = sa.cast(b, sa.Integer) if target.kind is Kind.BOOLEAN else b
     type_name = "INTEGER" if target.kind is Kind.BOOLEAN else target.type_name
     spelt = sa.cast(a, sa.Text)
-    same = (sa.try_cast(spelt, Named(type_name)) == exact) & (sa.cast(sa.cast(exact, sa.Text), sa.Double) == _real(a))
+    same = (sa.try_cast(spelt, Named(type_name)) == exact) & (
+        sa.cast(sa.cast(exact, sa.Text), sa.Double) == spelt_single(a)
+    )
     return ~sa.func.coalesce(same, a.is_(None) & b.is_(None))
 
 

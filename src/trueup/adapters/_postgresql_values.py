@@ -178,12 +178,6 @@ def as_numeric(column: Column, expression: Expression) -> Expression:
     return sa.cast(expression, sa.Numeric)
 
 
-def whole(expression: Expression) -> Expression:
-    """A single-precision float: a whole number as what it is, any other by its shortest spelling."""
-    spelt = sa.cast(sa.cast(expression, sa.Text), sa.Double)
-    return sa.case((expression == sa.func.trunc(expression), sa.cast(expression, sa.Double)), else_=spelt)
-
-
 def exact_number(kind: Kind, column: Column, expression: Expression) -> Expression:
     """As numeric, as Python takes it: against an integer a whole float is that integer, else it is its spelling."""
     if column.kind is not Kind.FLOAT or kind is not Kind.FLOAT:

@@ -274,8 +274,7 @@ class SqlAdapter(Repairing):
         return self.answered(connection, *self.comparison_of_any(binding, segment))
 
     def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
-        """The statement that compares `segment` inside the database; of wider rows it is only planned, see `inside`."""
-        binding = binding.first(self.columns_inside)
+        """The statement that compares `segment` inside the database."""
         return self.relations.differences(binding, segment, partial(unequal, self, binding), DIFFERENCES_MAX)
 
     def comparison_of_any(self, binding: Binding, segment: Segment) -> tuple[sa.CompoundSelect[Any], dict[str, Value]]:

@@ -210,9 +210,8 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     def _queried(self, binding: Binding, side: BoundSide, found: Sequence[Path]) -> BoundSide:
         """The side as a query, its columns in the kinds that they are compared in."""
-        self.now_reads(found)
         if files.format_of(side.side, found) == "parquet":
-            return replace(side, side=_as_query(side.side, files.parquet(found)))
+            return replace(side, side=self._as_query(side.side, found, {}))
         types = dict(side.side.types)
         columns = []
         pairs = list(zip(side.columns, binding.kinds, strict=True))
@@ -232,16 +231,25 @@ class FileAdapter(ReadOnly, DuckdbReader):
             if column.name in documents and kind is Kind.JSON:
                 wanted = replace(wanted, name=files.document_of(column.name))
             columns.append(wanted)
-        read, names, delimiter, null = self._text_names(side.side, found, documents)
-        query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
         width, end = len(side.key), len(side.columns)
         return replace(
             side,
-            side=_as_query(side.side, query),
+            side=self._as_query(side.side, found, types, documents),
             key=tuple(columns[:width]),
             values=tuple(columns[width:end]),
             cut=columns[end] if side.cut is not None else None,
         )
+
+    def _as_query(
+        self, side: Side, found: Sequence[Path], types: Mapping[str, str], documents: frozenset[str] = frozenset()
+    ) -> Side:
+        """The statement that reads the files; of those without types, columns as `types` say."""
+        if files.format_of(side, found) == "parquet":
+            query = files.parquet(found)
+        else:
+            read, names, delimiter, null = self._text_names(side, found, documents)
+            query = files.text_rows(read, names, delimiter=delimiter, null=null, types=types)
+        return side.model_copy(update={"file": None, "query": query})
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -259,12 +267,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
         """Of a column whose type is known: without one there is no order."""
         found = files.files_of(side.side)
         with self._unchanged(found):
-            if files.format_of(side.side, found) == "parquet":
-                query = files.parquet(found)
-            else:
-                read, names, delimiter, null = self._text_names(side.side, found)
-                query = files.text_rows(read, names, delimiter=delimiter, null=null, types=side.side.types)
-            return super().greatest(replace(side, side=_as_query(side.side, query)))
+            return super().greatest(replace(side, side=self._as_query(side.side, found, side.side.types)))
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         found = files.files_of(side.side)
@@ -282,7 +285,6 @@ class FileAdapter(ReadOnly, DuckdbReader):
         every = [*found[0], *found[1]]
         with self._unchanged(every):
             source, target = (self._queried(binding, side, of) for side, of in zip(sides, found, strict=True))
-            self.now_reads(every)
             return super().differences(replace(binding, source=source, target=target), segment)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
@@ -334,10 +336,6 @@ def _without_losses(side: Side, columns: Mapping[str, Column], lossy: Mapping[st
         told = f"{lossy[name]}, of which DuckDB loses digits.{hint}"
         found[name] = replace(found[name], kind=Kind.INCOMPARABLE, type_name=told)
     return found
-
-
-def _as_query(side: Side, query: str) -> Side:
-    return side.model_copy(update={"file": None, "query": query})
 
 
 def _unlike(here: Mapping[str, Column], there: Mapping[str, Column]) -> str:

@@ -23,7 +23,7 @@ from trueup.adapters import Capabilities, Stream, Survey
 from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
-from trueup.adapters._dialect import Expression, Verbatim
+from trueup.adapters._dialect import Expression, Verbatim, whole_single
 from trueup.adapters._hashing import Way
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
@@ -199,7 +199,7 @@ class PostgresqlAdapter(SqlAdapter):
             return sa.cast(expression, sa.Text)  # its own order is that of its declaration
         if column.type_name == "oid":
             return sa.cast(expression, sa.BigInteger)  # beside an `integer`, 4294967295 would be -1
-        return held.whole(expression) if column.exact and column.type_name == "real" else expression
+        return whole_single(expression) if column.exact and column.type_name == "real" else expression
 
     def type_of(self, column: Column) -> sa.types.TypeEngine[Any]:
         if column.kind is Kind.ARRAY:
