@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -54,3 +56,12 @@ def latencies(folder: Path, name: str) -> list[tuple[float, float]]:
 def quantiles(of: list[tuple[float, float]], begin: float, end: float) -> dict[str, float]:
     ms = sorted(ms for at, ms in of if begin <= at < end)
     return {f"p{q}": percentile(ms, q / 100) for q in (50, 95, 99)} | {"count": len(ms)}
+
+
+def usual_part(of: list[tuple[float, float]], begins: Iterable[float], lasts_s: float) -> dict[str, float]:
+    """Medians of parts that last as long as each other, and the worst p95 of them: so a long look stands beside short
+    ones. One stall makes the p95 of all of it, and the longer one looks, the surer one sees a stall.
+    """
+    parts = [quantiles(of, begin, begin + lasts_s) for begin in begins]
+    usual = {q: median(part[q] for part in parts) for q in ("p50", "p95", "p99")}
+    return usual | {"worst_p95": max(part["p95"] for part in parts)}

@@ -39,13 +39,15 @@ from _pacing_shared import shared
 from _pacing_shared import show as show_shared
 from _pacing_stops import show as show_stops
 from _pacing_stops import stops
-from _pgbench import ROWS, fill, latencies, pgbench, quantiles
+from _pgbench import ROWS, fill, latencies, pgbench, quantiles, usual_part
 from _stolen import MOST, PATIENCE_S, Patience
 
 SHARES = (0.1, 0.2, 0.5, 0.8)
 LOADS_U = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 #: Seconds: of a cell, of which the first do not count; of a governor's; of a burst.
 CELL_S, WARM_S, GOVERNOR_S, STEADY_FROM_S = 12, 2, 95, 30
+#: Seconds of a cell that count: the last one does not, nor do the first.
+COUNTED_S = CELL_S - 1 - WARM_S
 #: The product as it is by default.
 PACE = {"protect": 0.1}
 #: What is kept of a governor's trace.
@@ -254,12 +256,10 @@ def governor(bench: Bench) -> list[dict[str, Any]]:
         looks = [bench.alone(share), bench.alone(share)]
         cell = bench.cell(share, GOVERNOR_S, "governor", PACE)
         found.append(usual([*looks, bench.alone(share), bench.alone(share)]))
-        row = summary(cell, STEADY_FROM_S, GOVERNOR_S - 1)
-        windows = [
-            quantiles(cell["logged"], cell["began"] + at, cell["began"] + at + 5)["p95"]
-            for at in range(1, STEADY_FROM_S - 4)
-        ]
-        row["ramp_p95"] = max(windows)
+        logged = [(at - cell["began"], ms) for at, ms in cell["logged"]]
+        steady = range(STEADY_FROM_S, GOVERNOR_S - COUNTED_S, COUNTED_S)
+        row = summary(cell, STEADY_FROM_S, GOVERNOR_S - 1) | usual_part(logged, steady, COUNTED_S)
+        row["ramp_p95"] = usual_part(logged, range(1, STEADY_FROM_S - 4), 5)["worst_p95"]
         cpu = [line["cpu_s"] for line in cell["trace"]]
         row["cpu_share"] = (cpu[-1] - cpu[0]) / GOVERNOR_S
         found.append(row | promised(cell) | {"trace": traced(cell)})
@@ -326,9 +326,10 @@ def show(told: dict[str, Any]) -> None:
             u = "" if row.get("u") is None else f"{row['u']:.2f}"
             believed = "" if row.get("believed") is None else f"{1 + row['believed']:.2f}"
             name = " ".join(filter(None, [row["kind"] or "none", row.get("part")]))
+            worst = f" (at most {row['worst_p95']:.2f})" if "worst_p95" in row else ""
             print(
-                f"| {row['share']:.0%} | {name} | {u} | {row['rows_per_s']:,.0f} | {row['p50']:.2f} | {row['p95']:.2f} "
-                f"| {row['p99']:.2f} | {times} | {believed} | {row.get('stolen', 0):.1%} "
+                f"| {row['share']:.0%} | {name} | {u} | {row['rows_per_s']:,.0f} | {row['p50']:.2f} "
+                f"| {row['p95']:.2f}{worst} | {row['p99']:.2f} | {times} | {believed} | {row.get('stolen', 0):.1%} "
                 f"| {', '.join(row.get('modes', []))} |"
             )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.pace.tails import FIRST, MEMORY_S, Impact, Tails
+from trueup.core.pace.tails import FIRST, MEMORY_S, READINGS_MAX, Impact, Readings, Tails
 
 
 def filled(slower: float, *, base_ms: float = 1.0, hit: float = 0.5, readings: int = 800, seed: int = 1) -> Tails:
@@ -135,3 +135,31 @@ def test_too_few_or_too_old_readings_say_nothing() -> None:
     assert gone.count(0.0) == (0, 400)
     gone.forget()
     assert gone.count(0.0) == (0, 0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 50), st.sampled_from([0.1, 0.2, 5.0]))),
+    st.floats(0, 200),
+    st.floats(0, 200),
+)
+def test_readings_are_what_a_list_would_be(made: list[tuple[float, float]], before: float, since: float) -> None:
+    readings, plain, at = Readings(), list[tuple[float, float]](), 0.0
+    for passed, ms in made:
+        at += passed
+        readings.add(at, ms)
+        plain.append((at, ms))
+    readings.forget(before)
+    plain = [reading for reading in plain if reading[0] >= before]
+    assert readings.ordered == sorted(ms for _, ms in plain)
+    assert (len(readings), readings.since(since)) == (len(plain), sum(at >= since for at, _ in plain))
+    readings.forget()
+    assert (len(readings), readings.ordered) == (0, [])
+
+
+def test_no_more_readings_are_kept_than_there_is_room_for_and_none_from_before_a_clock_went_back() -> None:
+    readings = Readings()
+    for at in range(READINGS_MAX + 5):
+        readings.add(at, float(-at))
+    assert (len(readings), readings.ordered[0], readings.ordered[-1]) == (READINGS_MAX, -at, -5.0)
+    readings.add(3.0, 7.0)
+    assert (readings.since(0.0), readings.ordered) == (1, [7.0])

@@ -21,8 +21,8 @@ LONGER, SOON = 4.0, 6.0
 #: A delay of one falls on no more than so many.
 SPREAD_MAX = 5.0
 _LEAST = 1e-9
-#: Halvings when solving for the load.
-_STEPS = 30
+#: Halvings when solving for the load: to a millionth of the cores.
+_STEPS = 20
 
 
 def wait(cores: int, taken: float) -> float:
@@ -40,10 +40,11 @@ def room(cores: int, others: float, protect: float) -> float:
     """The most that we may take without slowing the others by more than `protect`, on average."""
     budget = protect * max(HARDLY * cores / max(others, _LEAST), 1.0)
     others = max(others, min(MOMENTS * others, MOMENTS_MOST * cores))
+    bearable = (1 + budget) * (1 + wait(cores, others)) - 1
     low, high = 0.0, max(FULL * cores - max(others, 0.0), 0.0)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if slowed(cores, others, middle) <= budget:
+        if wait(cores, others + middle) <= bearable:
             low = middle
         else:
             high = middle

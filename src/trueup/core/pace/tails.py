@@ -11,11 +11,11 @@ hit, and who has slept before it gets a core soon: what a transaction feels woul
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 
 #: Readings older than this say nothing of the present, seconds.
 MEMORY_S = 120.0
@@ -24,6 +24,8 @@ TAIL = 0.05
 #: The tail of those of whom only the mean is known, as a multiple of it: that of an exponential distribution.
 TAIL_OF_MEAN = 3.0
 _LEAST_MS = 1e-6
+#: Readings of a kind that are kept.
+READINGS_MAX = 4000
 #: Least readings of a kind for an estimate, and for a first one, on which only little may be built.
 SURE, FIRST = 60, 12
 
@@ -60,29 +62,62 @@ class Impact:
         return replace(self, slowed=max(self.slowed or 0.0, slowed))
 
 
+class Readings:
+    """The latest of one kind, in the order of time and in that of how long they took: made seldom, looked at often."""
+
+    def __init__(self) -> None:
+        self._made: deque[tuple[float, float]] = deque()
+        #: Milliseconds, the least first.
+        self.ordered: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def add(self, at: float, ms: float) -> None:
+        """`at`: no earlier than those before. Where a clock went back, nothing is known of when they were made."""
+        if self._made and at < self._made[-1][0]:
+            self.forget()
+        if len(self._made) == READINGS_MAX:
+            self._forget_first()
+        self._made.append((at, ms))
+        insort(self.ordered, ms)
+
+    def since(self, at: float) -> int:
+        """How many were made since a moment."""
+        return len(self._made) - bisect_left(self._made, (at,))
+
+    def forget(self, before: float = inf) -> None:
+        """Those that were made before a moment, or all."""
+        while self._made and self._made[0][0] < before:
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        _, ms = self._made.popleft()
+        del self.ordered[bisect_left(self.ordered, ms)]
+
+
 class Tails:
     """The latest readings of both kinds."""
 
     def __init__(self) -> None:
-        self._on: deque[tuple[float, float]] = deque(maxlen=4000)
-        self._off: deque[tuple[float, float]] = deque(maxlen=4000)
+        self._on, self._off = Readings(), Readings()
 
     def add(self, at: float, ms: float, *, own: bool) -> None:
         """A reading that took `ms` milliseconds; `own`: a statement of ours was in flight meanwhile."""
-        (self._on if own else self._off).append((at, ms))
+        (self._on if own else self._off).add(at, ms)
 
     def forget(self) -> None:
         """What was read is of another time."""
-        self._on.clear()
-        self._off.clear()
+        self._on.forget()
+        self._off.forget()
 
     def forget_own(self) -> None:
         """What was read with us in flight is of another concurrency."""
-        self._on.clear()
+        self._on.forget()
 
     def count(self, since: float) -> tuple[int, int]:
         """Readings of both kinds since a moment."""
-        return sum(at >= since for at, _ in self._on), sum(at >= since for at, _ in self._off)
+        return self._on.since(since), self._off.since(since)
 
     def impact(
         self, now: float, *, busy: float, budget: float, mean_ms: float | None = None, spread: float = 1.0
@@ -92,8 +127,9 @@ class Tails:
         reading, a delay is judged by what it is to them. `spread`: on how many a delay falls, of those who stand in a
         queue that the canary does not stand in.
         """
-        on = sorted(ms for at, ms in self._on if now - at <= MEMORY_S)
-        off = sorted(ms for at, ms in self._off if now - at <= MEMORY_S)
+        for readings in (self._on, self._off):
+            readings.forget(now - MEMORY_S)
+        on, off = self._on.ordered, self._off.ordered
         if len(on) < FIRST or len(off) < FIRST:
             return Impact(on=len(on), off=len(off))
         base = _quantile(off)
