@@ -1,6 +1,8 @@
 """Background work for `pacing.py`, each kind in a process of its own: the product, and what other tools do.
 
-    python -m bench._pacing_loads '{"kind": "governor", ...}'    # prints lines of JSON until it is ended
+    python bench/_pacing_loads.py '{"kind": "governor", "url": ..., "pace": {}, "keys": 9, "folder": ..., "names": []}'
+
+It prints lines of JSON until it is ended.
 
 All of them compare the same two tables by key range through the same adapter; only when and how much differs.
 """

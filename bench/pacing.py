@@ -364,7 +364,7 @@ def main() -> None:
         "--patience",
         type=float,
         default=PATIENCE_S,
-        help=f"seconds for measuring again where the host took more than {MOST:.1%} meanwhile (%(default)s)",
+        help=f"seconds for measuring again where the host took more than {MOST:.1%}% meanwhile (%(default)s)",
     )
     parser.add_argument("--show", type=Path, help="print the tables of this file, and measure nothing")
     asked = parser.parse_args()

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
+from trueup import bound
+from trueup.cli.init import _written
 from trueup.cli.save import _without_secrets
-from trueup.errors import UsageError
-from trueup.sides import declared, is_secret, parse_side, relative_to, without_password
+from trueup.errors import ConfigError, UsageError
+from trueup.sides import declared, parse_side, relative_to, without_password
+from trueup.urls import is_secret
 
 MEANT = {
     "sqlite:///a.db#orders": ("sqlite:///a.db", "table", "orders"),
@@ -150,6 +153,22 @@ def test_a_relative_path_is_seen_from_the_file_that_names_it() -> None:
 def test_which_parameters_hold_a_secret(name: str, secret: bool) -> None:
     assert is_secret(name) is secret
     assert ("SEKRET" in without_password(f"snowflake://u@acct/db?{name}=SEKRET")) is not secret
+
+
+def test_what_the_ledger_keeps_of_a_url_has_no_secret() -> None:
+    url = "postgresql://u:SEKRET@h/d?password=SEKRET&sslmode=require"
+    assert bound.without_password(url) == "postgresql://u@h/d?sslmode=require"
+    with pytest.raises(ConfigError, match="a database URL is not of the form"):
+        bound.without_password("no url")
+
+
+def test_what_init_writes_has_no_secret() -> None:
+    file = Path("trueup.toml")
+    assert _written(file, "postgresql://u:a/b@h/d") == "postgresql://u:${APP_PASSWORD}@h/d"
+    assert _written(file, "postgresql://u:${MINE}@h/d") == "postgresql://u:${MINE}@h/d"
+    assert _written(file, "sqlite:///shop.db") == "sqlite:///shop.db"
+    with pytest.raises(UsageError, match="has a secret in 'api_key'"):
+        _written(file, "opensearch://h:9200?api_key=SEKRET")
 
 
 @pytest.mark.parametrize(("name", "kept"), [("api_key", False), ("ssl_key", True)])

@@ -287,12 +287,6 @@ class Trueup(Steering):
             raise NotThere(f"there is no plan {plan!r} in the ledger; `trueup plan NAME` makes one")
         return row
 
-    def find_run(self, run: str) -> RunRow:
-        row = self.standing.find_run(run)
-        if row is None:
-            raise NotThere(f"there is no run {run!r} in the ledger; `trueup runs` lists them")
-        return row
-
     def decided(self, run: str) -> Decided:
         """What a run decided, with before- and after-images: however many, a part at a time."""
         row = self.find_run(run)

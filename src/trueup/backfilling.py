@@ -182,9 +182,7 @@ class Backfilling(Asking):
 
         Raises UsageError for an unknown run, Refused where that is not to be had any more.
         """
-        row = self.standing.find_run(run)
-        if row is None:
-            raise UsageError(f"there is no run {run!r} in the ledger; `trueup runs` lists them")
+        row = self.find_run(run)
         kept = self.definitions_kept.of_run(row.id)
         if kept is None:
             raise UsageError(f"run {row.id} is from before definitions were kept")

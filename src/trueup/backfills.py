@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from trueup.core.backfill import Backfill, Given, backfill
 from trueup.core.binding import near
 from trueup.core.fixes import Fix, all_at_once, row_by_row
 from trueup.core.query import problem
 from trueup.core.update import columns_in, update_of
-from trueup.declarations import complaint
+from trueup.declarations import checked
 from trueup.errors import ConfigError
 
 #: What a Python file is read for.
@@ -92,10 +90,7 @@ def _sql(path: Path, text: str, code: str, databases: Collection[str], dialect: 
 
 
 def _given(path: Path, told: dict[str, Any], databases: Collection[str]) -> Given:
-    try:
-        given = Given.model_validate({"name": path.stem, **told})
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {complaint(DECLARED, Given, error)}") from None
+    given = checked(Given, {"name": path.stem, **told}, f"{path}: {DECLARED}")
     known = sorted(databases)
     database = given.database or (known[0] if len(known) == 1 else "")
     if database not in databases:

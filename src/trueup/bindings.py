@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from typing import Protocol as Interface
-
-from pydantic import ValidationError
 
 from trueup.bound import Bound, without_password
 from trueup.core.approval import Said
 from trueup.core.binding import Binding, bind, not_writable
 from trueup.core.guarantee import Guarantee, Promise, Protocol, promise
 from trueup.core.handlers import Handler
-from trueup.core.projection import PYTHON, Canary, Partition, Projection
-from trueup.core.retry import Retry
+from trueup.core.projection import PYTHON, Partition, Projection
 from trueup.core.schedule import UNATTENDED
 from trueup.core.writer_columns import with_tombstones
-from trueup.declarations import complaint
 from trueup.emitting import Emitter, emitter
-from trueup.errors import ConfigError, Refused, UsageError
+from trueup.errors import ConfigError, Refused
 from trueup.hands import Hand, Hands
 from trueup.python.found import find
 from trueup.python.handlers import Call
@@ -155,8 +151,7 @@ class Bindings(Bound):
     def promised_back(self, binding: Binding) -> Promise:
         """What putting rows back can promise: it asks nothing of the writers, only of the target."""
         offers = self._adapter(binding.projection.target.database).capabilities.writing
-        vanishing = binding.source.shape.vanishing
-        obstacle = not_writable(binding.projection, binding.target) or (vanishing and f"the source: {vanishing}")
+        obstacle = _obstacle(binding)
         held = offers.single_writer or offers.row_locks or offers.row_version
         if not (held or offers.compares_values) and not obstacle:
             obstacle = "the target offers neither a row version nor a lock"
@@ -180,12 +175,10 @@ class Bindings(Bound):
     def designed(self, binding: Binding) -> Promise:
         """What the design lets a repair promise, before anything was looked at."""
         target = self._adapter(binding.projection.target.database)
-        vanishing = binding.source.shape.vanishing
-        obstacle = not_writable(binding.projection, binding.target) or (vanishing and f"the source: {vanishing}")
         writing = target.capabilities.writing
         if not self.databases[binding.projection.target.database].markers:
             writing = replace(writing, markers=False)
-        return promise(binding.projection, writing, obstacle)
+        return promise(binding.projection, writing, _obstacle(binding))
 
     def close_adapters(self) -> None:
         super().close_adapters()
@@ -214,19 +207,7 @@ def _as_compared(binding: Binding, run: RunRow) -> Binding:
     )
 
 
-def retry_of(value: Retry | Mapping[str, Any] | None) -> Retry:
-    if isinstance(value, Retry):
-        return value
-    try:
-        return Retry.model_validate(value or {})
-    except ValidationError as error:
-        raise ConfigError(complaint("retry", Retry, error)) from None
-
-
-def canary_of(value: Canary | str | int) -> Canary:
-    if isinstance(value, Canary):
-        return value
-    try:
-        return Canary.model_validate(value)
-    except ValidationError as error:
-        raise UsageError(complaint("canary", Canary, error)) from None
+def _obstacle(binding: Binding) -> str:
+    """Why nothing can be written at all; empty: it can be."""
+    vanishing = binding.source.shape.vanishing
+    return not_writable(binding.projection, binding.target) or (vanishing and f"the source: {vanishing}")

@@ -13,6 +13,7 @@ from trueup.core.writer_columns import equip, events_side, pending_side
 from trueup.declarations import broker_of, check_references, database_of, with_stand_ins
 from trueup.errors import ConfigError, NotThere
 from trueup.side_by_side import Pair, both
+from trueup.urls import without_secrets
 
 
 class Bound:
@@ -113,11 +114,10 @@ class Bound:
 
 
 def without_password(url: str) -> str:
-    import sqlalchemy as sa
-
+    """A database's URL as it may be kept. Raises ConfigError if it is none."""
     try:
-        return sa.make_url(url).set(password=None).render_as_string()
-    except (sa.exc.ArgumentError, ValueError):
+        return without_secrets(url)
+    except ValueError:
         raise ConfigError(
             "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
         ) from None

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from trueup.bound import Bound
 from trueup.core.binding import Shape, near
 from trueup.core.projection import Side
-from trueup.declarations import complaint
+from trueup.declarations import checked
 from trueup.errors import UsageError
 from trueup.worded import NAME
 
@@ -28,7 +26,10 @@ class Schemas:
 
 
 def schemas_of(declarations: Mapping[str, dict[str, Any]], sides: Bound) -> Schemas:
-    declared = {role: _declared(role, declarations[role]) for role in ("target", "source")}
+    declared = {
+        role: checked(Side, declarations[role], f"projections.{NAME}.{role}", UsageError)
+        for role in ("target", "source")
+    }
     source, target = sides.shapes(NAME, declared["source"], declared["target"])
     shapes = {"target": target, "source": source}
     primary = {role: _primary(side, shapes[role]) for role, side in declared.items()}
@@ -41,13 +42,6 @@ def _primary(side: Side, shape: Shape) -> tuple[str, ...]:
     """The primary key of a side, by the source's names."""
     back = {there: here for here, there in side.columns.items()}
     return tuple(back.get(name, name) for name in shape.primary)
-
-
-def _declared(role: str, values: dict[str, Any]) -> Side:
-    try:
-        return Side.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(complaint(f"projections.{NAME}.{role}", Side, error)) from None
 
 
 def primary_key(schemas: Schemas) -> tuple[tuple[str, ...], str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from trueup.bound import Bound
 from trueup.by_digest import asking_ahead
 from trueup.clock import Clock, SystemClock
@@ -25,7 +23,7 @@ from trueup.core.projection import Database, Projection, Side
 from trueup.core.row import Key, Values
 from trueup.core.shape import Shape
 from trueup.core.states import Verdict
-from trueup.declarations import complaint
+from trueup.declarations import checked
 from trueup.discreet import discreet
 from trueup.errors import ConfigError, Interrupted, TrueupError, UsageError
 from trueup.in_time import pieces
@@ -223,28 +221,29 @@ def comparing(
     """
     sides = {"source": parse_side(source, "source"), "target": parse_side(target, "target")}
     names = _database_names(sides)
-    databases = {names[role]: _database(role, side) for role, side in sides.items() if side.url}
+    databases = {
+        names[role]: checked(Database, {"url": side.url}, role, UsageError) for role, side in sides.items() if side.url
+    }
     mapped: dict[str, dict[str, str]] = {"source": {}, "target": dict(renamed or {})}
     declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
     with _worded(), ExitStack() as after:
         look_once = OneLook(databases, progress)
         after.callback(look_once.close_adapters)
         chosen, key_from, compared = _chosen(look_once, declarations, key, columns, exclude)
-        projection = _projection(
-            {
-                "name": NAME,
-                **declarations,
-                "key": chosen,
-                "columns": None if compared is None else tuple(compared),
-                "sensitive": tuple(sensitive),
-                "settle": settle,
-                "tolerance": dict(tolerance or {}),
-                "nulls": dict(nulls or {}),
-                "exact": exact,
-                "on_extra": "delete",  # nothing is written; any other policy would be given as the reason why
-                "limits": {"collapse": 0},
-            }
-        )
+        values = {
+            "name": NAME,
+            **declarations,
+            "key": chosen,
+            "columns": None if compared is None else tuple(compared),
+            "sensitive": tuple(sensitive),
+            "settle": settle,
+            "tolerance": dict(tolerance or {}),
+            "nulls": dict(nulls or {}),
+            "exact": exact,
+            "on_extra": "delete",  # nothing is written; any other policy would be given as the reason why
+            "limits": {"collapse": 0},
+        }
+        projection = checked(Projection, values, f"projections.{NAME}", UsageError)
         engine = after.enter_context(_engine(look_once, projection))
         binding = engine.binding(NAME, writing=False)
         yield Comparison(
@@ -338,20 +337,6 @@ def _database_names(sides: Mapping[str, NamedSide]) -> dict[str, str]:
     """One name where both sides are in one database: then it compares them itself."""
     one = sides["source"].url == sides["target"].url
     return {role: "database" if one else role for role in sides}
-
-
-def _database(role: str, side: NamedSide) -> Database:
-    try:
-        return Database.model_validate({"url": side.url})
-    except ValidationError as error:
-        raise UsageError(complaint(role, Database, error)) from None
-
-
-def _projection(values: dict[str, Any]) -> Projection:
-    try:
-        return Projection.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(complaint(f"projections.{NAME}", Projection, error)) from None
 
 
 @contextmanager

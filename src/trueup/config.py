@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from trueup.core.alert_rules import Alerts
 from trueup.core.api_settings import ApiSettings
@@ -21,14 +21,13 @@ from trueup.core.projection import PYTHON, Database, Declared, Duration, Project
 from trueup.core.retry import Retry
 from trueup.core.triggers import Broker
 from trueup.core.zones import zone_problem
-from trueup.declarations import check_references, complaint
+from trueup.declarations import check_references, checked
 from trueup.errors import ConfigError
 from trueup.store.lease import LEASE_S
 from trueup.urls import expanded, from_folder
 
 #: The file looked for in the current directory.
 FILE = "trueup.toml"
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(Declared):
@@ -101,21 +100,22 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def parse(data: dict[str, Any], *, path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Check the content of a configuration file; relative paths in it are relative to `path`."""
-    _known(path, "", data, ("trueup", "serve", "alerts", "databases", "brokers", "projections"))
+    _known(path, data, ("trueup", "serve", "alerts", "databases", "brokers", "projections"))
     data = _expanded(data, environ, path, ())
-    settings = _model(path, "trueup", Settings, data.get("trueup", {}))
-    serving = _model(path, "serve", Serving, data.get("serve", {}))
-    alerts = _model(path, "alerts", Alerts, data.get("alerts", {}))
+    settings = checked(Settings, data.get("trueup", {}), f"{path}: trueup")
+    serving = checked(Serving, data.get("serve", {}), f"{path}: serve")
+    alerts = checked(Alerts, data.get("alerts", {}), f"{path}: alerts")
     databases = {
-        name: _model(path, f"databases.{name}", Database, values)
+        name: checked(Database, values, f"{path}: databases.{name}")
         for name, values in _tables(path, data, "databases").items()
     }
     projections = {
-        name: _model(path, f"projections.{name}", Projection, {"name": name, **values})
+        name: checked(Projection, {"name": name, **values}, f"{path}: projections.{name}")
         for name, values in _tables(path, data, "projections").items()
     }
     brokers = {
-        name: _model(path, f"brokers.{name}", Broker, values) for name, values in _tables(path, data, "brokers").items()
+        name: checked(Broker, values, f"{path}: brokers.{name}")
+        for name, values in _tables(path, data, "brokers").items()
     }
     audit = settings.audit.seen_from(str(path.parent))
     settings = settings.model_copy(update={"ledger": _seen_from(path.parent, settings.ledger), "audit": audit})
@@ -144,10 +144,10 @@ def _tables(path: Path, data: dict[str, Any], name: str) -> dict[str, dict[str, 
     return tables
 
 
-def _known(path: Path, place: str, data: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _known(path: Path, data: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for key in data:
         if key not in names:
-            raise ConfigError(f"{path}: unknown key {place}{key!r}; {near(key, names)}")
+            raise ConfigError(f"{path}: unknown key {key!r}; {near(key, names)}")
 
 
 def _expanded(value: Any, environ: Mapping[str, str], path: Path, place: tuple[str, ...]) -> Any:
@@ -164,13 +164,6 @@ def _expanded(value: Any, environ: Mapping[str, str], path: Path, place: tuple[s
     except KeyError as missing:
         where, name = ".".join(place), missing.args[0]
         raise ConfigError(f"{path}: {where}: the environment variable {name!r} is not set; export it") from None
-
-
-def _model(path: Path, place: str, model: type[Model], values: Any) -> Model:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {complaint(place, model, error)}") from None
 
 
 def _seen_from(folder: Path, url: SecretStr) -> SecretStr:

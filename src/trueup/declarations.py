@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -11,25 +11,28 @@ from trueup.core.binding import near
 from trueup.core.handlers import TAGS
 from trueup.core.projection import FILES, PYTHON, Database, Projection, Side
 from trueup.core.triggers import Broker, Listen, Outbox, fits, shared
-from trueup.errors import ConfigError
+from trueup.errors import ConfigError, TrueupError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], value: object, place: str, error: type[TrueupError] = ConfigError) -> Model:
+    """What is declared at a place; one that is a model already is it.
+
+    Raises `error`, which says what is wrong and where.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as found:
+        raise error(_complaint(place, model, found)) from None
 
 
 def database_of(name: str, value: Database | str) -> Database:
-    if isinstance(value, Database):
-        return value
-    try:
-        return Database.model_validate({"url": value})
-    except ValidationError as error:
-        raise ConfigError(complaint(f"databases.{name}", Database, error)) from None
+    return checked(Database, {"url": value} if isinstance(value, str) else value, f"databases.{name}")
 
 
 def broker_of(name: str, value: Broker | str) -> Broker:
-    if isinstance(value, Broker):
-        return value
-    try:
-        return Broker.model_validate({"url": value})
-    except ValidationError as error:
-        raise ConfigError(complaint(f"brokers.{name}", Broker, error)) from None
+    return checked(Broker, {"url": value} if isinstance(value, str) else value, f"brokers.{name}")
 
 
 def check_references(
@@ -54,7 +57,8 @@ def check_references(
         for key in ("conflicts", "after"):
             for other in getattr(projection, key):
                 if other not in projections or other == name:
-                    raise ConfigError(f"projections.{name}.{key}: there is no other projection {other!r}")
+                    known = near(other, projections.keys() - {name})
+                    raise ConfigError(f"projections.{name}.{key}: there is no other projection {other!r}; {known}")
     _check_triggers(databases, projections, brokers)
     if circle := _circle(projections):
         raise ConfigError(f"projections.{circle[0]}.after: each would wait for the other: {' after '.join(circle)}")
@@ -108,7 +112,7 @@ def with_stand_ins(databases: Mapping[str, Database]) -> dict[str, Database]:
     return {PYTHON: Database(url=SecretStr("python://")), **databases, FILES: Database(url=SecretStr("file://"))}
 
 
-def complaint(place: str, model: type[BaseModel], error: ValidationError) -> str:
+def _complaint(place: str, model: type[BaseModel], error: ValidationError) -> str:
     """The first thing that is wrong with a declaration, in words; never the value, which may be a secret."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = [str(part) for part in first["loc"] if part not in TAGS]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from trueup import who
 from trueup.audit import Auditing, answerable
-from trueup.bindings import Bindings, canary_of, retry_of
+from trueup.bindings import Bindings
 from trueup.border import Border
 from trueup.by_partition import named
 from trueup.clock import Clock, SystemClock
@@ -29,9 +29,10 @@ from trueup.core.pace.governor import State as PaceState
 from trueup.core.projection import Canary, Database, Projection
 from trueup.core.retry import Retry
 from trueup.core.triggers import Broker
+from trueup.declarations import checked
 from trueup.doctor import Doctor
 from trueup.engines.beyond import Beyond, Engines
-from trueup.errors import UsageError
+from trueup.errors import NotThere, UsageError
 from trueup.job import Job, Undoing
 from trueup.observe import Progress, Silent
 from trueup.pace.admission import Worker
@@ -103,7 +104,7 @@ class Engine(Bindings):
         self.audit_settings = audit or AuditSettings()
         self.clock: Clock = clock or SystemClock()
         self.progress: Progress = progress or Silent()
-        self.patience = Patience(clock=self.clock, retry=retry_of(retry), chance=chance)
+        self.patience = Patience(clock=self.clock, retry=checked(Retry, retry or {}, "retry"), chance=chance)
         #: Set `stop.asked` (from a signal handler, another thread) to end the running call after the segment at hand.
         self.stop_after_segment = Stop()
 
@@ -160,7 +161,7 @@ class Engine(Bindings):
         spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
         promise = self.patience.read(partial(self._promise, binding))
         with self._working(command, self.pair(binding)) as paced:
-            pair = self.computed(paced, binding.projection.canary if canary is None else canary_of(canary))
+            pair = self.computed(paced, _canary(binding.projection, canary))
             job = Job(
                 **self._common(command, pair, canary),
                 promise=promise,
@@ -269,7 +270,7 @@ class Engine(Bindings):
             "progress": self.progress,
             "patience": self.patience,
             "quarantine": self.kept_out,
-            "canary": projection.canary if canary is None else canary_of(canary),
+            "canary": _canary(projection, canary),
             "place": self.place(projection.name),
             "described": self.described(projection.name),
             "revision": projection.revision if isinstance(projection, Backfill) else None,
@@ -336,6 +337,13 @@ class Engine(Bindings):
     def standing(self) -> Standing:
         return Standing(self.ledger)
 
+    def find_run(self, run: str) -> RunRow:
+        """Raises NotThere."""
+        row = self.standing.find_run(run)
+        if row is None:
+            raise NotThere(f"there is no run {run!r} in the ledger; `trueup runs` lists them")
+        return row
+
     def close(self) -> None:
         """Give all connections back."""
         self.close_adapters()
@@ -361,3 +369,8 @@ class Engine(Bindings):
         target = self._adapter(projection.target.database)
         tokens = [target.raise_fence(lane, stop=stop) for lane in lanes(projection)]
         return None not in tokens
+
+
+def _canary(projection: Projection, asked: Canary | str | int | None) -> Canary | None:
+    """What is asked for, or else declared; None: nothing is written first. Raises UsageError."""
+    return projection.canary if asked is None else checked(Canary, asked, "canary", UsageError)

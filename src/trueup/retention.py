@@ -95,7 +95,7 @@ class Retention:
             return 0
 
     def _small(self, now: datetime) -> None:
-        keep = None if self.engine.keep_s is None else timedelta(seconds=self.engine.keep_s)
+        keep = timedelta.max if self.engine.keep_s is None else timedelta(seconds=self.engine.keep_s)
         self.engine.queue.prune(now, keep)
         AlertLedger(self.engine.ledger).prune(now, keep)
         forget_lost(self.engine.ledger, now, keep)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trueup.errors import UsageError
-from trueup.urls import expanded
+from trueup.urls import expanded, without_secrets
 
 #: First word of a query; anything else behind the # is the name of a table.
 _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
@@ -31,10 +31,6 @@ _QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
 _PATTERN = re.compile(r"\S*\{[^{}\s]+\}\S*(?:\s|$)")
 #: An index: one of the words behind its name says how its documents are named.
 _INDEX = re.compile(r"\S+\s(?:.*\s)?id=\S")
-#: Names of URL parameters that hold a secret.
-_SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
-#: Names like them that hold the path of a file.
-_PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
 #: Schemes of files that are not on this machine.
 _ELSEWHERE = frozenset({"http", "https", "ftp", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs"})
 #: Characters of a query that are shown.
@@ -135,23 +131,11 @@ def _split(text: str, role: str) -> tuple[str, str, str]:
     return text.partition("#")
 
 
-def is_secret(parameter: str) -> bool:
-    """Does a parameter of a URL hold a secret, by its name?"""
-    return _SECRET.search(parameter) is not None and parameter.lower() not in _PATHS
-
-
 def without_password(url: str, role: str = "url") -> str:
-    """A URL as it may be shown: no password, no parameter that looks like one.
-
-    Raises UsageError if it is none.
-    """
-    import sqlalchemy as sa
-
+    """A URL as it may be shown. Raises UsageError if it is none."""
     try:
-        parsed = sa.make_url(url)
-        secret = [name for name in parsed.query if is_secret(name)]
-        return parsed.set(password=None).difference_update_query(secret).render_as_string()
-    except (sa.exc.ArgumentError, ValueError):
+        return without_secrets(url)
+    except ValueError:
         raise UsageError(f"{role}: what stands before the # is not a database URL; {HOW}") from None
 
 

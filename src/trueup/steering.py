@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from trueup.backfilling import Backfilling
 from trueup.core.binding import near
 from trueup.core.pace.settings import Override, Pace
-from trueup.declarations import complaint
+from trueup.declarations import checked
 from trueup.errors import NotThere, Refused, UsageError
 from trueup.pace.trial import FOLLOW_S, Switch, Trial, alternate
 from trueup.store.paces import PaceRow
@@ -37,10 +35,7 @@ class Steering(Backfilling):
     def _override(self, database: str, settings: Mapping[str, Any]) -> Override:
         """Raises UsageError."""
         pace = self.databases[self._paced(database)].pace or Pace()
-        try:
-            override = Override.model_validate(settings)
-        except ValidationError as error:
-            raise UsageError(complaint(f"databases.{database}.pace", Override, error)) from None
+        override = checked(Override, settings, f"databases.{database}.pace", UsageError)
         try:
             pace.profile(override.profile) if override.profile else None
         except ValueError as error:

@@ -1,11 +1,15 @@
-"""Database URLs as people write them: with `${NAME}` in them, and with files named from where the URL stands."""
+"""Database URLs as people write them: with `${NAME}`, with secrets, with files named from where the URL stands."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 #: An environment variable in a text.
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -23,6 +27,10 @@ _ALIVE: Mapping[str, int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: Names of URL parameters that hold a secret.
+_SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
+#: Names like them that hold the path of a file.
+_PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -30,6 +38,43 @@ _HERE = ("", "localhost", "127.0.0.1", "::1")
 def expanded(text: str, environ: Mapping[str, str]) -> str:
     """`text` with its variables replaced. Raises KeyError with the name of one that is not set."""
     return VARIABLE.sub(lambda match: environ[match[1]], text)
+
+
+def is_secret(parameter: str) -> bool:
+    """Does a parameter of a URL hold a secret, by its name?"""
+    return _SECRET.search(parameter) is not None and parameter.lower() not in _PATHS
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown and kept: no password, no parameter with a secret. Raises ValueError if it is none."""
+    parsed = _parsed(url)
+    return parsed.set(password=None).difference_update_query(_secrets(parsed)).render_as_string()
+
+
+def secrets_in(url: str) -> list[str]:
+    """The parameters of a URL that hold secrets. Raises ValueError if it is none."""
+    return _secrets(_parsed(url))
+
+
+def with_variable(url: str, name: str) -> str:
+    """A URL with `${name}` in place of its password, unless a variable was typed. Raises ValueError if it is none."""
+    if VARIABLE.search(url) or not (parsed := _parsed(url)).password:
+        return url
+    marked = parsed.set(password="TRUEUP-PASSWORD").render_as_string(hide_password=False)  # noqa: S106
+    return marked.replace("TRUEUP-PASSWORD", f"${{{name}}}", 1)
+
+
+def _secrets(parsed: URL) -> list[str]:
+    return [parameter for parameter in parsed.query if is_secret(parameter)]
+
+
+def _parsed(url: str) -> URL:
+    import sqlalchemy as sa
+
+    try:
+        return sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ValueError("it is no database URL") from None
 
 
 def relative_file(url: str) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trueup.cli.commands import app
+from trueup.core import alert_facts
 from trueup.core.alert_facts import Facts, RunFact, audit_condition, conditions, database_condition
 from trueup.core.alert_rules import Alerts, Rules
 from trueup.core.alerts import Alert, Condition, Tell, messages, step
@@ -175,3 +179,11 @@ def test_a_projection_has_rules_of_its_own() -> None:
     own = every.rules.with_own(Rules.model_validate({"drift": False}))
     assert (own.drift.on, own.stale.after, every.rules.drift.rows) == (False, 300, 7)
     assert "json" not in repr(every)
+
+
+def test_what_is_to_be_typed_next_is_a_command() -> None:
+    told = re.findall(r'next=f?"trueup ([a-z ]+)', inspect.getsource(alert_facts))
+    assert len(told) > 8
+    for first, *rest in map(str.split, told):
+        command = app[first]
+        assert not rest or command[rest[0]]

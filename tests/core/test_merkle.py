@@ -1,4 +1,4 @@
-"""The tree is the RFC's: against its recursive definition, and no proof holds for anything else."""
+"""The tree is the RFC's: against its recursive definition, and however often it is gone on with."""
 
 from __future__ import annotations
 
@@ -61,48 +61,3 @@ def test_a_tree_goes_on_from_its_frontier(entries: list[bytes], data: st.DataObj
 def test_a_frontier_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="5 entries has 2"):
         merkle.resumed(5, [b"x" * 32])
-
-
-@pytest.mark.parametrize("size", range(1, 34))
-def test_inclusion(size: int) -> None:
-    leaves = hashed([bytes([n]) for n in range(size)])
-    root = merkle.tree_of(leaves).root()
-    for index, leaf in enumerate(leaves):
-        proof = merkle.inclusion(index, leaves)
-        assert merkle.includes(root, size, index, leaf, proof)
-        assert not merkle.includes(root, size, index, merkle.leaf_hash(b"other"), proof)
-        assert not any(merkle.includes(root, size, other, leaf, proof) for other in range(size) if other != index)
-        assert not merkle.includes(root, size, index, leaf, [*proof, root])
-        assert not any(
-            merkle.includes(root, size, index, leaf, [*proof[:at], b"\0" * 32, *proof[at + 1 :]])
-            for at in range(len(proof))
-        )
-
-
-@pytest.mark.parametrize("size", range(1, 34))
-def test_consistency(size: int) -> None:
-    leaves = hashed([bytes([n]) for n in range(size)])
-    roots = [merkle.tree_of(leaves[:n]).root() for n in range(size + 1)]
-    for old in range(1, size + 1):
-        proof = merkle.consistency(old, leaves)
-        assert merkle.consistent((old, roots[old]), (size, roots[size]), proof)
-        assert not merkle.consistent((old, b"\0" * 32), (size, roots[size]), proof)
-        assert not merkle.consistent((old, roots[old]), (size, b"\0" * 32), proof)
-        assert not merkle.consistent((old, roots[old]), (size, roots[size]), [*proof, b"\0" * 32])
-        # every hash of the proof counts: one that is not looked at was a hole in another log's client
-        for at in range(len(proof)):
-            bent = [*proof[:at], b"\0" * 32, *proof[at + 1 :]]
-            assert not merkle.consistent((old, roots[old]), (size, roots[size]), bent)
-        if old < size:
-            assert not merkle.consistent((old, roots[old]), (size, roots[size]), proof[:-1])
-
-
-def test_what_cannot_be_proven_is_an_error() -> None:
-    leaves = hashed([b"a", b"b"])
-    with pytest.raises(ValueError, match="no entry 2"):
-        merkle.inclusion(2, leaves)
-    with pytest.raises(ValueError, match="log of 3"):
-        merkle.consistency(3, leaves)
-    assert not merkle.includes(merkle.EMPTY, 0, 0, leaves[0], [])
-    assert not merkle.consistent((0, merkle.EMPTY), (2, leaves[0]), [])
-    assert not merkle.consistent((1, leaves[0]), (2, leaves[0]), [])

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.core.values import limits, projection
-from trueup.core.projection import (
-    Database,
-    Limits,
-    Projection,
-    Side,
-    absent_value,
-    parse_duration,
-    parse_share,
-)
+from trueup.core.declared import parse_duration, parse_share
+from trueup.core.projection import Database, Limits, Projection, Side, absent_value
 
 # --- durations and shares --------------------------------------------------------------------------------------------
 

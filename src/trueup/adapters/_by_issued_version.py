@@ -1,7 +1,7 @@
 """A row is written only over an older version, which the source issued, or over the same version with other content.
 
 The source may be read at any time: what was read late loses to what is newer, so nothing has to be excluded. Deleted
-rows stay as tombstones, so that an older message does not bring them back. (Design: section 1.5, X5 to X8.)
+rows stay as tombstones, so that an older message does not bring them back.
 """
 
 from __future__ import annotations

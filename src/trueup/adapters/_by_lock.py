@@ -2,7 +2,7 @@
 
 A writer that touched the row before us has committed or rolled back by the time we hold its lock, so our reading of the
 source sees all of it or knows it never happened; one that comes after us waits. Where a database has one writer at a
-time its only write lock is the row's. (Design: correctness, sections 1.2 to 1.5, R-LOCK.)
+time its only write lock is the row's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The row's version first, the source second; then the row is locked, and written only if it still has that version.
 
 What the row reflected is then no newer than what we write. The reverse order overwrites newer state even with an exact
-version. (Design: correctness, section 1.5.)
+version.
 """
 
 from __future__ import annotations

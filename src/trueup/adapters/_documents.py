@@ -7,7 +7,7 @@ Here they become a stream in key order and a repair:
     hold the fence -> read the rows and their versions -> read the source -> write each row that is still the same
 
 The version first, the source second: what a row reflected when its version was read is then no newer than what is
-written. (Design: correctness, section 1.5.)
+written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a repair depends on in MariaDB and MySQL: settings, and what hangs on a table. (Design: correctness, 1.3.)"""
+"""What a repair depends on in MariaDB and MySQL: settings, and what hangs on a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How MariaDB or MySQL is doing, in one statement of some tenths of a millisecond. (Design: pacing, section 2.2.)"""
+"""How MariaDB or MySQL is doing, in one statement of some tenths of a millisecond."""
 
 from __future__ import annotations
 

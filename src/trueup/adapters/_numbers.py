@@ -1,5 +1,5 @@
 """Numbers that the source issues for keys, and what it counts under them: the source's part of a repair whose target is
-incremented by generations. (Design: correctness, section 1.6, R-GEN.)
+incremented by generations.
 
     lock the numbers of the keys -> raise them -> read the source in the next statement -> commit
 

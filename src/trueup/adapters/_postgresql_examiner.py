@@ -1,4 +1,4 @@
-"""What a repair depends on in PostgreSQL: settings, and what hangs on a table. (Design: correctness, section 1.2.)"""
+"""What a repair depends on in PostgreSQL: settings, and what hangs on a table."""
 
 from __future__ import annotations
 

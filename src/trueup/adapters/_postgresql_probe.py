@@ -1,4 +1,4 @@
-"""How PostgreSQL is doing, in one statement of about a tenth of a millisecond. (Design: pacing, section 2.1.)"""
+"""How PostgreSQL is doing, in one statement of about a tenth of a millisecond."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     expected = f(source) - pending, in one statement and so in one snapshot
 
 A writer commits its change and its event together, and a worker the target's row and the end of the event: in every
-snapshot both sides of the equation move together. (Design: correctness, section 1.2, writers W2.)
+snapshot both sides of the equation move together.
 """
 
 from __future__ import annotations

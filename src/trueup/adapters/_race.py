@@ -6,7 +6,7 @@ every gap: what decides is the order of two connections, not luck. A writer that
 application would, its edge inserted and not committed, and ends after the repair.
 
 The repair that people write by hand, count and then set, runs through the same gaps. It has to go wrong, or this was
-no race. (Design: correctness, sections 1.2 to 1.5: A1, A4, B1, B3, S1, S3, X4.)
+no race.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A repair of generation-fenced counters: a generation begins, the source is counted in it, and it is what counts.
 
 Increments of generations before count nowhere, however late they come: what they stand for is in the count. So no key
-is watched, and a counter that is incremented all the time is repaired at once. (Design: correctness, 1.6, R-GEN.)
+is watched, and a counter that is incremented all the time is repaired at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a Redis or Valkey server is doing: its one thread, its memory, what it saves. (Design: pacing, section 2.3.)"""
+"""How a Redis or Valkey server is doing: its one thread, its memory, what it saves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from trueup.adapters import Looked
+from trueup.adapters._redis_session import told_by
 from trueup.core.pace.pressure import Mark
 from trueup.errors import Transient, TrueupError
 from trueup.urls import here
@@ -78,8 +79,7 @@ class RedisProbe:
         told: dict[str, str] = {}
         for section in answers:
             if not isinstance(section, RedisError):
-                lines = (line.partition(":") for line in section.decode(errors="replace").splitlines())
-                told.update((name, value) for name, _, value in lines)
+                told |= told_by(section)
         return Looked(
             values={
                 "thread busy": self._share(told),

@@ -121,13 +121,10 @@ class Session:
     def server(self) -> Server:
         """What the server says of itself now."""
         told: dict[str, str] = {}
-        for part in self.send(
-            [("INFO", section) for section in ("server", "replication", "memory", "cluster", "persistence")]
-        ):
+        for part in self.send([("INFO", section) for section in SECTIONS]):
             if isinstance(part, RedisError):
                 raise translate(part, self._where)
-            lines = (line.partition(":") for line in part.decode(errors="replace").splitlines())
-            told.update((name, value) for name, _, value in lines)
+            told |= told_by(part)
         return Server(
             identity=(told.get("run_id", ""), told.get("master_replid", "")),
             role=told.get("role", ""),
@@ -186,6 +183,12 @@ class Sessions:
 
     def close(self) -> None:
         self._pool.disconnect()
+
+
+def told_by(answer: bytes) -> dict[str, str]:
+    """What an answer to INFO tells, by name."""
+    lines = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
+    return {name: value for name, _, value in lines}
 
 
 def translate(error: Exception, where: str) -> TrueupError:

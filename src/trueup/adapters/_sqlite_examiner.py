@@ -1,4 +1,4 @@
-"""What a repair depends on in an SQLite file. (Design: correctness, section 1.4.)"""
+"""What a repair depends on in an SQLite file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an SQLite file is doing: how much of its log waits to be moved. (Design: pacing, section 2.3.)
+"""How an SQLite file is doing: how much of its log waits to be moved.
 
 How long its lock for writing takes to be had is not tried: who tries has it, and keeps others from it. Units of ours
 that do not get it are counted.

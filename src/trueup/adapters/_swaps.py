@@ -1,5 +1,5 @@
 """Rows that exchange a value of a unique column: one of them is parked at a value that nobody has, in the same
-transaction. Never by deleting one: what refers to it would go too. (Design: correctness, section 1.7.)
+transaction. Never by deleting one: what refers to it would go too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The source's clock is read first, then the row (under its lock, or by its version), then the source, then the latest
 event of each key. Increments of events that were older than the bound at the first reading have been applied by then; a
-key with a younger event is left alone. (Design: correctness, section 1.6, R-QUIET.)
+key with a younger event is left alone.
 """
 
 from __future__ import annotations

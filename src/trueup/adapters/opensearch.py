@@ -4,7 +4,6 @@ Everything is read from one point in time, after a refresh, page by page, and co
 time and as many documents came as there are. A few rows are read by id, which sees every write at once. A document is
 written only if it still has the sequence number that it had before the source was read, or a version that is not newer
 than the source's. There is no transaction: nothing can be left behind that proves a lost answer, and no fence be held.
-(Design: correctness, section 1.5.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A repair watches the keys that it is going to write, its fence and its marker; then it reads them, then the source; then
 one MULTI ... EXEC writes all rows of the unit and the marker, or nothing: any touch of a watched key in between, even
-one that leaves the value as it was, makes EXEC do nothing. (Design: correctness, section 1.5.) What it cannot see is an
+one that leaves the value as it was, makes EXEC do nothing. What it cannot see is an
 increment that was sent before and arrives later; so `writers = "increments"` stays REPORT-ONLY.
 """
 

@@ -106,7 +106,7 @@ def stop(by: Operator, name: Name, why: Why) -> Any:
 
 @router.post("/v1/stop", response_model=list[shapes.Status])
 def stop_all(by: Operator, why: Why) -> Any:
-    """Stop all projections."""
+    """Stop all projections, and backfills that run or are asked for."""
     with by.engine() as engine:
         engine.stop(reason=why.reason)
         return views.status(engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from trueup.cli import garbage
 from trueup.cli.tables import console
 from trueup.errors import UsageError
 from trueup.sides import relative_to
-from trueup.urls import relative_file
+from trueup.urls import relative_file, secrets_in, with_variable
 
 if TYPE_CHECKING:
     from trueup.adapters import FoundTable
@@ -56,7 +55,7 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
         raise UsageError(f"{path} is there already; --force replaces it")
     garbage.works()
     tables = tables_at(url) if url else []
-    text = _HEAD % without_password(seen_from(path, url) if url else "postgresql://app:${APP_PASSWORD}@localhost/app")
+    text = _HEAD % (_written(path, url) if url else "postgresql://app:${APP_PASSWORD}@localhost/app")
     if tables:
         text += "\n# Tables found (key columns in brackets):\n"
         text += "".join(f"#   {line(table)}\n" for table in tables[:TABLES_MAX])
@@ -84,6 +83,14 @@ def line(table: FoundTable) -> str:
     return f"{table.name}: {', '.join(marked)}"
 
 
-def without_password(url: str) -> str:
-    """A password typed on the command line does not go into a file."""
-    return re.sub(r"(://[^:/@]+):(?!\$\{)[^@/]+@", r"\1:${APP_PASSWORD}@", url)
+def _written(path: Path, url: str) -> str:
+    """A URL as it is written down: what is secret in it does not go into a file.
+
+    Raises UsageError where a secret is elsewhere than in the place of the password.
+    """
+    for secret in secrets_in(url):
+        raise UsageError(
+            f"the URL has a secret in {secret!r}, which does not go into a file: leave {secret} out, and write it into "
+            f"the file as {secret}=${{NAME}}, which is taken from the environment"
+        )
+    return with_variable(seen_from(path, url), "APP_PASSWORD")

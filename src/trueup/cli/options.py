@@ -20,7 +20,7 @@ Known = Annotated[
         name="--known", negative="", show_default=False, help="Only what the ledger knows; no database is asked."
     ),
 ]
-Limit = Annotated[int, Parameter(name="--limit", validator=NOT_NEGATIVE, help="Runs listed at most.")]
+Limit = Annotated[int, Parameter(name="--limit", validator=NOT_NEGATIVE, help="Listed at most; 0: all.")]
 KeyTexts = Annotated[
     tuple[str, ...],
     Parameter(

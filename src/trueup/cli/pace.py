@@ -29,7 +29,12 @@ OLD_S = 10.0
 PART_S = 10.0
 
 Rounds = Annotated[int, Parameter(show_default=False, help="Rounds of a trial (4), each with both settings.")]
-For = Annotated[str, Parameter(name="--for", show_default=False, help="Only so long: `30m`. Default: until changed.")]
+For = Annotated[
+    str,
+    Parameter(
+        name="--for", show_default=False, help="Only so long: `30m`. Default: until changed; of a trial, 10 s each way."
+    ),
+]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False, help="Print it once, and end.")]
 
 
@@ -49,14 +54,18 @@ def pace(
 
     `pace DB trial` lets runs pause now and then (or other settings hold), and shows what others feel under each.
     """
+    from trueup import views_serving
     from trueup.errors import UsageError
 
     with opened(config, as_json=as_json) as engine:
-        names = [database] if database else [name for name in engine.databases if engine.pacing.paced(name)]
+        names = [database] if database else views_serving.paced(engine)
         if action is not None:
             wrong = bool(settings) if action == "clear" else action == "set" and not settings
             if database is None or wrong:
-                raise UsageError("name a database and settings: `trueup pace app set most=1`, `trueup pace app clear`")
+                raise UsageError(
+                    "name a database and settings: `trueup pace app set most=1`, `trueup pace app clear`, "
+                    "`trueup pace app trial`"
+                )
             if action == "trial":
                 return _try(engine, database, settings, reason, for_, rounds, as_json=as_json)
             return _change(engine, database, settings, reason, for_)
@@ -64,9 +73,8 @@ def pace(
             raise UsageError('no database is paced: declare how much others may be slowed, `protect = "10%"`')
         if as_json:
             from trueup.cli.tables import print_json
-            from trueup.views_serving import paces
 
-            print_json({"databases": paces(engine, names)})
+            print_json({"databases": views_serving.paces(engine, names)})
         elif once or not sys.stdout.isatty():
             print("\n".join(line for name in names for line in _all(engine, name)))
         else:

@@ -8,16 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from trueup.cli.answers import answered, opened, parse_key, print_answers
-from trueup.cli.options import FILE, AsJson, Config, First, KeyTexts, Limit, Rows
-
-Why = Annotated[str, Parameter(name="--reason", show_default=False, help="Why; kept in the record.")]
+from trueup.cli.options import FILE, AsJson, Config, First, KeyTexts, Limit, Reason, Rows
 
 
 def approve(
     plan: str,
     /,
     *,
-    reason: Why,
+    reason: Reason,
     reject: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     as_json: AsJson = False,
     config: Config = FILE,

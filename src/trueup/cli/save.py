@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from trueup.cli.init import seen_from
 from trueup.errors import ConfigError, UsageError
-from trueup.sides import NamedSide, is_secret, relative_to, without_password
-from trueup.urls import VARIABLE, from_folder
+from trueup.sides import NamedSide, relative_to, without_password
+from trueup.urls import VARIABLE, from_folder, secrets_in, with_variable
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
@@ -120,18 +120,12 @@ def _without_secrets(side: NamedSide, variable: str) -> tuple[str, bool]:
 
     Raises UsageError where a secret is elsewhere in it.
     """
-    import sqlalchemy as sa
-
     if VARIABLE.search(side.written):
         return side.written, False
-    parsed = sa.make_url(side.url)
-    for secret in parsed.query:
-        if is_secret(secret):
-            raise UsageError(f"--save: the URL has its secret in {secret!r}; type it as '${{NAME}}', in single quotes")
-    if not parsed.password:
-        return side.url, False
-    marked = parsed.set(password="TRUEUP-PASSWORD").render_as_string(hide_password=False)  # noqa: S106
-    return marked.replace("TRUEUP-PASSWORD", f"${{{variable}}}", 1), True
+    for secret in secrets_in(side.url):
+        raise UsageError(f"--save: the URL has its secret in {secret!r}; type it as '${{NAME}}', in single quotes")
+    url = with_variable(side.url, variable)
+    return url, url != side.url
 
 
 def _same(declared: object, url: str, path: Path) -> bool:

@@ -57,14 +57,10 @@ def console(file: TextIO | None = None) -> Console:
     """Where to draw: stdout, or `file`."""
     from rich.console import Console
 
-    if file is not None and not file.isatty():
-        return Console(file=file, highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
-    if file is not None:
+    if (file or sys.stdout).isatty():
         return Console(file=file, highlight=False, emoji=False)
     # Where nobody watches nothing is cut or folded to a screen's width: a row is a line.
-    if sys.stdout.isatty():
-        return Console(highlight=False, emoji=False)
-    return Console(highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
+    return Console(file=file, highlight=False, emoji=False, width=UNCUT, soft_wrap=True)
 
 
 def table(rows: Sequence[dict[str, Any]], *, hide_empty: Sequence[str] = (), out: Console | None = None) -> None:

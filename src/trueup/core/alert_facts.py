@@ -93,7 +93,7 @@ def audit_condition(rules: Rules, repeat_s: float, *, lines: int, oldest_s: floa
     """`lines` of the audit log wait for their number, the oldest for `oldest_s`."""
     what = f"{lines} lines of the audit log have no number yet"
     late = lines > 0 and oldest_s >= rules.unsequenced.after
-    found = Condition(rule="unsequenced", subject="audit log", active=late, what=what, next="trueup audit status")
+    found = Condition(rule="unsequenced", subject="audit log", active=late, what=what, next="trueup audit sequence")
     timed = _timed([found], rules, repeat_s)
     return [replace(each, after_s=0.0) for each in timed]  # how long they wait is known
 

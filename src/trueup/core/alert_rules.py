@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from trueup.core.declared import Declared, Duration, Share
+from trueup.core.declared import Declared, Duration, Share, as_list
 
 
 class Rule(Declared):
@@ -75,15 +75,11 @@ class Rules(Declared):
         return self.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 class Alerts(Declared):
     """The `[alerts]` table."""
 
     #: Apprise URLs. They hold secrets, and are never shown.
-    to: Annotated[tuple[SecretStr, ...], BeforeValidator(_as_list)] = ()
+    to: Annotated[tuple[SecretStr, ...], BeforeValidator(as_list)] = ()
     #: What lasts is told again after this long, seconds.
     repeat: Duration = Field(default=4 * 3600.0, ge=60)
     #: Messages may go to addresses that are not public: this machine, private networks.

@@ -73,6 +73,12 @@ def parse_keep(value: object) -> float | None:
     return seconds
 
 
+def as_list(value: object) -> object:
+    """One text is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Keep = Annotated[float | None, BeforeValidator(parse_keep)]
 Share = Annotated[float, BeforeValidator(parse_share)]

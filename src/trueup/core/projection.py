@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from trueup.core.cut import Partition
-from trueup.core.declared import Declared, Duration, Engine, Share, parse_duration, parse_share
+from trueup.core.declared import Declared, Duration, Engine, Names, Share
 from trueup.core.handlers import Handler, OnDifferent, OnExtra, OnMissing
 from trueup.core.rules import Nulls, Tolerance
 from trueup.core.schedule import Unattended
@@ -24,7 +24,6 @@ from trueup.core.writers import Events, Pending, Tombstone, Writers
 __all__ = [
     "FILES",
     "PYTHON",
-    "SETTLE_S",
     "ChangeMark",
     "Changes",
     "Database",
@@ -38,14 +37,7 @@ __all__ = [
     "Side",
     "Writers",
     "absent_value",
-    "parse_duration",
-    "parse_share",
-    "spell_tolerance",
 ]
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def spell_tolerance(value: object) -> str:
@@ -58,7 +50,6 @@ def spell_tolerance(value: object) -> str:
 
 
 Allowance = Annotated[str, BeforeValidator(spell_tolerance)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 #: Default settle time where lag is possible, seconds.
 SETTLE_S = 10.0
@@ -241,7 +232,7 @@ class Projection(Unattended):
     partition: Partition = Partition()
     #: Where its segments are looked at first. Default: `trueup.engine`.
     engine: Engine | None = None
-    #: What goes first where several work on one paced database, and how much of it each of a class gets.
+    #: How much of a paced database it gets, beside others of its class.
     weight: float = Field(default=1.0, gt=0, le=1000)
     #: Columns whose values are never shown.
     sensitive: Names = ()

@@ -17,14 +17,14 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from trueup.core.alert_rules import Rules
-from trueup.core.declared import Declared, Duration
+from trueup.core.declared import Declared, Duration, Names
 from trueup.core.triggers import AnyTrigger, Webhook
 from trueup.core.zones import zone_problem
 
@@ -94,13 +94,6 @@ def _check_cron(text: str) -> None:
         raise ValueError(f"`cron`: {text!r} names no moment: {error or 'no such date'}") from None
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Projections = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-
-
 #: What goes first.
 Priority = Literal["critical", "normal", "bulk"]
 
@@ -124,9 +117,9 @@ class Unattended(Declared):
     #: What goes first: of runs that wait, and of those that share a paced database.
     priority: Priority = "normal"
     #: Projections that never run at the same time as this one, beside those that write the same target.
-    conflicts: Projections = ()
+    conflicts: Names = ()
     #: Projections whose waiting and running runs are waited for.
-    after: Projections = ()
+    after: Names = ()
     #: Its runs over all keys load a database so much that two such are not to go on side by side. Default: those that
     #: took longer than a minute the last time.
     heavy: bool | None = None

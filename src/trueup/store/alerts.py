@@ -65,11 +65,10 @@ class AlertLedger:
                     row = {**asdict(message), "destination": destination, **waits}
                     c.execute(self.ledger.upsert(m).values(**row).on_conflict_do_nothing())
 
-    def prune(self, now: datetime, keep: timedelta | None = None) -> None:
+    def prune(self, now: datetime, keep: timedelta = timedelta.max) -> None:
         """Forget messages that were done with longer ago than KEPT, or than `keep` if that is shorter."""
-        kept = KEPT if keep is None else min(KEPT, keep)
         with self.ledger.begin() as c:
-            c.execute(m.delete().where(m.c.state != "waiting", m.c.made_at < now - kept))
+            c.execute(m.delete().where(m.c.state != "waiting", m.c.made_at < now - min(KEPT, keep)))
 
     def due(self, now: datetime) -> list[Outgoing]:
         """What is to be sent now, oldest first."""

@@ -55,11 +55,10 @@ class Stands:
         with self.ledger.begin() as c:
             c.execute(t.delete().where(t.c.node == node))
 
-    def forget(self, now: datetime, keep: timedelta | None = None) -> None:
+    def forget(self, now: datetime, keep: timedelta = timedelta.max) -> None:
         """Forget what was not heard of for FORGOTTEN, or for `keep` if that is shorter."""
-        lost = FORGOTTEN if keep is None else min(FORGOTTEN, keep)
         with self.ledger.begin() as c:
-            c.execute(t.delete().where(t.c.seen_at < now - lost))
+            c.execute(t.delete().where(t.c.seen_at < now - min(FORGOTTEN, keep)))
 
     def all(self) -> list[Stand]:
         with self.ledger.reading() as c:

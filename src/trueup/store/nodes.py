@@ -47,11 +47,10 @@ class Nodes:
             c.execute(t.delete().where(t.c.id == node))
 
 
-def forget_lost(ledger: Ledger, now: datetime, keep: timedelta | None = None) -> None:
+def forget_lost(ledger: Ledger, now: datetime, keep: timedelta = timedelta.max) -> None:
     """Forget nodes that were not heard of for FORGOTTEN, or for `keep` if that is shorter."""
-    lost = FORGOTTEN if keep is None else min(FORGOTTEN, keep)
     with ledger.begin() as c:
-        c.execute(t.delete().where(t.c.seen_at < now - lost))
+        c.execute(t.delete().where(t.c.seen_at < now - min(FORGOTTEN, keep)))
 
 
 def listed(ledger: Ledger) -> list[NodeRow]:

@@ -196,11 +196,11 @@ class Requests:
         return next(iter(self._listed(t.c.id == request)), None)
 
     def newest(self, projection: str | None = None, limit: int = 20) -> list[Request]:
-        """Those that ended, newest first."""
+        """Those that ended, newest first; `limit` 0: all."""
         mine = t.c.ended_at.is_not(None) & ((t.c.projection == projection) if projection else sa.true())
-        return self._listed(mine, t.c.ended_at.desc(), t.c.begun_at.desc(), limit=limit)
+        return self._listed(mine, t.c.ended_at.desc(), t.c.begun_at.desc(), limit=limit or None)
 
-    def _listed(self, which: sa.ColumnElement[bool], *order: Any, limit: int = LISTED_MAX) -> list[Request]:
+    def _listed(self, which: sa.ColumnElement[bool], *order: Any, limit: int | None = LISTED_MAX) -> list[Request]:
         statement = sa.select(t).where(which).order_by(*order, t.c.id).limit(limit)
         with self.ledger.reading() as c:
             return [request_of(row) for row in c.execute(statement)]
@@ -217,11 +217,10 @@ class Requests:
         mine = (t.c.projection == projection) & _IN_TURN & t.c.ended_at.is_not(None)
         return next(iter(self._listed(mine, t.c.ended_at.desc(), limit=1)), None)
 
-    def prune(self, now: datetime, keep: timedelta | None = None) -> int:
+    def prune(self, now: datetime, keep: timedelta = timedelta.max) -> int:
         """Forget what ended longer ago than KEPT, or than `keep` if that is shorter; how many rows."""
-        kept = KEPT if keep is None else min(KEPT, keep)
         newest = sa.select(sa.func.max(t.c.ended_at)).where(KEYS.is_(None)).group_by(t.c.projection)
-        old = (t.c.ended_at < now - kept) & t.c.ended_at.not_in(newest)
+        old = (t.c.ended_at < now - min(KEPT, keep)) & t.c.ended_at.not_in(newest)
         with self.ledger.begin() as c:
             return c.execute(t.delete().where(old)).rowcount
 

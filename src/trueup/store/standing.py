@@ -149,8 +149,8 @@ class Standing:
     # --- runs ------------------------------------------------------------------------------------------------------
 
     def runs(self, projection: str | None = None, limit: int = 20) -> list[RunRow]:
-        """Newest first."""
-        statement = sa.select(t.runs).order_by(t.runs.c.started_at.desc()).limit(limit)
+        """Newest first; `limit` 0: all."""
+        statement = sa.select(t.runs).order_by(t.runs.c.started_at.desc()).limit(limit or None)
         if projection is not None:
             statement = statement.where(t.runs.c.projection == projection)
         with self.ledger.reading() as c:

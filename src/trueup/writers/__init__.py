@@ -8,7 +8,7 @@ cannot be repaired. Either of these takes the doubt away, in a few lines on the 
   that whatever is late counts nowhere.
 
 Nothing here needs the engine: a DB-API cursor on the source, a client of the store. `layout` is what is stored, for
-both the writers and the repair. (Design: correctness, section 1.6, R-VER and R-GEN.)
+both the writers and the repair.
 """
 
 from trueup.writers.fenced import increment, rebase, total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Mapping
 from typing import Self
 
@@ -11,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from trueup.core.declared import Declared, Duration, Share
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.windows import parse_hours
+from trueup.core.zones import zone_problem
 
 
 class Profile(Declared):
@@ -79,10 +79,8 @@ class Pace(Declared):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, name: str) -> str:
-        try:
-            zoneinfo.ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"there is no time zone {name!r}") from None
+        if problem := zone_problem(name):
+            raise ValueError(problem)
         return name
 
     @model_validator(mode="after")
