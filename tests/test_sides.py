@@ -157,7 +157,7 @@ def test_which_parameters_hold_a_secret(name: str, secret: bool) -> None:
 
 def test_what_the_ledger_keeps_of_a_url_has_no_secret() -> None:
     url = "postgresql://u:SEKRET@h/d?password=SEKRET&sslmode=require"
-    assert bound.without_password(url) == "postgresql://u@h/d?sslmode=require"
+    assert bound.without_password(url) == "postgresql://u:***@h/d?sslmode=require"
     with pytest.raises(ConfigError, match="a database URL is not of the form"):
         bound.without_password("no url")
 

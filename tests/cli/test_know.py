@@ -219,6 +219,14 @@ def test_init_with_a_url_that_cannot_be(shop: Shop, url: str) -> None:
     assert not (shop.folder / "other.toml").exists()
 
 
+def test_a_limit_of_nothing_is_none(shop: Shop) -> None:
+    shop.fill([(1, 10)], [(1, 10)])
+    for _ in range(2):
+        shop.run("check")
+    for limit, many in (("1", 1), ("0", 2)):
+        assert len(shop.run("runs", "--limit", limit, "--json").json["runs"]) == many
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 

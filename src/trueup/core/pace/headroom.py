@@ -12,8 +12,9 @@ from math import sqrt
 
 #: Cores are never taken to be fuller than this: beyond it the wait depends on how long it has lasted.
 FULL = 0.98
-#: What others take on average they take unevenly: for moments so many times as much, as far as half of the cores.
-MOMENTS, MOMENTS_MOST = 5.0, 0.5
+#: What others take on average they take unevenly: for moments so many times as much, as far as half of the cores, and
+#: beyond that somewhat more than on average.
+MOMENTS, MOMENTS_MOST, MOMENTS_BEYOND = 5.0, 0.5, 1.2
 #: Who takes less than this part of the cores is hardly there: the fewer they take, the more they may be slowed by.
 HARDLY = 0.05
 #: How much longer a statement may be where a core stays free beside the others and it, and how soon that is so.
@@ -39,7 +40,7 @@ def slowed(cores: int, others: float, ours: float) -> float:
 def room(cores: int, others: float, protect: float) -> float:
     """The most that we may take without slowing the others by more than `protect`, on average."""
     budget = protect * max(HARDLY * cores / max(others, _LEAST), 1.0)
-    others = max(others, min(MOMENTS * others, MOMENTS_MOST * cores))
+    others = min(MOMENTS * others, max(MOMENTS_BEYOND * others, MOMENTS_MOST * cores))
     bearable = (1 + budget) * (1 + wait(cores, others)) - 1
     low, high = 0.0, max(FULL * cores - max(others, 0.0), 0.0)
     for _ in range(_STEPS):
