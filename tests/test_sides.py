@@ -98,6 +98,7 @@ def test_what_is_no_setting_is_said_to_be_none(words: str) -> None:
         ("sqlite:///a.db#  ", "names no table"),
         ("orders", "neither a database URL nor the name of a file"),
         ("://#t", "not a database URL"),
+        ("file:///tmp/orders.csv", "named by its path alone: /tmp/orders.csv"),
         ("postgresql://u:canary-77@h:port/d#t", "not a database URL"),
         ("postgresql://u:canary-77#x@h/d#t", "%23"),
         ("postgresql://u:${MISSING}@h/d#t", "'MISSING' is not set"),
@@ -116,6 +117,23 @@ def test_variables_are_replaced_in_the_url_only() -> None:
     assert side.url == "postgresql://u:canary-77@h/d"
     assert side.written == "postgresql://u:${PASSWORD}@h/d"
     assert side.place == {"query": "SELECT '${PASSWORD}' AS id"}
+
+
+@pytest.mark.parametrize(
+    ("what", "query"),
+    [
+        ("select*from t", True),
+        ("/* nightly; */ SELECT 1", True),
+        ("-- all\n-- of them\n(SELECT 1)", True),
+        ("values(1)", True),
+        ("selected", False),
+        ("from", False),
+        ("with.values", False),
+        ("/* no query */ t", False),
+    ],
+)
+def test_a_query_begins_with_its_word_behind_comments(what: str, query: bool) -> None:
+    assert parse_side(f"sqlite:///a.db#{what}", "source").place == {"query" if query else "table": what}
 
 
 def test_a_long_query_is_cut_where_it_is_shown_and_not_where_it_is_sent() -> None:

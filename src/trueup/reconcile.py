@@ -143,7 +143,10 @@ def verify(
         differing = {key: suspect for key, suspect in differing.items() if key in still or suspect not in ghosts}
     drift, _, moving = confirmed(work, list(differing.values()), first_wait_s=work.settle_s)
     done = {o.key for o in outcomes if o.outcome in (Outcome.APPLIED, Outcome.SUPERSEDED)}
-    return [*drift, *(row for row in written if row.key in work.by_difference - done)], moving
+    # Of a row that was refused it is no proof that it was not found to differ: it may not have been found at all.
+    unproven = {o.key for o in outcomes if o.outcome is Outcome.FAILED} | (work.by_difference - done)
+    unproven -= {row.key for row in [*drift, *moving]}
+    return [*drift, *(row for row in written if row.key in unproven)], moving
 
 
 def keys_of(segment: SegmentRow) -> tuple[Key, ...]:

@@ -213,7 +213,7 @@ def _border(pair: Pair, last: list[Key]) -> Key | None:
     except TypeError:
         raise DesignProblem(
             f"{pair.name}: key values of source and target are of different types and have no common order: "
-            f"{last[0]} and {last[1]}. Cast the key in the source query"
+            f"{last[0]} and {last[1]}. Cast the key in the source query (of a file, say its type in `types`)"
         ) from None
 
 

@@ -25,8 +25,10 @@ from typing import Any
 from trueup.errors import UsageError
 from trueup.urls import expanded, without_secrets
 
-#: First word of a query; anything else behind the # is the name of a table.
-_QUERY = re.compile(r"\s*(?:\(|(?:select|with|values|from)\s)", re.IGNORECASE)
+#: First word of a query, behind comments; anything else behind the # is the name of a table.
+_QUERY = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:\(|(?:select|with|values|from)(?=[\s*('\"`\[/-]))", re.IGNORECASE | re.DOTALL
+)
 #: A pattern of names: a column in braces. What follows it, word by word, are settings of the side.
 _PATTERN = re.compile(r"\S*\{[^{}\s]+\}\S*(?:\s|$)")
 #: An index: one of the words behind its name says how its documents are named.
@@ -79,7 +81,10 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
     except KeyError as missing:
         raise UsageError(f"{role}: the environment variable {missing.args[0]!r} is not set; export it") from None
     shown = without_password(url, role)
-    if (scheme := url.partition("://")[0].lower()) in _ELSEWHERE:
+    scheme = url.partition("://")[0].lower()
+    if scheme == "file":
+        raise UsageError(f"{role}: a file is named by its path alone: {shown.partition('://')[2] or 'orders.csv'}")
+    if scheme in _ELSEWHERE:
         why = f"{role}: {shown} is elsewhere, and files are read on this machine only: fetch it, and name its path"
         engine = f". A search engine is opensearch+{scheme}://host:9200#INDEX id={{KEY}}" if "http" in scheme else ""
         raise UsageError(why + engine)

@@ -29,6 +29,20 @@ _PLACES = (
         r'declare types = \{ (\S+) = "text" \}',
         r"say its type behind the file's name, as in types.\1=boolean, or types.\1=text",
     ),
+    (
+        r'declare types = \{ (\S+) = "boolean" \}, or "float" (.+), or "text"',
+        r"say its type behind the file's name, as in types.\1=boolean, or types.\1=float \2, or types.\1=text",
+    ),
+    (
+        r'that these are numbers: types = \{ (\S+) = "float" \}, or "(decimal\S+)"',
+        r"behind its name that these are numbers: types.\1=float, or types.\1=\2",
+    ),
+    (
+        r"; the limit is (?:databases\.)?\w+\.statement_timeout",
+        "; a statement of `diff` may take 5 minutes. A projection has `statement_timeout`: write one with --save NAME",
+    ),
+    (r"say so in `types`", "say so behind its name, as in types.COLUMN=integer"),
+    (r"say its type in `types`", "say its type behind its name, as in types.COLUMN=integer"),
     (r"`columns` of a side", "--map A=B"),
     (r"leave it out of `columns`", "leave it out with --exclude"),
     (r"(there is no table '\w+\s.+'; .+)", r"\1; a query begins with SELECT or WITH"),

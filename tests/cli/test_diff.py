@@ -384,6 +384,7 @@ def test_without_any_key_the_candidates_are_named(drifted: Shop, source: str, ta
         ((*BOTH, "--format", "parquet"), "--output"),
         ((*BOTH, "--output", "differences"), "--format"),
         ((*BOTH, "--output", "nowhere/d.csv"), "no directory nowhere"),
+        ((*BOTH, "--format", "csv", "--output", "."), "it is a directory; name a file in it, differences.csv"),
         ((*BOTH, "--json", "--format", "csv"), "give one of them"),
         ((*BOTH, "--columns", "n", "--exclude", "email"), "give one of them"),
     ],

@@ -72,7 +72,7 @@ def test_what_a_file_does_not_say_of_itself_is_said_behind_its_name(files: Shop)
     bare = files.run("diff", "odd.dat", table)
     assert (bare.code, "write format=csv, format=json or format=parquet behind it" in bare.err) == (2, True)
     untyped = files.run("diff", "odd.dat format=csv delimiter=; null=NA", table)
-    assert "say its type behind the file's name, as in types.n=boolean" in untyped.err
+    assert "say its type behind the file's name, as in types.n=boolean, or types.n=float where whole" in untyped.err
     asked = "odd.dat format=csv delimiter=; null=NA types.n=boolean"
     assert files.run("diff", asked, table, "--save", "odd").code == 0
     assert files.run("check", "odd").code == 0

@@ -340,6 +340,43 @@ def test_unsigned_keys_that_the_other_side_cannot_hold_are_missing_there(out_of:
     assert out_of.target.rows("dst") == {(1, 1)}
 
 
+@pytest.mark.parametrize("settle", [0, 0.001], ids=["one look", "two"])
+@pytest.mark.parametrize("other", ["int", "tinyint", "bigint", "year", "bit(12)", "bigint unsigned"])
+def test_keys_of_two_types_of_integers_are_found_again(mariadb_pair: Pair, other: str, settle: float) -> None:
+    """A union of a type with a sign and one without has decimals for them, which no look-up by integers finds."""
+    with closing(mariadb_connection(mariadb_pair.source)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE one (id int unsigned PRIMARY KEY, v int)")
+        cursor.execute("INSERT INTO one VALUES (2001, 1), (2002, 2), (2003, 3), (120, 5)")
+        cursor.execute(f"CREATE TABLE two (id {other} PRIMARY KEY, v int)")
+        rows = [(120, 6)] if other == "tinyint" else [(2001, 1), (2002, 99), (2004, 4)]
+        cursor.executemany("INSERT INTO two VALUES (%s, %s)", rows)
+        connection.commit()
+    expected = {("missing", 120), ("different", 2002), ("missing", 2003), ("extra", 2004)}
+    if other == "tinyint":
+        expected = {("missing", 2001), ("missing", 2002), ("missing", 2003), ("different", 120)}
+    report = diff(f"{mariadb_pair.source}#one", f"{mariadb_pair.source}#two", settle=settle)
+    assert found(report) == expected
+    assert all(type(row["key"]["id"]) is int for row in report.drift)
+
+
+@pytest.mark.parametrize("found_again", [True, False])
+def test_a_refused_row_that_is_not_found_again_is_not_repaired(
+    alone: World, monkeypatch: pytest.MonkeyPatch, found_again: bool
+) -> None:
+    """Where a key is looked for in a spelling that no row has, nothing differs any more, and nothing was written."""
+    if not found_again:
+        monkeypatch.setattr(_results, "_integers", lambda _, column: column)
+    alone.source.sql("CREATE TABLE src (id int unsigned PRIMARY KEY, v int)")
+    alone.target.sql("CREATE TABLE dst (id int PRIMARY KEY, v int)")
+    alone.source.insert("src", [(1, 1), (2, 2)])
+    alone.target.insert("dst", [(2, 99)])
+    run = alone.app().run("p")
+    if found_again:
+        assert (run.verdict, run.repaired, alone.target.rows("dst")) == (Verdict.REPAIRED, 2, {(1, 1), (2, 2)})
+    else:
+        assert (run.verdict, run.repaired, alone.target.rows("dst")) == (Verdict.DRIFT, 0, {(2, 99)})
+
+
 def test_single_floats_are_what_others_show_of_them(alone: World) -> None:
     """Sent as they are, they have six digits: 16777217 and 16777200 would be one."""
     alone.source.sql(f"CREATE TABLE src ({ID}, v float, w float)", f"CREATE TABLE dst ({ID}, v float, w double)")

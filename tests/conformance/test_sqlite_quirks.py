@@ -95,3 +95,20 @@ def test_bytes_behind_the_last_page_are_none_of_the_database(tmp_path: Path) -> 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(ConnectionFailed, match="unable to open database file"):
         diff(f"sqlite:///{tmp_path}#t", table(tmp_path / "b.db"))
+
+
+def test_a_decimal_and_a_float_are_compared_by_spelling_in_one_file_as_in_two(tmp_path: Path) -> None:
+    """SQLite compares a float with an integer exactly, and beyond 2^53 its shortest spelling is another number."""
+    rows = [(1, 2**60), (2, 1152921504606847000), (3, 5), (4, -(2**60)), (5, None), (6, 2**60)]
+    with closing(sqlite3.connect(tmp_path / "one.db")) as one, closing(sqlite3.connect(tmp_path / "two.db")) as two:
+        for connection, table, kind in ((one, "d", "DECIMAL(38,0)"), (one, "r", "REAL"), (two, "r", "REAL")):
+            connection.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, v {kind})")
+            values = [*rows[:5], (6, None)] if table == "r" else rows
+            connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", values)
+            connection.commit()
+    source = f"sqlite:///{tmp_path}/one.db#d"
+    for target in ("one", "two"):
+        for back in (False, True):
+            sides = (source, f"sqlite:///{tmp_path}/{target}.db#r")
+            report = diff(*reversed(sides) if back else sides)
+            assert {row["key"]["id"] for row in report.drift} == {1, 4, 6}, (target, back)

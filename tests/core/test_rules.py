@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -290,3 +291,12 @@ def test_digests_are_not_asked_about_distances() -> None:
 def test_a_policy_that_does_not_fit_its_column(declared: dict[str, Any], words: str) -> None:
     told = refusal(**BOTH, **declared)
     assert re.search(words, told), told
+
+
+@pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT])
+def test_a_boolean_beside_a_number_is_one(kind: Kind) -> None:
+    rule = Rule(kind=kind, tolerance=Tolerance.parse("1"))
+    assert rule.agree(True, 2)
+    assert rule.agree(1, False)
+    assert not rule.agree(True, 3)
+    assert not replace(rule, kind=Kind.ANY).agree(True, 2), "nobody says that it is a number"

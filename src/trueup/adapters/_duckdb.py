@@ -189,7 +189,10 @@ class DuckdbReader(SqlAdapter):
         original = error.orig if isinstance(error, DBAPIError) else None
         words = f"{self.where}: {message(error).removeprefix('Invalid Input Error: ')}"
         if isinstance(original, TimeLimit):
-            return StatementTimeout(f"{self.where}: a statement took longer than {self.database.statement_timeout:g} s")
+            return StatementTimeout(
+                f"{self.where}: a statement took longer than {self.database.statement_timeout:g} s; "
+                f"the limit is databases.{self.name}.statement_timeout"
+            )
         if isinstance(original, duckdb.InterruptException):
             return Interrupted(f"{self.where}: cut off in the middle of a statement; run again to go on")
         if isinstance(original, duckdb.IOException):

@@ -229,10 +229,13 @@ def _converted(name: str, declared: str) -> str:
     if declared == "text":
         return column
     type_name, pattern = type_of(declared)
-    problem = (
-        f"column {name!r} holds a value that is no {declared}, {OR_LESS}; "
-        f'declare types = {{ {name} = "text" }} to compare it as it is'
-    )
+    to_do = f'declare types = {{ {name} = "text" }} to compare it as it is'
+    if declared == "integer":
+        to_do = (
+            f'declare types = {{ {name} = "boolean" }}, or "float" where whole numbers are spelt 5.0, '
+            f'or "text" to compare it as it is'
+        )
+    problem = f"column {name!r} holds a value that is no {declared}, {OR_LESS}; {to_do}"
     fits = f"regexp_full_match({column}, {_literal(pattern)})"
     if type_name == "DOUBLE":  # which DuckDB makes infinite where it is too large, and 0 where it is too small
         number = f"TRY_CAST({column} AS DOUBLE)"

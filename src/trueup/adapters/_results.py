@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from trueup.adapters import BATCH_ROWS, Look
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, DriftKind, Suspect
+from trueup.core.kinds import Kind
 from trueup.core.row import Batch, Value, Values, batch_of, canonical
 from trueup.core.rules import Nulls
 from trueup.errors import DataProblem
@@ -134,7 +136,7 @@ def look_of(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
     _, source_here, target_here, tokens = table[:4]
     kinds = (*binding.kinds, *binding.value_kinds)
     clean = [canonical(kind, column) for kind, column in zip(kinds, table[4:], strict=True)]
-    keys = list(zip(*clean[:width], strict=True))
+    keys = list(zip(*map(_integers, binding.key_kinds, clean), strict=True))
     expected = _tuples(clean[width : width + columns], len(found))
     observed = _tuples(clean[width + columns :], len(found))
     suspects = []
@@ -152,6 +154,15 @@ def look_of(binding: Binding, rows: Sequence[sa.Row[Any]]) -> Look:
             )
         )
     return Look(counts=counts, suspects=suspects)
+
+
+def _integers(kind: Kind, column: list[Value]) -> list[Value]:
+    """A part of the keys, of both sides. Where these are integers of two types, a database may hand out decimals
+    (MariaDB, if one has a sign), which would be looked for in neither.
+    """
+    if kind is not Kind.INTEGER:
+        return column
+    return [int(value) if isinstance(value, Decimal) and value == int(value) else value for value in column]
 
 
 def _tuples(columns: list[list[Value]], rows: int) -> list[Values]:

@@ -201,10 +201,13 @@ class SqliteAdapter(SqlAdapter):
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         # The unary plus takes affinities away, so that '5' (text) where 5 is expected is a difference.
         apart = sa.collate(held.bare(a), self.collation).is_distinct_from(held.bare(b))
-        if {source.kind, target.kind} != {Kind.DECIMAL, Kind.ANY}:
-            return apart
-        # Which text spells a number is asked of Python, only for values that differ.
-        return apart & (sa.func.trueup_apart(str(Kind.DECIMAL), a, b) == 1)
+        unequal = sa.func.trueup_apart(str(Kind.DECIMAL), a, b) == 1
+        kinds = {source.kind, target.kind}
+        if kinds == {Kind.DECIMAL, Kind.ANY}:  # which text spells a number is asked of Python, for values that differ
+            return apart & unequal
+        if kinds == {Kind.DECIMAL, Kind.FLOAT}:  # beyond this a float's shortest spelling is not the integer that it is
+            return sa.case(((held.bare(a) > 2**53) | (held.bare(a) < -(2**53)), unequal), else_=apart)
+        return apart
 
     def by_meaning(self, source: Column, target: Column) -> bool:
         kinds = {source.kind, target.kind}
@@ -347,7 +350,10 @@ class SqliteAdapter(SqlAdapter):
             # The driver swallows what a signal handler raises while a statement runs, and only stops the statement.
             return Interrupted(f"{where}: cut off in the middle of a statement; run again to go on")
         if code == "SQLITE_INTERRUPT":
-            return StatementTimeout(f"{where}: a statement took longer than {self.database.statement_timeout:g} s")
+            return StatementTimeout(
+                f"{where}: a statement took longer than {self.database.statement_timeout:g} s; "
+                f"the limit is databases.{self.name}.statement_timeout"
+            )
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_NOTADB")):
             return ConnectionFailed(f"{where}: {words}")
         if code.startswith(("SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_IOERR")):

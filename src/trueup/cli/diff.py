@@ -107,6 +107,8 @@ def _can_be_written(form: str, path: Path | None) -> None:
     """
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"--output {path}: there is no directory {path.parent}")
+    if path is not None and path.is_dir():
+        raise UsageError(f"--output {path}: it is a directory; name a file in it, {path / f'differences.{form}'}")
     if form == "parquet":
         from trueup.cli import parquet
 

@@ -19,7 +19,7 @@ def kind_of(place: str, name: str, source: Column, target: Column, one_database:
         others = "choose another `key`" if key else "leave it out of `columns`"
         raise ConfigError(
             f"{place}: column {name!r} cannot be compared exactly: {pair}. {_why_not(source, target)}"
-            f"Cast it in the source query to the target's type or to text, or {others}"
+            f"Cast it in the source query to the target's type or to text (of a file, say so in `types`), or {others}"
         )
     if key and (kind not in KEY_KINDS or Kind.BOOLEAN in (source.kind, target.kind)):
         raise ConfigError(

@@ -162,6 +162,8 @@ class Rule:
             return True
         if self.tolerance is None or expected is None or observed is None:
             return False
+        if self.kind in NUMBERS:  # of which a boolean beside one is one
+            expected, observed = (int(value) if isinstance(value, bool) else value for value in (expected, observed))
         return self.tolerance.covers(expected, observed)
 
     def not_compared(self, expected: Value, observed: Value) -> bool:
