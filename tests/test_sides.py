@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from trueup import bound
-from trueup.cli.init import _written
-from trueup.cli.save import _without_secrets
+from trueup import Trueup, TrueupError, bound
 from trueup.errors import ConfigError, UsageError
 from trueup.sides import declared, parse_side, relative_to, without_password
-from trueup.urls import is_secret
+from trueup.urls import is_secret, with_variables, without_secrets
 
 MEANT = {
     "sqlite:///a.db#orders": ("sqlite:///a.db", "table", "orders"),
@@ -129,6 +127,8 @@ def test_variables_are_replaced_in_the_url_only() -> None:
         ("selected", False),
         ("from", False),
         ("with.values", False),
+        ("values-2024", False),
+        ("/* a */ " * 40 + "nothing", False),
         ("/* no query */ t", False),
     ],
 )
@@ -180,20 +180,33 @@ def test_what_the_ledger_keeps_of_a_url_has_no_secret() -> None:
         bound.without_password("no url")
 
 
-def test_what_init_writes_has_no_secret() -> None:
-    file = Path("trueup.toml")
-    assert _written(file, "postgresql://u:a/b@h/d") == "postgresql://u:${APP_PASSWORD}@h/d"
-    assert _written(file, "postgresql://u:${MINE}@h/d") == "postgresql://u:${MINE}@h/d"
-    assert _written(file, "sqlite:///shop.db") == "sqlite:///shop.db"
-    with pytest.raises(UsageError, match="has a secret in 'api_key'"):
-        _written(file, "opensearch://h:9200?api_key=SEKRET")
+@pytest.mark.parametrize(
+    ("url", "written", "variables"),
+    [
+        ("postgresql://u:a/b?c@h/d", "postgresql://u:${X_PASSWORD}@h/d", ["X_PASSWORD"]),
+        ("postgresql://u:${MINE}@${H}:${P}/d", "postgresql://u:${MINE}@${H}:${P}/d", []),
+        ("postgresql://u:typed@${H}:${P}/${D}", "postgresql://u:${X_PASSWORD}@${H}:${P}/${D}", ["X_PASSWORD"]),
+        (
+            "opensearch://h:9200?api_key=k&ssl_key=f",
+            "opensearch://h:9200?api_key=${X_API_KEY}&ssl_key=f",
+            ["X_API_KEY"],
+        ),
+        ("opensearch://h:9200?api_key=${KEY}", "opensearch://h:9200?api_key=${KEY}", []),
+        ("sqlite:///shop.db", "sqlite:///shop.db", []),
+    ],
+)
+def test_what_is_written_down_of_a_url_has_variables_for_secrets(url: str, written: str, variables: list[str]) -> None:
+    assert with_variables(url, "X") == (written, variables)
 
 
-@pytest.mark.parametrize(("name", "kept"), [("api_key", False), ("ssl_key", True)])
-def test_a_key_in_a_url_is_not_saved(name: str, kept: bool) -> None:
-    side = parse_side(f"postgresql://u@host/db?{name}=SEKRET#t", "source", {})
-    if kept:
-        assert _without_secrets(side, "X") == (side.url, False)
-    else:
-        with pytest.raises(UsageError, match=name):
-            _without_secrets(side, "X")
+@pytest.mark.parametrize("password", ["a@b", "@"])
+def test_a_password_that_ends_early_is_not_shown(password: str) -> None:
+    with pytest.raises(ValueError, match="%40"):
+        without_secrets(f"postgresql://u:{password}@h/d")
+
+
+def test_a_ledger_is_shown_without_secrets() -> None:
+    with pytest.raises(TrueupError) as failed:
+        Trueup(databases={}, projections=[], ledger="postgresql://u@127.0.0.1:1/d?password=SEKRET").runs()
+    assert "127.0.0.1" in str(failed.value)
+    assert "SEKRET" not in str(failed.value)

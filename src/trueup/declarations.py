@@ -28,11 +28,11 @@ def checked(model: type[Model], value: object, place: str, error: type[TrueupErr
 
 
 def database_of(name: str, value: Database | str) -> Database:
-    return checked(Database, {"url": value} if isinstance(value, str) else value, f"databases.{name}")
+    return checked(Database, value if isinstance(value, Database) else {"url": value}, f"databases.{name}")
 
 
 def broker_of(name: str, value: Broker | str) -> Broker:
-    return checked(Broker, {"url": value} if isinstance(value, str) else value, f"brokers.{name}")
+    return checked(Broker, value if isinstance(value, Broker) else {"url": value}, f"brokers.{name}")
 
 
 def check_references(

@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from pydantic import SecretStr
+
 from trueup.adapters import connect
 from trueup.adapters._discoverer import Discoverer
 from trueup.clock import Clock, SystemClock
@@ -97,10 +99,12 @@ def discover(
 
     `only`: tables whose columns are looked at.
 
-    Raises UsageError for a URL or table that is not there, or a store that has no schema.
+    Raises UsageError for a URL or table that is not there, a store that has no schema, or no time.
     """
+    if not seconds > 0:
+        raise UsageError(f"seconds: a search takes some, not {seconds:g}")
     shown = without_password(url)
-    database = Database.model_validate({"url": url, "statement_timeout": min(STATEMENT_S, seconds)})
+    database = Database(url=SecretStr(url), statement_timeout=min(STATEMENT_S, seconds))
     with closing(connect("app", database)) as adapter:
         if adapter.discoverer is None:
             raise UsageError(f"{shown}: it has no schema to look in; PostgreSQL, MariaDB, MySQL and SQLite have")

@@ -27,7 +27,7 @@ from trueup.urls import expanded, without_secrets
 
 #: First word of a query, behind comments; anything else behind the # is the name of a table.
 _QUERY = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:\(|(?:select|with|values|from)(?=[\s*('\"`\[/-]))", re.IGNORECASE | re.DOTALL
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*+(?:\(|(?:select|with|values|from)(?=[\s*('\"`\[]|--|/\*))", re.IGNORECASE | re.DOTALL
 )
 #: A pattern of names: a column in braces. What follows it, word by word, are settings of the side.
 _PATTERN = re.compile(r"\S*\{[^{}\s]+\}\S*(?:\s|$)")

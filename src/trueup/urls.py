@@ -31,6 +31,8 @@ _ALIVE: Mapping[str, int] = {
 _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 #: Names like them that hold the path of a file.
 _PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
+#: The password of a URL, and what is before it, as SQLAlchemy takes them apart.
+_PASSWORD = re.compile(r"(://[^:/@]*:)([^@]+)@")
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -48,33 +50,41 @@ def is_secret(parameter: str) -> bool:
 def without_secrets(url: str) -> str:
     """A URL as it may be shown and kept: no password, no parameter with a secret. Raises ValueError if it is none."""
     parsed = _parsed(url)
-    return parsed.set(password=None).difference_update_query(_secrets(parsed)).render_as_string()
+    secrets = [parameter for parameter in parsed.query if is_secret(parameter)]
+    return parsed.difference_update_query(secrets).render_as_string()
 
 
-def secrets_in(url: str) -> list[str]:
-    """The parameters of a URL that hold secrets. Raises ValueError if it is none."""
-    return _secrets(_parsed(url))
+def with_variables(url: str, prefix: str) -> tuple[str, list[str]]:
+    """A URL with a variable in place of each secret that was typed, and the names of these: `PREFIX_PASSWORD`,
+    `PREFIX_API_KEY`. What is a variable already stays as it is.
+    """
+    found: list[str] = []
 
+    def variable(name: str, value: str) -> str:
+        if VARIABLE.fullmatch(value):
+            return value
+        found.append(f"{prefix}_{re.sub('[^A-Z0-9]', '_', name.upper())}")
+        return f"${{{found[-1]}}}"
 
-def with_variable(url: str, name: str) -> str:
-    """A URL with `${name}` in place of its password, unless a variable was typed. Raises ValueError if it is none."""
-    if VARIABLE.search(url) or not (parsed := _parsed(url)).password:
-        return url
-    marked = parsed.set(password="TRUEUP-PASSWORD").render_as_string(hide_password=False)  # noqa: S106
-    return marked.replace("TRUEUP-PASSWORD", f"${{{name}}}", 1)
-
-
-def _secrets(parsed: URL) -> list[str]:
-    return [parameter for parameter in parsed.query if is_secret(parameter)]
+    url = _PASSWORD.sub(lambda match: f"{match[1]}{variable('password', match[2])}@", url, count=1)
+    address, mark, query = url.partition("?")
+    parameters = [part.partition("=") for part in query.split("&")]
+    told = [
+        f"{name}{is_}{variable(name, value) if value and is_secret(name) else value}" for name, is_, value in parameters
+    ]
+    return f"{address}{mark}{'&'.join(told)}", found
 
 
 def _parsed(url: str) -> URL:
     import sqlalchemy as sa
 
     try:
-        return sa.make_url(url)
+        parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
         raise ValueError("it is no database URL") from None
+    if "@" in (parsed.host or ""):  # the rest of a password, and it would be shown
+        raise ValueError("an @ in a password is written %40")
+    return parsed
 
 
 def relative_file(url: str) -> tuple[str, str] | None:

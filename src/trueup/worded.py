@@ -39,7 +39,7 @@ _PLACES = (
     ),
     (
         r"; the limit is (?:databases\.)?\w+\.statement_timeout",
-        "; a statement of `diff` may take 5 minutes. A projection has `statement_timeout`: write one with --save NAME",
+        "; one of `diff` may take 5 minutes: --save NAME writes a projection, whose database has `statement_timeout`",
     ),
     (r"say so in `types`", "say so behind its name, as in types.COLUMN=integer"),
     (r"say its type in `types`", "say its type behind its name, as in types.COLUMN=integer"),

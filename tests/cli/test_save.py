@@ -167,13 +167,15 @@ def test_a_variable_stays_one(drifted: Shop, postgres: str) -> None:
     assert saved(drifted)["databases"]["counts_source"]["url"] == url
 
 
-def test_a_secret_elsewhere_in_the_url_is_refused(drifted: Shop, postgres: str) -> None:
-    url = f"{postgres}?sslpassword=canary-77"
-    ran = drifted.run("diff", f"{url}#SELECT 1::bigint AS id, 2 AS n", BOTH[1], "--key", "id", "--save", "counts")
-    assert ran.code == 2
-    assert "'sslpassword'" in ran.err
-    assert "canary" not in ran.out + ran.err
-    assert not (drifted.folder / "trueup.toml").exists()
+def test_a_secret_elsewhere_in_the_url_becomes_a_variable(drifted: Shop, postgres: str) -> None:
+    url = f"{postgres}?sslpassword="
+    query = "#SELECT 1::bigint AS id, 2 AS n"
+    ran = drifted.run("diff", f"{url}canary-77{query}", BOTH[1], "--key", "id", "--save", "counts")
+    assert ran.code == 1, ran.err
+    assert "canary" not in (drifted.folder / "trueup.toml").read_text() + ran.out + ran.err
+    assert saved(drifted)["databases"]["counts_source"]["url"] == f"{url}${{COUNTS_SOURCE_SSLPASSWORD}}"
+    environment = {"COUNTS_SOURCE_SSLPASSWORD": "canary-77"}
+    assert drifted.run("explain", "counts", environment=environment).code == 0
 
 
 def test_a_query_that_a_file_would_read_otherwise_is_refused(drifted: Shop) -> None:

@@ -181,6 +181,12 @@ def test_a_name_that_most_rows_speak_against_is_shown_apart(forum: str) -> None:
     assert "posts.comments_count" not in wrong(found)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_search_without_time_is_refused(seconds: float) -> None:
+    with pytest.raises(UsageError, match="takes some"):
+        discover("sqlite:///none.db", seconds=seconds)
+
+
 def test_a_table_that_is_not_there_is_named(forum: str) -> None:
     with pytest.raises(UsageError, match="posts"):
         discover(forum, only=["post"])

@@ -27,6 +27,7 @@ from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
 from trueup.core.plan import Segment
 from trueup.core.row import Key, Kind, Value
+from trueup.core.side import FILES
 from trueup.core.values import as_single, plain
 from trueup.errors import (
     Busy,
@@ -189,9 +190,9 @@ class DuckdbReader(SqlAdapter):
         original = error.orig if isinstance(error, DBAPIError) else None
         words = f"{self.where}: {message(error).removeprefix('Invalid Input Error: ')}"
         if isinstance(original, TimeLimit):
+            limit = "" if self.name == FILES else f"; the limit is databases.{self.name}.statement_timeout"
             return StatementTimeout(
-                f"{self.where}: a statement took longer than {self.database.statement_timeout:g} s; "
-                f"the limit is databases.{self.name}.statement_timeout"
+                f"{self.where}: a statement took longer than {self.database.statement_timeout:g} s{limit}"
             )
         if isinstance(original, duckdb.InterruptException):
             return Interrupted(f"{self.where}: cut off in the middle of a statement; run again to go on")

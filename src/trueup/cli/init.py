@@ -9,7 +9,7 @@ from trueup.cli import garbage
 from trueup.cli.tables import console
 from trueup.errors import UsageError
 from trueup.sides import relative_to
-from trueup.urls import relative_file, secrets_in, with_variable
+from trueup.urls import relative_file, with_variables
 
 if TYPE_CHECKING:
     from trueup.adapters import FoundTable
@@ -55,7 +55,8 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
         raise UsageError(f"{path} is there already; --force replaces it")
     garbage.works()
     tables = tables_at(url) if url else []
-    text = _HEAD % (_written(path, url) if url else "postgresql://app:${APP_PASSWORD}@localhost/app")
+    written, variables = with_variables(seen_from(path, url or "postgresql://app:${APP_PASSWORD}@localhost/app"), "APP")
+    text = _HEAD % written
     if tables:
         text += "\n# Tables found (key columns in brackets):\n"
         text += "".join(f"#   {line(table)}\n" for table in tables[:TABLES_MAX])
@@ -66,6 +67,8 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
     out.print(f"wrote {path}" + (f" with the {len(tables)} tables found" if url else ""))
     for table in tables[:TABLES_MAX]:
         out.print(f"  {line(table)}", markup=False)
+    for variable in variables:
+        out.print(f"export {variable}: what was typed is not kept in the file")
     if url:
         out.print("`trueup discover URL` proposes what is derived from what; --save puts it into the file")
     out.print("next: declare a projection in it, then `trueup explain NAME` and `trueup check NAME`")
@@ -81,16 +84,3 @@ def seen_from(path: Path, url: str) -> str:
 def line(table: FoundTable) -> str:
     marked = [f"[{name}]" if name in table.key else name for name in table.columns]
     return f"{table.name}: {', '.join(marked)}"
-
-
-def _written(path: Path, url: str) -> str:
-    """A URL as it is written down: what is secret in it does not go into a file.
-
-    Raises UsageError where a secret is elsewhere than in the place of the password.
-    """
-    for secret in secrets_in(url):
-        raise UsageError(
-            f"the URL has a secret in {secret!r}, which does not go into a file: leave {secret} out, and write it into "
-            f"the file as {secret}=${{NAME}}, which is taken from the environment"
-        )
-    return with_variable(seen_from(path, url), "APP_PASSWORD")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trueup.cli.init import seen_from
 from trueup.errors import ConfigError, UsageError
 from trueup.sides import NamedSide, relative_to, without_password
-from trueup.urls import VARIABLE, from_folder, secrets_in, with_variable
+from trueup.urls import VARIABLE, from_folder, with_variables
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison
@@ -106,26 +106,17 @@ class Databases:
         taken = {*self.known, *self.added.values()}
         names = [wanted, *(f"{wanted}{number}" for number in range(2, len(taken) + 3))]
         name = next(name for name in names if name not in taken)
-        variable = f"{re.sub('[^A-Z0-9]', '_', name.upper())}_PASSWORD"
-        url, replaced = _without_secrets(side, variable)
-        hint = f"    # the password is not kept here: export {variable}=..." if replaced else ""
-        if replaced:
-            self.variables[variable] = f"the password of {without_password(side.url)}, as it was typed"
+        url, variables = with_variables(side.written, re.sub("[^A-Z0-9]", "_", name.upper()))
+        hint = (
+            f"    # secrets are not kept here: export {' '.join(f'{each}=...' for each in variables)}"
+            if variables
+            else ""
+        )
+        for variable in variables:
+            what = "password" if variable.endswith("_PASSWORD") else "secret"
+            self.variables[variable] = f"the {what} of {without_password(side.url)}, as it was typed"
         self.lines += [f"[databases.{name}]", f"url = {quoted(seen_from(self.path, url))}{hint}", ""]
         return name
-
-
-def _without_secrets(side: NamedSide, variable: str) -> tuple[str, bool]:
-    """The URL with `${variable}` for the password, unless it was typed as a variable; and whether there was one.
-
-    Raises UsageError where a secret is elsewhere in it.
-    """
-    if VARIABLE.search(side.written):
-        return side.written, False
-    for secret in secrets_in(side.url):
-        raise UsageError(f"--save: the URL has its secret in {secret!r}; type it as '${{NAME}}', in single quotes")
-    url = with_variable(side.url, variable)
-    return url, url != side.url
 
 
 def _same(declared: object, url: str, path: Path) -> bool:

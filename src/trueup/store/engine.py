@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
 from trueup.files import wal_is_safe
 from trueup.store import fresh
-from trueup.urls import kept_alive
+from trueup.urls import kept_alive, without_secrets
 
 #: Newest migration; older ledgers are brought up to it when opened.
 HEAD = "0020"
@@ -87,8 +87,8 @@ def translating(engine: sa.Engine) -> Iterator[None]:
 
 
 def shown(engine: sa.Engine) -> str:
-    """Where the ledger is, without a password."""
-    return engine.url.render_as_string(hide_password=True)
+    """Where the ledger is, without secrets."""
+    return without_secrets(engine.url.render_as_string(hide_password=False))
 
 
 def words(error: SQLAlchemyError) -> str:
