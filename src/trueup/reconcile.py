@@ -144,8 +144,9 @@ def verify(
     drift, _, moving = confirmed(work, list(differing.values()), first_wait_s=work.settle_s)
     done = {o.key for o in outcomes if o.outcome in (Outcome.APPLIED, Outcome.SUPERSEDED)}
     # Of a row that was refused it is no proof that it was not found to differ: it may not have been found at all.
+    # What could not be read is told as that, and is neither right nor wrong.
     unproven = {o.key for o in outcomes if o.outcome is Outcome.FAILED} | (work.by_difference - done)
-    unproven -= {row.key for row in [*drift, *moving]}
+    unproven -= {row.key for row in [*drift, *moving]} | work.unread.keys()
     return [*drift, *(row for row in written if row.key in unproven)], moving
 
 
