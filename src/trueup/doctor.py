@@ -27,6 +27,9 @@ from trueup.store.ledger import Ledger
 from trueup.store.probes import Probe, Probes
 from trueup.store.standing import Standing
 
+#: The check that tells whether the target can be repaired as it is declared.
+TARGET = "target"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
@@ -103,6 +106,7 @@ class Doctor:
         if not examined:
             return capped(designed, found, None)
         kept = self.probes.findings(name, self.bindings.definition(name))
+        kept = [finding for finding in kept if finding.check != TARGET]  # as it was then; `designed` has judged it now
         race = self.probes.race(
             self._place(binding), server, __version__, designed.protocol, one_database=binding.one_database
         )
@@ -207,9 +211,7 @@ class Doctor:
         if not problem:
             return [Finding(check="unique key", place=place, state=State.OK, seen=f"a unique index on exactly ({key})")]
         why = "a repair could not tell its row from another"
-        return [
-            Finding(check="target", place=place, state=State.FAIL, seen=problem, why=why, cap=Guarantee.REPORT_ONLY)
-        ]
+        return [Finding(check=TARGET, place=place, state=State.FAIL, seen=problem, why=why, cap=Guarantee.REPORT_ONLY)]
 
     def _index(self, binding: Binding) -> list[Finding]:
         """The index that would pay, as `explain` names it."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trueup.adapters import Survey
+from trueup.adapters import Reader, Survey
 from trueup.core import query
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.digest import agree
+from trueup.core.kinds import Kind
+from trueup.core.side import Side
 from trueup.narrow import surveys_of
 from trueup.side_by_side import Pair, both
 
@@ -20,7 +22,8 @@ def that_pay(pair: Pair) -> list[str]:
     """The statements that make them, each behind what it is good for; none where reading is short, or well served."""
     if pair.binding.cut_kind is not None:  # where to cut is declared
         return []
-    return _in_one(pair) if pair.binding.one_database else _in_two(pair)
+    told = _in_one(pair) if pair.binding.one_database else _in_two(pair)
+    return list(dict.fromkeys(told))
 
 
 def _in_one(pair: Pair) -> list[str]:
@@ -32,7 +35,7 @@ def _in_one(pair: Pair) -> list[str]:
     covering = "an index that covers the query lets key ranges be read, in about half the time"
     unique = "a unique index on the key spares a look for keys that repeat, about a third of the time"
     return [
-        *(f"{covering}: {index}" for side in sides.values() if (index := _covering(side))),
+        *(f"{covering}: {index}" for side in sides.values() if (index := _covering(pair.source, side))),
         *(f"{unique}: {index}" for side in sides.values() if (index := _unique(side))),
     ]
 
@@ -70,10 +73,15 @@ def _unique(side: BoundSide) -> str:
     """What makes the key of a table unique; empty where it is known to be, or there is no table."""
     if side.unique or side.side.table is None or not side.shape.table:
         return ""
-    names = [column.name for column in side.key]
-    return query.index_statement(side.side.table, names, [], side.shape.dialect, unique=True)
+    key = tuple(column.name for column in side.key)
+    return query.Index(table=side.side.table, key=key, unique=True).statement(side.shape.dialect)
 
 
-def _covering(side: BoundSide) -> str:
-    names = tuple(column.name for column in side.key)
-    return query.index_for(side.side.query, side.shape.dialect, names) if side.side.query is not None else ""
+def _covering(reader: Reader, side: BoundSide) -> str:
+    """What covers a query; empty where there is such an index, which is not taken, or an order of texts decides."""
+    if side.side.query is None or any(column.kind is Kind.TEXT for column in side.key):
+        return ""
+    index = query.index_for(side.side.query, side.shape.dialect, tuple(column.name for column in side.key))
+    if index is None or index.is_one_of(reader.describe(Side(database=side.side.database, table=index.table)).indexes):
+        return ""
+    return index.statement(side.shape.dialect)

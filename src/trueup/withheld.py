@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.core.compare import DriftKind, Suspect
+from trueup.core.counted import counted
 from trueup.core.decide import Action, Decision
 from trueup.core.plan import Keys, Segment, describe, holds, to_json
 from trueup.core.projection import Projection
@@ -79,7 +80,8 @@ class Withheld:
         if not told:
             return ""
         more = f", and {len(told) - 1} more" if len(told) > 1 else ""
-        return f"{len(told)} rows or segments could not be compared: {told[0]}{more}"
+        many = counted(len(told), "row or segment", "rows or segments")
+        return f"{many} could not be compared: {told[0]}{more}"
 
     def unread(self, seen: Narrowed) -> Callable[[Key], bool]:
         """Tells whether a row was in what could not be compared."""

@@ -27,7 +27,7 @@ _PLACES = (
     (r"give format = .* \(known", "write format=csv, format=json or format=parquet behind it (known"),
     (
         r'declare types = \{ (\S+) = "text" \}',
-        r"say its type behind the file's name, as in types.\1=boolean, or types.\1=text",
+        r"write types.\1=text behind the file's name",
     ),
     (
         r'declare types = \{ (\S+) = "boolean" \}, or "float" (.+), or "text"',

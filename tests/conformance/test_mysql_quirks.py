@@ -290,6 +290,29 @@ def test_columns_that_are_not_for_us_to_read_are_not_asked_about(alone: World) -
         alone.source.sql(f"DROP USER {name}@'%'")
 
 
+def test_a_view_whose_tables_are_not_for_us_to_read(alone: World) -> None:
+    """The optimizer tells nothing of it; its rows can be read."""
+    alone.source.sql(
+        "CREATE TABLE src (id bigint PRIMARY KEY, v bigint)", "CREATE TABLE dst (id bigint PRIMARY KEY, v bigint)"
+    )
+    alone.source.insert("src", [(1, 1), (2, 2)])
+    alone.source.insert("dst", [(1, 1), (2, 3)])
+    alone.source.sql("CREATE VIEW seen AS SELECT id, v FROM src")
+    at = sa.make_url(alone.source.url)
+    name = f"trueup_{secrets.token_hex(4)}"
+    alone.source.sql(
+        f"CREATE USER {name}@'%'", *(f"GRANT SELECT ON {at.database}.{one} TO {name}@'%'" for one in ("seen", "dst"))
+    )
+    try:
+        url = at.set(username=name, password=None).render_as_string()
+        report = diff(f"{url}#seen", f"{url}#dst", key="id")
+        assert (report.source_rows, report.different_by_column) == (2, {"v": 1})
+        with pytest.raises(TrueupError, match="no table 'src'"):  # the control
+            diff(f"{url}#src", f"{url}#dst", key="id")
+    finally:
+        alone.source.sql(f"DROP USER {name}@'%'")
+
+
 def test_a_text_is_no_document_though_it_looks_like_one(alone: World) -> None:
     """Nor is one with a condition that says more, or nothing of this column."""
     held = "v longtext CHECK (json_valid(v) OR v = ''), w longtext, `o``d` json, CHECK (json_valid(w) IS NOT NULL)"

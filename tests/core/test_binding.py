@@ -269,7 +269,7 @@ def test_writing_needs_a_unique_index_on_exactly_the_key(indexes: list[set[str]]
     target = shape({"id": K.INTEGER, "n": K.INTEGER, "at": K.TIMESTAMP}, unique=indexes)
     words = refusal(writing=True, writers=WRITERS, target=target)
     assert "projections.p.target" in words
-    assert "CREATE UNIQUE INDEX ON tgt (id)" in words
+    assert 'CREATE UNIQUE INDEX trueup_tgt_id ON "tgt" ("id")' in words
     bound(writing=False, target=target)  # to look at is no harm
 
 

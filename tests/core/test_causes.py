@@ -381,3 +381,23 @@ def test_columns_in_which_the_same_rows_are_alike_are_one_cause() -> None:
         "40 of 50 rows (80%): `app` of the target is APP (of all rows: 10%) and "
         "`host` of the target is HOST (of all rows: 20%)"
     )
+
+
+def test_a_column_that_both_sides_have_is_told_once() -> None:
+    """By the side that knows more of it: of a row that is missing only the source does."""
+    rows = [different(sparse(at), at * 10, at * at * 7 + 3) for at in range(50)]
+    held = {"source": dict.fromkeys(range(40), 7), "target": dict.fromkeys(range(39), 7)}
+    for roles in (("source", "target"), ("target", "source")):
+        beside = [Known(name="tenant", kind="value", role=role, values=held[role]) for role in roles]
+        told = found(rows, beside=beside, ask=asked({"tenant": 0.1}))["value"]
+        assert told.sentence == "40 of 50 rows (80%): `tenant` of the source is 7 (of all rows: 10%)"
+        other = Known(name="tenant", kind="value", role="target", values=dict.fromkeys(range(40), 8))
+        source = next(one for one in beside if one.role == "source")
+        both = found(rows, beside=[source, other], ask=asked({"tenant": 0.1}))["value"]
+        assert "and `tenant` of the" in both.sentence  # the control: they say two things
+
+
+def test_a_boolean_is_told_as_one() -> None:
+    beside = [Known(name="ok", kind="value", role="target", values=dict.fromkeys(range(40), False))]
+    rows = [different(sparse(at), at * 10, at * at * 7 + 3) for at in range(50)]
+    assert "`ok` of the target is false" in found(rows, beside=beside, ask=asked({"ok": 0.1}))["value"].sentence

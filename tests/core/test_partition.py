@@ -361,3 +361,10 @@ def test_durations() -> None:
     assert declared.window is not None
     assert math.isclose(declared.window, 30 * 86400)
     assert math.isclose(declared.lateness, 7200)
+
+
+@pytest.mark.parametrize("value", [None, "", "NULL", "'", "''", "'NULL'", "'a", "a'", "it's", "null"])
+def test_every_value_is_asked_for_by_its_label(value: str | None) -> None:
+    part = Holding(value=value)
+    assert holding(Kind.TEXT, part.label) == (part,)
+    assert part.label

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
-from trueup.core.query import bare, groups_by, problem
+from trueup.core.query import Index, bare, groups_by, index_for, problem
 
 DIALECTS = ["postgres", "sqlite"]
 
@@ -183,3 +186,44 @@ def test_the_key_may_repeat(query: str, key: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("semicolon", ["", ";", "; -- the end"])
 def test_a_semicolon_does_not_hide_the_group(semicolon: str) -> None:
     assert groups_by(f"SELECT id, count(*) AS n FROM t GROUP BY id{semicolon}", "sqlite", ("id",))
+
+
+# --- indexes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "dialect", "statement"),
+    [
+        (
+            'SELECT "User Id", sum(N) AS n FROM "Big Table" b WHERE "order" > 1 GROUP BY 1',
+            "postgres",
+            'CREATE INDEX ON "Big Table" ("User Id") INCLUDE ("n", "order"); VACUUM "Big Table"',
+        ),
+        (
+            "SELECT u AS `User Id`, sum(n) AS n FROM `Big` GROUP BY u",
+            "mysql",
+            "CREATE INDEX trueup_big_u ON `Big` (`u`, `n`)",
+        ),
+    ],
+)
+def test_the_index_for_a_query_is_written_as_it_can_be_made(query: str, dialect: str, statement: str) -> None:
+    index = index_for(query, dialect, ("User Id",))
+    assert index is not None
+    assert index.statement(dialect) == statement
+
+
+def test_an_index_that_is_there_is_known() -> None:
+    index = Index(table="t", key=("a", "b"), others=("c", "d"))
+    assert index.is_one_of([("a",), ("a", "b", "d", "e", "c")])
+    assert not index.is_one_of([("b", "a", "c", "d"), ("a", "b", "c"), ()])
+
+
+@pytest.mark.parametrize("name", ["plain", "Mixed", "two words", "order", "user", 'a"b', "1st"])
+def test_a_name_means_what_it_is(name: str) -> None:
+    statement = Index(table="t", key=(name,)).statement("sqlite")
+    with closing(sqlite3.connect(":memory:")) as db:
+        quoted = name.replace('"', '""')
+        db.execute(f'CREATE TABLE t ("{quoted}" integer)')
+        db.execute(statement)
+        ((found,),) = db.execute("SELECT name FROM pragma_index_info((SELECT name FROM pragma_index_list('t')))")
+    assert found == name

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.doctor.worlds import TABLES, World, found
-from trueup import Projection, Side, Trueup
+from trueup import Projection, Side, Trueup, Verdict
 from trueup.adapters import _postgresql_examiner, _race, connect
 from trueup.adapters._postgresql_examiner import PostgresqlExaminer
 from trueup.core.findings import Finding, State
@@ -72,7 +72,12 @@ def test_a_view_as_target(world: World) -> None:
 def test_a_target_without_a_unique_key(world: World) -> None:
     world.sql("CREATE TABLE loose (post INTEGER NOT NULL, n BIGINT NOT NULL)")
     diagnosis = diagnosed(world.engine(target={"database": "app", "table": "loose"}))
-    assert "CREATE UNIQUE INDEX" in found(diagnosis.findings, "target").seen
+    seen = found(diagnosis.findings, "target").seen
+    assert "CREATE UNIQUE INDEX" in seen
+    # What it named is made: nobody needs to ask the doctor again to believe it.
+    world.sql("CREATE UNIQUE INDEX" + seen.partition("CREATE UNIQUE INDEX")[2].removesuffix(", columns NOT NULL"))
+    with world.engine(target={"database": "app", "table": "loose"}) as engine:
+        assert engine.explain("counter").promise.guarantee is not Guarantee.REPORT_ONLY
 
 
 TRIGGER = {
@@ -202,6 +207,18 @@ def test_privileges_that_are_missing_are_not_available(pg: World, grants: tuple[
     assert {each.check for each in lacking} == missing
     assert {each.state for each in lacking} == {State.NOT_AVAILABLE}
     assert all(each.remedy.startswith("GRANT ") for each in lacking)
+    assert diagnosis.exit_code == 4
+
+
+def test_a_target_of_which_single_columns_may_be_read(pg: World) -> None:
+    """It is compared like any other; its rows have no version that a repair could demand."""
+    columns = "SELECT (post, n), INSERT, UPDATE, DELETE ON counter"
+    with role(pg, USAGE, "SELECT ON edges", columns) as world:
+        diagnosis = diagnosed(world.engine())
+        with world.engine() as engine:
+            assert engine.check("counter").verdict is Verdict.DRIFT
+    assert "SELECT on the whole table" in found(diagnosis.findings, "target").seen
+    assert {each.state for each in diagnosis.findings if each.check == "may read"} == {State.OK}
     assert diagnosis.exit_code == 4
 
 

@@ -24,11 +24,12 @@ _COLUMNS = sa.text("""
 _TABLE = sa.text("""
     SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
-#: Columns of unique indexes; a part of a column (prefix) or an expression is not unique on the column.
-_UNIQUE = sa.text("""
-    SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial
+#: Columns of indexes; a part of a column (prefix) or an expression is not unique on the column.
+_INDEXES = sa.text("""
+    SELECT INDEX_NAME AS name, COLUMN_NAME AS of, SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL AS partial,
+           NON_UNIQUE = 0 AS is_unique
     FROM information_schema.STATISTICS
-    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name AND NON_UNIQUE = 0
+    WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
     ORDER BY INDEX_NAME, SEQ_IN_INDEX""")
 
 #: Engines of tables whose rows are elsewhere: what is declared of keys and NULL here nobody has checked.
@@ -54,9 +55,13 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
         tables = sa.inspect(connection).get_table_names(schema or None)
         raise ConfigError(f"databases.{database}: there is no table {table!r}; {near(name, tables)}")
     holds = (found.engine or "").upper() not in _ELSEWHERE
+    indexes: dict[str, list[str]] = {}
     unique: dict[str, list[str]] = {}
-    for row in connection.execute(_UNIQUE, where) if holds else ():
-        unique.setdefault(row.name, []).append("" if row.partial else row.of)
+    for row in connection.execute(_INDEXES, where):
+        names = indexes.setdefault(row.name, [])
+        names.append("" if row.partial else row.of)
+        if row.is_unique and holds:
+            unique[row.name] = names
     rows = connection.execute(_COLUMNS, where).all()
     texts = [row.name for row in rows if row.base == "longtext"]  # others may not be for us to read
     read = f"SELECT {', '.join(map(_quoted, texts))} FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
@@ -64,6 +69,7 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     return Shape(
         columns={row.name: _column(row, json=row.name in documents, holds=holds) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
+        indexes=tuple(map(tuple, indexes.values())),
         primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),

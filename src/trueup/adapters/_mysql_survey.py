@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from trueup.adapters import Survey
 from trueup.adapters._surveying import Surveying
@@ -24,6 +25,8 @@ FEW = 6
 RANGES_PAY_BELOW = 4.0
 #: An index serves a key range if less than this share of one pass is read for it.
 SERVED_BELOW = 0.75
+#: Who may read a view and not its tables is not told how it is read.
+NOT_TOLD = 1345
 #: Cut points that would leave one key range this many times the rows of another are not taken.
 UNEVEN = 3.0
 
@@ -33,7 +36,17 @@ class MysqlSurveying(Surveying):
 
     def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         """See `adapters.Reader`."""
+        try:
+            return self._survey(binding, of)
+        except DBAPIError as error:
+            if error.orig is None or error.orig.args[0] != NOT_TOLD:
+                raise
+            why = (
+                "the optimizer tells nothing of a view to who may not read its tables (SHOW VIEW, and SELECT on those)"
+            )
+            return Survey(cuts=[], work=[], whole=SEGMENT_ROWS, per_segment=SEGMENT_ROWS, seekable=False, reason=why)
 
+    def _survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
         def work(segment: Segment) -> float:
             return _rows_read(self._explained(self.reading(binding, of, segment)))
 

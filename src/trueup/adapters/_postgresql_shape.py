@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._postgresql_values import Equality
+from trueup.adapters._results import GRANT
 from trueup.core.binding import Column, Shape, near
 from trueup.errors import ConfigError
 
-#: A relation, and whether what is declared of it holds for all rows that reading it gives.
+#: A relation, whether all of it may be read, and whether what is declared of it holds for all rows that it gives.
 _RELATION = sa.text("""
-    SELECT c.oid, c.relkind::text AS kind, CASE c.relkind
+    SELECT c.oid, c.relkind::text AS kind, has_table_privilege(c.oid, 'SELECT') AS readable, CASE c.relkind
              WHEN 'r' THEN NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
              WHEN 'p' THEN NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class k ON k.oid = p.relid
                                        WHERE k.relkind = 'f')
@@ -71,14 +72,15 @@ _TRIGGERS = sa.text("""
 _DEPENDENTS = sa.text("""
     SELECT DISTINCT conrelid::regclass::text FROM pg_constraint
     WHERE confrelid = :relation AND contype = 'f' AND confdeltype IN ('c', 'n', 'd') ORDER BY 1""")
-#: Unique, complete, valid indexes of a relation over plain columns.
-_UNIQUE = sa.text("""
+#: Complete, valid indexes of a relation over plain columns; the last columns of some are only held, no part of the key.
+_INDEXES = sa.text("""
     SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum)) AS columns,
-           i.indisprimary AS is_primary
-    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
-    WHERE i.indrelid = :relation AND i.indisunique AND i.indimmediate AND i.indisvalid
-      AND i.indpred IS NULL AND i.indexprs IS NULL
-    GROUP BY i.indexrelid, i.indisprimary""")
+           i.indnkeyatts AS width, i.indisunique AND i.indimmediate AS is_unique, i.indisprimary AS is_primary
+    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+    WHERE i.indrelid = :relation AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    GROUP BY i.indexrelid, i.indnkeyatts, 3, i.indisprimary""")
+#: What stands in the way of a repair where single columns were granted.
+_NO_VERSIONS = "the version of a row (xmin) cannot be read without SELECT on the whole table" + GRANT
 
 
 def describe_table(connection: sa.Connection, database: str, table: str, dialect: str) -> Shape:
@@ -102,15 +104,18 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
         )
         for row in rows
     }
-    unique = connection.execute(_UNIQUE, of).all() if relation.holds else ()
+    indexes = connection.execute(_INDEXES, of).all()
+    unique = [index for index in indexes if index.is_unique and relation.holds]
     return Shape(
         columns=columns,
-        unique=tuple(frozenset(index.columns) for index in unique),
-        primary=next((tuple(index.columns) for index in unique if index.is_primary), ()),
+        unique=tuple(frozenset(index.columns[: index.width]) for index in unique),
+        indexes=tuple(tuple(index.columns) for index in indexes),
+        primary=next((tuple(index.columns[: index.width]) for index in unique if index.is_primary), ()),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, of)},
         dependents=tuple(connection.execute(_DEPENDENTS, of).scalars()),
         table=relation.kind in ("r", "p"),
         dialect=dialect,
+        obstacle="" if relation.readable else _NO_VERSIONS,
     )
 
 

@@ -74,7 +74,7 @@ class PostgresqlSurveying(Surveying):
             cuts=cuts,
             work=work,
             whole=whole,
-            per_segment=COST_PER_SEGMENT if joined else mean,
+            per_segment=COST_PER_SEGMENT if joined else mean if wanted > 1 else whole,
             seekable=pays,
             reason=figures,
         )

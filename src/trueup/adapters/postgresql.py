@@ -239,7 +239,8 @@ class PostgresqlAdapter(SqlAdapter):
         return part == sa.any_(sa.bindparam(None, values, type_=sa.ARRAY(type_)))
 
     def token_of(self, side: BoundSide) -> Expression:
-        return sa.cast(sa.literal_column("xmin"), sa.Text) if side.shape.table else sa.literal("")
+        held_here = side.shape.table and not side.shape.obstacle
+        return sa.cast(sa.literal_column("xmin"), sa.Text) if held_here else sa.literal("")
 
     def differ(self, source: Column, target: Column, a: Expression, b: Expression) -> Expression:
         kinds = {source.kind, target.kind}

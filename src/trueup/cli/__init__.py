@@ -5,6 +5,7 @@ stdout carries the result, stderr the progress.
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 
@@ -14,6 +15,8 @@ from trueup.cli import garbage
 def main() -> None:
     """Entry point of the `trueup` command."""
     garbage.starts()
+    # Of a connection that ends it tells at length; what is raised says what happened, in a line.
+    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
     if sys.argv[1:] == ["--version"]:  # who asks for it need not wait for what reads and draws the rest
         from trueup import __version__
 

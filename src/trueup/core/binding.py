@@ -348,10 +348,12 @@ def not_writable(projection: Projection, target: BoundSide) -> str:
         told = " or ".join(", ".join(sorted(index)) for index in target.shape.unique)
         return f"{place}.key: {what} tells its rows apart by {told}; `key` has to be exactly that to repair one of them"
     if names not in target.shape.unique:
-        columns = ", ".join(column.name for column in target.key)
+        assert target.side.table is not None
+        key = tuple(column.name for column in target.key)
+        index = query.Index(table=target.side.table, key=key, unique=True).statement(target.shape.dialect)
         return (
-            f"{place}.target: {what} has no unique index on exactly its key ({columns}), so a repair could change "
-            f"more rows than one. Create it: CREATE UNIQUE INDEX ON {target.side.table} ({columns}), columns NOT NULL"
+            f"{place}.target: {what} has no unique index on exactly its key ({', '.join(key)}), so a repair could "
+            f"change more rows than one. Create it: {index}, columns NOT NULL"
         )
     if projection.extra_policy == "delete" and projection.tombstone is None and target.shape.dependents:
         return (

@@ -245,12 +245,13 @@ def _repeated_keys(
         if Counter(wanted) == Counter(held) or (rules and _matched(wanted, held, rules)):
             continue
         kind = DriftKind.EXTRA if not wanted else DriftKind.MISSING if not held else DriftKind.DIFFERENT
+        lacking, surplus = _unlike(wanted, held), _unlike(held, wanted)
         suspects.append(
             Suspect(
                 kind=kind,
                 key=key,
-                expected=_first(wanted),
-                observed=_first(held),
+                expected=_first(lacking or [row for row in wanted if row in surplus] or wanted),
+                observed=_first(surplus or [row for row in held if row in lacking] or held),
                 copies=(len(wanted), len(held)),
             )
         )
@@ -273,6 +274,11 @@ def _matched(wanted: list[Values], held: list[Values], rules: Rules) -> bool:
         return False
 
     return all(place(row, set()) for row in range(len(wanted)))
+
+
+def _unlike(rows: list[Values], others: list[Values]) -> list[Values]:
+    """Those of the rows that are left when each of the others has taken one like it away."""
+    return [*(Counter(rows) - Counter(others)).elements()]
 
 
 def _first(rows: list[Values]) -> Values | None:

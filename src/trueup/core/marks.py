@@ -87,6 +87,8 @@ def shown(value: Value) -> str:
     """A value in a sentence."""
     if value is None:
         return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
     return spelling(value) if isinstance(value, int) and not _number(value) else str(present(value))
 
 

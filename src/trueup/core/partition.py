@@ -43,7 +43,12 @@ class Holding:
 
     @property
     def label(self) -> str:
-        return NULL if self.value is None else str(present(self.value))
+        """As a person types it: a text that is empty or `NULL`, or begins with a quote, between quotes."""
+        if self.value is None:
+            return NULL
+        told = str(present(self.value))
+        quoted = isinstance(self.value, str) and (told in ("", NULL) or told.startswith("'"))
+        return f"'{told}'" if quoted else told
 
     @property
     def shown(self) -> Value:
@@ -111,12 +116,15 @@ def kinds_as_cut(
 def holding(kind: Kind, given: Value) -> tuple[Holding, ...]:
     """The partition of a value as a person types it, or as Python has it; ValueError if no row can hold it.
 
-    Where no column says what kind it is, digits are looked for as they are typed and as a number.
+    Where no column says what kind it is, digits are looked for as they are typed and as a number. A text may stand
+    between quotes, as labels have those that would mean something else without.
     """
     if given is None or given == NULL:
         return (Holding(value=None),)
     if kind is Kind.ANY and not isinstance(given, str):
         return (Holding(value=canonical(kind, [given])[0]),)
+    if isinstance(given, str) and len(given) > 1 and given[0] == given[-1] == "'":
+        given = given[1:-1]
     meant = parse_value(kind, given if isinstance(given, str) else str(present(given)))
     values = dict.fromkeys((given, meant) if kind is Kind.ANY else (meant,))
     return tuple(Holding(value=value) for value in values)

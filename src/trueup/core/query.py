@@ -6,8 +6,13 @@ cannot parse is left to the database, which sees it as a sub-select in a read-on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+
+#: Characters of the name of an index; MariaDB takes 64.
+NAME_MAX = 60
 
 
 def problem(query: str, dialect: str) -> str:
@@ -111,40 +116,64 @@ def tables_of(query: str, dialect: str) -> list[str]:
     return sorted({name for name in named if name and name not in own})
 
 
-def index_for(query: str, dialect: str, key: tuple[str, ...]) -> str:
-    """The index that lets `query` be read by ranges of `key` without touching its table; empty where that is not clear.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """An index that there could be."""
+
+    #: As a side names it.
+    table: str
+    key: tuple[str, ...]
+    #: Further columns that it would hold.
+    others: tuple[str, ...] = ()
+    unique: bool = False
+
+    def is_one_of(self, indexes: Sequence[Sequence[str]]) -> bool:
+        """Does one of these, by their columns, serve as this one would?"""
+        width = len(self.key)
+        return any(tuple(index[:width]) == self.key and {*self.others} <= {*index} for index in indexes)
+
+    def statement(self, dialect: str) -> str:
+        """CREATE INDEX, as a person may copy it."""
+        from sqlglot import exp
+
+        def quoted(name: str) -> str:
+            return exp.to_identifier(name, quoted=True).sql(dialect=dialect)
+
+        table = ".".join(map(quoted, self.table.split(".")))
+        key, others = list(map(quoted, self.key)), list(map(quoted, self.others))
+        create = "CREATE UNIQUE INDEX" if self.unique else "CREATE INDEX"
+        if others and dialect == "postgres":  # an index alone answers only for what was vacuumed
+            return f"{create} ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)}); VACUUM {table}"
+        named = re.sub(r"\W", "_", f"trueup_{self.table}_{'_'.join(self.key)}").lower()[:NAME_MAX]
+        name = "" if dialect == "postgres" else f"{named} "  # which makes a name of its own
+        return f"{create} {name}ON {table} ({', '.join([*key, *others])})"
+
+
+def index_for(query: str, dialect: str, key: tuple[str, ...]) -> Index | None:
+    """The index that lets `query` be read by ranges of `key` without touching its table; None where that is not clear.
 
     Only for a query that groups or filters one table; the key columns lead, the others that it uses follow.
     """
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
+    from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
     try:
         statement = sqlglot.parse_one(bare(query, dialect), dialect=dialect)
     except SqlglotError:
-        return ""
+        return None
     if not isinstance(statement, exp.Select) or statement.args.get("joins"):
-        return ""
+        return None
+    statement = normalize_identifiers(statement, dialect=dialect)
     tables = list(statement.find_all(exp.Table))
     every_column = any(not star.find_ancestor(exp.Count) for star in statement.find_all(exp.Star))
     if len(tables) != 1 or every_column or statement.find(exp.Subquery):
-        return ""
+        return None
     outputs = {item.alias_or_name: _unnamed(item) for item in statement.selects}
     leading = [outputs.get(name) for name in key]
-    names = [item.name for item in leading if isinstance(item, exp.Column)]
+    names = tuple(item.name for item in leading if isinstance(item, exp.Column))
     if len(names) != len(key):
-        return ""
+        return None
     others = sorted({column.name for column in statement.find_all(exp.Column)} - set(names))
-    return index_statement(tables[0].sql(dialect=dialect, comments=False).partition(" ")[0], names, others, dialect)
-
-
-def index_statement(
-    table: str, key: Sequence[str], others: Sequence[str], dialect: str, *, unique: bool = False
-) -> str:
-    """CREATE INDEX on `key` that holds the other columns too."""
-    create = "CREATE UNIQUE INDEX" if unique else "CREATE INDEX"
-    if others and dialect == "postgres":  # an index alone answers only for what was vacuumed
-        return f"{create} ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)}); VACUUM {table}"
-    name = "" if dialect == "postgres" else "trueup_reads_this "
-    return f"{create} {name}ON {table} ({', '.join([*key, *others])})"
+    return Index(table=".".join(part.name for part in tables[0].parts), key=names, others=tuple(others))

@@ -45,6 +45,8 @@ class Shape:
     columns: Mapping[str, Column]
     #: Column sets that are unique and NOT NULL or a primary key.
     unique: tuple[frozenset[str], ...] = ()
+    #: Columns of each index that holds all rows, in their order; only where advice about indexes is given.
+    indexes: tuple[tuple[str, ...], ...] = ()
     #: Columns of its primary key, in their order; empty if it has none.
     primary: tuple[str, ...] = ()
     #: Triggers of the table, and what each does, in any spelling that changes with it.

@@ -100,6 +100,7 @@ def unusual(rows: int, total: int, usual: float) -> bool:
 
 def told_places(columns: Sequence[Known], total: int, ask: Ask) -> Iterator[tuple[Place, float | None]]:
     """At most one place of each column: the one with most rows, and the share of all rows that are there."""
+    columns = _once(columns)
     by_rank = ([*_values(known, total), *_times(known, total)] for known in columns)
     ranked = sorted(((at, place) for places in by_rank for at, place in enumerate(places)), key=lambda item: item[0])
     found = [place for _, place in ranked][:PLACES_MAX]
@@ -115,6 +116,20 @@ def told_places(columns: Sequence[Known], total: int, ask: Ask) -> Iterator[tupl
             # An hour says more than its day, if hardly a row is at another hour of it.
             exact = [item for item in hours if len(item[0].rows) >= ALMOST_ALL * len(most[0].rows)]
             yield (exact or [item for item in told if item[0].kind != "hour"] or [most])[0]
+
+
+def _once(columns: Sequence[Known]) -> list[Known]:
+    """The columns without those that the other side has, too, where it tells all that these do."""
+
+    def told(at: int, other: int) -> bool:
+        one, by = columns[at], columns[other]
+        if not one.role or not by.role or one.name != by.name or one.role == by.role:
+            return False
+        more, less = by.values.items(), one.values.items()
+        return more >= less and (other < at or not less >= more)
+
+    numbers = range(len(columns))
+    return [known for at, known in enumerate(columns) if not any(told(at, other) for other in numbers)]
 
 
 def _tells(place: Place, total: int, share: float | None) -> bool:
