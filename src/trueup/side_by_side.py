@@ -252,9 +252,13 @@ class _Side:
         keys = rows.keys[0] if len(rows.keys) == 1 else list(zip(*rows.keys, strict=True))
         try:
             ascending = keys == sorted(keys)
-        except TypeError as mixed:
+        except TypeError:
+            named = zip(self._pair.binding.projection.key, rows.keys, strict=True)
+            types = {name: sorted({type(one).__name__ for one in held if one is not None}) for name, held in named}
+            mixed = "; ".join(f"{name!r} holds {' and '.join(held)}" for name, held in types.items() if len(held) > 1)
             raise DesignProblem(
-                f"{self._pair.name}: key values of the {self._role} are of different types and have no order: {mixed}"
+                f"{self._pair.name}: key values of the {self._role} are of different types and have no order: {mixed}. "
+                f"Mend these rows, or cast the key in a query on both sides"
             ) from None
         if not ascending:
             at = next(at for at, (a, b) in enumerate(pairwise(keys)) if a > b)

@@ -1004,6 +1004,21 @@ def test_a_uuid_that_the_type_refuses_is_not_there(postgres: str, mariadb: str) 
         assert found(diff(f"{postgres}#t", f"{mariadb}#t", settle=settle)) == {("missing", refused)}
 
 
+def test_a_uuid_in_a_query_is_one(alone: World) -> None:
+    """The protocol calls it a text. Positive control: a text is none, nor is any other type that a text is read as."""
+    one = "abcdef01-2345-4789-abcd-ef0123456789"
+    alone.source.sql("CREATE TABLE src (id int PRIMARY KEY, u uuid, t text, c char(36), i inet6)")
+    alone.source.sql(f"INSERT INTO src VALUES (1, '{one}', '{one}', '{one}', '::1')")
+    adapter = MysqlAdapter("a", Database(url=alone.source.url))
+    query = "SELECT id, u, t, c, i, max(u) AS m FROM src GROUP BY 1, 2, 3, 4, 5"
+    kinds = {name: column.kind for name, column in adapter.describe(Side(database="a", query=query)).columns.items()}
+    adapter.close()
+    assert {name for name, kind in kinds.items() if kind is Kind.UUID} == {"u", "m"}
+    sides = f"{alone.source.url}#SELECT id, u FROM src", f"{alone.source.url}#src"
+    assert diff(*sides, key="id", columns=["u"]).verdict is Verdict.IN_SYNC
+    assert diff(*reversed(sides), key="u", columns=["id"]).verdict is Verdict.IN_SYNC
+
+
 def test_a_table_without_row_locks_is_checked_and_not_repaired(into: World) -> None:
     into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 1)])
     into.target.sql(f"CREATE TABLE dst ({ID}, v bigint) ENGINE = Aria")

@@ -508,6 +508,7 @@ FITS = [
     (K.TEXT, NOON, "2024-02-29 12:00:00"),
     (K.DATE, datetime(2024, 2, 29), date(2024, 2, 29)),
     (K.DECIMAL, Decimal("0.30"), Decimal("0.30")),
+    (K.DECIMAL, True, 1),
     (K.ANY, "x", "x"),
     *((kind, None, None) for kind in K),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -55,6 +56,22 @@ class DuckdbRelations(Relations):
         border = self.border(columns[0], key[0])
         first = parts[0] >= border if above else parts[0] <= border
         return sa.and_(first, sa.or_(*choices)) if len(parts) > 1 else choices[0]
+
+    def _is_one_of(self, columns: Sequence[Column], parts: Sequence[Expression], keys: Sequence[Key]) -> Expression:
+        """A text is looked up as the moment or UUID that it spells: DuckDB does so by itself, but in a comparison of
+        rows, where it spells the value; and of a text that spells none it makes an error.
+        """
+        found = defaultdict(list)
+        for key in keys:
+            found[tuple(map(held.spelled_type, columns, key))].append(key)
+        choices = []
+        for types, some in found.items():
+            read = [held.read_as(*each) for each in zip(columns, parts, types, strict=True)]
+            choices.append(super()._is_one_of([column for column, _ in read], [part for _, part in read], some))
+        return sa.or_(sa.false(), *choices)
+
+    def same(self, column: Column, part: Expression, value: Value) -> Expression:
+        return super().same(*held.read_as(column, part, held.spelled_type(column, value)), value)
 
     def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """A key that is found on one side only is handed out as that of the other would be: as it is read, or not."""
@@ -122,6 +139,8 @@ class DuckdbReader(SqlAdapter):
             return bool(least <= value <= greatest)
         if column.type_name == held.NS and isinstance(value, date):
             return value.year in held.NS_YEARS
+        if isinstance(value, int | float | Decimal) and column.kind is Kind.TEXT:
+            return False  # a text is no number, whatever it spells
         return not isinstance(value, str) or column.kind in held.AS_TEXT
 
     def spell(self, column: Column, value: Value) -> Value:

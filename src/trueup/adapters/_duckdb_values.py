@@ -8,8 +8,10 @@ types are read by an expression that keeps the value, or fails.
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -163,6 +165,29 @@ def column_of(
         generated=generated,
         element=element,
     )
+
+
+def spelled_type(column: Column, value: Value) -> str:
+    """The type of which a text has to spell a value, for them to be the same; empty: it is compared as it is."""
+    if column.kind is not Kind.TEXT:
+        return ""
+    match value:
+        case datetime(tzinfo=None):
+            return "TIMESTAMP"
+        case datetime():
+            return "TIMESTAMP WITH TIME ZONE"
+        case date():
+            return "DATE"
+        case UUID():
+            return "UUID"
+    return ""
+
+
+def read_as(column: Column, part: Expression, type_name: str) -> tuple[Column, Expression]:
+    """A column and its value as another type, NULL where it is none; as they are, where none is named."""
+    if not type_name:
+        return column, part
+    return column_of(column.name, type_name), sa.try_cast(part, Named(type_name))
 
 
 #: A list, or an array of fixed length, of what the driver hands out as it is. Elements of other types (moments, which

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -95,10 +96,12 @@ def describe_query(connection: sa.Connection, query: str, fields: Sequence[Any])
     collations = _asked(connection, text, names, "collation({})")
     texts = [f.name for f, of in zip(fields, collations, strict=True) if held.type_of_field(f, of).startswith("text")]
     documents = _documents(connection, text, texts)
+    uuids = _uuids(connection, text, [name for name in texts if name not in documents])
     columns = {}
     for field, collation in zip(fields, collations, strict=True):
         name = field.name
         type_name = held.text_type("json", collation) if name in documents else held.type_of_field(field, collation)
+        type_name = "uuid" if name in uuids else type_name
         columns[name] = Column(name=name, kind=held.kind_of(type_name), type_name=type_name)
     return columns
 
@@ -111,6 +114,16 @@ def _documents(connection: sa.Connection, text: str, names: Sequence[str]) -> se
         return set()
     told = _asked(connection, text, names, "json_array(ifnull({}, json_object()))")
     return {name for name, within in zip(names, told, strict=True) if within == "[{}]"}
+
+
+def _uuids(connection: sa.Connection, text: str, names: Sequence[str]) -> set[str]:
+    """Which columns of a query are UUIDs to MariaDB, whose protocol calls them texts: in their place a text is read as
+    one, and NULL where it is none.
+    """
+    if not names or not getattr(connection.dialect, "is_mariadb", False):
+        return set()
+    told = _asked(connection, text, names, f"ifnull({{0}}, 'x') IS NULL AND ifnull({{0}}, '{UUID(int=0)}') IS NOT NULL")
+    return {name for name, is_one in zip(names, told, strict=True) if is_one}
 
 
 def _asked(connection: sa.Connection, text: str, names: Sequence[str], function: str) -> Sequence[Any]:

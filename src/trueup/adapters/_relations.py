@@ -265,11 +265,15 @@ class Relations:
         """How to test key parts for values: plainly, so that any index serves, and exactly, since a collation may take
         A for a. Only the latter where asking plainly for a value that is none of the type's is an error (an enum).
         """
-        exact = [self.ordered(column, part) for column, part in zip(columns, parts, strict=True)]
+        exact = [self.exact(column, part) for column, part in zip(columns, parts, strict=True)]
         if all(a is b for a, b in zip(parts, exact, strict=True)):
             return [(parts, self.type_of)]
         listed = any(isinstance(self.type_of(c), sa.types.UserDefinedType) and c.kind is Kind.TEXT for c in columns)
         return [(exact, self._wider)] if listed else [(parts, self.type_of), (exact, self._wider)]
+
+    def exact(self, column: Column, part: Expression) -> Expression:
+        """A key part that equals no value but its own."""
+        return self.ordered(column, part)
 
     def same(self, column: Column, part: Expression, value: Value) -> Expression:
         """Exactly this value."""

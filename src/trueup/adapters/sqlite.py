@@ -24,12 +24,13 @@ from trueup.adapters import Capabilities, Survey
 from trueup.adapters import _sqlite_fts as fts
 from trueup.adapters import _sqlite_values as held
 from trueup.adapters._dialect import Expression
+from trueup.adapters._relations import Relations
 from trueup.adapters._results import message
 from trueup.adapters._sql import SPELT, SqlAdapter
 from trueup.adapters._walk import walked
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Range
+from trueup.core.plan import Range, Segment
 from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
@@ -83,6 +84,19 @@ def connect(name: str, database: Database) -> SqliteAdapter:
     return SqliteAdapter(name, database)
 
 
+class SqliteRelations(Relations):
+    """Relations as SQLite wants them."""
+
+    def exact(self, column: Column, part: Expression) -> Expression:
+        """Of a query's column the affinity is not known: '5' is what it is, and not what is asked for as 5."""
+        return super().exact(column, held.bare(part) if column.kind is Kind.ANY else part)
+
+    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+        """Both sides' keys are put into one column, which would make those of the target what the source's are."""
+        keys, values, within = super()._side(side, segment)
+        return [self.exact(column, key) for column, key in zip(side.key, keys, strict=True)], values, within
+
+
 class SqliteAdapter(SqlAdapter):
     """Reads and repairs SQLite files."""
 
@@ -90,6 +104,7 @@ class SqliteAdapter(SqlAdapter):
         dialect="sqlite", writing=Writing(row_locks=False, row_version=False, single_writer=True), embedded=True
     )
     collation = "BINARY"
+    relations_type = SqliteRelations
     #: When the last statement reaches its time limit, by the monotonic clock.
     statement_ends = 0.0
     full_join = False

@@ -250,6 +250,8 @@ def _fitted(kind: Kind, value: Value) -> Value:
             return fitted if Decimal(repr(fitted)) == value else _lossy(kind, value)
         case Kind.FLOAT if isinstance(value, int):
             fitted = float(value)
+        case Kind.DECIMAL if isinstance(value, bool):
+            fitted = int(value)
         case Kind.TEXT | Kind.JSON | Kind.INTERVAL if isinstance(value, Json | Interval):
             return plain(value)
         case Kind.TEXT if not isinstance(value, str):
