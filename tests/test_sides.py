@@ -95,6 +95,7 @@ def test_what_is_no_setting_is_said_to_be_none(words: str) -> None:
         ("sqlite:///a.db#", "names no table"),
         ("sqlite:///a.db#  ", "names no table"),
         ("orders", "neither a database URL nor the name of a file"),
+        ("parts/*", "does not say what it is: write format=csv"),
         ("://#t", "not a database URL"),
         ("file:///tmp/orders.csv", "named by its path alone: /tmp/orders.csv"),
         ("postgresql://u:canary-77@h:port/d#t", "not a database URL"),

@@ -15,6 +15,7 @@ shown of a side never has one.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -153,7 +154,11 @@ def _file(text: str, role: str) -> NamedSide:
     while end > 1 and "=" in words[end - 1] and not Path(text).exists():
         end -= 1
     name = " ".join(words[:end])
-    if not Path(name).suffix:
+    if not Path(name).suffix and end == len(words):
+        if Path(name).is_file() or glob.has_magic(name):
+            raise UsageError(
+                f"{role}: {name!r} does not say what it is: write format=csv (json, parquet) behind it"
+            )
         raise UsageError(f"{role}: {name!r} is neither a database URL nor the name of a file; {HOW}")
     return NamedSide(label=name, place={"file": name}, settings=_settings(words[end:], role))
 

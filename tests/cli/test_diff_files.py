@@ -159,6 +159,14 @@ def test_nothing_is_said_of_what_is_left_at_the_end(files: Shop) -> None:
     assert ran.stderr == ""
 
 
+def test_files_without_an_ending(files: Shop) -> None:
+    """As Spark and Hadoop name them."""
+    (files.folder / "lake").mkdir()
+    (files.folder / "lake" / "part-0").write_bytes((files.folder / "tgt.csv").read_bytes())
+    ran = files.run("diff", "tgt.csv", "lake/* format=csv", "--key", "id")
+    assert ran.code == 0, ran.err
+
+
 def test_a_column_that_a_file_has_not(files: Shop) -> None:
     ran = files.run("diff", TABLE, "tgt.csv", "--key", "idd")
     assert (ran.code, "<files>" in ran.err) == (2, False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trueup.cli.tables import Plain, _draw_partitions, console, table, when
+from trueup.cli.tables import LONG, Plain, _draw_partitions, console, flat, table, when
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,15 @@ def test_when_a_bucket_closes_is_told_as_other_moments_are(capsys: pytest.Captur
     )
     _draw_partitions(console(), report)
     assert capsys.readouterr().out.endswith("it is compared from 2026-11-30 00:00 UTC on\n")
+
+
+def test_of_long_texts_a_screen_shows_where_they_differ() -> None:
+    """All of them is in what is piped, and in JSON."""
+    row = {"kind": "different", "key": {"id": 1}, "columns": ["t"]}
+    row |= {"expected": {"t": "a" * 5_000 + "RIGHT" + "b" * 5_000}, "observed": {"t": "a" * 5_000 + "wrong"}}
+    told = flat(row, short=True)
+    assert "RIGHTb" in told["expected"]
+    assert told["observed"].endswith("awrong")
+    assert all(len(told[side]) < LONG + 10 for side in ("expected", "observed"))
+    assert len(flat(row)["expected"]) > 10_000
+    assert len(row["expected"]["t"]) > 10_000, "nothing of the report is changed"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Columns of a screen that nobody watches: each row is one line, whatever it holds.
 UNCUT = 100_000
+#: Characters of a text of which all is shown on a terminal; of a longer one so many.
+LONG = 240
 #: Characters shown on a screen of a row that one side lacks: that it is not there says more than what it holds.
 ALONE = 40
 
@@ -249,9 +251,12 @@ def headline(report: Report) -> str:
 def flat(row: dict[str, Any], *, short: bool = False) -> dict[str, Any]:
     """One drifting row as table cells: of two rows with one key, the columns in which they differ.
 
-    `short`: of a row that has no counterpart, only the beginning.
+    `short`: of a row that has no counterpart, only the beginning; of long texts, what is around the first difference.
     """
     expected, observed = (_told(row, side) for side in ("expected", "observed"))
+    if short and expected and observed:
+        for name in expected.keys() & observed.keys():
+            expected[name], observed[name] = _around(expected[name], observed[name])
     alike = {name for name in expected or {} if str((expected or {})[name]) == str((observed or {}).get(name))}
     values = {"expected": named(expected, alike), "observed": named(observed, alike)}
     if short and None in (expected, observed):
@@ -268,7 +273,20 @@ def flat(row: dict[str, Any], *, short: bool = False) -> dict[str, Any]:
 def _told(row: dict[str, Any], side: str) -> dict[str, Any] | None:
     values: dict[str, Any] | None = row[side]
     columns = row.get("columns")
-    return {name: values[name] for name in columns} if values is not None and columns else values
+    return {name: values[name] for name in columns or values} if values is not None else None
+
+
+def _around(expected: Any, observed: Any) -> tuple[Any, Any]:
+    """Two values; of long texts a part, from shortly before the place where they differ."""
+    if not (isinstance(expected, str) and isinstance(observed, str)) or max(len(expected), len(observed)) <= LONG:
+        return expected, observed
+    differ = (at for at, (one, other) in enumerate(zip(expected, observed, strict=False)) if one != other)
+    begin = max(next(differ, min(len(expected), len(observed))) - LONG // 4, 0)
+
+    def part(text: str) -> str:
+        return "…" * (begin > 0) + text[begin : begin + LONG] + "…" * (len(text) > begin + LONG)
+
+    return part(expected), part(observed)
 
 
 def _beginning(text: str) -> str:

@@ -24,7 +24,7 @@ def kind_of(place: str, name: str, source: Column, target: Column, one_database:
     if key and (kind not in KEY_KINDS or Kind.BOOLEAN in (source.kind, target.kind)):
         raise ConfigError(
             f"{place}.key: column {name!r} ({pair}) cannot be a key: it has no order that is the same everywhere. "
-            f"Keys are integer, text, uuid, date, timestamp; cast it in the source query"
+            f"Keys are integer, text, uuid, date, timestamp; cast it in a query on both sides"
         )
     return kind
 
