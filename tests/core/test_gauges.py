@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from trueup.core.pace.gauges import EMERGENCY, TOO_MUCH, Gauge, number, of_comma
 from trueup.core.pace.settings import Pace
 
 SQL: dict[str, Any] = {"name": "jobs", "sql": "SELECT 1"}
+#: JSON that is too deep to be read, and a number that is too long to be written: not as the name of a test either.
+DEEP, HUGE = "[" * 90_000, 10**5000
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,9 @@ SQL: dict[str, Any] = {"name": "jobs", "sql": "SELECT 1"}
         ({**SQL, "soft": 1}, "`soft` and `hard`"),
         ({**SQL, "idle": 5, "soft": 1, "hard": 2}, "`idle` has to be below"),
         ({"name": "x", "python": "shop.load"}, "package.module:function"),
+        ({**SQL, "idle": -math.inf, "soft": 1, "hard": 2}, "finite"),
+        ({**SQL, "soft": 1, "hard": math.inf}, "finite"),
+        ({**SQL, "idle": math.nan}, "finite"),
     ],
 )
 def test_what_is_declared_wrongly(wrong: dict[str, Any], words: str) -> None:
@@ -64,34 +71,79 @@ def test_over_http(status: int, body: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(404, "OK"), (500, ""), (302, ""), (200, '{"value": null}'), (200, "NaN")]
+    ("status", "body"),
+    [
+        *((404, "OK"), (500, ""), (302, ""), (200, '{"value": null}'), (200, "NaN"), (200, "nan"), (200, "None")),
+        *((200, '{"value": 9'), (200, "["), (200, '"OK'), (200, "1,5"), (200, "-.5.1"), (200, " 3 jobs")),
+        *((200, f"1{400 * '0'}"), (200, f'{{"value": 1{400 * "0"}}}'), (200, '"')),
+        pytest.param(200, DEEP, id="deep"),
+    ],
 )
 def test_no_answer_over_http(status: int, body: str) -> None:
-    with pytest.raises(ValueError, match=r"answered|no number"):
+    with pytest.raises(ValueError, match=r"answered|no number|begins like"):
         of_http(Gauge(name="x", http="http://x"), status, body)
 
 
-def test_prometheus() -> None:
-    vector = '{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"2"]},{"value":[1,"7.5"]}]}}'
-    assert of_prometheus(vector) == 7.5
-    assert of_prometheus('{"status":"success","data":{"resultType":"scalar","result":[1,"3"]}}') == 3
-    for nothing in ('{"status":"success","data":{"resultType":"vector","result":[]}}', '{"status":"error"}', "[]"):
-        with pytest.raises(ValueError, match=r"found nothing|answered"):
-            of_prometheus(nothing)
+PROMETHEUS = Gauge(name="x", prometheus="http://x", query="up", soft=10, hard=50)
 
 
-@pytest.mark.parametrize(("code", "printed", "expected"), [(0, "", 0), (0, "3 jobs", 3), (1, "WARN", 1.2), (2, "", 2)])
+def vector(*values: str) -> str:
+    series = [{"metric": {}, "value": [1, value]} for value in values]
+    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": series}})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("2", "7.5"), 7.5),
+        (("NaN", "5"), 5),  # a series without a value hid all others
+        (("5", "NaN", "-Inf"), 5),
+        (("+Inf",), 50),
+        (("+Inf", "NaN", "3"), 50),
+        (("+Inf", "70"), 70),
+    ],
+)
+def test_prometheus(values: tuple[str, ...], expected: float) -> None:
+    assert of_prometheus(PROMETHEUS, vector(*values)) == expected
+    assert of_prometheus(PROMETHEUS, '{"status":"success","data":{"resultType":"scalar","result":[1,"3"]}}') == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(vector(), vector("NaN"), vector("NaN", "-Inf"), vector("x"), '{"status":"error"}', "[]", ""),
+        pytest.param(DEEP, id="deep"),
+        '{"status":"success","data":[]}',
+        '{"status":"success","data":{"resultType":"matrix","result":[{"values":[[1,"5"]]}]}}',
+        '{"status":"success","data":{"resultType":"string","result":[1,"x"]}}',
+    ],
+)
+def test_no_answer_of_prometheus(body: str) -> None:
+    with pytest.raises(ValueError, match=r"found nothing|answered"):
+        of_prometheus(PROMETHEUS, body)
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "expected"),
+    [
+        *((0, "", 0), (0, "3 jobs", 3), (0, " -.5e1", -5), (1, "WARN", 1.2), (2, "", 2)),
+        *((0, "all fine", 0), (0, "DISK OK - free space: / 3326 MB (17%)", 0), (0, "INFO", 0)),  # as plugins print
+    ],
+)
 def test_a_command(code: int, printed: str, expected: float) -> None:
     assert of_command(Gauge(name="x", command=("x",)), code, printed) == expected
 
 
-@pytest.mark.parametrize(("code", "printed"), [(3, "UNKNOWN"), (127, ""), (-9, ""), (0, "all fine")])
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [(3, "UNKNOWN"), (127, ""), (-9, ""), *((0, word) for word in ("nan", "-Inf", "Infinity", "null", "12abc", "5%"))],
+)
 def test_a_command_without_an_answer(code: int, printed: str) -> None:
     with pytest.raises(ValueError, match=r"ended with|no number"):
         of_command(Gauge(name="x", command=("x",)), code, printed)
 
 
-@pytest.mark.parametrize("nothing", [None, True, "", "inf", [], object()])
+@pytest.mark.parametrize("nothing", [None, True, "", "inf", [], object(), 10**400, pytest.param(HUGE, id="huge")])
 def test_what_is_no_number_is_never_zero(nothing: object) -> None:
     with pytest.raises(ValueError, match="no number"):
         number(nothing)

@@ -33,6 +33,8 @@ class Proxy:
         self.until = b""
         #: These bytes themselves are the last that arrive.
         self.including = False
+        #: Nothing arrives any more, on either side.
+        self.swallows = False
         #: Refuse new connections.
         self.down = False
         self.cuts = 0
@@ -82,6 +84,8 @@ class Proxy:
                     data = ready.recv(65536)
                     if not data:
                         return
+                    if self.swallows:
+                        continue
                     self.trips += ready is client and last is server
                     last = ready
                     if ready is client and self.word in data and self._is_it():

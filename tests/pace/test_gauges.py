@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,8 +16,11 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from tests.live.harness import until
+from tests.faults.proxy import proxied
+from tests.live.harness import Background, until
+from tests.pace.stepped import SteppedClock
 from trueup.adapters import Adapter, connect
+from trueup.adapters._sqlite_probe import SqliteProbe
 from trueup.core.pace.gauges import Gauge
 from trueup.core.projection import Database
 from trueup.pace.gauges import Gauges
@@ -24,11 +30,28 @@ TIMED = {"http", "prometheus", "command"}
 PROMETHEUS = '{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"0.25"]}]}}'
 
 
+#: Bodies that are no answer, and how long they are said to be. Each was taken for free, or ended the thread.
+BODIES = {
+    "/cut": ('{"value": 9}', 100),
+    "/cut-number": ("2", 3),
+    "/not-to-its-end": ('{"value": 9', None),
+    "/long": ('{"details": "' + "x" * 150_000 + '", "value": 9}', None),
+    "/number": ("1" + "0" * 400, None),
+    "/deep": ("[" * 90_000, None),
+}
+#: Answers that begin so, and do not end.
+HALVES = {"/body": b"HTTP/1.0 200 OK\r\n\r\n", "/head": b"HTTP/1.0 200 OK\r\nx: "}
+STOP = threading.Event()
+
+
 class Answers(BaseHTTPRequestHandler):
     said: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.said.append(self.path)
+        if self.path in HALVES:
+            self.drip(HALVES[self.path])
+            return
         status, body = 200, PROMETHEUS if "/api/v1/query" in self.path else '{"value": 7}'
         if self.path == "/denied":
             status = 417
@@ -37,9 +60,20 @@ class Answers(BaseHTTPRequestHandler):
             self.send_header("Location", "/value")
             self.end_headers()
             return
+        if self.path in BODIES:
+            body, length = BODIES[self.path]
         self.send_response(status)
+        if self.path in BODIES and length:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
         self.wfile.write(body.encode())
+
+    def drip(self, begun: bytes) -> None:
+        """Go on for as long as somebody listens."""
+        with contextlib.suppress(OSError):
+            self.wfile.write(begun)
+            while not STOP.wait(0.02):
+                self.wfile.write(b" ")
 
     def log_message(self, *_: object) -> None: ...
 
@@ -50,6 +84,7 @@ def server() -> Iterator[str]:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{http.server_address[1]}"
         http.shutdown()
+        STOP.set()
 
 
 def one(adapter: Adapter, **declared: Any) -> Gauges:
@@ -73,6 +108,25 @@ def load() -> float:
 
 def broken() -> float:
     raise RuntimeError("no idea")
+
+
+class Odd:
+    def __float__(self) -> float:
+        raise RuntimeError("odd")
+
+
+ODD: list[Callable[[], Any]] = []
+
+
+def odd() -> Any:
+    return ODD.pop()() if ODD else 1.5
+
+
+ANSWERS = threading.Event()
+
+
+def waits() -> float:
+    return float(ANSWERS.wait())
 
 
 ASKED, GO = threading.Semaphore(0), threading.Event()
@@ -114,6 +168,16 @@ def test_a_number_is_had(sqlite: Adapter, server: str, declared: dict[str, Any],
         ({"python": "tests.pace.test_gauges:broken"}, "RuntimeError: no idea"),
         ({"python": "tests.nowhere:load"}, "No module"),
         ({"http": "/elsewhere"}, "answered 302"),
+        ({"http": "/cut", "timeout": 10}, "cut off: 88 bytes"),
+        ({"http": "/cut-number", "timeout": 10}, "cut off: 2 bytes"),
+        ({"http": "/not-to-its-end", "timeout": 10}, "begins like"),
+        ({"http": "/long", "timeout": 10}, "more than 100000 bytes"),
+        ({"http": "/number", "timeout": 10}, "no number"),
+        ({"http": "/deep", "timeout": 10}, "begins like"),
+        ({"http": "/body", "timeout": 0.2}, "timed out after 0.2 s"),
+        ({"http": "/head", "timeout": 0.2}, "timed out after 0.2 s"),
+        ({"command": ("yes",), "timeout": 10}, "more than 100000 bytes"),
+        ({"command": ("sh", "-c", "exec >&-; sleep 600"), "timeout": 0.1}, "timed out"),
     ],
 )
 def test_what_is_not_had_is_not_available(sqlite: Adapter, server: str, declared: dict[str, Any], words: str) -> None:
@@ -121,6 +185,74 @@ def test_what_is_not_had_is_not_available(sqlite: Adapter, server: str, declared
     gauges = one(sqlite, **declared)
     assert words in gauges.lacking["g"]
     assert gauges.look(100.0) == {"g": None}
+
+
+@pytest.mark.parametrize("answer", [lambda: 10**400, lambda: 10**5000, lambda: sys.exit(1), Odd, lambda: "x"])
+def test_who_answers_oddly_is_asked_again(sqlite: Adapter, answer: Callable[[], Any]) -> None:
+    """The thread ended, and nobody was told."""
+    ODD[:], lacked = [answer], list[str]()
+    gauges = Gauges([Gauge(name="g", python="tests.pace.test_gauges:odd", every=0.1)], sqlite, lambda: 100.0)
+
+    def asks(*asked: Any) -> None:
+        Gauges.ask(gauges, *asked)
+        lacked.extend(gauges.lacking.values())
+
+    gauges.ask = asks  # type: ignore[method-assign]
+    gauges.begin()
+    until(lambda: gauges.look(100.0)["g"] == 1.5, "a number at last")
+    gauges.end()
+    (why,) = lacked
+    assert why.startswith("tests.pace.test_gauges:odd: ")
+
+
+def test_who_does_not_answer_is_told(sqlite: Adapter) -> None:
+    """A function that hung was told nowhere."""
+    clock, gauge = SteppedClock(), Gauge(name="g", python="tests.pace.test_gauges:waits", every=1)
+    gauges = Gauges([gauge], sqlite, clock.monotonic)
+    gauges.begin()
+    clock.pass_(gauge.fresh_s)
+    assert gauges.lacking == {}
+    clock.pass_(10)
+    assert gauges.lacking == {"g": "no answer for 12 s"}
+    ANSWERS.set()
+    until(lambda: gauges.look(clock.at_s)["g"] == 1.0, "a number")
+    assert gauges.lacking == {}
+    gauges.end()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> tuple[tuple[str, ...], threading.Event, Background]:
+    """A program that starts another one and waits for it; whether that has begun, and its end."""
+    pipe, begun = tmp_path / "pipe", threading.Event()
+    os.mkfifo(pipe)
+
+    def reads() -> None:
+        with pipe.open("rb") as file:
+            begun.set()
+            file.read()  # until nobody has it open for writing
+
+    return ("sh", "-c", f"sleep 600 > {pipe} & wait"), begun, Background(reads)
+
+
+def test_what_a_program_starts_is_ended_with_it(
+    sqlite: Adapter, started: tuple[tuple[str, ...], threading.Event, Background]
+) -> None:
+    """A check that hung left a process behind, each second one more."""
+    command, _, ends = started
+    assert "timed out" in one(sqlite, command=command, timeout=1).lacking["g"]
+    ends.join()
+
+
+def test_a_program_ends_with_the_work(
+    sqlite: Adapter, started: tuple[tuple[str, ...], threading.Event, Background]
+) -> None:
+    command, begun, ends = started
+    gauges = Gauges([Gauge(name="g", command=command, timeout=30)], sqlite, time.monotonic)
+    gauges.begin()
+    until(begun.is_set, "it to begin")
+    assert not ends.done
+    gauges.end()(0.0)
+    ends.join(20)  # which is less than the time it has
 
 
 def test_a_password_in_an_address_is_never_told(sqlite: Adapter) -> None:
@@ -181,6 +313,57 @@ def test_a_heartbeat_that_waits_for_a_lock_is_slow_and_not_unknown(postgres: str
         gauges.end()
         assert gauges.lacking == {}
         assert (gauges.look(time.monotonic())["g"] or 0.0) >= 400
+
+
+@pytest.mark.parametrize("kind", ["sql", "write"])
+def test_a_statement_that_the_network_swallows_is_given_up(postgres: str, kind: str) -> None:
+    """It waited for ever: so does the driver, and the server's limit is of no use where nothing arrives."""
+    with proxied(postgres) as (proxy, url):
+        asked = Gauge(name="g", every=0.1, **{kind: "SELECT 1"})  # type: ignore[arg-type]
+        gauges = Gauges([asked], connect("app", Database(url=url)), time.monotonic)
+
+        def had() -> float | None:
+            return gauges.look(time.monotonic())["g"]
+
+        gauges.begin()
+        until(lambda: had() is not None, "a number")
+        proxy.swallows = True
+        until(lambda: "no answer" in gauges.lacking.get("g", ""), "it to be swallowed")
+        assert had() is None
+        gauges.watch(0.1)
+        if kind == "write":  # as slow as that
+            until(lambda: (had() or 0) >= 400, "it to be given up")
+        else:
+            until(lambda: "closed the connection" in gauges.lacking.get("g", ""), "it to be given up")
+        proxy.swallows = False
+        until(lambda: 0 < (had() or 0) < 400, "a number again")
+        gauges.end()
+
+
+def test_to_connect_is_no_part_of_a_heartbeat(sqlite: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one of each connection was as slow as that, and may have been an emergency."""
+    clock, connections, executed = SteppedClock(), [0], SqliteProbe._executed
+    connected, broken = SqliteProbe._connected, [True]
+
+    def connects(probe: SqliteProbe, *, writes: bool = False) -> Any:
+        connections[0] += 1
+        clock.pass_(5.0)
+        return connected(probe, writes=writes)
+
+    def breaks(*asked: Any, **given: Any) -> Any:
+        if connections == [1] and broken.pop():
+            raise sqlite3.OperationalError("it broke")
+        return executed(*asked, **given)
+
+    monkeypatch.setattr(SqliteProbe, "_connected", connects)
+    beat = Gauge(name="g", write="CREATE TABLE IF NOT EXISTS heartbeat (a)", every=0.1)
+    gauges = Gauges([beat], sqlite, clock.monotonic)
+    gauges.begin()
+    for connection in (1, 2):
+        until(lambda: connections == [connection] and gauges.look(clock.at_s)["g"] is not None, "a number")  # noqa: B023
+        assert gauges.look(clock.at_s) == {"g": 0.0}
+        monkeypatch.setattr(SqliteProbe, "_executed", breaks)
+    gauges.end()
 
 
 def test_a_heartbeat_of_sqlite_and_redis(sqlite: Adapter, redis: str) -> None:

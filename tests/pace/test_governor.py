@@ -43,7 +43,7 @@ class Probe:
         self.idle: bool | None = None
         self.commits = 0.0
 
-    def connect(self) -> bool:
+    def connect(self, *, writes: bool = False) -> bool:
         return False
 
     def canary(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,16 +13,20 @@ from tests.live.harness import Background, until
 from tests.pace.stepped import SteppedClock
 from tests.pace.test_governor import ANN, Node
 from trueup.adapters import _mysql_probe, connect
+from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Mode
 from trueup.core.pace.pressure import BLIND_AFTER_S
 from trueup.core.pace.settings import Override
 from trueup.core.projection import Database
-from trueup.errors import LedgerFailed, Transient
+from trueup.errors import ConfigError, LedgerFailed, Transient
 from trueup.pace import looking as module
 from trueup.pace.deciding import Pause
 from trueup.pace.host import Processors
 from trueup.pace.looking import Looking
 from trueup.store.paces import Paces
+
+#: A statement of SQLite that takes for ever.
+ENDLESS = "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT count(*) FROM t"
 
 
 def test_a_database_that_does_not_answer_holds_up_no_grant(clock: SteppedClock, paces: Paces) -> None:
@@ -147,6 +152,80 @@ def test_a_reading_of_postgresql_that_is_given_up_ends(postgres: str, unhurried:
     assert not reading.done
     probe.give_up()
     with pytest.raises(Transient):
+        reading.join()
+    assert probe.connect()  # anew
+    assert probe.number("SELECT 1") == 1
+    probe.close()
+    probe.give_up()  # of nothing
+
+
+class Hanging:
+    """A gauge's statement that is answered by nobody until it is given up."""
+
+    def __init__(self, node: Node) -> None:
+        self.asked, self.given_up = threading.Event(), threading.Event()
+        node.seen.number, node.seen.give_up = self.number, self.given_up.set  # type: ignore[method-assign]
+
+    def number(self, _statement: str) -> object:
+        self.asked.set()
+        self.given_up.wait()
+        raise Transient("it was given up")
+
+
+def test_a_gauge_that_is_not_answered_is_given_up(clock: SteppedClock, paces: Paces) -> None:
+    """Its thread waited for ever, and nothing told that there was no number any more."""
+    node = Node("one", clock, paces, gauges=(Gauge(name="jobs", sql="SELECT 1"),))
+    hanging = Hanging(node)
+    node.governor.begin()
+    until(hanging.asked.is_set, "it to be asked")
+    clock.pass_(module.HUNG_S)
+    node.governor.step()
+    assert not hanging.given_up.is_set()
+    clock.pass_(1.0)
+    assert node.governor.told(clock.at_s)["lacking"]["jobs"] == "no answer for 3 s"
+    node.governor.step()
+    until(lambda: node.governor.told(clock.at_s)["lacking"]["jobs"] == "it was given up", "it to be given up")
+    node.governor.end()()
+
+
+def test_a_gauge_that_is_not_answered_ends_with_the_work(
+    clock: SteppedClock, paces: Paces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "END_S", 0.01)
+    node = Node("one", clock, paces, gauges=(Gauge(name="jobs", sql="SELECT 1"),))
+    hanging = Hanging(node)
+    node.governor.begin()
+    until(hanging.asked.is_set, "it to be asked")
+    left = node.governor.end()
+    assert not hanging.given_up.is_set()
+    left()
+    assert hanging.given_up.is_set()
+
+
+def test_a_gauge_has_a_name_of_its_own(clock: SteppedClock, paces: Paces) -> None:
+    """What the database tells under that name was taken, and the gauge's number for nothing."""
+    node, closed = Node("one", clock, paces, gauges=(Gauge(name="lag", sql="SELECT 1"),)), []
+    node.seen.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=r"databases\.app\.pace\.gauges: lag: .* give the gauge another name"):
+        node.governor.begin()
+    assert closed == [True]
+    node.governor.end()()
+
+
+def test_a_reading_of_sqlite_that_is_given_up_ends(sqlite_url: str) -> None:
+    """There is no limit for a statement, and to give it up did nothing."""
+    Path(sqlite_url.removeprefix("sqlite:///")).touch()
+    probe = connect("app", Database(url=sqlite_url)).probe(ENDLESS)
+    assert probe is not None
+    assert probe.connect()
+    reading = Background(probe.canary)
+
+    def given_up() -> bool:  # again and again: it may not have begun yet
+        probe.give_up()
+        return reading.done
+
+    until(given_up, "it to end")
+    with pytest.raises(Transient, match="interrupted"):
         reading.join()
     assert probe.connect()  # anew
     assert probe.number("SELECT 1") == 1

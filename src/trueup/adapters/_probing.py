@@ -46,10 +46,10 @@ class SqlProbe(ABC):
         #: Is their session only lent to each transaction, so that nothing may be set for it?
         self._lent = False
 
-    def connect(self) -> bool:
-        if False in self._connections:
+    def connect(self, *, writes: bool = False) -> bool:
+        if writes in self._connections:
             return False
-        with self._connection():
+        with self._connection(writes=writes):
             return True
 
     def canary(self) -> None:

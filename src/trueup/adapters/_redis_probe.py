@@ -52,7 +52,7 @@ class RedisProbe:
             self._connected = False  # what failed was closed
             raise Transient(str(error)) from error
 
-    def connect(self) -> bool:
+    def connect(self, *, writes: bool = False) -> bool:  # noqa: ARG002 - there is one for all
         if self._connected:
             return False
         with self._session():

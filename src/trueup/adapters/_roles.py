@@ -198,8 +198,8 @@ class Probe(Protocol):
     #: Tables that are worked on, as they are declared.
     tables: Collection[str]
 
-    def connect(self) -> bool:
-        """Have a connection; is it a new one?"""
+    def connect(self, *, writes: bool = False) -> bool:
+        """Have a connection, that which `write` uses or that of all else; is it a new one?"""
 
     def canary(self) -> None:
         """Read something small, as those do who are to be protected; how long it takes is the reading."""

@@ -6,6 +6,8 @@ that do not get it are counted.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ class SqliteProbe(SqlProbe):
         if not self._file.exists():  # SQLite would make an empty one
             raise Transient(f"databases.{self._adapter.name}: there is no file {self._file}")
         return super()._connected(writes=writes)
+
+    def give_up(self) -> None:
+        """A statement has no limit of its own here."""
+        for connection in self._connections.copy().values():
+            with suppress(sqlite3.ProgrammingError):  # it is closed already
+                connection.interrupt()
 
     def look(self) -> Looked:
         log = self._file.with_name(self._file.name + "-wal")

@@ -17,7 +17,7 @@ from trueup.adapters import Adapter, Looked, Probe
 from trueup.core.pace.pressure import Health, Mark, Signal, observed, worst
 from trueup.core.pace.settings import Pace
 from trueup.core.pace.tails import Tails
-from trueup.errors import Transient
+from trueup.errors import ConfigError, Transient
 from trueup.pace.admission import Admission, Gate
 from trueup.pace.deciding import Pause, pause
 from trueup.pace.gauges import Gauges
@@ -125,13 +125,19 @@ class Looking:
     def begin(self) -> None:
         """Work begins: from now on there is a thread that asks, while it is to."""
         probe = self._adapter.probe(self._pace.canary)
-        marks = dict(self.gauges.marks)
+        marks: dict[str, Mark] = {}
         if probe is not None:
             probe.tables = self.tables
             self.cores = self._pace.cores or (cores() if probe.here else None)
-            marks |= {CANARY: CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
+            marks = {CANARY: CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
             marks |= {} if self.cores is None else {ACTIVE: ACTIVE_MARK}
-        self.marks, self.asker = marks, Asker(probe)
+            if taken := marks.keys() & self.gauges.marks.keys():
+                probe.close()
+                raise ConfigError(
+                    f"databases.{self._gate.name}.pace.gauges: {', '.join(sorted(taken))}: a signal that is looked at "
+                    f"anyhow is called so; give the gauge another name"
+                )
+        self.marks, self.asker = {**self.gauges.marks, **marks}, Asker(probe)
         self._anew()
         self.means.begins()
         self.gauges.begin()
@@ -157,12 +163,17 @@ class Looking:
 
     def end(self) -> Callable[[], None]:
         """Work has ended: nothing is asked any more. What is returned waits a moment until that is so."""
-        self.gauges.end()
+        asker, gauges = self.asker, self.gauges.end()
         with self.lock:  # it adds nothing any more to what was seen
-            self.asker.ended.set()
-            self.asker.asks.set()
+            asker.ended.set()
+            asker.asks.set()
         self._gate.began.set()
-        return self.asker.left
+
+        def left() -> None:
+            asker.left()
+            gauges(END_S)
+
+        return left
 
     def watch(self) -> None:
         """Give up what is not answered."""
@@ -170,6 +181,7 @@ class Looking:
         limit_s = HUNG_S + self._pace.trips * TRIP_S
         if asker.probe is not None and since is not None and self._clock.monotonic() - since > limit_s:
             asker.probe.give_up()
+        self.gauges.watch(HUNG_S)
 
     def _run(self, asker: Asker) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -25,6 +26,10 @@ _WRITE_MS = {"idle": 20.0, "soft": 100.0, "hard": 400.0}
 #: What is not here is no answer.
 _STATUSES = {429: TOO_MUCH, 417: EMERGENCY}
 _EXIT_CODES = {0: FREE, 1: TOO_MUCH, 2: EMERGENCY}
+#: What begins like a number, or says that there is none, and what begins like JSON. Where it cannot be read it is no
+#: answer: neither a word nor free.
+_LIKE_A_NUMBER = re.compile(r"\s*(?:[-+]?\.?\d|[-+]?inf(?:inity)?\b|(?:nan|null|none)\b)", re.IGNORECASE)
+_LIKE_JSON = ("{", "[", '"')
 
 
 class Gauge(Declared):
@@ -46,9 +51,9 @@ class Gauge(Declared):
     command: tuple[str, ...] = ()
     #: `package.module:function`, called without arguments.
     python: str = ""
-    idle: float = 0.0
-    soft: float | None = None
-    hard: float | None = None
+    idle: float = Field(default=0.0, allow_inf_nan=False)
+    soft: float | None = Field(default=None, allow_inf_nan=False)
+    hard: float | None = Field(default=None, allow_inf_nan=False)
     every: Duration = Field(default=1.0, ge=0.1)
     timeout: Duration = Field(default=0.5, gt=0, le=30)
     #: Its absence is a reason to slow down.
@@ -116,7 +121,9 @@ def of_http(gauge: Gauge, status: int, body: str) -> float:
         raise ValueError(f"it answered {status}")
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
+        if _LIKE_A_NUMBER.match(body) or body.lstrip().startswith(_LIKE_JSON):
+            raise ValueError(f"it answered {body[:100]!r}, which begins like a number or JSON, and is none") from None
         return gauge.worth(FREE)  # a throttler's "OK"
     if isinstance(told, dict):
         if "value" not in told:
@@ -125,21 +132,26 @@ def of_http(gauge: Gauge, status: int, body: str) -> float:
     return number(told)
 
 
-def of_prometheus(body: str) -> float:
-    """The greatest number of an instant query. Raises ValueError where there is none."""
-    told = json.loads(body)
-    if not isinstance(told, dict) or told.get("status") != "success":
-        raise ValueError(f"it answered {body[:200]!r}")
-    data = told["data"]
-    found: list[Any] = [data["result"]] if data["resultType"] == "scalar" else [one["value"] for one in data["result"]]
-    if not found:
+def of_prometheus(gauge: Gauge, body: str) -> float:
+    """The greatest number of an instant query, infinity as an emergency. Series that have none (NaN) are left out.
+    Raises ValueError where nothing is left.
+    """
+    try:
+        told = json.loads(body)
+        data = told["data"] if told["status"] == "success" else {}
+        series = [data["result"]] if data["resultType"] == "scalar" else [one["value"] for one in data["result"]]
+        found = [float(value) for _, value in series]
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        raise ValueError(f"it answered {body[:200]!r}") from None
+    worth = [gauge.worth(EMERGENCY) if value == math.inf else value for value in found if value > -math.inf]
+    if not worth:
         raise ValueError("the query found nothing")
-    return max(number(value) for _, value in found)
+    return max(worth)
 
 
 def of_command(gauge: Gauge, code: int, printed: str) -> float:
     """The number that was printed, or what the exit code means. Raises ValueError where it is no answer."""
-    if code == 0 and printed.strip():
+    if code == 0 and _LIKE_A_NUMBER.match(printed):
         return number(printed.split(maxsplit=1)[0])
     if code not in _EXIT_CODES:
         raise ValueError(f"it ended with {code}")
@@ -154,6 +166,8 @@ def number(value: Any) -> float:
         found = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{str(value)[:100]!r} is no number") from None
+    except OverflowError:
+        raise ValueError("what has so many digits is no number") from None
     if not math.isfinite(found):
         raise ValueError(f"{found} is no number")
     return found
