@@ -30,6 +30,8 @@ class Steering(Backfilling):
         `protect`, `adaptive`, `fixed`, `least`, `most`, `statement`, `pause`, `profile` (a declared one's name); none:
         as declared. `for_s`: only so long. Raises UsageError.
         """
+        if for_s is not None and not for_s > 0:
+            raise UsageError("settings that hold for no time change nothing: say how long, or leave it out")
         self.paces.set(database, self._override(database, settings), by=self.actor, why=reason, for_s=for_s)
 
     def _override(self, database: str, settings: Mapping[str, Any]) -> Override:

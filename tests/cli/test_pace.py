@@ -6,7 +6,9 @@ import pytest
 
 from tests.cli.shop import Shop
 from trueup.cli.pace import drawn, folded
+from trueup.core.pace.pressure import STALE, STALE_AFTER_S, Signal, worst
 from trueup.core.pace.settings import Override
+from trueup.pace.looking import CANARY_MARK
 from trueup.store.paces import PaceRow
 
 
@@ -63,6 +65,9 @@ def test_profiles_are_set_by_name_and_hours_are_shown(paced: Shop) -> None:
         (["app", "set", "most"], "NAME=VALUE"),
         (["app", "set", "most=much"], "most"),
         (["app", "set", "least=-1"], "least"),
+        (["app", "set", "most=inf"], "most: Input should be a finite number"),
+        (["app", "set", "most=1", "--for", "0s"], "say how long"),
+        (["app", "clear", "--for", "5m"], "--for belongs to `set` and `trial`"),
         (["app", "set", "speed=1"], "unknown key 'speed'"),
         (["app", "set", "most=1", "--for", "soon"], "--for"),
         (["elsewhere"], "no database 'elsewhere'; known: app\n"),
@@ -84,7 +89,11 @@ def test_every_figure_has_its_reason() -> None:
     told = {
         **{"mode": "degraded", "since_s": 130, "reason": "lag 3", "ours": False, "floor": 0.05, "ceiling": 0.8},
         **{"most": 4, "next_s": 3.4, "slowed": 0.33, "budget": 0.4, "readings": [412, 530], "pressure": 1.2},
-        **{"signal": "lag", "signals": {"lag": {"value": 3.0, "soft": 2.0, "hard": 4.0}}, "credit_s": 0.012},
+        **{
+            "signal": "lag",
+            "signals": {"lag": {"value": 3.0, "soft": 2.0, "hard": 4.0, "age_s": 0.5}},
+            "credit_s": 0.012,
+        },
         "lacking": {"active": "not granted"},
     }
     row = PaceRow(
@@ -111,6 +120,23 @@ def test_every_figure_has_its_reason() -> None:
         "  set       most = 1, pause = true, burst (not known here) by ann",
         "  not available: active: not granted",
     ]
+
+
+def test_a_value_that_is_too_old_to_count_is_not_shown() -> None:
+    """Beside the pressure of its absence there was the last good reading."""
+    health = worst({"canary, ms": Signal(value=7.64, at=0.0)}, {"canary, ms": CANARY_MARK}, STALE_AFTER_S + 1, 0.0)
+    assert (health.pressure, health.value) == (STALE, None)
+    told = {
+        **{"mode": "recovery", "since_s": 1, "reason": health.words, "ours": None, "floor": 0.05, "ceiling": 0.05},
+        **{"most": 4, "next_s": 0, "slowed": None, "budget": 0.4, "readings": [0, 0], "pressure": health.pressure},
+        **{"signal": health.signal, "credit_s": 0.0, "lacking": {}},
+        "signals": {"canary, ms": {"value": 7.64, "soft": 200.0, "hard": 450.0, "age_s": STALE_AFTER_S + 1}},
+    }
+    row = PaceRow(
+        **{"database": "app", "u": 0.05, "statement_s": 0.02, "told": told, "override": Override(), "unknown": ()},
+        **{"override_by": "", "override_why": "", "override_left_s": None, "age_s": 0.5, "nodes": 1},  # type: ignore[arg-type]
+    )
+    assert "  pressure  1.20: canary, ms not to be had" in drawn("app", row)
 
 
 def test_what_a_screen_is_too_narrow_for_goes_on_where_the_words_begin() -> None:

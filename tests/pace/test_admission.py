@@ -12,10 +12,10 @@ import pytest
 from tests.live.harness import PATIENCE_S, Background, until
 from tests.pace.stepped import SteppedClock
 from trueup.clock import SystemClock
-from trueup.core.pace.sharing import WAITED_S
+from trueup.core.pace.sharing import BEHIND_S, WAITED_S, Turn
 from trueup.errors import Busy, Interrupted, Refused
 from trueup.pace import admission as module
-from trueup.pace.admission import LOOK_S, Admission, Gate, Worker
+from trueup.pace.admission import LOOK_S, Admission, Gate, Worker, _Waiting
 
 ANN = Worker(name="ann")
 
@@ -183,6 +183,23 @@ def test_who_is_paused_stands_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) ->
 
     with admission.admitted([gate], Worker(name="ann", look=paused)):
         assert begun == ["bob", "bob is in"]
+
+
+def test_what_is_missed_in_a_pause_is_not_made_up_for() -> None:
+    """All that others had done meanwhile would be its turn."""
+    clock = SteppedClock()
+    admission, gate = Admission(clock), gate_of(clock, u=0.0)
+
+    def paused() -> None:
+        clock.pass_(2 * WAITED_S)
+        had = Turn(who="bob", had=50.0, since=clock.at_s)
+        admission._waiting = [_Waiting([gate], had)]
+        clock.meanwhile = [clock.interrupt]
+
+    with pytest.raises(Interrupted), admission.admitted([gate], Worker(name="ann", look=paused)):
+        pass
+    turn = admission._turns["ann"]
+    assert (turn.had, turn.since) == (pytest.approx(50.0 - BEHIND_S), clock.at_s)
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

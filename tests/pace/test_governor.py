@@ -191,6 +191,23 @@ def test_a_declared_gauge_slows_down_like_any_signal(clock: SteppedClock, paces:
     assert (row.told["signal"], row.told["signals"]["load"]["value"]) == ("load", 3.0)
 
 
+def test_one_number_of_a_gauge_is_no_emergency(clock: SteppedClock, paces: Paces) -> None:
+    """It was handed on at each look, twice a second, and each time it was taken for another sample."""
+    load = Gauge(name="load", python="tests.pace.test_governor:never", every=10)
+    node = Node("one", clock, paces, gauges=(load,))
+    looking, began = node.governor.looking, clock.at_s
+    looking.gauges.begin = lambda: None  # type: ignore[method-assign]  # it is asked here
+    node.governor.begin()
+    looking.gauges.ask(load, lambda: 2.0)
+    while clock.at_s < began + 10:
+        node.step(0.5)
+        assert not looking.health(clock.at_s).hard
+    assert looking.signals["load"].raw == 2.0, "the control: it is looked at"
+    looking.gauges.ask(load, lambda: 2.0)
+    node.step(1)
+    assert looking.health(clock.at_s).hard
+
+
 def test_a_database_that_cannot_be_seen_gets_the_minimum(clock: SteppedClock, paces: Paces) -> None:
     node = Node("one", clock, paces)
     node.governor.begin()
@@ -217,6 +234,14 @@ def test_a_database_that_says_nothing_of_its_health_is_still_seen_by_its_canary(
     node.seen.broken = True
     node.step(BLIND_AFTER_S + 5)
     assert node.governor.state.mode is Mode.PAUSED  # the control
+
+
+def test_a_database_that_cannot_be_looked_at_gets_more_very_slowly(clock: SteppedClock, paces: Paces) -> None:
+    node = Node("one", clock, paces)
+    node.probe = lambda _canary: None  # type: ignore[method-assign, assignment, return-value]
+    node.governor.begin()
+    node.step(100)
+    assert 1.3 * 0.05 < node.governor.state.u < 2 * 0.05
 
 
 def test_a_governor_that_gets_stuck_holds_nothing(clock: SteppedClock, paces: Paces) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.pace.stepped import SteppedClock
 from trueup import Projection, Side, Trueup
 from trueup.adapters import Looked
-from trueup.cli.pace import drawn_trial
+from trueup.cli.pace import _try, drawn_trial
 from trueup.core.pace.settings import Override
 from trueup.core.pace.sharing import Demand
 from trueup.core.projection import Database
@@ -126,6 +127,23 @@ def test_a_trial_of_nothing_is_refused(engine: Trueup) -> None:
     for asked in ({"rounds": 0}, {"part_s": 0.0}):
         with pytest.raises(UsageError, match="at least one round"):
             engine.try_pace("app", **asked)
+
+
+def test_settings_for_no_time_are_refused_and_leave_what_was_set(engine: Trueup) -> None:
+    """They held for no time, and what had been set before was gone."""
+    engine.set_pace("app", reason="sale", most=0.5)
+    for none in (0.0, -1.0, math.nan):
+        with pytest.raises(UsageError, match="say how long"):
+            engine.set_pace("app", for_s=none, most=1)
+    row = engine.paces.find("app")
+    assert row is not None
+    assert row.override == Override(most=0.5)
+
+
+def test_a_trial_for_no_time_is_refused_and_not_of_ten_seconds(engine: Trueup) -> None:
+    at_work(engine)
+    with pytest.raises(UsageError, match="its parts take some time"):
+        _try(engine, "app", (), "", "0s", 1, as_json=False)
 
 
 def test_what_is_set_and_not_known_here_is_shown_and_would_not_be_put_back(engine: Trueup) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from trueup.core.declared import Positive
 from trueup.core.queue import KEYS_MAX
 
 #: No character that a terminal, a log or a database would take for something else.
@@ -43,7 +44,6 @@ Value = (
 Key = Annotated[dict[Annotated[str, StringConstraints(max_length=200)], Value], Field(min_length=1, max_length=32)]
 Keys = Annotated[list[Key], Field(min_length=1, max_length=KEYS_MAX)]
 Tables = Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)]], Field(max_length=100)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Body(BaseModel):

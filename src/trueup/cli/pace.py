@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from trueup.cli.answers import opened
 from trueup.cli.options import FILE, AsJson, Config, Reason
 from trueup.core.counted import counted
+from trueup.core.pace.pressure import STALE_AFTER_S
 
 if TYPE_CHECKING:
     from trueup import Trueup
@@ -66,6 +67,8 @@ def pace(
                     "name a database and settings: `trueup pace app set most=1`, `trueup pace app clear`, "
                     "`trueup pace app trial`"
                 )
+            if action == "clear" and for_:
+                raise UsageError("--for belongs to `set` and `trial`: what is declared holds until something is set")
             if action == "trial":
                 return _try(engine, database, settings, reason, for_, rounds, as_json=as_json)
             return _change(engine, database, settings, reason, for_)
@@ -104,7 +107,7 @@ def _seconds(for_: str) -> float | None:
 def _try(
     engine: Trueup, database: str, settings: tuple[str, ...], reason: str, for_: str, rounds: int, *, as_json: bool
 ) -> int:
-    part_s = _seconds(for_) or PART_S
+    part_s = PART_S if (seconds := _seconds(for_)) is None else seconds
     trial = engine.try_pace(database, reason=reason, rounds=rounds, part_s=part_s, **_pairs(settings))
     if as_json:
         from trueup.cli.tables import print_json
@@ -199,9 +202,7 @@ def drawn(name: str, row: PaceRow | None) -> list[str]:
     )
     lines.append(f"  effect    {_effect(told)}")
     if told["signal"]:
-        signal = told["signals"].get(told["signal"])
-        value = "not to be had" if signal is None else f"{signal['value']:.3g} (too much: {signal['soft']:g}, "
-        value += "" if signal is None else f"emergency: {signal['hard']:g})"
+        value = _value(told["signals"].get(told["signal"]))
         lines.append(f"  pressure  {told['pressure']:.2f}: {told['signal']} {value}")
     lines.append(f"  credit    {told['credit_s'] * 1000:.0f} ms; {counted(row.nodes, 'node')} at work")
     lines += _set(row)
@@ -216,6 +217,13 @@ def _effect(told: dict[str, Any]) -> str:
     return (
         f"the slowest twentieth of others is slowed by {told['slowed']:.0%} (budget {told['budget']:.0%}); {readings}"
     )
+
+
+def _value(signal: Mapping[str, Any] | None) -> str:
+    """Of a signal: what was seen last, unless that is too old to count."""
+    if signal is None or signal["age_s"] > STALE_AFTER_S:
+        return "not to be had"
+    return f"{signal['value']:.3g} (too much: {signal['soft']:g}, emergency: {signal['hard']:g})"
 
 
 def _settings(given: Mapping[str, Any]) -> list[str]:

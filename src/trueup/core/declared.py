@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
 #: An engine that is elsewhere: scheme, with or without TLS, and where its scheduler listens.
@@ -83,6 +83,8 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 Keep = Annotated[float | None, BeforeValidator(parse_keep)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Engine = Annotated[str, BeforeValidator(parse_engine)]
+#: More than nothing, and no more than can be counted with.
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Declared(BaseModel):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from trueup.clock import Clock
 from trueup.core.pace.credit import Bucket, charged, refilled, wait_s
-from trueup.core.pace.sharing import CLAIMS, Turn, joined, next_turn, served
+from trueup.core.pace.sharing import CLAIMS, WAITED_S, Turn, joined, next_turn, served
 from trueup.errors import Busy, Interrupted, StatementTimeout
 from trueup.pace.open_here import OpenHere
 
@@ -148,6 +148,19 @@ class Gate:
 class _Waiting:
     gates: Sequence[Gate]
     turn: Turn
+
+    def ready(self, now: float) -> bool:
+        return all(gate.wait_s(now) == 0.0 for gate in self.gates)
+
+    def keeps(self, now: float) -> set[Gate]:
+        """Of several gates, those that are kept for it until all of them are free: where what would begin meanwhile
+        would hold it up, or it has waited too long. None while one of them permits nothing.
+        """
+        if len(self.gates) < 2 or any(gate.permitted(now) == 0.0 for gate in self.gates):
+            return set()
+        late = now - self.turn.since >= WAITED_S
+        left_s = max(gate.wait_s(now) or 0.0 for gate in self.gates)
+        return {gate for gate in self.gates if late or left_s < gate.statement_s / gate.permitted(now)}
 
 
 class Admission:
@@ -300,9 +313,21 @@ class Admission:
             return True
 
     def _is_next(self, me: _Waiting) -> bool:
-        now = self.clock.monotonic()
-        ready = [one for one in self._waiting if all(gate.wait_s(now) == 0.0 for gate in one.gates)]
-        return me in ready and next_turn([one.turn for one in ready], now).who == me.turn.who
+        """Next is the first in turn whose gates are all free, and kept for nobody before it. Several are seldom free at
+        one moment by themselves, where others, or more statements of its own, wait at each.
+        """
+        now, left, kept = self.clock.monotonic(), list(self._waiting), set[Gate]()
+        while left:
+            who = next_turn([one.turn for one in left], now).who
+            ready = list[_Waiting]()
+            for one in sorted((one for one in left if one.turn.who == who), key=lambda one: -len(one.gates)):
+                if kept.isdisjoint(one.gates) and one.ready(now):
+                    ready.append(one)
+                kept |= one.keeps(now)
+            if ready:
+                return me in ready
+            left = [one for one in left if one.turn.who != who]
+        return False
 
     def _pause_s(self, me: _Waiting) -> float:
         """How long to wait at most before asking again; never nothing, so that who is not next does not spin."""

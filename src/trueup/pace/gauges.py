@@ -80,6 +80,11 @@ class Gauges:
         }
 
     @property
+    def had(self) -> dict[str, float]:
+        """When each number was had."""
+        return {name: at for name, (at, _) in self._had.copy().items()}
+
+    @property
     def lacking(self) -> dict[str, str]:
         """What is not available, and why."""
         now = self._monotonic()

@@ -181,6 +181,7 @@ class Governor:
                 protect=self.settings.protect,
                 busy_s=busy_s + self._elsewhere_s,
                 flown_s=flown_s + self._elsewhere_s,
+                probed=seen.asker.probe is not None,
                 waiting=waiting,
                 errors=errors,
                 age=age,

@@ -272,12 +272,13 @@ class Looking:
                 return
             if failed or looked is not None:
                 self._told(asker, "health", failed)
+            had = self.gauges.had  # before the numbers: of one that comes meanwhile, the next look counts
             values = self.gauges.look(now)
             if probe is not None:
                 values[CANARY], self._slowest_ms = self._slowest_ms, None
             if probe is not None and looked is not None:
                 values |= self._at_database(probe, looked, now)
-            self.signals = observed(self.signals, self.marks, values, now)
+            self.signals = observed(self.signals, self.marks, values, now, had)
             self._failed.pop("looking", None)
         self.news.set()
 

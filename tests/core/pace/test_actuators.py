@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trueup.core.pace.credit import REST_FROM, REST_S, Bucket, StatementSize, charged, rest_s, wait_s, workers
+from trueup.core.pace.credit import REST_FROM, REST_S, Bucket, StatementSize, charged, refilled, rest_s, wait_s, workers
 from trueup.core.pace.effective import effective
 from trueup.core.pace.said import Understood, understood
-from trueup.core.pace.settings import Override, Pace
+from trueup.core.pace.settings import Override, Pace, Profile, Window
 from trueup.core.pace.sharing import GRANT_S, USED, Demand, Grant, Turn, granted, joined, next_turn, served, shares
 from trueup.core.pace.windows import parse_hours
 
@@ -195,6 +196,7 @@ def test_profiles_hold_in_windows_and_for_people() -> None:
             "profiles": {
                 "night": {"protect": "40%", "most": 3, "statement": "80ms"},
                 "calm": {"adaptive": False, "fixed": 5},
+                "swift": {"adaptive": False, "fixed": 5, "most": 6},
                 "low": {"most": 0.5, "least": 0.01},
             },
             "windows": [{"when": "22:00-06:00", "profile": "night", "most": 4}],
@@ -208,8 +210,28 @@ def test_profiles_hold_in_windows_and_for_people() -> None:
     found = effective(pace, 0.1, Override(profile="low"), night)
     assert (found.protect, found.limits.most, found.limits.least) == (0.4, 0.5, 0.01)
     found = effective(pace, 0.1, Override(profile="calm"), noon)
-    assert (found.limits.fixed, found.limits.most) == (5, 5)  # nobody has said that less is the most
+    assert (found.limits.fixed, found.limits.most) == (5, 2)  # what is declared to be the most is
     assert effective(pace, 0.1, Override(profile="calm", most=1), noon).limits.most == 1
+    assert effective(pace, 0.1, Override(profile="swift"), noon).limits.most == 6
+
+
+def test_a_fixed_load_goes_beyond_a_ceiling_that_nobody_has_set_and_beyond_no_other() -> None:
+    """`fixed = 2` beside `most = 0.5` was two statements in flight."""
+    noon, fixed = datetime(2026, 11, 23, 12, tzinfo=UTC), {"adaptive": False, "fixed": 2}
+    declared: list[tuple[dict[str, object], dict[str, object]]] = [
+        ({**fixed, "most": 0.5}, {}),
+        ({**fixed, "windows": [{"when": "00:00-24:00", "most": 0.5}]}, {}),
+        ({"profiles": {"low": {"most": 0.5}}, "windows": [{"when": "00:00-24:00", "profile": "low"}]}, fixed),
+        ({"most": 0.5}, fixed),
+        (fixed, {"most": 0.5}),
+        ({"most": 3, "profiles": {"calm": fixed}}, {"profile": "calm", "most": 0.5}),
+    ]
+    for pace, override in declared:
+        limits = effective(Pace.model_validate(pace), 0.1, Override.model_validate(override), noon, cores=2).limits
+        assert (limits.fixed, limits.most) == (2, 0.5), (pace, override)
+    for pace, override in ((fixed, {}), ({}, fixed), ({"profiles": {"calm": fixed}}, {"profile": "calm"})):
+        limits = effective(Pace.model_validate(pace), 0.1, Override.model_validate(override), noon, cores=2).limits
+        assert (limits.fixed, limits.most) == (2, 2), (pace, override)
 
 
 def test_what_a_profile_says_that_is_not_declared_here_is_not_known() -> None:
@@ -232,6 +254,29 @@ def test_a_window_needs_a_declared_profile() -> None:
 def test_what_cannot_be_set(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Override.model_validate(wrong)
+
+
+@pytest.mark.parametrize("name", ["fixed", "least", "most", "statement"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, "inf", "1e400", 2e9])
+def test_a_number_that_cannot_be_counted_with_is_refused(name: str, value: object) -> None:
+    """`fixed = inf` ended each tick with an error, and `most=inf` was kept as nothing and undid what was set before."""
+    for settings in (Pace, Override, Profile, Window):
+        if name in settings.model_fields:
+            given = {name: value} | ({"when": "Sat"} if settings is Window else {})
+            with pytest.raises(ValidationError, match=name):
+                settings.model_validate(given)
+
+
+def test_more_cores_than_there_are_anywhere_are_refused() -> None:
+    with pytest.raises(ValidationError, match="cores"):
+        Pace(cores=10**11)
+
+
+def test_debt_beyond_what_a_statement_may_leave_is_forgiven() -> None:
+    """So one that took long is followed by five seconds of rest at the minimum, however long it took."""
+    for took_s, rest in ((0.1, 2.0), (1.0, 5.0), (30.0, 5.0)):
+        bucket = refilled(charged(Bucket(), 0.05, 0.0, took_s), 0.05, 0.0)
+        assert wait_s(bucket, 0.05, 0, NO_REST) == pytest.approx(rest, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from trueup.core.pace.governor import (
     CLEAR_S,
     FORGET_S,
     HOLD,
+    KEEP_AWAY,
     LEAST_MAX,
     LEAVE,
+    RELAX,
     RISE_A_SECOND,
     SEEN_LATE_S,
     SLOWED_S,
@@ -207,16 +209,19 @@ def test_pressure_that_goes_as_we_go_was_ours_and_is_remembered() -> None:
     state = after(steady(), seen(HARD), 1)
     state = after(state, seen(CALM), CLEAR_S + 1)
     assert (state.mode, state.ours, state.bad) == (Mode.RECOVERY, True, 0.8)
+    assert state.good == pytest.approx(KEEP_AWAY * 0.8)  # it was not good
     kept = after(state, seen(), 120)
-    assert kept.u <= 0.8 * 0.8 + 1e-9  # kept away from
+    assert kept.u <= KEEP_AWAY * 0.8 + 1e-9  # kept away from
     assert kept.next_at == state.bad_at + FORGET_S
-    assert after(state, seen(), 1200).u > 0.8  # and tried again, much later
+    tried = after(state, seen(), FORGET_S + 30)
+    assert kept.u < tried.u <= KEEP_AWAY * 0.8 * RELAX + 1e-9  # and tried again, little by little
+    assert after(state, seen(), 1200).u > 0.8
 
 
 def test_pressure_that_stays_was_not_ours_and_the_load_comes_back_soon() -> None:
     state = after(steady(), seen(HARD), BLAME_S + 2)
     assert (state.ours, state.bad) == (False, None)
-    assert "not ours" in state.reason
+    assert state.reason == "busy 99, pressure 3.00"  # whose it is, `ours` says, and who shows it
     back = after(state, seen(fresh=(0, 0)), 9.5)  # known to be good: needs no new readings
     assert back.mode is Mode.RECOVERY
     assert back.u >= 0.8 * 0.8
@@ -300,7 +305,7 @@ def test_in_any_minute_outside_a_pause_the_minimum_is_granted(health: Health) ->
             busy_until, spent = now + took, spent + took
             bucket = charged(bucket, state.u, now, took)
         bucket = refilled(bucket, state.u, now)
-        assert bucket.credit >= -DEBT_S - 3.0
+        assert bucket.credit >= -DEBT_S
         granted.append((now, spent))
     for begin in range(0, 240, 10):
         had = [s for at, s in granted if begin <= at <= begin + 60]

@@ -33,6 +33,20 @@ def test_the_worst_signal_is_named_and_an_emergency_needs_two_samples_or_a_great
     assert worst(observed({}, MARKS, {"lag": 100.0}, 0.0), MARKS, 0.0, 0.0).hard
 
 
+def test_one_sample_is_one_however_often_it_is_looked_at() -> None:
+    """A number that is asked for every ten seconds, and looked at twice a second, was an emergency by itself."""
+    signals: dict[str, Signal] = {}
+    for look in range(20):
+        signals = observed(signals, MARKS, {"busy": 4.5}, look / 2, {"busy": 0.0})
+        assert not worst(signals, MARKS, look / 2, 0.0).hard
+    assert signals["busy"].at == 9.5  # it grows no older than it is looked at
+    signals = observed(signals, MARKS, {"busy": 4.2}, 10.0, {"busy": 10.0})
+    assert worst(signals, MARKS, 10.0, 0.0).hard
+    calm = observed(signals, MARKS, {"busy": 1.0}, 20.0, {"busy": 20.0})
+    again = observed(calm, MARKS, {"busy": 4.5}, 30.0, {"busy": 30.0})
+    assert not worst(again, MARKS, 30.0, 0.0).hard  # not in a row
+
+
 def test_a_signal_may_have_a_most() -> None:
     vacuums = Mark(idle=0, soft=1, hard=2, most=HELD)
     assert [vacuums.pressure(value) for value in (0, 0.4, 1, 3, 99)] == [0, 0.4, HELD, HELD, HELD]

@@ -57,16 +57,16 @@ def effective(
     any no more than the guaranteed minimum is permitted. Raises ValueError for a profile that is not declared.
     """
     values: dict[str, Any] = {"protect": protect, **{name: getattr(pace, name) for name in LIVE}}
-    if pace.most is None:
-        values["most"] = MOST if cores is None else float(max(cores - 1, 1))
-    if not pace.adaptive:
-        values["most"] = max(values["most"], values["fixed"])
     paused = ""
     for window in open_windows(pace, now):
         paused = f"closed: {window.when} ({pace.timezone})" if window.closed else ""
         _lay(values, pace, window.profile, window.model_dump(include=set(Profile.model_fields)))
     paused = "paused by hand" if override.pause else paused
     _lay(values, pace, override.profile or "", override.model_dump(include=set(Profile.model_fields)))
+    if values["most"] is None:
+        values["most"] = MOST if cores is None else float(max(cores - 1, 1))
+        if not values["adaptive"]:  # a ceiling that nobody has set holds nothing back
+            values["most"] = max(values["most"], values["fixed"])
     if unknown:
         values["most"] = min(pace.least, values["least"], values["most"])
         values["fixed"] = min(values["fixed"], values["most"])
@@ -88,7 +88,4 @@ def open_windows(pace: Pace, now: datetime) -> list[Window]:
 def _lay(values: dict[str, Any], pace: Pace, profile: str, beside: Mapping[str, Any]) -> None:
     """Let a profile hold, if one is named, and what is said beside it. Raises ValueError for an undeclared one."""
     named = (pace.profile(profile) if profile else Profile()).model_dump()
-    given = {name: value for each in (named, beside) for name, value in each.items() if value is not None}
-    values |= given
-    if not values["adaptive"] and "most" not in given and given.keys() & {"adaptive", "fixed"}:
-        values["most"] = max(values["most"], values["fixed"])  # a ceiling that nobody has set holds nothing back
+    values |= {name: value for each in (named, beside) for name, value in each.items() if value is not None}

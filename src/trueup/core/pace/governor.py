@@ -99,6 +99,8 @@ class Seen:
     fresh: tuple[int, int] = (0, 0)
     #: What the server's cores have free for us, in statements; None: not known.
     room: float | None = None
+    #: Is there a probe, whose readings can be waited for?
+    probed: bool = True
     #: Is there work that would begin if it might?
     waiting: bool = True
     #: Statements of ours since the last tick that ran into a limit or a deadlock.
@@ -145,6 +147,8 @@ class State:
     ours: bool | None = None
     #: Nothing is raised before this moment.
     next_at: float = 0.0
+    #: The load when adaptive pacing was switched off; None: it is on.
+    adapted: float | None = None
 
 
 def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
@@ -152,19 +156,20 @@ def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
     passed = max(0.0, min(now - state.at, TICK_S_MAX))
     health = seen.health
     hard = health.hard or seen.errors >= 2
-    why = "statements of ours ran into limits" if seen.errors >= 2 and not health.hard else told(health)
+    why = "statements of ours ran into limits" if seen.errors >= 2 and not health.hard else health.words
     least = min(limits.least, limits.most)
-    if not hard:
-        least = min(max(LEAST_MAX, least), limits.most, least * max(1.0, seen.age))
+    least = min(max(LEAST_MAX, least), limits.most, least * (1.0 if hard else max(1.0, seen.age)))
     state = replace(state, at=now, u=min(state.u, limits.most), room=seen.room, **_memory(state, limits, now))
     if limits.paused:
         return _go(state, Mode.PAUSED, now, limits.paused, u=0.0)
     if limits.fixed is not None:
-        return replace(_go(state, Mode.NORMAL, now, "fixed: adaptive pacing is off"), u=min(limits.fixed, limits.most))
+        adapted = state.u if state.adapted is None else state.adapted
+        state = _go(state, Mode.NORMAL, now, "", adapted=adapted, soft_since=None, clear_since=None)
+        return _at(state, min(limits.fixed, limits.most), now, "fixed: adaptive pacing is off")
     if health.blind:
         return _go(state, Mode.PAUSED, now, f"no signal: {health.signal} is not to be had", u=least)
-    if state.mode is Mode.PAUSED:
-        return _go(state, Mode.RECOVERY, now, "resumed", u=least, changed_at=now)
+    if state.mode is Mode.PAUSED or state.adapted is not None:
+        return _resumes(state, least, now)
     soft_since = (now if state.soft_since is None else state.soft_since) if health.pressure > ENTER else None
     # Pressure that only keeps load from being added (`pressure.HELD`) does not keep it in `degraded`.
     calm = health.pressure <= (HOLD if state.mode is Mode.DEGRADED else LEAVE) and not hard
@@ -180,7 +185,7 @@ def tick(limits: Limits, state: State, seen: Seen, now: float) -> State:
 def ceiling_of(limits: Limits, state: State) -> float:
     """What the load may rise to now."""
     known = [limits.most, state.room, _kept_away(state)]
-    return min(most for most in known if most is not None)
+    return max(min(most for most in known if most is not None), limits.least)
 
 
 def _kept_away(state: State) -> float | None:
@@ -197,14 +202,6 @@ def statement_share(state: State, longer: float = 1.0) -> float:
     return SHORTER if state.mode is Mode.DEGRADED else longer
 
 
-def told(health: Health) -> str:
-    """A pressure in words."""
-    if not health.signal:
-        return ""
-    value = "not to be had" if health.value is None else f"{health.value:.3g}"
-    return f"{health.signal} {value}, pressure {health.pressure:.2f}"
-
-
 def _memory(state: State, limits: Limits, now: float) -> dict[str, Any]:
     """A load that was bad is tried again, little by little."""
     if state.bad is None or now - state.bad_at < FORGET_S:
@@ -216,6 +213,14 @@ def _memory(state: State, limits: Limits, now: float) -> dict[str, Any]:
 def _go(state: State, mode: Mode, now: float, reason: str, **changes: Any) -> State:
     since = state.since if state.mode is mode else now
     return replace(state, mode=mode, since=since, reason=reason, **changes)
+
+
+def _resumes(state: State, least: float, now: float) -> State:
+    """After a pause, or a fixed load. Of that nothing was judged: it is no load that was good. What had come to be
+    before it was looked at, so it is gone on with as far as it is less: else a trial would show the minimum.
+    """
+    u = least if state.adapted is None else max(min(state.u, state.adapted), least)
+    return _go(state, Mode.RECOVERY, now, "resumed", u=u, changed_at=now, adapted=None)
 
 
 def _breach(state: State, least: float, now: float, *, hard: bool, why: str) -> State:
@@ -251,7 +256,7 @@ def _under_pressure(state: State, health: Health, least: float, now: float, *, h
                 bad: dict[str, Any] = {"bad": state.before, "bad_at": now, "bad_room": state.before_room}
                 state = replace(state, **bad, before=None, ours=True, good=state.good * KEEP_AWAY)
         elif state.u <= least * 1.01 and now - state.cut_at >= BLAME_S:
-            state = replace(state, before=None, ours=False, relapses=0, reason=f"{why} (not ours)")
+            state = replace(state, before=None, ours=False, relapses=0, reason=why)
     if state.clear_since is not None and now - state.clear_since >= need:
         return _go(state, Mode.RECOVERY, now, "the pressure is over", left_at=now, soft_since=None, changed_at=now)
     since = now if state.clear_since is None else state.clear_since
@@ -270,20 +275,19 @@ def _free(limits: Limits, state: State, seen: Seen, least: float, now: float, pa
         lower.append((most, "others take the cores" if most == state.room else "the ceiling is lower"))
     if pressure > HOLD:
         trimmed = state.u * (1 - 0.10 * passed * min(1.0, (pressure - HOLD) / (ENTER - HOLD)))
-        lower.append((trimmed, told(seen.health)))
+        lower.append((trimmed, seen.health.words))
     if wanted is not None and _too_much(state, seen, wanted):
         lower.append((max(wanted, state.u * FALL), _slows(impact)))
     u, why = min(lower)
     if u < state.u:
         if why == _slows(impact):
-            doubted = _doubted(state, now)
-            state = replace(state, slowed_at=now, doubted=doubted)
+            state = replace(state, slowed_at=now, doubted=_doubted(state, now))
             if not _less_free(state):  # so what was thought to be good is not
-                state = replace(state, good=min(state.good, u), doubted=doubted or state.good)
+                state = replace(state, good=min(state.good, u), doubted=state.doubted or state.good)
         return _at(state, max(u, least), now, why)
     if state.clear_since is None or now - state.clear_since < CLEAR_S:
         until = CLEAR_S + (now if state.clear_since is None else state.clear_since)
-        return replace(state, u=max(state.u, least), reason=told(seen.health) or "looks at the pressure", next_at=until)
+        return replace(state, u=max(state.u, least), reason=seen.health.words or "looks at the pressure", next_at=until)
     return _rise(state, seen, wanted, most, now, passed, least)
 
 
@@ -327,15 +331,14 @@ def _rise(
     needed = FIRST if state.u < SOON_U else SURE
     many = state.u < FIRST_U or min(seen.impact.on, seen.impact.off) >= MANY
     enough = known or (on >= needed and off >= FIRST and many)
-    blind = seen.impact.share is None and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
+    blind = not seen.probed and now - state.changed_at >= STABLE_S  # no canary: by time, and very slowly
     near = NEAR_MOST if most == state.room else 0.999  # what is free is measured, and would move the load all the time
     if state.u >= most * near:
         if (kept := _kept_away(state)) is not None and kept <= most:
             forgets = state.bad_at + FORGET_S
             return _stays(state, now, least, "kept below what was too much before", seen, until=forgets)
-        if state.room is not None and state.room <= most:
-            return _stays(state, now, least, "others take the cores", seen)
-        return _stays(state, now, least, "at its ceiling", seen)
+        taken = state.room is not None and state.room <= most
+        return _stays(state, now, least, "others take the cores" if taken else "at its ceiling", seen)
     if not seen.waiting:
         return _stays(state, now, least, "nothing waits", seen)
     if not known and allowed is not None and allowed < state.u * NEAR_ABOVE:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
+from types import MappingProxyType
 
 #: Greatest pressure.
 CAP = 3.0
@@ -23,7 +24,7 @@ STALE_AFTER_S = 5.0
 BLIND_AFTER_S = 60.0
 #: Smoothing, seconds: bad news is believed sooner than good.
 WORSE_S, BETTER_S = 1.0, 2.0
-#: Samples in a row, each an emergency by itself, that make one.
+#: Samples in a row, each an emergency by itself, that make one. What is looked at again is no new sample.
 HARD_SAMPLES = 2
 
 
@@ -60,8 +61,9 @@ class Signal:
     raw: float = 0.0
     #: When, by the policy's clock; None: never.
     at: float | None = None
-    #: Emergencies in a row.
+    #: Emergencies in a row, and when the sample that was counted last was had.
     hard: int = 0
+    had: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,12 +81,24 @@ class Health:
     #: All signals, for people.
     signals: Mapping[str, Signal] = field(default_factory=dict)
 
+    @property
+    def words(self) -> str:
+        """The pressure, for people."""
+        if not self.signal:
+            return ""
+        value = "not to be had" if self.value is None else f"{self.value:.3g}"
+        return f"{self.signal} {value}, pressure {self.pressure:.2f}"
+
 
 def observed(
-    before: Mapping[str, Signal], marks: Mapping[str, Mark], values: Mapping[str, float | None], now: float
+    before: Mapping[str, Signal],
+    marks: Mapping[str, Mark],
+    values: Mapping[str, float | None],
+    now: float,
+    had: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Signal]:
     """The signals after a look; those that are not in `values` grow old. A clock that stands or goes back changes
-    nothing but the last value.
+    nothing but the last value. `had`: when a value was had, if not now.
     """
     found = dict(before)
     for name, value in values.items():
@@ -96,7 +110,9 @@ def observed(
         else:
             passed = min(max(now - old.at, 0.0), STALE_AFTER_S)
             smooth = raw + (old.pressure - raw) * exp(-passed / (WORSE_S if raw > old.pressure else BETTER_S))
-        found[name] = Signal(value=value, pressure=smooth, raw=raw, at=now, hard=old.hard + 1 if raw >= 2 else 0)
+        at = had.get(name, now)
+        hard = old.hard + (at != old.had) if raw >= 2 else 0
+        found[name] = Signal(value=value, pressure=smooth, raw=raw, at=now, hard=hard, had=at)
     return found
 
 

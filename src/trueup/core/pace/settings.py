@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trueup.core.declared import Declared, Duration, Share
+from trueup.core.declared import Declared, Duration, Positive, Share
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.windows import parse_hours
 from trueup.core.zones import zone_problem
@@ -18,10 +18,10 @@ class Profile(Declared):
 
     protect: Share | None = None
     adaptive: bool | None = None
-    fixed: float | None = Field(default=None, gt=0)
-    least: float | None = Field(default=None, gt=0)
-    most: float | None = Field(default=None, gt=0)
-    statement: Duration | None = Field(default=None, gt=0)
+    fixed: Positive | None = None
+    least: Positive | None = None
+    most: Positive | None = None
+    statement: Duration | None = Field(default=None, gt=0, le=1e9)
 
 
 class Window(Declared):
@@ -34,7 +34,7 @@ class Window(Declared):
     #: One of the declared profiles; what else is said here holds beside it.
     profile: str = ""
     protect: Share | None = None
-    most: float | None = Field(default=None, gt=0)
+    most: Positive | None = None
 
     @field_validator("when")
     @classmethod
@@ -48,15 +48,15 @@ class Pace(Declared):
 
     #: Follow what is measured. `false`: have `fixed` statements in flight on average, whatever happens.
     adaptive: bool = True
-    fixed: float = Field(default=0.25, gt=0)
+    fixed: Positive = 0.25
     #: Guaranteed minimum and ceiling: statements in flight on average. Default of the ceiling: one less than there are
     #: cores, at least 1; where those are not known, 4.
-    least: float = Field(default=0.05, gt=0)
-    most: float | None = Field(default=None, gt=0)
+    least: Positive = 0.05
+    most: Positive | None = None
     #: How long one statement aims to take, seconds.
-    statement: Duration = Field(default=0.02, gt=0)
+    statement: Duration = Field(default=0.02, gt=0, le=1e9)
     #: Cores of the database's server. Default: those of this machine if it runs here, else not known.
-    cores: int | None = Field(default=None, ge=1)
+    cores: int | None = Field(default=None, ge=1, le=1_000_000)
     #: The canary: a SELECT as those that are to be protected have it. Default: something small.
     canary: str = ""
     #: Round trips of one reading of it: as many as a transaction of theirs makes.
