@@ -156,9 +156,7 @@ def _file(text: str, role: str) -> NamedSide:
     name = " ".join(words[:end])
     if not Path(name).suffix and end == len(words):
         if Path(name).is_file() or glob.has_magic(name):
-            raise UsageError(
-                f"{role}: {name!r} does not say what it is: write format=csv (json, parquet) behind it"
-            )
+            raise UsageError(f"{role}: {name!r} does not say what it is: write format=csv (json, parquet) behind it")
         raise UsageError(f"{role}: {name!r} is neither a database URL nor the name of a file; {HOW}")
     return NamedSide(label=name, place={"file": name}, settings=_settings(words[end:], role))
 
