@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from trueup import Trueup, TrueupError, bound
+from trueup import Database, Trueup, TrueupError, bound
+from trueup.adapters import connect
 from trueup.errors import ConfigError, UsageError
 from trueup.sides import declared, parse_side, relative_to, without_password
 from trueup.urls import is_secret, with_variables, without_secrets
@@ -177,7 +178,7 @@ def test_which_parameters_hold_a_secret(name: str, secret: bool) -> None:
 def test_what_the_ledger_keeps_of_a_url_has_no_secret() -> None:
     url = "postgresql://u:SEKRET@h/d?password=SEKRET&sslmode=require"
     assert bound.without_password(url) == "postgresql://u:***@h/d?sslmode=require"
-    with pytest.raises(ConfigError, match="a database URL is not of the form"):
+    with pytest.raises(ConfigError, match="a database URL: it is not of the form"):
         bound.without_password("no url")
 
 
@@ -193,6 +194,12 @@ def test_what_the_ledger_keeps_of_a_url_has_no_secret() -> None:
             ["X_API_KEY"],
         ),
         ("opensearch://h:9200?api_key=${KEY}", "opensearch://h:9200?api_key=${KEY}", []),
+        ("postgresql://u@server:typed@h/d", "postgresql://u@server:${X_PASSWORD}@h/d", ["X_PASSWORD"]),
+        (
+            "postgresql://u:a@h/d?password=b",
+            "postgresql://u:${X_PASSWORD}@h/d?password=${X_PASSWORD_2}",
+            ["X_PASSWORD", "X_PASSWORD_2"],
+        ),
         ("sqlite:///shop.db", "sqlite:///shop.db", []),
     ],
 )
@@ -204,6 +211,20 @@ def test_what_is_written_down_of_a_url_has_variables_for_secrets(url: str, writt
 def test_a_password_that_ends_early_is_not_shown(password: str) -> None:
     with pytest.raises(ValueError, match="%40"):
         without_secrets(f"postgresql://u:{password}@h/d")
+
+
+def test_nowhere_is_half_of_a_password_taken_for_a_host() -> None:
+    """Each says what to do, and shows neither half."""
+    url = "postgresql://u:front@back-77@127.0.0.1:1/d"
+    with pytest.raises(ConfigError, match="%40") as ledger:
+        Trueup(databases={}, projections=[], ledger=url).runs()
+    with pytest.raises(ConfigError, match="%40") as database:
+        connect("app", Database(url=url))
+    with pytest.raises(UsageError, match="%40") as side:
+        parse_side(f"{url}#t", "source")
+    with pytest.raises(ConfigError, match="%40") as kept:
+        bound.without_password(url)
+    assert not any(half in str(each.value) for each in (ledger, database, side, kept) for half in ("front", "back-77"))
 
 
 def test_a_ledger_is_shown_without_secrets() -> None:

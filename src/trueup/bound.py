@@ -117,10 +117,8 @@ def without_password(url: str) -> str:
     """A database's URL as it may be kept. Raises ConfigError if it is none."""
     try:
         return without_secrets(url)
-    except ValueError:
-        raise ConfigError(
-            "a database URL is not of the form postgresql://user@host/database or sqlite:///file.db"
-        ) from None
+    except ValueError as wrong:
+        raise ConfigError(f"a database URL: {wrong}") from None
 
 
 def described(adapter: Adapter, side: Side) -> Shape:

@@ -14,6 +14,7 @@ from trueup.core.binding import Binding, BoundSide
 from trueup.core.digest import agree
 from trueup.core.kinds import Kind
 from trueup.core.side import Side
+from trueup.errors import ConfigError
 from trueup.narrow import surveys_of
 from trueup.side_by_side import Pair, both
 
@@ -82,6 +83,10 @@ def _covering(reader: Reader, side: BoundSide) -> str:
     if side.side.query is None or any(column.kind is Kind.TEXT for column in side.key):
         return ""
     index = query.index_for(side.side.query, side.shape.dialect, tuple(column.name for column in side.key))
-    if index is None or index.is_one_of(reader.describe(Side(database=side.side.database, table=index.table)).indexes):
+    if index is None:
         return ""
-    return index.statement(side.shape.dialect)
+    try:
+        there = reader.describe(Side(database=side.side.database, table=index.table)).indexes
+    except ConfigError:  # what the query calls so is no table
+        return ""
+    return "" if index.is_one_of(there) else index.statement(side.shape.dialect)

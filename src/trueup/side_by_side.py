@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +20,7 @@ from trueup.ahead import Ahead
 from trueup.core.binding import Binding, BoundSide
 from trueup.core.compare import Counts, Suspect, compare
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Segment
-from trueup.core.row import Batch, Key, batch_of
+from trueup.core.row import Batch, Key, Value, batch_of
 from trueup.errors import BrokenRead, DataProblem, DesignProblem, TrueupError
 
 if TYPE_CHECKING:
@@ -217,6 +218,11 @@ def _border(pair: Pair, last: list[Key]) -> Key | None:
         ) from None
 
 
+def _type_of(value: Value) -> str:
+    """What has an order among its like alone."""
+    return f"{type(value).__name__}{' with a zone' * (isinstance(value, datetime) and value.tzinfo is not None)}"
+
+
 class _Side:
     """One stream with the rows that were read and not yet compared."""
 
@@ -254,7 +260,7 @@ class _Side:
             ascending = keys == sorted(keys)
         except TypeError:
             named = zip(self._pair.binding.projection.key, rows.keys, strict=True)
-            types = {name: sorted({type(one).__name__ for one in held if one is not None}) for name, held in named}
+            types = {name: sorted({_type_of(one) for one in held if one is not None}) for name, held in named}
             mixed = "; ".join(f"{name!r} holds {' and '.join(held)}" for name, held in types.items() if len(held) > 1)
             raise DesignProblem(
                 f"{self._pair.name}: key values of the {self._role} are of different types and have no order: {mixed}. "

@@ -141,8 +141,8 @@ def without_password(url: str, role: str = "url") -> str:
     """A URL as it may be shown. Raises UsageError if it is none."""
     try:
         return without_secrets(url)
-    except ValueError:
-        raise UsageError(f"{role}: what stands before the # is not a database URL; {HOW}") from None
+    except ValueError as wrong:
+        raise UsageError(f"{role}: what stands before the # is not a database URL: {wrong}; {HOW}") from None
 
 
 def _file(text: str, role: str) -> NamedSide:

@@ -32,7 +32,7 @@ _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 #: Names like them that hold the path of a file.
 _PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
 #: The password of a URL, and what is before it, as SQLAlchemy takes them apart.
-_PASSWORD = re.compile(r"(://[^:/@]*:)([^@]+)@")
+_PASSWORD = re.compile(r"(://[^:/]*:)([^@]+)@")
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -49,9 +49,9 @@ def is_secret(parameter: str) -> bool:
 
 def without_secrets(url: str) -> str:
     """A URL as it may be shown and kept: no password, no parameter with a secret. Raises ValueError if it is none."""
-    parsed = _parsed(url)
-    secrets = [parameter for parameter in parsed.query if is_secret(parameter)]
-    return parsed.difference_update_query(secrets).render_as_string()
+    whole = parsed(url)
+    secrets = [parameter for parameter in whole.query if is_secret(parameter)]
+    return whole.difference_update_query(secrets).render_as_string()
 
 
 def with_variables(url: str, prefix: str) -> tuple[str, list[str]]:
@@ -63,7 +63,9 @@ def with_variables(url: str, prefix: str) -> tuple[str, list[str]]:
     def variable(name: str, value: str) -> str:
         if VARIABLE.fullmatch(value):
             return value
-        found.append(f"{prefix}_{re.sub('[^A-Z0-9]', '_', name.upper())}")
+        wanted = f"{prefix}_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+        names = [wanted, *(f"{wanted}_{number}" for number in range(2, len(found) + 2))]
+        found.append(next(name for name in names if name not in found))
         return f"${{{found[-1]}}}"
 
     url = _PASSWORD.sub(lambda match: f"{match[1]}{variable('password', match[2])}@", url, count=1)
@@ -75,16 +77,17 @@ def with_variables(url: str, prefix: str) -> tuple[str, list[str]]:
     return f"{address}{mark}{'&'.join(told)}", found
 
 
-def _parsed(url: str) -> URL:
+def parsed(url: str) -> URL:
+    """A URL taken apart. Raises ValueError, which says why, if it is none."""
     import sqlalchemy as sa
 
     try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise ValueError("it is no database URL") from None
-    if "@" in (parsed.host or ""):  # the rest of a password, and it would be shown
+        found = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError("it is not of the form scheme://user@host/database, or sqlite:///file.db") from None
+    if "@" in (found.host or ""):  # the rest of a password, and it would be shown
         raise ValueError("an @ in a password is written %40")
-    return parsed
+    return found
 
 
 def relative_file(url: str) -> tuple[str, str] | None:

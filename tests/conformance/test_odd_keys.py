@@ -162,3 +162,12 @@ def test_digits_name_one_partition_of_a_query_of_sqlite(tmp_path: Path, opens: O
     )
     report = app.check("p", partitions=["7"])
     assert (report.target_rows, report.extra) == (1, 1)
+
+
+def test_moments_with_and_without_a_zone_have_no_order(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "a.db")) as a:
+        a.execute("CREATE TABLE s (id varchar, v int); CREATE TABLE t (id timestamp, v int)")
+        a.execute("INSERT INTO s VALUES ('2013-09-01 05:00:00', 1), ('2013-09-01 07:00:00+02:00', 2)")
+    (tmp_path / "b.db").write_bytes((tmp_path / "a.db").read_bytes())
+    with pytest.raises(DesignProblem, match="'id' holds datetime and datetime with a zone"):
+        diff(f"duckdb:///{tmp_path / 'a.db'}#s", f"duckdb:///{tmp_path / 'b.db'}#t", key="id")

@@ -368,3 +368,8 @@ def test_every_value_is_asked_for_by_its_label(value: str | None) -> None:
     part = Holding(value=value)
     assert holding(Kind.TEXT, part.label) == (part,)
     assert part.label
+
+
+def test_between_quotes_digits_are_a_text() -> None:
+    assert holding(Kind.ANY, "5") == (Holding(value="5"), Holding(value=5))
+    assert holding(Kind.ANY, "'5'") == (Holding(value="5"),)

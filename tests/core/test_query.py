@@ -215,6 +215,7 @@ def test_the_index_for_a_query_is_written_as_it_can_be_made(query: str, dialect:
 def test_an_index_that_is_there_is_known() -> None:
     index = Index(table="t", key=("a", "b"), others=("c", "d"))
     assert index.is_one_of([("a",), ("a", "b", "d", "e", "c")])
+    assert index.is_one_of([("A", "B", "C", "D")])
     assert not index.is_one_of([("b", "a", "c", "d"), ("a", "b", "c"), ()])
 
 
@@ -227,3 +228,24 @@ def test_a_name_means_what_it_is(name: str) -> None:
         db.execute(statement)
         ((found,),) = db.execute("SELECT name FROM pragma_index_info((SELECT name FROM pragma_index_list('t')))")
     assert found == name
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, count(*) AS n FROM my_func(1) GROUP BY id",
+        "SELECT id, v FROM generate_series(1, 10) g(id, v)",
+        "SELECT id FROM a JOIN b USING (id)",
+    ],
+)
+def test_what_is_no_one_table_needs_no_index(query: str) -> None:
+    assert index_for(query, "postgres", ("id",)) is None
+
+
+def test_an_index_of_an_attached_file_is_made_in_it() -> None:
+    statement = Index(table="other.t", key=("a",)).statement("sqlite")
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute("ATTACH ':memory:' AS other")
+        db.execute("CREATE TABLE other.t (a integer)")
+        db.execute(statement)
+        assert db.execute("SELECT count(*) FROM pragma_index_list('t', 'other')").fetchone() == (1,)

@@ -120,6 +120,18 @@ def test_a_database_is_kept_free_no_longer_than_it_would_be_waited_for(u: tuple[
     assert jobs["a"].units > 0.9 * alone.units
 
 
+def test_a_database_does_not_stand_idle_beside_a_long_statement_of_another() -> None:
+    """Nobody knows when that ends, which is not at once."""
+    clock = SteppedClock()
+    a, b = gate_of(clock, "a", 0.5), gate_of(clock, "b", 0.5)
+    jobs = [Job("a", [a]), Job("b", [b], took_s=20.0), Job("both", [a, b])]
+    work(Admission(clock), jobs, 60)
+    alone = Job("a", [gate_of(clock, "a", 0.5)])
+    work(Admission(clock), [alone], 60)
+    assert jobs[0].longest_s < 2
+    assert jobs[0].units + jobs[2].units > 0.95 * alone.units
+
+
 def test_nothing_is_kept_free_for_who_cannot_begin() -> None:
     """One of its databases is paused: until that ends it stands in nobody's way, however long it has waited."""
     clock = SteppedClock()

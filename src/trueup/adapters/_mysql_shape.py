@@ -70,7 +70,7 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     return Shape(
         columns={row.name: _column(row, json=row.name in documents, holds=holds) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
-        indexes=tuple(map(tuple, indexes.values())),
+        indexes=tuple((*names, *indexes.get("PRIMARY", ())) for names in indexes.values()),  # InnoDB's hold it
         primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),

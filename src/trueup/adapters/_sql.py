@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from trueup.adapters import (
     DIFFERENCES_MAX,
@@ -41,6 +41,7 @@ from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
 from trueup.errors import ConfigError, DesignProblem, TrueupError
+from trueup.urls import parsed
 
 if TYPE_CHECKING:
     from trueup.core.quiet import Happened
@@ -58,9 +59,10 @@ class SqlAdapter(Repairing):
         self.name = name
         self.database = database
         try:
-            self.engine = self._create_engine(database)
-        except (ArgumentError, ValueError):
-            raise ConfigError(f"databases.{name}.url: it is not of the form scheme://user@host/database") from None
+            parsed(database.url.get_secret_value())
+        except ValueError as wrong:
+            raise ConfigError(f"databases.{name}.url: {wrong}") from None
+        self.engine = self._create_engine(database)
         self.reached = False  # once it was, an attempt to connect that fails may pass
         #: Whether the marker tables may be used; settled when the first fence is raised.
         self.markers = database.markers

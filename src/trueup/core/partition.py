@@ -123,10 +123,10 @@ def holding(kind: Kind, given: Value) -> tuple[Holding, ...]:
         return (Holding(value=None),)
     if kind is Kind.ANY and not isinstance(given, str):
         return (Holding(value=canonical(kind, [given])[0]),)
-    if isinstance(given, str) and len(given) > 1 and given[0] == given[-1] == "'":
-        given = given[1:-1]
-    meant = parse_value(kind, given if isinstance(given, str) else str(present(given)))
-    values = dict.fromkeys((given, meant) if kind is Kind.ANY else (meant,))
+    quoted = isinstance(given, str) and len(given) > 1 and given[0] == given[-1] == "'"
+    text = str(given)[1:-1] if quoted else given if isinstance(given, str) else str(present(given))
+    meant = text if quoted and kind is Kind.ANY else parse_value(kind, text)
+    values = dict.fromkeys((text, meant) if kind is Kind.ANY else (meant,))
     return tuple(Holding(value=value) for value in values)
 
 

@@ -128,9 +128,10 @@ class Index:
     unique: bool = False
 
     def is_one_of(self, indexes: Sequence[Sequence[str]]) -> bool:
-        """Does one of these, by their columns, serve as this one would?"""
-        width = len(self.key)
-        return any(tuple(index[:width]) == self.key and {*self.others} <= {*index} for index in indexes)
+        """Does one of these, by their columns in any case, serve as this one would?"""
+        key, others = ([name.casefold() for name in names] for names in (self.key, self.others))
+        there = ([name.casefold() for name in index] for index in indexes)
+        return any(index[: len(key)] == key and {*others} <= {*index} for index in there)
 
     def statement(self, dialect: str) -> str:
         """CREATE INDEX, as a person may copy it."""
@@ -139,14 +140,17 @@ class Index:
         def quoted(name: str) -> str:
             return exp.to_identifier(name, quoted=True).sql(dialect=dialect)
 
-        table = ".".join(map(quoted, self.table.split(".")))
+        *schema, table = map(quoted, self.table.split("."))
+        place = table if dialect == "sqlite" else ".".join([*schema, table])
         key, others = list(map(quoted, self.key)), list(map(quoted, self.others))
         create = "CREATE UNIQUE INDEX" if self.unique else "CREATE INDEX"
         if others and dialect == "postgres":  # an index alone answers only for what was vacuumed
-            return f"{create} ON {table} ({', '.join(key)}) INCLUDE ({', '.join(others)}); VACUUM {table}"
+            return f"{create} ON {place} ({', '.join(key)}) INCLUDE ({', '.join(others)}); VACUUM {place}"
         named = re.sub(r"\W", "_", f"trueup_{self.table}_{'_'.join(self.key)}").lower()[:NAME_MAX]
+        if dialect == "sqlite":  # where a schema stands before the name of the index
+            named = ".".join([*schema, named])
         name = "" if dialect == "postgres" else f"{named} "  # which makes a name of its own
-        return f"{create} {name}ON {table} ({', '.join([*key, *others])})"
+        return f"{create} {name}ON {place} ({', '.join([*key, *others])})"
 
 
 def index_for(query: str, dialect: str, key: tuple[str, ...]) -> Index | None:
@@ -169,6 +173,8 @@ def index_for(query: str, dialect: str, key: tuple[str, ...]) -> Index | None:
     tables = list(statement.find_all(exp.Table))
     every_column = any(not star.find_ancestor(exp.Count) for star in statement.find_all(exp.Star))
     if len(tables) != 1 or every_column or statement.find(exp.Subquery):
+        return None
+    if not all(isinstance(part, exp.Identifier) for part in tables[0].parts):  # a function
         return None
     outputs = {item.alias_or_name: _unnamed(item) for item in statement.selects}
     leading = [outputs.get(name) for name in key]

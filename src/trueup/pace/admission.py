@@ -78,6 +78,8 @@ class Gate:
         self.until = math.inf
         self.bucket = Bucket(at=now)
         self.inflight = 0
+        #: When the last statement began.
+        self.entered_at = now
         #: Statements begun so far; tells who looks whether one began meanwhile.
         self.begun = 0
         #: Of those that ended well, how many were transactions by themselves.
@@ -131,8 +133,14 @@ class Gate:
         self.bucket = self.refilled(now)
         return wait_s(self.bucket, self.permitted(now), self.inflight, now + self.offset_s, self.total)
 
+    def free_in_s(self, now: float) -> float:
+        """The same; where a statement has to end before, as long as it has taken already, or takes as a rule."""
+        wait_s = self.wait_s(now)
+        return max(self.statement_s, now - self.entered_at) if wait_s is None else wait_s
+
     def enter(self, now: float) -> None:
         self._advance(now)
+        self.entered_at = now
         self.inflight += 1
         self.begun += 1
         self.began.set()
@@ -159,8 +167,9 @@ class _Waiting:
         if len(self.gates) < 2 or any(gate.permitted(now) == 0.0 for gate in self.gates):
             return set()
         late = now - self.turn.since >= WAITED_S
-        left_s = max(gate.wait_s(now) or 0.0 for gate in self.gates)
-        return {gate for gate in self.gates if late or left_s < gate.statement_s / gate.permitted(now)}
+        left_s = max(gate.free_in_s(now) for gate in self.gates)
+        kept_s = {gate: WAITED_S if late else gate.statement_s / gate.permitted(now) for gate in self.gates}
+        return {gate for gate in self.gates if left_s < kept_s[gate]}
 
 
 class Admission:

@@ -90,6 +90,7 @@ class Program:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
         self._running: subprocess.Popen[bytes] | None = None
+        self._given_up = False
 
     def run(self, timeout_s: float) -> tuple[int, str]:
         """Its exit code, and what it printed. Raises ValueError where that is too much, or takes longer; OSError."""
@@ -103,18 +104,23 @@ class Program:
             start_new_session=True,
         ) as running:
             self._running = running
+            if self._given_up:  # while it was started
+                self._kill()
             try:
                 printed = _read(running.stdout, until)
                 return running.wait(max(until - time.monotonic(), 0.0)), printed
             except (TimeoutError, subprocess.TimeoutExpired):
                 raise ValueError(f"it timed out after {timeout_s:g} s") from None
             finally:
-                self.give_up()
+                self._kill()
 
     def give_up(self) -> None:
-        """Called by another thread too: end it, and all that it has started. Its number is its own until it is waited
-        for, which `run` does last.
-        """
+        """Called by another thread, too: it ends, and is not run any more."""
+        self._given_up = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """End it, and all that it has started. Its number is its own until it is waited for, which `run` does last."""
         if self._running is not None and self._running.returncode is None:
             with contextlib.suppress(OSError):  # it has ended by now
                 os.killpg(self._running.pid, signal.SIGKILL)

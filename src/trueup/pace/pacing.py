@@ -128,7 +128,7 @@ class Pacing:
                 if len(governor.workers) == 1:
                     governor.begin()
             except BaseException:
-                self._leave(governor, worker)
+                self._leave(governor, worker)()
                 raise
         try:
             yield

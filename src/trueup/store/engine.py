@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
 from trueup.files import wal_is_safe
 from trueup.store import fresh
-from trueup.urls import kept_alive, without_secrets
+from trueup.urls import kept_alive, parsed, without_secrets
 
 #: Newest migration; older ledgers are brought up to it when opened.
 HEAD = "0020"
@@ -40,22 +40,22 @@ def connect(url: str) -> sa.Engine:
     Raises ConfigError for a URL that cannot hold a ledger, ConnectionFailed where it cannot be used.
     """
     try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigError("trueup.ledger: it is not of the form scheme://user@host/database") from None
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    sqlite, postgresql = (parsed.get_backend_name() == name for name in ("sqlite", "postgresql"))
+        at = parsed(url)
+    except ValueError as wrong:
+        raise ConfigError(f"trueup.ledger: {wrong}") from None
+    if at.drivername in ("postgresql", "postgres"):
+        at = at.set(drivername="postgresql+psycopg")
+    sqlite, postgresql = (at.get_backend_name() == name for name in ("sqlite", "postgresql"))
     if not sqlite and not postgresql:
         raise ConfigError("trueup.ledger: the ledger lives in sqlite:///… or postgresql://…")
-    if sqlite and parsed.database in (None, "", ":memory:"):
+    if sqlite and at.database in (None, "", ":memory:"):
         raise ConfigError("trueup.ledger: give a file; an in-memory ledger forgets what was done")
     try:
-        engine = sa.create_engine(parsed, connect_args=_connect_args(parsed) if postgresql else {})
+        engine = sa.create_engine(at, connect_args=_connect_args(at) if postgresql else {})
     except ModuleNotFoundError as missing:
         raise ConfigError("trueup.ledger: the driver is missing; pip install 'trueup[postgres]'") from missing
     if sqlite:
-        folder = Path(parsed.database or "").parent
+        folder = Path(at.database or "").parent
         if not folder.is_dir():
             raise ConfigError(f"trueup.ledger: there is no directory {folder}")
         sa.event.listen(engine, "connect", _sqlite_settings)
