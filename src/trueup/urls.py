@@ -63,7 +63,7 @@ def with_variables(url: str, prefix: str) -> tuple[str, list[str]]:
     def variable(name: str, value: str) -> str:
         if VARIABLE.fullmatch(value):
             return value
-        wanted = f"{prefix}_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+        wanted = re.sub("[^A-Z0-9]", "_", f"{prefix}_{name}".upper())
         names = [wanted, *(f"{wanted}_{number}" for number in range(2, len(found) + 2))]
         found.append(next(name for name in names if name not in found))
         return f"${{{found[-1]}}}"

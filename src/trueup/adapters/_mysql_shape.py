@@ -66,9 +66,9 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
     rows = connection.execute(_COLUMNS, where).all()
     texts = [row.name for row in rows if row.base == "longtext"]  # others may not be for us to read
     read = f"SELECT {', '.join(map(_quoted, texts))} FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
-    documents = _documents(connection, read, texts)
+    types = _types_of_texts(connection, read, texts)
     return Shape(
-        columns={row.name: _column(row, json=row.name in documents, holds=holds) for row in rows},
+        columns={row.name: _column(row, json=types.get(row.name) == "json", holds=holds) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
         indexes=tuple((*names, *indexes.get("PRIMARY", ())) for names in indexes.values()),  # InnoDB's hold it
         primary=tuple(unique.get("PRIMARY", ())),
@@ -95,35 +95,29 @@ def describe_query(connection: sa.Connection, query: str, fields: Sequence[Any])
     text = user_query(query, DIALECT).text
     collations = _asked(connection, text, names, "collation({})")
     texts = [f.name for f, of in zip(fields, collations, strict=True) if held.type_of_field(f, of).startswith("text")]
-    documents = _documents(connection, text, texts)
-    uuids = _uuids(connection, text, [name for name in texts if name not in documents])
+    types = _types_of_texts(connection, text, texts)
     columns = {}
     for field, collation in zip(fields, collations, strict=True):
         name = field.name
-        type_name = held.text_type("json", collation) if name in documents else held.type_of_field(field, collation)
-        type_name = "uuid" if name in uuids else type_name
+        told = types.get(name)
+        type_name = held.text_type(told, collation) if told == "json" else told or held.type_of_field(field, collation)
         columns[name] = Column(name=name, kind=held.kind_of(type_name), type_name=type_name)
     return columns
 
 
-def _documents(connection: sa.Connection, text: str, names: Sequence[str]) -> set[str]:
-    """Which columns of a query are documents to MariaDB, whose JSON is a LONGTEXT with a condition: into a document it
-    puts a document as it is, and a text in quotes. (MySQL has a type for them.)
-    """
-    if not names or not getattr(connection.dialect, "is_mariadb", False):
-        return set()
-    told = _asked(connection, text, names, "json_array(ifnull({}, json_object()))")
-    return {name for name, within in zip(names, told, strict=True) if within == "[{}]"}
+#: Types that MariaDB's protocol calls texts: JSON is a LONGTEXT with a condition, and put into a document as it is,
+#: where a text is put in quotes; in place of a UUID a text is read as one, and NULL where it is none.
+_TYPE_OF_TEXT = f"""
+    CASE WHEN json_array(ifnull({{0}}, json_object())) = '[{{{{}}}}]' THEN 'json'
+         WHEN ifnull({{0}}, 'x') IS NULL AND ifnull({{0}}, '{UUID(int=0)}') IS NOT NULL THEN 'uuid' END"""
 
 
-def _uuids(connection: sa.Connection, text: str, names: Sequence[str]) -> set[str]:
-    """Which columns of a query are UUIDs to MariaDB, whose protocol calls them texts: in their place a text is read as
-    one, and NULL where it is none.
-    """
+def _types_of_texts(connection: sa.Connection, text: str, names: Sequence[str]) -> dict[str, str]:
+    """Which of these columns of a query are no texts to MariaDB, and what they are. (MySQL's protocol tells.)"""
     if not names or not getattr(connection.dialect, "is_mariadb", False):
-        return set()
-    told = _asked(connection, text, names, f"ifnull({{0}}, 'x') IS NULL AND ifnull({{0}}, '{UUID(int=0)}') IS NOT NULL")
-    return {name for name, is_one in zip(names, told, strict=True) if is_one}
+        return {}
+    told = zip(names, _asked(connection, text, names, _TYPE_OF_TEXT), strict=True)
+    return {name: type_name for name, type_name in told if type_name}
 
 
 def _asked(connection: sa.Connection, text: str, names: Sequence[str], function: str) -> Sequence[Any]:

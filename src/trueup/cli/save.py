@@ -106,12 +106,9 @@ class Databases:
         taken = {*self.known, *self.added.values()}
         names = [wanted, *(f"{wanted}{number}" for number in range(2, len(taken) + 3))]
         name = next(name for name in names if name not in taken)
-        url, variables = with_variables(side.written, re.sub("[^A-Z0-9]", "_", name.upper()))
-        hint = (
-            f"    # secrets are not kept here: export {' '.join(f'{each}=...' for each in variables)}"
-            if variables
-            else ""
-        )
+        url, variables = with_variables(side.written, name)
+        exports = " ".join(f"{variable}=..." for variable in variables)
+        hint = f"    # secrets are not kept here: export {exports}" if variables else ""
         for variable in variables:
             what = "password" if variable.endswith("_PASSWORD") else "secret"
             self.variables[variable] = f"the {what} of {without_password(side.url)}, as it was typed"
