@@ -39,6 +39,8 @@ class Database:
     #: Answers at once.
     free: bool = False
     fails: frozenset[int] = frozenset()
+    #: Segments in which there is no row.
+    empty: frozenset[int] = frozenset()
     #: Segments that were begun, and those that go on, in order; those whose rows were asked for.
     begun: list[int] = field(default_factory=list)
     now: list[int] = field(default_factory=list)
@@ -51,7 +53,8 @@ class Database:
     following: Following[Digests] | None = None
 
     def ask(self, segment: Range) -> Digests:
-        return digests_of(self.name, self._asked(SEGMENTS.index(segment)))
+        at = self._asked(SEGMENTS.index(segment))
+        return {} if at in self.empty else digests_of(self.name, at)
 
     def ask_rows(self, segment: Range) -> Prints:
         at = SEGMENTS.index(segment)
@@ -390,6 +393,19 @@ def test_the_first_segment_tells_what_to_ask_of_the_others(source: Database, tar
         for at in range(1, 5):
             assert ahead.prints(SEGMENTS[at]) == (prints_of("source", at), prints_of("target", at))
         until(lambda: source.printed == target.printed == list(range(1, 6)))
+    assert source.begun == target.begun == list(range(6))
+
+
+def test_a_segment_without_rows_tells_nothing(source: Database, target: Database) -> None:
+    """Beyond the ends of all keys: the next one tells. The control is the test above."""
+    source.free = target.free = True
+    source.empty = target.empty = frozenset({0})
+    with closing(ahead_of(source, target, learn=True)) as ahead:
+        assert ahead.digests(SEGMENTS[0]) == ({}, {})
+        assert ahead.digests(SEGMENTS[1]) == answers(1)
+        for at in range(2, 5):
+            ahead.prints(SEGMENTS[at])
+        until(lambda: source.printed == target.printed == list(range(2, 6)))
     assert source.begun == target.begun == list(range(6))
 
 

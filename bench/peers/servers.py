@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -11,6 +11,8 @@ import pymysql
 
 #: Clock ticks a second in /proc.
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: Looks at all processes, until none began or ended meanwhile.
+TRIES = 1000
 
 
 def postgres_pid(url: str) -> int:
@@ -35,20 +37,24 @@ def mariadb_pid(connection: pymysql.Connection) -> int:
 
 
 def cpu_s(roots: Iterable[int]) -> float:
-    """CPU time of these processes and all below them, living or ended: an ended backend's is its parent's by then."""
-    parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
-    for pid in _pids():
-        if fields := _stat(pid):
-            parents[pid] = int(fields[1])
-            ticks[pid] = sum(int(field) for field in fields[11:15])  # own, and those of ended children
-    wanted = set(roots)
-    grown = True
-    while grown:
-        found = {pid for pid, parent in parents.items() if parent in wanted} - wanted
-        grown = bool(found)
-        wanted |= found
-    return sum(ticks.get(pid, 0) for pid in wanted) / _TICKS
+    """CPU time of these processes and all below them, living or ended: an ended backend's is its parent's by then.
+
+    One that ends while it is looked at would be counted with its parent, too, or with neither: it is looked at again.
+    """
+    for _ in range(TRIES):
+        before = _pids()
+        found = {pid: _stat(pid) for pid in before}
+        if _pids() == before:
+            return _below(set(roots), {pid: fields for pid, fields in found.items() if fields})
+    raise RuntimeError("processes begin and end all the time; the servers' CPU time cannot be told")
+
+
+def _below(wanted: set[int], found: Mapping[int, list[str]]) -> float:
+    """CPU time of these processes and their descendants, seconds."""
+    while more := {pid for pid, fields in found.items() if int(fields[1]) in wanted} - wanted:
+        wanted |= more
+    own_and_of_the_ended = (sum(map(int, found[pid][11:15])) for pid in wanted if pid in found)
+    return sum(own_and_of_the_ended) / _TICKS
 
 
 def _pids() -> list[int]:

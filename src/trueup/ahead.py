@@ -146,7 +146,7 @@ class Ahead:
         learn: bool = False,
     ) -> None:
         """`allowed`: statements that source and target may be asked at a time, as of now. `learn`: nothing is begun
-        before the first segment was answered, which tells what is to be asked of the others.
+        before it is wanted until a segment with rows was answered, which tells what is to be asked of the others.
         """
         self._segments = segments
         self._number = {segment: at for at, segment in enumerate(segments)}
@@ -156,7 +156,8 @@ class Ahead:
         self._question: Question[Any] | None = None
         self._source, self._target = (_Side(each) for each in allowed)
         self._now = now
-        self._learn = learn
+        #: The segment that tells what to ask of those after it.
+        self._teaches = 0 if learn else -1
         self._since: dict[int, datetime] = {}
         #: The segment that is wanted, or was last.
         self._at = 0
@@ -223,7 +224,10 @@ class Ahead:
         with self._changed:
             self._changed.wait_for(lambda: all(at in side.answers for side in self._sides))
             source, target = (side.answers.pop(at) for side in self._sides)
-        return source.result(), target.result()
+        answers = source.result(), target.result()
+        if at == self._teaches and not any(answers):  # beyond the ends of all keys there is hardly a row
+            self._teaches += 1
+        return answers
 
     def _forget(self, at: int, *, all_of: bool) -> None:
         """What lies before this segment is not wanted any more; `all_of`: nor is what was begun of it and others."""
@@ -244,7 +248,7 @@ class Ahead:
         """What cannot be begun is an answer too: where the end of one statement begins the next, only who waits for
         that answer can hear of it.
         """
-        ahead = 0 if self._learn and self._at == 0 else question.ahead
+        ahead = 0 if self._at <= self._teaches else question.ahead
         end = min(len(self._segments), self._at + ahead + 1)
         while side.begun < end:
             at = side.begun
