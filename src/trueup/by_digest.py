@@ -5,7 +5,7 @@
 Both databases are asked at the same time, and for digests before they are wanted. Each step reads the segment once
 more, and moves only what the step before could not rule out. Where hardly a leaf is equal, the segments that follow
 begin with the second step, which is then what is asked for before it is wanted; where hardly a row is, rows are read
-side by side.
+side by side. What is digested in one pass is gone through by key range where that is too much at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeGuard, TypeVar
 
+from trueup.access import cuts_that_pay, hashing_of
 from trueup.ahead import Ahead, Following, Question
 from trueup.core.compare import Counts, Suspect
 from trueup.core.digest import (
@@ -25,12 +26,24 @@ from trueup.core.digest import (
     Digests,
     Hashing,
     Prints,
-    agree,
     differing,
     keys_that_differ,
     rows_in,
 )
-from trueup.core.plan import KEYS_AT_ONCE, KeyHashes, Keys, Leaves, Part, Range, Ranges, Segment, joined, slices
+from trueup.core.plan import (
+    KEYS_AT_ONCE,
+    KeyHashes,
+    Keys,
+    Leaves,
+    Part,
+    Range,
+    Ranges,
+    Segment,
+    cut_at,
+    joined,
+    slices,
+    within,
+)
 from trueup.side_by_side import Covered, Pair, both, of_part, side_by_side
 
 #: Beyond this share of leaves that differ the next segments do without digests: row hashes of everything cost little
@@ -46,28 +59,34 @@ PRINTS_AHEAD = 1
 Answer = TypeVar("Answer")
 
 
-def hashing_of(pair: Pair) -> tuple[Hashing | None, str]:
-    """How both sides hash rows, and why; asked once."""
-    if pair.learned.hashing is None:
-        if pair.binding.projection.exact:
-            pair.learned.hashing = None, "exact: every value is compared"
-        else:
-            offers = both(pair.source.hashes, pair.target.hashes)
-            pair.learned.hashing = agree(pair.binding, *offers)
-    return pair.learned.hashing
-
-
 def by_digest(pair: Pair, segment: Range | Keys, hashing: Hashing) -> Iterator[Covered]:
     """Compare a key range by digests, or explicit keys by the hashes of their rows, at a first look."""
     keys, counts = _sought(pair, segment, hashing)
     if keys == []:
         yield Covered(span=segment, counts=counts, suspects=[])
-        return
-    with _closer(pair):
-        if keys is None:
-            yield from side_by_side(pair, segment)
-        else:
-            yield _by_value(pair, segment, hashing, keys, counts)
+    elif keys is None and _may_be_cut(segment, pair):
+        yield from _by_range(pair, segment, hashing)
+    else:
+        with _closer(pair):
+            if keys is None:
+                yield from side_by_side(pair, segment)
+            else:
+                yield _by_value(pair, segment, hashing, keys, counts)
+
+
+def _may_be_cut(segment: Range | Keys, pair: Pair) -> TypeGuard[Range]:
+    """Is it less work to go through it by key range? It is not known of a partition, which may have an index."""
+    if isinstance(segment, Keys) or segment.partition is not None:
+        return False
+    return any(within(segment, cut) for cut in cuts_that_pay(pair))
+
+
+def _by_range(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:
+    """A segment too many of whose leaves differ, part by part: each has leaves of its own."""
+    for part in cut_at(segment, cuts_that_pay(pair)):
+        for piece in by_digest(pair, part, hashing):
+            left = piece.rest.lower if isinstance(piece.rest, Range) else part.upper
+            yield replace(piece, rest=None if left == segment.upper else replace(segment, lower=left))
 
 
 def worth_hashing(segment: Segment, *, first: bool) -> TypeGuard[Range | Keys]:

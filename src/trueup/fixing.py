@@ -83,8 +83,8 @@ class Fixed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:  # noqa: ARG002 - both are the table
-        return self.inner.survey(binding, (binding.target,))
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002 - both are the table
+        return self.inner.survey(binding, (binding.target,), ordered=ordered)
 
     def differences(self, binding: Binding, segment: Segment) -> Look:
         return self.look(binding, segment, lots=False)

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trueup.core.plan import Everything, Keys, Range, Segment, halves
+from trueup.access import cuts_of
+from trueup.core.plan import Everything, Keys, Range, Segment, halves, within
 from trueup.core.row import Key
 from trueup.errors import DataProblem, DesignProblem, StatementTimeout
-from trueup.isolate import keys_of, spread, within
-from trueup.narrow import cuts_of, narrow
+from trueup.isolate import keys_of, spread
+from trueup.narrow import narrow
 from trueup.side_by_side import Covered, Pair, all_of
 
 #: Segments that are cut in two in one run because their statement took too long; each cost as much as is allowed.

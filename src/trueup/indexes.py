@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from trueup.access import surveys_of
 from trueup.adapters import Reader, Survey
 from trueup.core import query
 from trueup.core.binding import Binding, BoundSide
@@ -15,7 +16,6 @@ from trueup.core.digest import agree
 from trueup.core.kinds import Kind
 from trueup.core.side import Side
 from trueup.errors import ConfigError
-from trueup.narrow import surveys_of
 from trueup.side_by_side import Pair, both
 
 

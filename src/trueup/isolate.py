@@ -8,13 +8,13 @@ the databases' own cut points are used, and what is left over has no key that co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from trueup.access import cuts_of
 from trueup.adapters import delivered
-from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, halves
+from trueup.core.plan import Everything, Keys, NullKeys, Range, Segment, cut_at, halves, within
 from trueup.core.row import Key
 from trueup.errors import DataProblem, DesignProblem
-from trueup.narrow import cuts_of
 from trueup.side_by_side import Pair
 
 #: Keys kept while looking for the middle one; of more, every second is forgotten, again and again.
@@ -26,7 +26,7 @@ class Cut:
     """What became of a segment that cannot be read."""
 
     #: Smaller segments that together are exactly it; empty: it cannot be cut any further.
-    parts: list[Segment] = field(default_factory=list)
+    parts: Sequence[Segment] = ()
     #: The one key in it, where it cannot be cut; None: no key can be told.
     culprit: Key | None = None
 
@@ -43,13 +43,13 @@ def isolate(pair: Pair, span: Segment, known: Sequence[Key]) -> Cut:
             return Cut(parts=[Keys(keys=keys[:middle]), Keys(keys=keys[middle:])])
         case Everything():
             of = span.partition
-            return Cut(parts=[*_at(Range(partition=of), known), NullKeys(partition=of)])
+            return Cut(parts=[*cut_at(Range(partition=of), known), NullKeys(partition=of)])
         case Range():
             return _of_range(pair, span, known)
 
 
 def _of_range(pair: Pair, span: Range, known: Sequence[Key]) -> Cut:
-    parts = _at(span, known)
+    parts = cut_at(span, known)
     if len(parts) > 1:
         return Cut(parts=parts)
     try:
@@ -60,21 +60,6 @@ def _of_range(pair: Pair, span: Range, known: Sequence[Key]) -> Cut:
     if len(keys) < 2:
         return Cut(culprit=keys[0] if keys else None)
     return Cut(parts=halves(span, keys[len(keys) // 2]))
-
-
-def _at(span: Range, borders: Sequence[Key]) -> list[Segment]:
-    """A range cut at each of these keys that is inside it."""
-    parts: list[Segment] = []
-    rest = span
-    for border in sorted({border for border in borders if within(span, border)}):
-        parts.append(replace(rest, upper=border))
-        rest = replace(rest, lower=border)
-    return [*parts, rest]
-
-
-def within(span: Range, cut: Key) -> bool:
-    """Does this key cut the range in two?"""
-    return (span.lower is None or span.lower < cut) and (span.upper is None or cut < span.upper)
 
 
 def _keys_in(pair: Pair, span: Range) -> Iterator[Key]:

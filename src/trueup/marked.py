@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from trueup.access import hashing_of
 from trueup.adapters import delivered
-from trueup.by_digest import KEYS_MIN, hashing_of
+from trueup.by_digest import KEYS_MIN
 from trueup.core.again import CHANGED_MAX, bind_marks, marked_side, not_of_kind, since
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.compare import Counts

@@ -20,8 +20,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trueup.access import finer, hashing_of, surveys_of
 from trueup.adapters import Look, Survey
-from trueup.by_digest import by_digest, hashing_of, worth_hashing
+from trueup.by_digest import by_digest, worth_hashing
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.plan import (
     KEYS_AT_ONCE,
@@ -35,7 +36,7 @@ from trueup.core.plan import (
     ranges,
 )
 from trueup.core.row import Key
-from trueup.side_by_side import Covered, Pair, all_at_once, all_of, both, side_by_side
+from trueup.side_by_side import Covered, Pair, all_at_once, all_of, side_by_side
 
 if TYPE_CHECKING:
     from trueup.by_partition import Cut
@@ -146,7 +147,7 @@ def _route_of_two(pair: Pair) -> Route:
     binding = pair.binding
     source, target = surveys_of(pair)
     seekable = source.seekable and target.seekable
-    cuts = _cuts(_finer(source, target)) if seekable else []
+    cuts = _cuts(finer(source, target)) if seekable else []
     null_keys: list[Segment] = [NullKeys()] if binding.source.null_keys or binding.target.null_keys else []
     what, why = _way_of_two(pair)
     how = f"in {len(cuts) + 1} key ranges" if cuts else "in one pass a side"
@@ -160,27 +161,6 @@ def _route_of_two(pair: Pair) -> Route:
             f"target: {target.reason}",
         ],
     )
-
-
-def cuts_of(pair: Pair) -> list[Key]:
-    """Keys at which a segment can be cut in two, ascending."""
-    return _finer(*surveys_of(pair)).cuts
-
-
-def surveys_of(pair: Pair) -> tuple[Survey, ...]:
-    """What a database says of both sides, or each of two of its own side; both are asked at the same time."""
-    binding = pair.binding
-    if binding.one_database:
-        return (pair.source.survey(binding, (binding.source, binding.target)),)
-    return both(
-        lambda: pair.source.survey(binding, (binding.source,)),
-        lambda: pair.target.survey(binding, (binding.target,)),
-    )
-
-
-def _finer(*surveys: Survey) -> Survey:
-    """The survey with most cut points."""
-    return max(surveys, key=lambda survey: len(survey.cuts))
 
 
 def _way_of_two(pair: Pair) -> tuple[str, str]:

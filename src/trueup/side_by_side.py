@@ -7,7 +7,7 @@ empty one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -43,6 +43,8 @@ class Learned:
     scattered: bool = False
     #: Who asks for digests before they are wanted; None: nobody.
     ahead: Ahead | None = None
+    #: Keys to cut at where too many leaves of a pass differ; None: not asked yet.
+    cuts: Sequence[Key] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

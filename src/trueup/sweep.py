@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from trueup.access import hashing_of
 from trueup.adapters import DIFFERENCES_MAX
-from trueup.by_digest import asking_ahead, hashing_of
+from trueup.by_digest import asking_ahead
 from trueup.by_partition import retell
 from trueup.core.compare import Counts
 from trueup.core.decide import action_for

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from tests.conformance.hashed import HASHED, HASHED_IDS, NATIVE, HashedWorld, open_hashed
 from tests.conformance.worlds import Place, Postgresql, Row
 from tests.servers import Postgres, run_sql, with_database
-from trueup import Trueup, Verdict, by_digest
+from trueup import Trueup, Verdict, access, by_digest
+from trueup import narrow as narrowing
 from trueup.adapters import _hashing, _mysql_survey, _postgresql_survey, mysql, postgresql
 from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.ahead import AHEAD
 from trueup.core.digest import Hashing, agree
-from trueup.core.plan import KeyHashes, Leaves, Range, Ranges
+from trueup.core.plan import KeyHashes, Leaves, Range, Ranges, ranges
 from trueup.errors import BrokenRead, DesignProblem
 from trueup.side_by_side import both
 
@@ -53,7 +54,7 @@ def tune(
     patch.setattr(by_digest, "LEAVES", leaves)
     for adapter in (mysql.MysqlAdapter, postgresql.PostgresqlAdapter):
         patch.setattr(adapter, "capabilities", replace(adapter.capabilities, slices=leaves))
-    patch.setattr(by_digest, "agree", partial(agree_on, leaves))
+    patch.setattr(access, "agree", partial(agree_on, leaves))
     patch.setattr(by_digest, "KEYS_AT_ONCE", keys)
     patch.setattr(by_digest, "ROWS_SHARE", share)
     for module in (by_digest, _hashing):
@@ -70,6 +71,7 @@ def in_ranges(patch: pytest.MonkeyPatch) -> None:
     for adapter in (_mysql_survey, _postgresql_survey):
         patch.setattr(adapter, "SEGMENT_ROWS", 100)
     patch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
+    patch.setattr(_postgresql_survey, "SERVED_BELOW", 1e9)
 
 
 def changed(rows: list[Row], *keys: int) -> list[Row]:
@@ -136,6 +138,35 @@ def test_where_hardly_a_row_is_equal_rows_are_read_side_by_side(
     assert found == different(*keys)
     assert (report.source_rows, report.target_rows, report.different) == (len(ROWS), len(ROWS), len(ROWS))
     assert "stream Range" in world.steps()
+
+
+@pytest.mark.parametrize("passes", [1000, 0], ids=["by range", "the control"])
+def test_what_is_too_much_in_one_pass_is_gone_through_by_range(
+    native: HashedWorld, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    """It need not be read in key order for that: the control does."""
+    tune(monkeypatch, prints=200)
+    in_ranges(monkeypatch)
+    monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 0.0)
+    monkeypatch.setattr(access, "IN_ORDER", passes)
+    keys = tuple(range(-300, 900, 41))
+    native.tables(COLUMNS, ROWS, changed(ROWS, *keys))
+    for place, table in ((native.source, "src"), (native.target, "dst")):
+        place.analyze(table)
+    report, found = native.found()
+    assert found == different(*keys)
+    assert (report.source_rows, report.target_rows) == (len(ROWS), len(ROWS))
+    assert ("stream Range" in native.steps()) is (not passes)
+
+    app = native.app()
+    pair = app.pair(app.binding("p", writing=False))
+    (whole,) = narrowing.route(pair, app.clock.now()).segments
+    pieces = list(narrowing.narrow(pair, whole))
+    assert [piece.span for piece in pieces] == (ranges(access.cuts_that_pay(pair)) if passes else [whole])
+    assert [piece.rest for piece in pieces] == [
+        *(Range(lower=piece.span.upper) for piece in pieces[:-1] if isinstance(piece.span, Range)),
+        None,
+    ]
 
 
 def test_many_differences_make_the_next_segments_begin_with_hashes(

@@ -20,7 +20,7 @@ import pytest
 from tests.conformance.hashed import HASHED, HASHED_IDS, NATIVE, HashedWorld, assert_differ, open_hashed
 from tests.conformance.worlds import Row
 from trueup import by_digest
-from trueup.by_digest import hashing_of
+from trueup.access import hashing_of
 
 
 @pytest.fixture(params=HASHED, ids=HASHED_IDS)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conformance.hashed import HASHED, HashedWorld, assert_differ, open_hashed
+from trueup.access import hashing_of
 from trueup.adapters import _mysql_hashing, postgresql
 from trueup.adapters._portable import LONG
-from trueup.by_digest import hashing_of
 from trueup.core.binding import Binding
 from trueup.core.digest import Hashing
 from trueup.core.plan import Range, Ranges, slices

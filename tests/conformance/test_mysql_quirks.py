@@ -707,12 +707,12 @@ def test_a_survey_cuts_where_an_index_serves_and_says_so(
 ) -> None:
     monkeypatch.setattr(_mysql_survey, "SEGMENT_ROWS", 1000)
     by_index = bound(adapter, ("a", "b"))
-    survey = adapter.survey(by_index, (by_index.target,))
+    survey = adapter.survey(by_index, (by_index.target,), ordered=True)
     assert survey.seekable
     assert len(survey.cuts) == 19
     assert all(500 < work < 2500 for work in survey.work), survey.work
     by_text = bound(adapter, ("t",))
-    survey = adapter.survey(by_text, (by_text.target,))
+    survey = adapter.survey(by_text, (by_text.target,), ordered=True)
     assert (survey.seekable, survey.cuts) == (False, [])
     assert "without an index in key order" in survey.reason
 
@@ -736,7 +736,7 @@ def test_the_index_is_walked_only_where_keys_are_uneven(
 
     monkeypatch.setattr(_mysql_survey.MysqlSurveying, "_cuts", walking)
     binding = bound(adapter, ("id",))
-    survey = adapter.survey(binding, (binding.target,))
+    survey = adapter.survey(binding, (binding.target,), ordered=True)
     assert (survey.seekable, len(walked)) == (True, walks)
     assert 17 <= len(survey.cuts) <= 21
     assert all(300 < work < 3000 for work in survey.work), survey.work

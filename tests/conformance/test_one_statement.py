@@ -176,7 +176,7 @@ def rows(prints: Prints) -> list[bytes]:
 def test_the_answers_are_those_of_single_statements(tables: Pair) -> None:
     """Also where an integer key cannot hold an end that the other side gave."""
     run_sql(tables.source, "ALTER TABLE t ALTER id TYPE smallint")
-    from trueup.by_digest import hashing_of
+    from trueup.access import hashing_of
     from trueup.comparison import comparing
     from trueup.core.plan import Range, Ranges, slices
 

@@ -38,6 +38,7 @@ def test_a_segment_that_took_long_to_read_settles_as_long_as_others(
         db.sql("ANALYZE doc")
     monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 500)
     monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
+    monkeypatch.setattr(_postgresql_survey, "SERVED_BELOW", 1e9)
     clock = LateClock(lambda: docs.put(docs.target, 7, 0))  # it is delivered in the first pause
     narrow = sweep.narrow
 

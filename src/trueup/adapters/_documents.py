@@ -128,7 +128,7 @@ class DocumentStore(ABC):
     def tables(self) -> list[FoundTable]:
         return []
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002
         for side in of:
             kinds_of(binding, side)
         expiring = any(side.side.expiring for side in of)

@@ -42,16 +42,16 @@ PAGES_PER_CUT = 10
 class PostgresqlSurveying(Surveying):
     """Asks the planner."""
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
         """See `adapters.Reader`."""
         joined = len(of) == 2
 
         @cache  # the few that are asked first are asked for among all, too
         def cost(segment: Segment) -> float:
-            return float(self._plan(binding, of, segment)["Total Cost"])
+            return float(self._plan(binding, of, segment, ordered=ordered)["Total Cost"])
 
         self.connection.execute(sa.select(sa.func.set_config("max_parallel_workers_per_gather", "0", True)))
-        everything = self._plan(binding, of, Everything())
+        everything = self._plan(binding, of, Everything(), ordered=ordered)
         whole, rows = float(everything["Total Cost"]), float(everything["Plan Rows"])
         wanted = min(round(whole / COST_PER_SEGMENT if joined else rows / SEGMENT_ROWS), CUTS_MAX)
         table = binding.target if binding.target in of else of[0]
@@ -79,9 +79,9 @@ class PostgresqlSurveying(Surveying):
             reason=figures,
         )
 
-    def _plan(self, binding: Binding, of: Sequence[BoundSide], segment: Segment) -> dict[str, Any]:
+    def _plan(self, binding: Binding, of: Sequence[BoundSide], segment: Segment, *, ordered: bool) -> dict[str, Any]:
         """The planner's plan of reading a segment."""
-        statement = self.reading(binding, of, segment)
+        statement = self.reading(binding, of, segment, ordered=ordered)
         (told,) = self.adapter.explain(self.connection, "EXPLAIN (FORMAT JSON)", statement)
         found: dict[str, Any] = told[0][0]["Plan"]
         return found

@@ -60,8 +60,10 @@ class Reader(Protocol):
     def tables(self) -> list[FoundTable]:
         """Tables there are, by name; reads no row."""
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
-        """Ways to cut the keys, for reading the sides in `of` (both, if both live here) by key range."""
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
+        """Ways to cut the keys, for reading the sides in `of` (both, if both live here) by key range: in the order of
+        the key, or in any.
+        """
 
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
         """Compare both sides inside this database; None if this segment needs rows side by side (duplicate keys)."""

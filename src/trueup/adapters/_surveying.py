@@ -22,11 +22,11 @@ class Surveying:
         self.relations = adapter.relations
         self.connection = connection
 
-    def reading(self, binding: Binding, of: Sequence[BoundSide], segment: Segment) -> Any:
+    def reading(self, binding: Binding, of: Sequence[BoundSide], segment: Segment, *, ordered: bool = True) -> Any:
         """The statement that compares both sides, or reads the one that is here. Of rows that are too wide to be
         compared in one statement it is about some of their columns: it is asked what reading costs.
         """
         if len(of) == 2:
             return self.adapter.comparison(binding.first(self.adapter.columns_inside), segment).selects[0]
         # The other side lives elsewhere: its columns mean nothing here.
-        return self.relations.rows(of[0], segment, tokens=False, order=True)
+        return self.relations.rows(of[0], segment, tokens=False, order=ordered)

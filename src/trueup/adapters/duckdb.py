@@ -181,7 +181,7 @@ class DuckdbAdapter(DuckdbReader):
 
     # --- access path ---------------------------------------------------------------------------------------------
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002
         table = binding.target if binding.target in of else of[0]
         with self.reading() as connection:
             rows = self._rows(connection, table)

@@ -253,7 +253,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:  # noqa: ARG002
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002
         return Survey(
             cuts=[], work=[1.0], whole=1.0, per_segment=1.0, seekable=False, reason="files are read in one pass"
         )

@@ -169,7 +169,7 @@ class GenericAdapter(ReadOnly):
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002
         for side in of:
             self._check_order(binding, side)
         return Survey(

@@ -283,7 +283,7 @@ class MysqlAdapter(SqlAdapter):
             rows += self.answered(connection, differing, ends)
         return rows
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002 - rows lie in key order
         with self.reading() as connection:
             return MysqlSurveying(self, connection).survey(binding, of)
 

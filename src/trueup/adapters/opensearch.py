@@ -92,8 +92,8 @@ class OpensearchAdapter(DocumentStore):
             )
         return seen
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
-        found = super().survey(binding, of)
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
+        found = super().survey(binding, of, ordered=ordered)
         kept = {self._indexes[side.side.index or ""].remembers for side in of}
         told = f"the version of a deleted document is remembered for {', '.join(sorted(kept))} (index.gc_deletes)"
         return replace(found, reason=f"{found.reason}; {told}: set it to more than your pipeline can lag")

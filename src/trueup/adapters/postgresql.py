@@ -327,9 +327,9 @@ class PostgresqlAdapter(SqlAdapter):
     def describe_table(self, connection: sa.Connection, table: str) -> Shape:
         return describe_table(connection, self.name, table, self.capabilities.dialect)
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
         with self.reading() as connection:
-            return PostgresqlSurveying(self, connection).survey(binding, of)
+            return PostgresqlSurveying(self, connection).survey(binding, of, ordered=ordered)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"

@@ -320,7 +320,7 @@ class SqliteAdapter(SqlAdapter):
 
     # --- access path ---------------------------------------------------------------------------------------------
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:  # noqa: ARG002
         table = binding.target if binding.target in of else of[0]
         with self.reading() as connection:
             path = [self._path(connection, side) for side in of]

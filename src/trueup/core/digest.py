@@ -88,6 +88,8 @@ class Hashing:
     leaves: int = LEAVES
     #: Leaves of a segment between two keys are ranges: nothing is grouped or sorted, and a closer look reads little.
     ranged: bool = False
+    #: The rows of a leaf are hashed in key order.
+    ordered: bool = True
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -149,6 +151,7 @@ def agree(binding: Binding, source: Sequence[RowHash], target: Sequence[RowHash]
                 values=binding.value_kinds,
                 as_they_are=tuple(_same_scale(*pair) for pair in pairs),
                 ranged=binding.key_kinds == (Kind.INTEGER,),
+                ordered=offer.portable,
             )
             return hashing, f"rows are hashed by {offer.name}"
     return None, why

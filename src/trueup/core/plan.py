@@ -6,7 +6,7 @@ is in exactly one of them (a key above the target's largest is the classic one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -123,6 +123,21 @@ def joined(spans: Sequence[Range]) -> tuple[Range, ...]:
         else:
             found.append(span)
     return tuple(found)
+
+
+def within(span: Range, cut: Key) -> bool:
+    """Does this key cut the range in two?"""
+    return (span.lower is None or span.lower < cut) and (span.upper is None or cut < span.upper)
+
+
+def cut_at(span: Range, cuts: Iterable[Key]) -> list[Range]:
+    """A range cut at each of these keys that is inside it."""
+    parts: list[Range] = []
+    rest = span
+    for cut in sorted({cut for cut in cuts if within(span, cut)}):
+        parts.append(replace(rest, upper=cut))
+        rest = replace(rest, lower=cut)
+    return [*parts, rest]
 
 
 def halves(span: Everything | Range, cut: Key) -> list[Segment]:

@@ -110,9 +110,9 @@ class Paced:
         with self._admitted():
             return self.inner.tables()
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide]) -> Survey:
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
         with self._admitted():
-            return self.inner.survey(binding, of)
+            return self.inner.survey(binding, of, ordered=ordered)
 
     def probe(self, canary: str) -> Probe | None:
         return self.inner.probe(canary)
