@@ -110,6 +110,20 @@ def test_the_list_ends_at_its_limit(adapter: PostgresqlAdapter, postgres: str) -
     assert (figures.figures.split(",")[4], len(rows)) == ("800", 7)
 
 
+def test_rows_that_lie_in_another_order_are_not_looked_up_one_by_one(
+    adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planner expects nearly all of them to differ, so that a list with a limit would soon be complete."""
+    monkeypatch.setattr("trueup.adapters._sql.DIFFERENCES_MAX", 100)
+    for table in ("src", "dst"):
+        run_sql(postgres, f"TRUNCATE {table}")
+        run_sql(postgres, f"INSERT INTO {table} SELECT i * 7919 % 20000, i, i FROM generate_series(1, 20000) i")
+    run_sql(postgres, "UPDATE dst SET v = 0 WHERE id = 500", "ANALYZE")
+    told = plan(adapter, bound(adapter, table="src"), Everything())
+    assert told.count("Hash Full Join") == 2
+    assert "Index Scan" not in told
+
+
 @pytest.mark.parametrize("name", ["j", "f", "o", "s", "t", "u", "d"])
 def test_tables_may_have_any_name(postgres: str, name: str) -> None:
     """Names of our own parts of a statement hid tables of the same name."""

@@ -67,8 +67,12 @@ class Comparison:
         """One row of figures, then the rows that differ."""
         columns = self.joined.c
         nothing = [sa.null().label(column.name) for column in columns]
-        rows = sa.select(sa.null().label("figures"), *columns).where(self.differing).limit(limit)
-        return sa.union_all(self.totals(*nothing), sa.select(rows.subquery("d")))
+        rows = sa.select(sa.null().label("figures"), *columns).where(self.differing)
+        if self.counted is not None:
+            # PostgreSQL expects nearly all rows to differ and the limit to be reached soon: it would seek each row in
+            # an index rather than join. What it materializes it plans to the end.
+            rows = sa.select(materialized(rows, "trueup_d"))
+        return sa.union_all(self.totals(*nothing), sa.select(rows.limit(limit).subquery("d")))
 
     @classmethod
     def of(
