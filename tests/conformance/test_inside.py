@@ -11,12 +11,12 @@ import pytest
 
 from tests.servers import run_sql
 from trueup import Database, Projection, Side, diff
-from trueup.adapters import connect
+from trueup.adapters import Look, connect
 from trueup.adapters._postgresql_lots import PostgresqlPacker
 from trueup.adapters._unequal import unequal
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.binding import Binding, bind
-from trueup.core.plan import Everything, Keys, Range, Segment
+from trueup.core.plan import Everything, Keys, Leaves, Range, Segment
 
 ROWS = 1_000
 SOME = Range(lower=(100,), upper=(900,))
@@ -34,9 +34,10 @@ def adapter(postgres: str) -> Iterator[PostgresqlAdapter]:
         yield made
 
 
-def bound(adapter: PostgresqlAdapter, **source: str) -> Binding:
+def bound(adapter: PostgresqlAdapter, *, exact: bool = False, **source: str) -> Binding:
     sides = Side(database="app", **source), Side(database="app", table="dst")
-    projection = Projection(name="p", source=sides[0], target=sides[1], key=("id",), writers="same_transaction")
+    more: dict[str, Any] = {"writers": "same_transaction", "exact": exact}
+    projection = Projection(name="p", source=sides[0], target=sides[1], key=("id",), **more)
     return bind(projection, *(adapter.describe(side) for side in sides), writing=False)
 
 
@@ -122,6 +123,74 @@ def test_rows_that_lie_in_another_order_are_not_looked_up_one_by_one(
     told = plan(adapter, bound(adapter, table="src"), Everything())
     assert told.count("Hash Full Join") == 2
     assert "Index Scan" not in told
+
+
+def looked(adapter: PostgresqlAdapter, binding: Binding, monkeypatch: pytest.MonkeyPatch) -> tuple[Look, list[Any]]:
+    """Everything compared, and what of it was joined."""
+    joined: list[Any] = []
+    real = PostgresqlAdapter.compared
+
+    def compared(self: PostgresqlAdapter, connection: Any, binding: Binding, segment: Any) -> Any:
+        joined.append(segment)
+        return real(self, connection, binding, segment)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresqlAdapter, "compared", compared)
+        look = adapter.differences(binding, Everything())
+    assert look is not None
+    return look, joined
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["digests", "the control"])
+def test_one_pass_joins_nothing_where_nothing_differs(
+    adapter: PostgresqlAdapter, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    look, joined = looked(adapter, bound(adapter, table="src", exact=exact), monkeypatch)
+    assert joined == [Everything()] * exact
+    assert look.suspects == []
+    assert (look.counts.source_rows, look.counts.target_rows, look.counts.differing) == (ROWS, ROWS, 0)
+
+
+def test_one_pass_joins_the_leaves_that_differ(
+    adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_sql(postgres, "UPDATE dst SET v = 0 WHERE id = 500", "DELETE FROM dst WHERE id = 7")
+    run_sql(postgres, "INSERT INTO dst VALUES (5000, 1, 1)")
+    look, (part,) = looked(adapter, bound(adapter, table="src"), monkeypatch)
+    assert isinstance(part, Leaves)
+    assert len(part.leaves) == 3
+    exactly, _ = looked(adapter, bound(adapter, table="src", exact=True), monkeypatch)
+    assert look.counts == exactly.counts
+    by_key = [sorted(of.suspects, key=lambda suspect: suspect.key) for of in (look, exactly)]
+    assert by_key[0] == by_key[1] != []
+
+
+@pytest.mark.parametrize("change", ["UPDATE dst SET v = 0", "TRUNCATE dst", "UPDATE dst SET id = -id"])
+def test_where_much_differs_everything_is_joined(
+    adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    run_sql(postgres, change)
+    look, joined = looked(adapter, bound(adapter, table="src"), monkeypatch)
+    assert joined == [Everything()]
+    assert look.counts.source_rows == ROWS
+
+
+@pytest.mark.parametrize("source", [{"table": "seen"}, {"query": "SELECT * FROM src"}, {"table": "loose"}], ids=str)
+def test_what_is_no_table_with_unique_keys_is_joined(
+    adapter: PostgresqlAdapter, monkeypatch: pytest.MonkeyPatch, source: dict[str, str]
+) -> None:
+    assert looked(adapter, bound(adapter, **source), monkeypatch)[1] == [Everything()]
+
+
+def test_keys_that_may_be_null_are_joined(
+    adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for table in ("src", "dst"):
+        run_sql(postgres, f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey", f"CREATE UNIQUE INDEX ON {table} (id)")
+        run_sql(postgres, f"ALTER TABLE {table} ALTER id DROP NOT NULL", f"INSERT INTO {table} VALUES (NULL, 1, 1)")
+    look, joined = looked(adapter, bound(adapter, table="src"), monkeypatch)
+    assert joined == [Everything()]
+    assert (look.counts.null_keys_source, look.counts.null_keys_target) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["j", "f", "o", "s", "t", "u", "d"])

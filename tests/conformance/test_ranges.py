@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", 20.0)
     monkeypatch.setattr(_postgresql_survey, "CUTS_MAX", 60)  # of repeated keys the planner expects millions of pairs
     monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 1e9)
+    monkeypatch.setattr(_postgresql_survey, "SERVED_BELOW", 1e9)
 
 
 def source_rows() -> list[Row]:

@@ -205,6 +205,7 @@ def small() -> Iterator[None]:
             (sqlite, "SEGMENT_ROWS", 2),
             (_postgresql_survey, "COST_PER_SEGMENT", 1.0),
             (_postgresql_survey, "RANGES_PAY_BELOW", 1e6),
+            (_postgresql_survey, "SERVED_BELOW", 1e6),
             (_mysql_survey, "SEGMENT_ROWS", 2),
             (_mysql_survey, "RANGES_PAY_BELOW", 1e6),
             (schema_guard, "SHARE", 1e-9),  # between segments by the clock: the points would not be the same each time

@@ -47,6 +47,7 @@ def lots_of(rows: int, at_once: int = 1) -> Iterator[None]:
             (undo, "FIRST", 0),
             (_postgresql_survey, "COST_PER_SEGMENT", 60.0),
             (_postgresql_survey, "RANGES_PAY_BELOW", 1e6),
+            (_postgresql_survey, "SERVED_BELOW", 1e6),
         ):
             stack.enter_context(instead(owner, name, value))
         yield

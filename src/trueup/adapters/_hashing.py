@@ -158,6 +158,24 @@ class Hashed:
         way = self.ways[hashing.name]
         if isinstance(part, Ranges):
             return self._of_ranges(connection, way, side, part, hashing)
+        return _digests(connection.execute(self._by_leaf(way, side, part, hashing)), connection, way)
+
+    def digests_of_both(
+        self, connection: sa.Connection, sides: Sequence[BoundSide], part: Range, hashing: Hashing
+    ) -> tuple[Digests, Digests]:
+        """The leaves of two sides that are both here, as of one moment."""
+        way = self.ways[hashing.name]
+        halves = [
+            sa.select(sa.literal_column(str(at)).label("side"), self._by_leaf(way, side, part, hashing).subquery())
+            for at, side in enumerate(sides)
+        ]
+        found: tuple[dict[object, Digest], dict[object, Digest]] = {}, {}
+        for at, leaf, rows, content in connection.execute(sa.union_all(*halves)):
+            found[at][leaf] = Digest(rows=rows, content=content)
+        return found
+
+    def _by_leaf(self, way: Way, side: BoundSide, part: Part, hashing: Hashing) -> sa.Select[Any]:
+        """Leaf, number of rows, and what they amount to."""
         _, columns = self.relations.columns(side)
         keys = columns[: len(side.key)]
         order = [self.relations.ordered(c, k) for c, k in zip(side.key, keys, strict=True)]
@@ -165,8 +183,7 @@ class Hashed:
         hashed = sa.select(*(part.label(f"h{at}") for at, part in enumerate(parts)))
         hashed = hashed.where(*self.relations.within(side, keys, part))
         leaf, row, *keys_in_order = hashed.subquery("h").c
-        statement = sa.select(leaf, sa.func.count(), way.content(row, keys_in_order)).group_by(leaf)
-        return _digests(connection.execute(statement), connection, way)
+        return sa.select(leaf, sa.func.count(), way.content(row, keys_in_order)).group_by(leaf)
 
     def _of_ranges(self, on: sa.Connection, way: Way, side: BoundSide, part: Ranges, hashing: Hashing) -> Digests:
         """Each range by an aggregate of its own: what the index gives in order needs no grouping."""

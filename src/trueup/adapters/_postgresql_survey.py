@@ -42,8 +42,8 @@ PAGES_PER_CUT = 10
 class PostgresqlSurveying(Surveying):
     """Asks the planner."""
 
-    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
-        """See `adapters.Reader`."""
+    def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool, digested: bool) -> Survey:
+        """See `adapters.Reader`. `digested`: in one pass each of both sides is read once, and not joined."""
         joined = len(of) == 2
 
         @cache  # the few that are asked first are asked for among all, too
@@ -59,6 +59,8 @@ class PostgresqlSurveying(Surveying):
         intervals = ranges(cuts)
         # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
         few = [cost(segment) for segment in intervals[:: max(len(intervals) // (FEW if joined else FEWER), 1)]]
+        if digested:
+            whole = sum(float(self._plan(binding, [side], Everything(), ordered=False)["Total Cost"]) for side in of)
         served = bool(cuts) and min(few) < whole * max(SERVED_BELOW, 1.5 / len(intervals))
         mean = sum(few) / len(few)
         work = [mean] * len(intervals) if not joined else [cost(s) for s in intervals] if served else []
@@ -67,6 +69,8 @@ class PostgresqlSurveying(Surveying):
         figures = f"planner's cost {total:,.0f} by key range, {whole:,.0f} in one pass"
         if not cuts:
             figures = f"planner's cost {whole:,.0f}{': small enough for' if wanted <= 1 else ' in'} one pass"
+        if digested and not pays:
+            figures = f"{figures}, which digests both sides and joins what differs"
         if pays and not joined:
             cuts = self._with_ends(table, cuts)
             work = [mean] * (len(cuts) + 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, time
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from trueup.adapters import Capabilities, Stream, Survey
+from trueup.adapters import Capabilities, Look, Stream, Survey
 from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
@@ -29,13 +30,14 @@ from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
+from trueup.adapters._postgresql_inside import digested, hashing_inside
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import PostgresqlSurveying
 from trueup.adapters._results import GRANT, message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.digest import Digests, Hashing
+from trueup.core.digest import Digests, Hashing, RowHash
 from trueup.core.guarantee import Writing
 from trueup.core.plan import KeyHashes, Part, Ranges, Segment
 from trueup.core.projection import Database
@@ -296,6 +298,9 @@ class PostgresqlAdapter(SqlAdapter):
         ):
             connection.execute(sa.select(sa.func.set_config(name, value, True)))
 
+    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+        return digested(self, binding, segment, partial(super().differences, binding))
+
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         if isinstance(segment, KeyHashes) and (by_key := RowsByKey.of(self, binding, side, segment, tokens=tokens)):
             return by_key
@@ -303,6 +308,11 @@ class PostgresqlAdapter(SqlAdapter):
 
     def ways(self) -> Sequence[Way]:
         return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]
+
+    @cached_property
+    def own_hashes(self) -> list[RowHash]:
+        """Those of values as they are stored, that this very server has."""
+        return [offer for offer in self.hashes() if not offer.portable]
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         with self.reading_once(*([self._digested_by(hashing)] if isinstance(part, Ranges) else [])) as connection:
@@ -328,8 +338,9 @@ class PostgresqlAdapter(SqlAdapter):
         return describe_table(connection, self.name, table, self.capabilities.dialect)
 
     def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
+        digested = len(of) == 2 and hashing_inside(self, binding) is not None
         with self.reading() as connection:
-            return PostgresqlSurveying(self, connection).survey(binding, of, ordered=ordered)
+            return PostgresqlSurveying(self, connection).survey(binding, of, ordered=ordered, digested=digested)
 
     def translate(self, error: SQLAlchemyError) -> TrueupError:
         words = f"databases.{self.name}: {message(error)}"
