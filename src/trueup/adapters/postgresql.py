@@ -30,14 +30,14 @@ from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._postgresql_by_key import RowsByKey
 from trueup.adapters._postgresql_hashing import Native, PostgresqlSpelling, binary_results
-from trueup.adapters._postgresql_inside import digested, hashing_inside
+from trueup.adapters._postgresql_inside import Inside
 from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import PostgresqlSurveying
 from trueup.adapters._results import GRANT, message, sqlstate
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
-from trueup.core.digest import Digests, Hashing, RowHash
+from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
 from trueup.core.plan import KeyHashes, Part, Ranges, Segment
 from trueup.core.projection import Database
@@ -298,8 +298,12 @@ class PostgresqlAdapter(SqlAdapter):
         ):
             connection.execute(sa.select(sa.func.set_config(name, value, True)))
 
+    @cached_property
+    def _inside(self) -> Inside:
+        return Inside(self)
+
     def differences(self, binding: Binding, segment: Segment) -> Look | None:
-        return digested(self, binding, segment, partial(super().differences, binding))
+        return self._inside.compared(binding, segment, partial(super().differences, binding))
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
         if isinstance(segment, KeyHashes) and (by_key := RowsByKey.of(self, binding, side, segment, tokens=tokens)):
@@ -308,11 +312,6 @@ class PostgresqlAdapter(SqlAdapter):
 
     def ways(self) -> Sequence[Way]:
         return [Native(self.relations), Portable(PostgresqlSpelling(self.relations))]
-
-    @cached_property
-    def own_hashes(self) -> list[RowHash]:
-        """Those of values as they are stored, that this very server has."""
-        return [offer for offer in self.hashes() if not offer.portable]
 
     def digests(self, side: BoundSide, part: Part, hashing: Hashing) -> Digests:
         with self.reading_once(*([self._digested_by(hashing)] if isinstance(part, Ranges) else [])) as connection:
@@ -338,7 +337,7 @@ class PostgresqlAdapter(SqlAdapter):
         return describe_table(connection, self.name, table, self.capabilities.dialect)
 
     def survey(self, binding: Binding, of: Sequence[BoundSide], *, ordered: bool) -> Survey:
-        digested = len(of) == 2 and hashing_inside(self, binding) is not None
+        digested = len(of) == 2 and self._inside.hashing(binding) is not None
         with self.reading() as connection:
             return PostgresqlSurveying(self, connection).survey(binding, of, ordered=ordered, digested=digested)
 
