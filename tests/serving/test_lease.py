@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tests.faults.pooler import pooled
 from tests.faults.proxy import proxied
 from tests.live.harness import Db, around, until
 from tests.serving.worlds import World
@@ -22,6 +23,7 @@ from trueup.errors import ConnectionFailed, LedgerFailed, Refused, TakenOver
 from trueup.serve import Node
 from trueup.store import lease, lock
 from trueup.store.ledger import Ledger
+from trueup.store.sequence import SEQUENCE_LOCK, Sequencer
 
 #: A lease that is soon renewed, and does not run out before that on a busy machine.
 SHORT_S = 4.0
@@ -232,6 +234,37 @@ def test_who_sleeps_in_a_transaction_of_the_ledger_holds_its_lease(ledger: Ledge
         with ThreadPoolExecutor(1) as elsewhere, pytest.raises(Refused, match=said):
             elsewhere.submit(_hold, ledger).result()
     _hold(ledger)
+
+
+def test_who_sleeps_in_a_transaction_of_the_ledger_is_thrown_out(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped, a machine that lost its power: what it has locked is wanted by all the others."""
+    monkeypatch.setattr("trueup.store.engine.IDLE_MS", 500)
+    with closing(Ledger(postgres)) as sleeper, closing(Ledger(postgres)) as other:
+        old = take(sleeper)
+
+        def sleep() -> None:
+            with sleeper.begin() as c:
+                old.check(c)
+                c.execute(sa.select(sa.func.pg_advisory_xact_lock(SEQUENCE_LOCK)))
+                run_out(other)
+                until(lambda: isinstance(lease.acquire(other.engine, ["p"]), lease.Lease))
+                assert Sequencer(other).number() == 0, "the log goes on too"
+
+        with pytest.raises(LedgerFailed):
+            sleep()
+        with sleeper.reading() as c:
+            assert c.execute(sa.text("SELECT 1")).scalar() == 1, "it goes on when it wakes"
+
+
+def test_behind_a_pooler_each_transaction_sets_it_and_leaves_nothing(postgres: str) -> None:
+    idle = "idle_in_transaction_session_timeout"
+    with pooled(postgres) as (pooler, url), closing(Ledger(url)) as ledger:
+        for _ in range(2 * len(pooler.sessions)):
+            with ledger.begin() as c:
+                assert c.execute(sa.text(f"SHOW {idle}")).scalar() == "10s"
+        assert pooler.shown(idle) == {"0"}
 
 
 def test_a_node_that_begins_without_its_ledger_is_started_again(postgres_pair: object, tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ HEAD = "0020"
 READS = "trueup_reads"
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361
+#: PostgreSQL ends a transaction of ours in which nothing was asked for so long, milliseconds: who sleeps in one, or is
+#: gone without a word, would keep from all others what it has locked.
+IDLE_MS = 10_000
+#: In what is known of a connection: each of its transactions has another session of the server, as behind a pooler.
+_LENT = "trueup_lent"
 
 
 def exists(url: str) -> bool:
@@ -60,6 +65,9 @@ def connect(url: str) -> sa.Engine:
             raise ConfigError(f"trueup.ledger: there is no directory {folder}")
         sa.event.listen(engine, "connect", _sqlite_settings)
         sa.event.listen(engine, "begin", _sqlite_begin)
+    else:
+        sa.event.listen(engine, "connect", _postgresql_settings)
+        sa.event.listen(engine, "begin", _postgresql_begin)
     try:
         with engine.connect() as connection:
             _migrate(connection)
@@ -115,6 +123,25 @@ def upgrade(connection: sa.Connection, to: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
+
+
+def _postgresql_settings(connection: Any, record: Any) -> None:
+    """A session that a pooler lends has another number than was told here; nothing is left in it, nor sought in it."""
+    lent = f"pg_backend_pid() <> {connection.info.backend_pid}"
+    record.info[_LENT] = connection.execute(f"SELECT {lent}, {_idle(lent)}").fetchone()[0]
+    if record.info[_LENT]:
+        connection.prepare_threshold = None
+    connection.commit()
+
+
+def _postgresql_begin(connection: sa.Connection) -> None:
+    if connection.info.get(_LENT):
+        connection.exec_driver_sql(f"SELECT {_idle('true')}")
+
+
+def _idle(local: str) -> str:
+    """`local`: an expression that holds where the setting ends with the transaction."""
+    return f"set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', {local})"
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
