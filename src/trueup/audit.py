@@ -116,7 +116,7 @@ class Auditing:
         if told is None:
             return 0
         mine = self.sequencer.head_of(told.size)
-        if mine is None or mine.head != told:
+        if not (self.sequencer.pruned(told) if mine is None else mine.head == told):
             raise DesignProblem(
                 f"{path} ends with a head of {told.size} lines of {told.origin} that is not this log's: the log was "
                 f"rewritten or taken back, or the file is another log's. Keep both; `trueup audit verify` says more"

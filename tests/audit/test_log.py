@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from tests.audit.shop import CANARY, ORIGIN, SteadyClock, drift, shop, verified
 from tests.pace.stepped import SteppedClock
 from trueup.app import Trueup
-from trueup.audit import Auditing, csv_row
+from trueup.audit import Auditing, csv_row, heads_in
 from trueup.clock import SystemClock
 from trueup.core.audit_settings import AuditSettings
 from trueup.core.pace.sharing import Demand
@@ -467,6 +467,31 @@ def test_old_lines_are_dropped_and_the_rest_is_verified_as_before(tmp_path: Path
         assert (checked.problems, checked.first) == ([], 4)
         engine.audit.export(audit)
     assert verified(audit, heads, ORIGIN)[0] == 0
+
+
+def test_a_node_goes_on_whose_last_head_another_has_dropped(tmp_path: Path) -> None:
+    """Each machine has a file of its own, and one that did nothing for a while has old heads."""
+    drift(tmp_path)
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    mine, theirs = ({"heads": [f"file:{file}"]} for file in files)
+    with shop(tmp_path, audit=mine) as one, shop(tmp_path, audit=theirs) as other:
+        other.check("p")
+        dropped = other.audit.sequencer.standing().size
+        one.check("p")
+        one.check("p")
+        clock = one.clock
+        assert isinstance(clock, SteadyClock)
+        _, cut = one.audit.prune(clock.at)
+        assert cut.size > dropped
+        other.check("p")
+        assert other.audit.verify().problems == []
+        sizes = [head.size for head, _ in heads_in(files[1])]
+        assert sizes == sorted(sizes)
+        assert sizes[0] == dropped
+        assert sizes[1] == cut.size, "it has missed no head that is kept"
+        files[1].write_text(files[1].read_text().split("\n\n")[0].replace(ORIGIN, "elsewhere") + "\n\n")
+        with pytest.raises(DesignProblem, match="not this log's"):
+            other.audit.seal()
 
 
 def test_what_only_pruned_lines_refer_to_goes_with_them(tmp_path: Path) -> None:

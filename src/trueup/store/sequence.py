@@ -200,6 +200,11 @@ class Sequencer:
                 last=self.last(c),
             )
 
+    def pruned(self, head: Head) -> bool:
+        """Would it be a head of this log from before the cut? Another node's file may end with one."""
+        standing = self.standing()
+        return head.origin == standing.origin and head.size < standing.first
+
     # --- retention -------------------------------------------------------------------------------------------------
 
     def prune(self, cut: HeadRow) -> int:
