@@ -128,10 +128,14 @@ def upgrade(connection: sa.Connection, to: str = "head") -> None:
 def _postgresql_settings(connection: Any, record: Any) -> None:
     """A session that a pooler lends has another number than was told here; nothing is left in it, nor sought in it."""
     lent = f"pg_backend_pid() <> {connection.info.backend_pid}"
-    record.info[_LENT] = connection.execute(f"SELECT {lent}, {_idle(lent)}").fetchone()[0]
+    try:
+        record.info[_LENT] = connection.execute(f"SELECT {lent}, {_idle(lent)}").fetchone()[0]
+        connection.commit()
+    except BaseException:
+        connection.close()  # nobody else knows of it yet
+        raise
     if record.info[_LENT]:
         connection.prepare_threshold = None
-    connection.commit()
 
 
 def _postgresql_begin(connection: sa.Connection) -> None:
