@@ -159,9 +159,11 @@ class Node:
 
     def stop(self) -> None:
         """End every run at its next border, and then the loop. May be called from a signal handler."""
-        self.stopping = True
+        with self._changing:  # whatever is handed over from now on is not begun
+            self.stopping = True
+            going = [engine for _, engine in self.busy.values()]
         self.listeners.stop()
-        for _, engine in list(self.busy.values()):
+        for engine in going:
             end_run(engine, "the node is shutting down")
         self.woken.set()
 
@@ -271,11 +273,14 @@ class Node:
             self._hand_over(chosen[0])
 
     def _hand_over(self, request: Request) -> None:
+        names = self._names(request)  # asked of the ledger, which may be away
         with self._changing:
+            if self.stopping:
+                return
             engine = self.idle.pop()
             fresh_stop(engine)
             self.busy[request.id] = request, engine
-        done = self.executor.submit(carry_out, engine, request, self._names(request), self.id)
+        done = self.executor.submit(carry_out, engine, request, names, self.id)
         done.add_done_callback(lambda future: self._done(request, engine, future))
 
     def _done(self, request: Request, engine: Trueup, future: Future[bool]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tests.faults.pooler import pooled
 from tests.faults.proxy import proxied
 from tests.live.harness import Db, around, until
-from tests.serving.worlds import World
+from tests.serving.worlds import World, waiting
 from trueup.clock import SystemClock
 from trueup.core.states import Verdict
 from trueup.errors import ConnectionFailed, LedgerFailed, Refused, TakenOver
@@ -325,3 +325,30 @@ def test_a_node_outlives_a_ledger_that_goes_away_at_any_statement(postgres_pair:
             proxy.armed = ""
             world.close()
     assert cuts > 5, "the proxy cut nothing"
+
+
+def test_what_a_cut_kept_from_being_handed_over_is_at_the_next_look(postgres_pair: object) -> None:
+    """Else its worker would be lost, and no other request of its projection begun any more."""
+    cuts = 0
+    with proxied(postgres_pair.target) as (proxy, url):  # type: ignore[attr-defined]
+        proxy.word = b"SELECT"
+        world = World(postgres_pair.source, url)  # type: ignore[attr-defined]
+        world.declare()
+        node = world.node(workers=1, at_once=False)
+        try:
+            for passing in range(100):
+                node.ask("p", reason="asked", asked_by="api")
+                proxy.passing, proxy.armed = passing, "before"
+                with suppress(LedgerFailed):
+                    node.step()
+                cut, proxy.armed = not proxy.armed, ""
+                node.step()
+                node.executor.work()  # type: ignore[attr-defined]
+                assert (waiting(node), node.busy) == ([], {}), f"cut at statement {passing} of a look"
+                if not cut:
+                    break
+                cuts += 1
+        finally:
+            proxy.armed = ""
+            world.close()
+    assert cuts > 3, "the proxy cut nothing"
