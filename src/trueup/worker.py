@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from trueup.core.keys import sound_keys
 from trueup.core.queue import Request
 from trueup.core.states import RunState
-from trueup.errors import Interrupted, LedgerFailed, Refused, TakenOver, Transient, TrueupError, UsageError
+from trueup.errors import (
+    ConnectionFailed,
+    Interrupted,
+    LedgerFailed,
+    Refused,
+    TakenOver,
+    Transient,
+    TrueupError,
+    UsageError,
+)
 from trueup.observe.log import about
 from trueup.stop import Stop
 from trueup.store import lock
@@ -69,17 +78,14 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
         elif begun.in_turn:  # it is asked for again when there is time
             engine.queue.end(begun, "skipped", now(), run=None, answer=str(asked))
         else:
-            engine.queue.again(begun, now(), not_before=now(), answer=str(asked))
-    except Transient as error:
-        until = engine.standing.control(begun.projection).until
-        if begun.over_all or until is None:
-            engine.queue.end(begun, "failed", now(), run=None, answer=str(error))
-        else:  # nobody asks for these rows again
-            engine.queue.again(begun, now(), not_before=until, answer=str(error))
-        log.warning("%s", error)
+            engine.queue.again(begun, not_before=now(), answer=str(asked))
     except TrueupError as error:
-        engine.queue.end(begun, "failed", now(), run=None, answer=str(error))
-        log.error("%s", error)
+        at = _again_at(engine, begun, error, now())
+        if at is None:
+            engine.queue.end(begun, "failed", now(), run=None, answer=str(error))
+        else:
+            engine.queue.again(begun, not_before=at, answer=str(error))
+        log.log(logging.WARNING if at or isinstance(error, Transient) else logging.ERROR, "%s", error)
     except Exception as fault:
         engine.queue.end(begun, "failed", now(), run=None, answer=f"a fault of Trueup's: {type(fault).__name__}")
         log.exception("%s: a fault of Trueup's", begun.projection)
@@ -87,6 +93,18 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
         engine.queue.end(begun, "done", now(), run=report.run, answer=str(report.verdict))
         facts = {"run": report.run, "verdict": str(report.verdict), "seconds": round(report.seconds, 3)}
         log.info("%s: %s in %.1f s", begun.projection, report.verdict, report.seconds, extra=facts)
+
+
+def _again_at(engine: Trueup, request: Request, error: TrueupError, now: datetime) -> datetime | None:
+    """When explicit keys are tried again that were not looked at, for nobody asks for them again: when the database is
+    there, when the engine's own pause is over, when who has stopped the projection meanwhile allows it; None: never.
+    """
+    if request.over_all:
+        return None
+    control = engine.standing.control(request.projection)
+    if not control.allows(request.command, now):
+        return control.until or now
+    return now + timedelta(seconds=engine.patience.retry.pause) if isinstance(error, ConnectionFailed) else None
 
 
 def _run(engine: Trueup, request: Request) -> Report:

@@ -165,26 +165,31 @@ class Requests:
         with self.ledger.begin() as c:
             c.execute(t.update().where(mine).values(state=state, ended_at=now, run=run, answer=answer))
 
-    def again(self, request: Request, now: datetime, *, not_before: datetime, answer: str) -> None:
-        """It waits once more, or is given up after as many tries as are sensible."""
-        if request.attempts >= ATTEMPTS_MAX:
-            self.end(
-                request, "failed", now, run=request.run, answer=f"given up after {request.attempts} tries: {answer}"
-            )
-            return
-        mine = (t.c.id == request.id) & (t.c.state == "running")
-        with self.ledger.begin() as c:
-            c.execute(t.update().where(mine).values(state="waiting", not_before=not_before, answer=answer))
+    def again(self, request: Request, *, not_before: datetime, answer: str) -> None:
+        """It waits once more. What kept it from its end is no fault of its own, so this try does not count."""
+        self._waits(request, not_before=not_before, answer=answer, attempts=t.c.attempts - 1)
 
     def orphaned(self, projection: str, over_all: bool | None, now: datetime) -> None:
-        """While holding the lane (`over_all` None: the only one): what is said to be running there is not."""
+        """While holding the lane (`over_all` None: the only one): what is said to be running there is not. It waits
+        once more, or is given up if it has ended as many nodes as are sensible.
+        """
         mine = (t.c.projection == projection) & (t.c.state == "running")
         if over_all is not None:
             mine &= KEYS.is_(None) if over_all else KEYS.is_not(None)
         with self.ledger.reading() as c:
             rows = [request_of(row) for row in c.execute(sa.select(t).where(mine))]
+        lost = "its node was lost"
         for row in rows:
-            self.again(row, now, not_before=now, answer="its node was lost")
+            if row.attempts < ATTEMPTS_MAX:
+                self._waits(row, not_before=now, answer=lost)
+            else:
+                told = f"given up after {row.attempts} tries: {lost}"
+                self.end(row, "failed", now, run=row.run, answer=told)
+
+    def _waits(self, request: Request, **values: Any) -> None:
+        mine = (t.c.id == request.id) & (t.c.state == "running")
+        with self.ledger.begin() as c:
+            c.execute(t.update().where(mine).values(state="waiting", **values))
 
     # --- what there is ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""What a request comes back from: a node that ends, a database that is away, a projection that somebody stopped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.faults.proxy import proxied
+from tests.live.harness import around
+from tests.servers import Pair
+from tests.serving.worlds import World, ended, waiting
+from trueup import Trueup
+from trueup.core.queue import ATTEMPTS_MAX
+from trueup.serve import Node
+from trueup.store.ledger import Ledger
+from trueup.store.requests import Requests
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["never reached", "reached before"])
+def test_keys_are_not_given_up_while_their_database_is_away(
+    postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch, *, warm: bool
+) -> None:
+    """Nobody asks for them again: an event was settled when they were in the queue."""
+    monkeypatch.setattr(Requests, "now", lambda _self, otherwise: otherwise)  # the test's clock is the ledger's as well
+    with proxied(postgres_pair.source) as (proxy, url):
+        world = World(postgres_pair.source, postgres_pair.target)
+        world.declare()
+        world.url = url
+        node = world.node(workers=1, retry={"tries": 1})
+        if warm:
+            node.ask("p", reason="asked", asked_by="command")
+            node.step()
+        world.drift(1)
+        proxy.down = True
+        proxy.drop()
+        node.ask("p", keys=[{"id": 1}], reason="an event", asked_by="outbox")
+        for _ in range(ATTEMPTS_MAX + 1):
+            node.step()
+            assert waiting(node) == ["p"]
+            (request,) = node.engine.queue.open()
+            world.clock.fake.sleep((request.not_before - node.now()) / timedelta(seconds=1))
+        assert request.not_before > request.requested_at, "it was tried"
+        proxy.down = False
+        node.step()
+        assert ended(node)[-1] == ("done", "repaired")
+        world.close()
+
+
+def test_keys_wait_while_somebody_has_stopped_their_projection(small: World) -> None:
+    small.declare()
+    small.drift(1)
+    node = small.node(at_once=False)
+    node.ask("p", keys=[{"id": 1}], reason="an event", asked_by="outbox")
+    node.step()
+    with around(Ledger, "start_run", after=lambda: node.engine.stop("p")):
+        node.executor.work()  # type: ignore[attr-defined]
+    assert waiting(node) == ["p"]
+    node.step()
+    assert node.busy == {}, "it is not begun while that lasts"
+    node.engine.resume("p")
+    node.step()
+    node.executor.work()  # type: ignore[attr-defined]
+    assert ended(node) == [("done", "repaired")]
+
+
+def test_what_is_chosen_as_the_node_is_told_to_end_is_not_begun(small: World) -> None:
+    """It would not have been told, and went on to its end, however long that takes."""
+    small.declare()
+    node = small.node(at_once=False)
+    node.ask("p", reason="asked", asked_by="api")
+    with around(Node, "_allowed", nth=2, after=node.stop):  # the queue is read, and it may be run
+        node.step()
+    node.executor.work()  # type: ignore[attr-defined]
+    assert (waiting(node), node.busy) == (["p"], {})
+    assert node.engine.runs("p") == []
+
+
+def test_however_often_nodes_are_told_to_end_a_request_is_not_given_up(small: World) -> None:
+    small.declare()
+    small.drift(1)
+    small.node().ask("p", reason="asked", asked_by="api")
+    for _ in range(ATTEMPTS_MAX + 1):
+        node = small.node(at_once=False)
+        node.step()
+        with around(Trueup, "definition", after=node.stop):
+            node.executor.work()  # type: ignore[attr-defined]
+        assert waiting(node) == ["p"]
+        small.clock.interrupted = False
+    other = small.node()
+    other.step()
+    assert ended(other) == [("done", "repaired")]
