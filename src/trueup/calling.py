@@ -20,7 +20,7 @@ from trueup.core.decide import Action
 from trueup.core.quarantine import REFUSED_MAX
 from trueup.core.row import Key
 from trueup.core.states import Outcome
-from trueup.errors import DataProblem, DesignProblem, Transient
+from trueup.errors import DataProblem, DesignProblem, Interrupted, Transient
 from trueup.hands import Hand
 from trueup.python.found import translated
 from trueup.python.handlers import Call
@@ -125,7 +125,7 @@ def _one(work: Work, segment: int, suspect: Suspect, seen: Suspect | None) -> Ou
                 raise problem from error
             try:
                 tries.failed(problem)
-            except Transient:
+            except (Transient, Interrupted):
                 _close(work, call, _outcome(seen, Outcome.CALLED, why, action=hand.action))
                 raise
             work.ledger.close_unit(call.unit, work.run, [], work.clock.now(), work.token)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from trueup.clock import Clock
 from trueup.core.retry import Retry, pause_s, wait_s
-from trueup.errors import Paused, StatementTimeout, Transient
+from trueup.errors import Interrupted, Paused, StatementTimeout, Transient
 from trueup.store.standing import Control, Standing
 
 Result = TypeVar("Result")
@@ -68,7 +68,9 @@ class Tries:
         self._failed.clear()
 
     def failed(self, error: Transient) -> None:
-        """Wait until the next try. Raises `error`, with what was tried, if there is to be none."""
+        """Wait until the next try. Raises `error`, with what was tried, if there is to be none; Interrupted where who
+        waits is told to end: that says nothing of the database.
+        """
         clock, retry = self._patience.clock, self._patience.retry
         now = clock.monotonic()
         failures, since = self._failed.get(error.database, (0, now))
@@ -76,10 +78,11 @@ class Tries:
         self._failed[error.database] = failures, since
         wait = wait_s(retry, failures, self._patience.chance())
         elapsed = now - since
-        over = failures >= retry.tries or elapsed + wait > retry.within
-        if over or clock.wait(wait):
+        if failures >= retry.tries or elapsed + wait > retry.within:
             times = f"{failures} times in {elapsed:.1f} s" if failures > 1 else "once"
             raise type(error)(f"{error} (tried {times})") from error.__cause__
+        if clock.wait(wait):
+            raise Interrupted(f"stopped before it was tried again; run again to go on. {error}") from error
 
 
 # --- pausing ---------------------------------------------------------------------------------------------------------

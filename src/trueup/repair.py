@@ -18,7 +18,7 @@ from trueup.core.difference import off_by
 from trueup.core.quarantine import REFUSED_MAX
 from trueup.core.row import Key
 from trueup.core.states import Outcome
-from trueup.errors import Busy, DataProblem, DesignProblem, Refused, StatementTimeout, Transient
+from trueup.errors import Busy, DataProblem, DesignProblem, Interrupted, Refused, StatementTimeout, Transient
 from trueup.store.records import OutcomeRow
 from trueup.work import Work, look
 
@@ -158,7 +158,7 @@ def unit_of(
                     if isinstance(problem, StatementTimeout):
                         raise
                     tries.failed(problem)
-                except Transient:
+                except (Transient, Interrupted):
                     _close(work, unit.id, [_record(outcome) for outcome in outcomes])
                     raise
                 _close(work, unit.id, [])  # what becomes of its rows is said by the unit that tries again

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 
+from tests.conformance.worlds import EngineClock
 from tests.faults.proxy import proxied
 from tests.live.harness import around
 from tests.servers import Pair
@@ -90,3 +92,26 @@ def test_however_often_nodes_are_told_to_end_a_request_is_not_given_up(small: Wo
     other = small.node()
     other.step()
     assert ended(other) == [("done", "repaired")]
+
+
+def test_who_is_told_to_end_while_a_database_is_away_pauses_nothing(postgres_pair: Pair) -> None:
+    """That it did not try once more says nothing of the database: another node does."""
+    with proxied(postgres_pair.source) as (proxy, url):
+        world = World(postgres_pair.source, postgres_pair.target)
+        world.declare()
+        world.url = url
+        node = world.node(workers=1, at_once=False)
+        for _ in range(2):  # the first opens the database
+            node.ask("p", reason="asked", asked_by="command")
+            node.step()
+            with around(EngineClock, "wait", before=node.stop) if proxy.down else nullcontext():
+                node.executor.work()  # type: ignore[attr-defined]
+            proxy.down = True
+            proxy.drop()
+        assert waiting(node) == ["p"]
+        assert node.engine.standing.control("p").state == "running"
+        proxy.down = world.clock.interrupted = False
+        other = world.node()
+        other.step()
+        assert ended(other) == [("done", "in_sync")] * 2
+        world.close()
