@@ -263,14 +263,15 @@ class Node:
                 for request in opened
                 if request.state == "waiting"
                 and request.id not in handed | self.busy.keys()
-                and self._later.get(request.id, 0.0) <= self.engine.clock.monotonic()
                 and self._allowed(request, now)
             ]
-            chosen = choose(waiting, running, self.known, lambda name: self.apart[name], now)
-            if not chosen:
+            free = choose(waiting, running, self.known, lambda name: self.apart[name], now)
+            tried = self.engine.clock.monotonic()  # what another held waits as well, and what comes after it
+            chosen = next((each for each in free if self._later.get(each.id, 0.0) <= tried), None)
+            if chosen is None:
                 return
-            handed.add(chosen[0].id)
-            self._hand_over(chosen[0])
+            handed.add(chosen.id)
+            self._hand_over(chosen)
 
     def _hand_over(self, request: Request) -> None:
         names = self._names(request)  # asked of the ledger, which may be away

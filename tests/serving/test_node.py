@@ -256,6 +256,25 @@ def test_keys_whose_database_is_away_are_tried_after_the_pause(small: World) -> 
     assert ended(node) == [("done", "repaired")]
 
 
+def test_what_comes_after_one_that_another_holds_waits_too(small: World) -> None:
+    small.declare("first")
+    small.declare("second", after=["first"])
+    node = small.node(at_once=False)
+    for name in ("first", "second"):
+        node.ask(name, reason="asked", asked_by="api")
+    with lock.hold(node.engine.ledger.engine, "first"), ThreadPoolExecutor(1) as another:
+        for _ in range(2):  # at the first look it is tried, at the second it is put off
+            node.step()
+            another.submit(node.executor.work).result()  # type: ignore[attr-defined]
+        assert ended(node, "second") == []
+    later(small, 1)
+    for name in ("first", "second"):
+        assert ended(node, name) == []
+        node.step()
+        node.executor.work()  # type: ignore[attr-defined]
+        assert ended(node, name) == [("done", "in_sync")]
+
+
 def test_a_key_that_is_none_does_not_cost_the_others(small: World) -> None:
     small.declare()
     small.drift(1, 2)
