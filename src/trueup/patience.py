@@ -95,7 +95,7 @@ def pause(standing: Standing, name: str, error: Transient, retry: Retry, now: da
     until = now + timedelta(seconds=pause_s(retry, pauses))
     control = Control(state="paused", reason=str(error), actor=ENGINE, at=now, until=until, pauses=pauses)
     if before.state == "running" or before.actor == ENGINE:  # what a person set stays
-        standing.set_control(name, control)
+        standing.set_control(name, control, instead_of=before)
     return control
 
 
@@ -134,10 +134,11 @@ def wait_out(standing: Standing, name: str, now: datetime) -> None:
             f"at once"
         )
     if control.state == "paused":
-        standing.set_control(name, replace(control, state="running"))
+        standing.set_control(name, replace(control, state="running"), instead_of=control)
 
 
 def recovered(standing: Standing, name: str, now: datetime) -> None:
     """A run ended well: the next pause is a first one again."""
-    if standing.control(name).until is not None:
-        standing.set_control(name, Control(state="running", actor=ENGINE, at=now))
+    before = standing.control(name)
+    if before.until is not None:
+        standing.set_control(name, Control(state="running", actor=ENGINE, at=now), instead_of=before)

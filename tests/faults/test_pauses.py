@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.adapters.sqlite import SqliteAdapter
 from trueup.core.retry import Retry
 from trueup.core.states import RunState
-from trueup.errors import Paused, Transient
+from trueup.errors import Paused, Refused, Transient
 from trueup.patience import Patience
+from trueup.store.standing import Standing
 
 RETRY = {"tries": 3, "first": "1s", "longest": "4s", "pause": "1m", "pause_longest": "3m"}
 
@@ -132,6 +134,25 @@ def test_a_pause_by_a_person_is_not_replaced(app: Counters, tmp_path: Path) -> N
         with pytest.raises(Exception, match="stopped"):
             trueup.run("counter")
         assert trueup.standing.control("counter").reason == "migration"
+
+
+@pytest.mark.parametrize("when", ["it fails", "it begins again", "it ends well"])
+def test_what_a_person_sets_at_that_very_moment_stays(app: Counters, tmp_path: Path, when: str) -> None:
+    """The kill switch, too: else `resume` would not know that there is a fence to be cleared in the target."""
+    clock = EngineClock()
+    with engine(app, tmp_path, clock) as trueup, failing(3):
+        nth = ("it fails", "it begins again", "it ends well").index(when) + 1
+        with around(Standing, "set_control", nth=nth, before=lambda: by_hand.stop("counter", reason="no")):
+            by_hand = app.engine(tmp_path, clock=clock)
+            with pytest.raises(Transient) if nth > 1 else suppress(Transient):
+                trueup.run("counter")
+            clock.fake.sleep(60)
+            with suppress(Refused):
+                trueup.run("counter")
+        assert trueup.standing.control("counter").state == "stopped"
+        trueup.resume("counter")
+        assert trueup.run("counter").verdict in (Verdict.REPAIRED, Verdict.IN_SYNC)
+        by_hand.close()
 
 
 def test_a_server_that_goes_away_in_the_middle_and_comes_back(postgres_pair: Pair, tmp_path: Path) -> None:

@@ -126,25 +126,22 @@ class Standing:
     def control(self, projection: str) -> Control:
         with self.ledger.reading() as c:
             row = c.execute(sa.select(t.controls).where(t.controls.c.projection == projection)).one_or_none()
-        if row is None:
-            return Control(state="running")
-        return Control(
-            state=row.state,
-            reason=row.reason,
-            actor=row.actor,
-            at=utc(row.at),
-            until=utc(row.until),
-            pauses=row.pauses,
-        )
+        return Control(state="running") if row is None else _control(row)
 
-    def set_control(self, projection: str, control: Control) -> None:
-        values = asdict(control)
-        mine = t.controls.c.projection == projection
+    def set_control(self, projection: str, control: Control, *, instead_of: Control | None = None) -> bool:
+        """Set a switch; with `instead_of` only if that is how it stands: the engine undoes nothing that a person set
+        meanwhile. Was it set?
+        """
+        mine, values = t.controls.c.projection == projection, asdict(control)
+        first = self.ledger.upsert(t.controls).values(projection=projection, **values).on_conflict_do_nothing()
         with self.ledger.begin() as c:
-            facts = {"reason": control.reason}
-            self.ledger.audit.stage(c, f"control.{control.state}", facts, projection=projection)
-            if c.execute(t.controls.update().where(mine).values(**values)).rowcount == 0:
-                c.execute(t.controls.insert().values(projection=projection, **values))
+            if c.execute(first.returning(t.controls.c.projection)).first() is None:
+                before = _control(c.execute(sa.select(t.controls).where(mine).with_for_update()).one())
+                if instead_of not in (None, before):
+                    return False
+                c.execute(t.controls.update().where(mine).values(**values))
+            self.ledger.audit.stage(c, f"control.{control.state}", {"reason": control.reason}, projection=projection)
+        return True
 
     # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -198,4 +195,15 @@ def _drift_row(row: sa.Row[Any]) -> DriftRow:
         first_seen=certainly_utc(row.first_seen),
         last_seen=certainly_utc(row.last_seen),
         run=row.run,
+    )
+
+
+def _control(row: sa.Row[Any]) -> Control:
+    return Control(
+        state=row.state,
+        reason=row.reason,
+        actor=row.actor,
+        at=utc(row.at),
+        until=utc(row.until),
+        pauses=row.pauses,
     )
