@@ -27,6 +27,7 @@ from trueup.errors import LedgerFailed, Refused, Unheard
 from trueup.store import lock
 from trueup.store.ledger import Ledger
 from trueup.store.listening import KeptPosition, Stand, Stands
+from trueup.store.nodes import heard
 from trueup.triggers import Delivery, Place, Source, driver, opened
 
 if TYPE_CHECKING:
@@ -274,8 +275,11 @@ def listeners_of(engine: Trueup, node: str, ask: Ask) -> Listeners:
 
 
 def standing(engine: Trueup, name: str | None = None) -> list[Stand]:
-    """How each declared trigger stands on each node that serves; `unserved` where none does."""
-    found = Stands(engine.ledger).all()
+    """How each declared trigger stands on each node that serves; `unserved` where none does, `lost` on one that was not
+    heard of lately.
+    """
+    alive = {node.id for node in heard(engine.ledger, engine.queue.now(engine.clock.now()))}
+    found = [each if each.node in alive else replace(each, state="lost") for each in Stands(engine.ledger).all()]
     chosen = [engine.projection(name)] if name else engine.projections.values()
     stands: list[Stand] = []
     for projection in chosen:

@@ -17,7 +17,7 @@ from trueup.described import history, rules_then
 from trueup.listening import standing
 from trueup.report import differing, quarantined_row, shown
 from trueup.store.alerts import AlertLedger
-from trueup.store.nodes import listed
+from trueup.store.nodes import heard, listed
 
 if TYPE_CHECKING:
     from trueup.app import Explanation, Trueup
@@ -85,6 +85,11 @@ def nodes(engine: Trueup) -> list[View]:
         said = {"version": node.code_version, "started": node.started_at, "seen": node.seen_at}
         rows.append({"node": node.id, "host": node.host, "pid": node.pid, **said})
     return rows
+
+
+def served(engine: Trueup) -> bool:
+    """Does a process serve just now, as far as is known?"""
+    return bool(heard(engine.ledger, engine.queue.now(engine.clock.now())))
 
 
 def triggers(engine: Trueup, name: str | None = None) -> list[View]:

@@ -130,3 +130,19 @@ def test_what_the_commands_tell(bus: RedisBus, shop: Shop) -> None:
     assert shop.target == [(1, 10, None)]
     assert "unserved" in shop.run("triggers").out
     assert "1 event" in shop.run("queue").out
+
+
+def test_a_node_that_was_killed_does_not_listen(bus: RedisBus, shop: Shop) -> None:
+    trigger = bus.trigger(field="").model_dump(mode="json", exclude_defaults=True)
+    shop.declare(triggers=[trigger], settle="0s")
+    with (shop.folder / "trueup.toml").open("a") as file:
+        file.write(f'[brokers.bus]\nurl = "{bus.url}"\n')
+    with shop.running("serve") as going:
+        going.until("listening")
+        assert "no node serves" not in shop.run("request", "p", "--reason", "why").err
+        going.process.kill()
+        going.end()
+    shop.sql("UPDATE trueup_nodes SET seen_at = '2026-01-01 00:00:00'", database="trueup")
+    (row,) = shop.run("triggers", "p", "--json").json["triggers"]
+    assert row["state"] == "lost"
+    assert "no node serves" in shop.run("request", "p", "--reason", "why").err

@@ -100,7 +100,7 @@ def request(name: str, /, *, key: KeyTexts = (), reason: Reason, as_json: AsJson
 
     with opened(config, as_json=as_json) as engine:
         asked = engine.request(name, keys=[parse_key(text) for text in key] or None, reason=reason)
-        found, served = engine.queue.find(asked), bool(views.nodes(engine))
+        found, served = engine.queue.find(asked), views.served(engine)
     if as_json:
         print_json({"request": asked} if found is None else views.queued(found))
         return 0

@@ -14,6 +14,8 @@ from trueup.store.schema_serving import nodes as t
 
 #: A node that was not heard of for so long is forgotten.
 FORGOTTEN = timedelta(days=1)
+#: One that was not heard of for so long is taken for lost, until it is.
+HEARD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +60,11 @@ def listed(ledger: Ledger) -> list[NodeRow]:
     with ledger.reading() as c:
         rows = c.execute(sa.select(t).order_by(t.c.started_at.desc())).mappings().all()
     return [node_of(row) for row in rows]
+
+
+def heard(ledger: Ledger, now: datetime) -> list[NodeRow]:
+    """Those that serve, as far as is known; `now`: the control database's clock."""
+    return [node for node in listed(ledger) if now - node.seen_at <= HEARD]
 
 
 def node_of(row: sa.RowMapping) -> NodeRow:
