@@ -99,3 +99,12 @@ def test_what_ended_long_ago_is_forgotten_but_for_the_last(queue: Requests) -> N
     assert queue.prune(NOW + KEPT + timedelta(days=30)) == 2
     assert queue.last_ended("p") == NOW + timedelta(days=2)
     assert len(queue.open()) == 1
+
+
+def test_a_projection_of_which_nothing_has_ended_keeps_nothing_of_the_others(queue: Requests) -> None:
+    for day in range(2):
+        begun = queue.begin(queue.submit(request(), "skip"), "n", NOW)
+        assert begun is not None
+        queue.end(begun, "done", NOW + timedelta(days=day), run=None, answer="")
+    queue.submit(request(projection="paused"), "skip")
+    assert queue.prune(NOW + KEPT + timedelta(days=30)) == 1
