@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tests.servers import Pair
+from trueup.errors import ConfigError
 from trueup.store import engine, schema, schema_audit
 from trueup.store.ledger import Ledger
 
@@ -84,3 +85,11 @@ def test_migrations_make_exactly_what_is_declared(migrated: sa.Engine) -> None:
         assert c.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar_one() == engine.HEAD
         c.execute(sa.text("ALTER TABLE trueup_runs ADD COLUMN forgotten integer"))
         assert any("forgotten" in str(item) for item in compare_metadata(context, schema.metadata))
+
+
+def test_a_ledger_of_a_newer_version_is_refused(places: Pair) -> None:
+    """Nodes are brought up to date one after the other: the first one migrates the ledger of all."""
+    with closing(Ledger(places.source)) as ledger, ledger.begin() as c:
+        c.execute(sa.text("UPDATE trueup_schema SET version_num = '9000'"))
+    with pytest.raises(ConfigError, match=r"of a newer Trueup.*9000.*bring this one up to date"):
+        Ledger(places.source)

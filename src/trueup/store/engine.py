@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from trueup._version import __version__
 from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed
 from trueup.files import wal_is_safe
 from trueup.store import fresh
@@ -42,7 +43,8 @@ def exists(url: str) -> bool:
 def connect(url: str) -> sa.Engine:
     """An engine for the ledger at `url`; the tables are made, or migrated, where they are not as they should be.
 
-    Raises ConfigError for a URL that cannot hold a ledger, ConnectionFailed where it cannot be used.
+    Raises ConfigError for a URL that cannot hold a ledger, and for one of a newer version; ConnectionFailed where it
+    cannot be used.
     """
     try:
         at = parsed(url)
@@ -71,6 +73,9 @@ def connect(url: str) -> sa.Engine:
     try:
         with engine.connect() as connection:
             _migrate(connection)
+    except ConfigError:
+        engine.dispose()
+        raise
     except SQLAlchemyError as error:
         raise ConnectionFailed(f"trueup.ledger ({shown(engine)}) cannot be used: {words(error)}") from error
     return engine
@@ -109,8 +114,13 @@ def _migrate(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))  # two new nodes, one migration
     if not sa.inspect(connection).has_table("trueup_schema"):
         fresh.create(connection, HEAD)
-    elif connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar() != HEAD:
+    elif (found := str(connection.execute(sa.text("SELECT version_num FROM trueup_schema")).scalar())) < HEAD:
         upgrade(connection)
+    elif found > HEAD:
+        raise ConfigError(
+            f"trueup.ledger ({shown(connection.engine)}) is of a newer Trueup (its tables are {found}, this one, "
+            f"{__version__}, knows {HEAD}): bring this one up to date, as the others are"
+        )
     connection.commit()
 
 
