@@ -120,6 +120,17 @@ def test_processes_of_other_machines_and_containers_are_never_thought_dead(monke
     assert not lease._died_here(f" {pid} {int(began) + 1}")
 
 
+def test_a_process_that_is_hidden_from_us_is_not_thought_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that systemd starts with `ProtectProc=invisible` does not see the runs of other accounts."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        other = f"{lease._space()} {process.pid} {lease._began(process.pid)}"
+        monkeypatch.setattr(lease, "_PROCESSES", tmp_path)
+        assert not lease._died_here(other)
+        process.kill()
+        process.wait(30)
+        assert lease._died_here(other)
+
+
 def test_what_is_held_is_renewed_until_it_is_let_go(ledger: Ledger) -> None:
     with lock.hold(ledger.engine, "p", lease_s=SHORT_S), ledger.engine.connect() as c:
         ends = sa.text("SELECT expires_at FROM trueup_leases WHERE name = 'p'")

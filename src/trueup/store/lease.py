@@ -36,6 +36,8 @@ _LOCKED = "55P03"
 #: Before every moment of a server's clock.
 _NEVER: sa.ColumnElement[Any] = sa.literal_column("timestamptz 'epoch'")
 _NOW = sa.func.clock_timestamp()
+#: Where the kernel tells of processes.
+_PROCESSES = Path("/proc")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,12 +184,27 @@ def _space() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty: there is none, or it is only waiting to be buried."""
+    """When a process began, in the kernel's ticks; `?`: that is hidden, as from a service with `ProtectProc=invisible`;
+    empty: there is none, or it is only waiting to be buried.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            (_PROCESSES / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
-        return ""
+        return "?" if _there(pid) else ""
     return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _there(pid: int) -> bool:
+    """Is there such a process, as the kernel tells also those who may not look at it?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _died_here(process: str) -> bool:
@@ -195,4 +212,4 @@ def _died_here(process: str) -> bool:
     if process.count(" ") != 2:
         return False
     space, pid, began = process.split(" ")
-    return bool(space and began) and space == _space() and _began(int(pid)) != began
+    return bool(space and began) and space == _space() and _began(int(pid)) not in (began, "?")
