@@ -96,10 +96,10 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
 
 
 def _again_at(engine: Trueup, request: Request, error: TrueupError, now: datetime) -> datetime | None:
-    """When explicit keys are tried again that were not looked at, for nobody asks for them again: when the database is
-    there, when the engine's own pause is over, when who has stopped the projection meanwhile allows it; None: never.
+    """When a request is tried again that nobody would make again: when the database is there, when the engine's own
+    pause is over, when who has stopped the projection meanwhile allows it; None: never.
     """
-    if request.over_all:
+    if not request.once:
         return None
     control = engine.standing.control(request.projection)
     if not control.allows(request.command, now):

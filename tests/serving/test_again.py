@@ -49,6 +49,30 @@ def test_keys_are_not_given_up_while_their_database_is_away(
         world.close()
 
 
+@pytest.mark.parametrize(
+    ("asked_by", "once"), [("startup", True), ("outbox", True), ("schedule", False), ("api", False)]
+)
+def test_all_keys_are_asked_for_again_by_who_sees_to_it_alone(
+    postgres_pair: Pair, monkeypatch: pytest.MonkeyPatch, asked_by: str, *, once: bool
+) -> None:
+    monkeypatch.setattr(Requests, "now", lambda _self, otherwise: otherwise)
+    with proxied(postgres_pair.source) as (proxy, url):
+        world = World(postgres_pair.source, postgres_pair.target)
+        world.declare()
+        world.drift(1)
+        world.url = url
+        node = world.node(workers=1)
+        proxy.down = True
+        node.ask("p", reason="why", asked_by=asked_by)
+        node.step()
+        assert [state for state, _ in ended(node)] == ([] if once else ["failed"])
+        proxy.down = False
+        world.clock.fake.sleep(60)
+        node.step()
+        assert world.right() == once
+        world.close()
+
+
 def test_keys_wait_while_somebody_has_stopped_their_projection(small: World) -> None:
     small.declare()
     small.drift(1)

@@ -22,6 +22,8 @@ PEOPLE = ("command", "api")
 
 #: Who asks for what has been unverified for longest, when nothing else is to be done.
 CONTINUOUS = "continuous"
+#: Who asks for all keys and is told of a failure, or asks again; events and starts are not.
+_SEES_TO_IT = (*PEOPLE, "schedule", CONTINUOUS)
 
 AskedKeys = Sequence[Mapping[str, Any]]
 
@@ -60,6 +62,11 @@ class Request:
     @property
     def over_all(self) -> bool:
         return self.keys is None
+
+    @property
+    def once(self) -> bool:
+        """Nobody asks for it again: an event was settled when this was in the queue."""
+        return not self.over_all or self.asked_by not in _SEES_TO_IT
 
     @property
     def in_turn(self) -> bool:
