@@ -250,7 +250,7 @@ class Governor(Background):
         now, active = self.clock, 0.1 if self.frozen else float(self.foreground.active)
         on_core = 0.1 if self.frozen else float(self.plant.running["fg"])
         commits = float(len(self.foreground.taken) + self.begun)
-        looked = Looked(values={}, active=active, own=self.inflight, on_core=on_core, commits=commits)
+        looked = Looked(values={}, active=active, own=self.inflight, on_core=on_core, transactions=commits)
         self.means.add(now, looked, self.begun, quiet=not self.inflight)
         used_s = sum(self.plant.used_s.values())
         ours = (self.flown_s - self.flown_before_s) / LOOK_S * self.means.of_a_core(self.plant.cores)

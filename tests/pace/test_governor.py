@@ -58,7 +58,7 @@ class Probe:
         if self.idle is not None:  # what is committed is ours, or of others too
             self.commits += 0 if self.idle else 50
             committed = self.commits + self.governor().gate.committed
-            looked = replace(looked, active=0.0 if self.idle else 0.1, commits=committed)
+            looked = replace(looked, active=0.0 if self.idle else 0.1, transactions=committed)
         return replace(looked, on_core=self.on_core)
 
     def number(self, statement: str) -> object:

@@ -68,7 +68,7 @@ def test_whether_others_are_at_work_is_what_they_commit_besides_us(theirs: int, 
     means = Means()
     for second in range(60):
         ours = 20 * second
-        looked = Looked(values={}, active=0.01, commits=ours + theirs * second)
+        looked = Looked(values={}, active=0.01, transactions=ours + theirs * second)
         means.add(float(second), looked, ours)
     assert means.idle is idle
     assert means.rate == pytest.approx(theirs)

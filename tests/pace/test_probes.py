@@ -52,13 +52,15 @@ def test_postgresql_tells_others_from_us(postgres: str) -> None:
     assert looked.values["lock waits"] is not None
     assert looked.values["replica lag, s"] is None  # there is none: not 0
     assert looked.values["segments to archive"] is None
-    assert looked.commits is not None
+    assert looked.transactions is not None
     probe.close()
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_what_a_probe_commits_itself_is_not_of_others(postgres: str) -> None:
-    """Each look is a transaction too: two a second were enough for nobody ever to be alone."""
+def test_each_transaction_of_others_counts_and_none_of_the_probe(postgres: str) -> None:
+    """Each look is a transaction too: two a second were enough for nobody ever to be alone. Who only reads may roll
+    each of its own back, and was taken for nobody.
+    """
     probe = connect("app", Database(url=postgres)).probe("")
     assert isinstance(probe, PostgresqlProbe)
     probe.look()
@@ -68,25 +70,32 @@ def test_what_a_probe_commits_itself_is_not_of_others(postgres: str) -> None:
         1,
     )
 
-    def commits() -> float:
-        """As of now: what a session has committed is told within seconds, or at once if it says so."""
+    def ended() -> float:
+        """As of now: what a session has done is told within seconds, or at once if it says so."""
         probe.number("SELECT pg_stat_force_next_flush()::text")
-        told = probe.look().commits
+        told = probe.look().transactions
         assert told is not None
         return told
 
     with psycopg.connect(postgres, autocommit=True) as other:
         if other.info.server_version < 150000:
-            pytest.skip("sessions tell what they have committed when they like")
-        before = commits()
+            pytest.skip("sessions tell what they have done when they like")
+        before = ended()
         for _ in range(20):
             probe.canary()
             probe.look()
-        assert commits() - before < 10  # its own would be 40; a vacuum may come
+        assert ended() - before < 10  # its own would be 40; a vacuum may come
         for _ in range(30):
             other.execute("SELECT 1")
         other.execute("SELECT pg_stat_force_next_flush()")
-        assert 30 <= commits() - before < 45
+        assert 30 <= ended() - before < 45
+        other.autocommit = False
+        for _ in range(30):  # as a pool does that gets a connection back
+            other.execute("SELECT count(*) FROM pg_class")
+            other.rollback()
+        other.execute("SELECT count(*) FROM pg_class, pg_stat_force_next_flush()")
+        other.rollback()
+        assert 60 <= ended() - before < 80
     probe.close()
 
 

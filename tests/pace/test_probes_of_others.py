@@ -64,11 +64,11 @@ def test_every_transaction_of_mariadb_counts_those_without_commit_too(mariadb: s
     probe = connect("app", Database(url=mariadb)).probe("")
     assert probe is not None
     run_mariadb(mariadb, "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
-    before = probe.look().commits
+    before = probe.look().transactions
     run_mariadb(mariadb, *(f"INSERT INTO t VALUES ({at})" for at in range(20)))
-    written = probe.look().commits
+    written = probe.look().transactions
     run_mariadb(mariadb, *["SELECT * FROM t WHERE id = 1"] * 20)
-    read = probe.look().commits
+    read = probe.look().transactions
     for _ in range(20):
         probe.canary()
     assert before is not None

@@ -148,7 +148,7 @@ def test_what_cannot_be_cut_is_of_one_instant_and_ends_with_its_last_rows(
 def test_a_small_read_by_key_is_one_admission() -> None:
     admitted: list[int] = []
 
-    def admission() -> nullcontext[None]:
+    def admission(_first: bool) -> nullcontext[None]:
         admitted.append(1)
         return nullcontext()
 
@@ -173,7 +173,7 @@ def test_what_is_open_is_let_go_of_at_a_pause_and_not_at_a_rest(why: str) -> Non
     admission, gate = Admission(clock), Gate("app", 1000.0, 0.02, clock.at_s)
     table, seen = Table([(at, "a") for at in range(9)], 3), list[int]()
     worker = Worker(name="w", look=lambda: seen.append(table.open), paused=lambda: why == "paused" and len(seen) == 1)
-    stream = PacedStream(table.read, Range(), lambda: admission.admitted([gate], worker), worker.open_here)
+    stream = PacedStream(table.read, Range(), lambda _: admission.admitted([gate], worker), worker.open_here)
     batches = iter(stream)
     next(batches)
     clock.pass_(1)

@@ -39,7 +39,7 @@ class Probe:
 
     def look(self) -> Looked:
         rate = 80 if self.ours else 100
-        return Looked(values={}, own=0.5 if self.ours else 0.0, commits=self.clock.at_s * rate)
+        return Looked(values={}, own=0.5 if self.ours else 0.0, transactions=self.clock.at_s * rate)
 
     def close(self) -> None: ...
 
@@ -87,7 +87,7 @@ def test_a_count_that_goes_back_is_not_told() -> None:
 
     def dropped() -> Looked:
         told = look()
-        return replace(told, commits=(told.commits or 0.0) - (1e6 if next(looks) > 5 else 0.0))
+        return replace(told, transactions=(told.transactions or 0.0) - (1e6 if next(looks) > 5 else 0.0))
 
     probe.look = dropped  # type: ignore[method-assign]
     here, there = alternate(probe, clock, lambda _: None, rounds=2, part_s=10)  # type: ignore[arg-type]

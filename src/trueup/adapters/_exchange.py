@@ -181,7 +181,8 @@ class Looked:
     on_core: float | None = None
     #: All that run, where ours cannot be told from others'.
     running: float | None = None
-    #: Transactions that were committed so far, by anybody but the probe that looks.
-    commits: float | None = None
+    #: Transactions that have ended so far, of anybody but the probe that looks; an application that only reads may roll
+    #: each of its own back.
+    transactions: float | None = None
     #: What is not available, and why.
     lacking: Mapping[str, str] = field(default_factory=dict)

@@ -77,7 +77,7 @@ class MysqlProbe(SqlProbe):
                 "behind the primary, s": behind_s,
             },
             running=None if running is None else running - 1,  # without the one that asks
-            commits=status.get("Handler_commit"),
+            transactions=status.get("Handler_commit"),
             lacking={"behind the primary, s": self._not_told} if self._not_told else {},
         )
 

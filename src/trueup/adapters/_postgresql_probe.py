@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: over them, which join what is not needed and take five times as long.
 _LOOK = """
     SELECT extract(epoch FROM clock_timestamp()), a.*,
-           (SELECT sum(pg_stat_get_db_xact_commit(oid)) FROM pg_database
+           (SELECT sum(pg_stat_get_db_xact_commit(oid) + pg_stat_get_db_xact_rollback(oid)) FROM pg_database
             WHERE current_setting('track_counts')::boolean),
            r.*,
            (SELECT last_archived_wal FROM pg_stat_get_archiver() WHERE current_setting('archive_mode') <> 'off'),
@@ -205,7 +205,7 @@ class PostgresqlProbe(SqlProbe):
             active=None if hidden else float(seen.active),
             own=float(seen.own),
             on_core=None if hidden else float(seen.on_core),
-            commits=None if seen.commits is None else float(seen.commits - self._committed),
+            transactions=None if seen.transactions is None else float(seen.transactions - self._committed),
             lacking=lacking,
         )
 
@@ -251,7 +251,7 @@ class _Seen(NamedTuple):
     #: Sessions that we may not see into, and such as do not say what they do.
     hidden: int
     untold: int
-    commits: Decimal | None
+    transactions: Decimal | None
     lag_mb: Decimal | None
     lag_s: Decimal | None
     hidden_replicas: int

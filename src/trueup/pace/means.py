@@ -59,14 +59,14 @@ class Means:
             if quiet:
                 self._looks = min(self._looks + 1, QUIET_LOOKS)
                 self._quiet = (self._quiet or 0.0) + (looked.active - (self._quiet or 0.0)) / self._looks
-        if looked.commits is None:
+        if looked.transactions is None:
             return
         if self._before is not None and now - self._before[0] >= 2.0:
-            at, commits, ours = self._before
-            rate = max(looked.commits - commits - (committed - ours), 0.0) / (now - at)
+            at, before, ours = self._before
+            rate = max(looked.transactions - before - (committed - ours), 0.0) / (now - at)
             self.rate = _mean(self.rate, rate, now - at)
         if self._before is None or now - self._before[0] >= 2.0:
-            self._before = (now, looked.commits, committed)
+            self._before = (now, looked.transactions, committed)
         if self.rate is not None and self._quiet is not None:
             self.latency_s = self._quiet / self.rate if self.rate > IDLE_RATE else None
 

@@ -93,9 +93,9 @@ class Paced:
     def _admitted(self) -> AbstractContextManager[None]:
         return self._admission.admitted(self.gates, self._worker)
 
-    def _batch(self) -> AbstractContextManager[None]:
+    def _batch(self, first: bool) -> AbstractContextManager[None]:
         """Around a batch of a stream, which is in one transaction from its first to its last."""
-        return self._admission.admitted(self.gates, self._worker, commits=False)
+        return self._admission.admitted(self.gates, self._worker, commits=first)
 
     def _at_once(self) -> AbstractContextManager[None]:
         return self._admission.at_once(self.gates, self._worker)

@@ -32,10 +32,12 @@ class PacedStream:
         self,
         read: Callable[[Part], Stream],
         part: Part,
-        admitted: Callable[[], AbstractContextManager[None]],
+        admitted: Callable[[bool], AbstractContextManager[None]],
         open_here: OpenHere,
     ) -> None:
-        """`read`: begins to read a part. `open_here`: where it is told that this is open."""
+        """`read`: begins to read a part. `admitted`: around a batch; is it the first of what is begun? `open_here`:
+        where it is told that this is open.
+        """
         self._read, self._admitted, self._open_here = read, admitted, open_here
         self._part = part
         self._stream: Stream | None = None
@@ -50,7 +52,7 @@ class PacedStream:
         try:
             more = True
             while more:
-                with self._admitted():
+                with self._admitted(self._batches is None):
                     rows, more = self._next()
                 if rows is not None and len(rows):
                     yield rows

@@ -177,7 +177,7 @@ def _part(probe: Probe, clock: Clock, part_s: float, trips: int) -> Part:
         if clock.wait(READ_S):
             raise Interrupted
     passed, commits = looked_at - began, None
-    if first.commits is not None and last.commits is not None and passed > 0:
-        more = last.commits - first.commits
+    if first.transactions is not None and last.transactions is not None and passed > 0:
+        more = last.transactions - first.transactions
         commits = more / passed if more >= 0 else None  # a database that is dropped takes its count with it
     return Part(canary_ms=took_ms, commits_per_s=commits, ours=_mean(ours))
