@@ -72,3 +72,20 @@ def test_whether_others_are_at_work_is_what_they_commit_besides_us(theirs: int, 
         means.add(float(second), looked, ours)
     assert means.idle is idle
     assert means.rate == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("how", ["hidden", "failed"])
+def test_who_is_hidden_is_not_taken_for_nobody(how: str) -> None:
+    """A session that we may not see into, or a look that fails, after a while in which nobody was there."""
+    means = Means()
+    for second in range(60):
+        means.add(float(second), Looked(values={}, active=0.0, transactions=0.0), 0, quiet=True)
+    assert means.idle
+    if how == "failed":
+        means.unseen()
+    else:
+        means.add(60.0, Looked(values={}, transactions=0.0), 0, quiet=True)
+    assert not means.idle
+    assert means.active_lately is None
+    means.add(62.0, Looked(values={}, active=2.0, transactions=4.0), 0, quiet=True)
+    assert means.active_lately == 2.0

@@ -79,6 +79,21 @@ def test_a_reading_is_as_many_round_trips_as_the_governors() -> None:
     assert three.quantile(0.5) == pytest.approx(3 * one.quantile(0.5), rel=0.05)  # it gets slower by itself
 
 
+def test_a_part_has_a_reading_however_short_it_is() -> None:
+    clock = SteppedClock()
+    probe = Probe(clock)
+    look = probe.look
+
+    def slow() -> Looked:
+        clock.pass_(1.0)
+        return look()
+
+    probe.look = slow  # type: ignore[method-assign]
+    here, there = alternate(probe, clock, lambda _: None, rounds=1, part_s=0.5)  # type: ignore[arg-type]
+    told = Trial(database="app", instead="pause=true", part_s=0.5, as_it_is=here, other=there).to_dict()
+    assert told["as_it_is"]["readings"] == told["instead"]["readings"] == 1
+
+
 def test_a_count_that_goes_back_is_not_told() -> None:
     """The transactions of a server are those of its databases, and one of them was dropped."""
     clock = SteppedClock()

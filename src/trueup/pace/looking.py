@@ -272,6 +272,8 @@ class Looking:
                 return
             if failed or looked is not None:
                 self._told(asker, "health", failed)
+            if failed:
+                self.means.unseen()
             had = self.gauges.had  # before the numbers: of one that comes meanwhile, the next look counts
             values = self.gauges.look(now)
             if probe is not None:

@@ -49,11 +49,18 @@ class Means:
         """Another probe looks from now on, and takes off its own transactions only, not those of the one before."""
         self._before = None
 
+    def unseen(self) -> None:
+        """Who runs besides us is not told any more: what was told says nothing of now."""
+        self._active = self.active_lately = self._quiet = self.latency_s = None
+        self._looks = 0
+
     def add(self, now: float, looked: Looked, committed: int, *, quiet: bool = False) -> None:
         """`committed`: transactions of ours so far; `quiet`: no statement of ours is in flight."""
         passed_s = 0.0 if self._at is None else now - self._at
         self._at = now
-        if looked.active is not None:
+        if looked.active is None:
+            self.unseen()
+        else:
             self._active = _mean(self._active, looked.active, passed_s)
             self.active_lately = _mean(self.active_lately, looked.active, passed_s, LATELY_S)
             if quiet:

@@ -168,7 +168,7 @@ def _part(probe: Probe, clock: Clock, part_s: float, trips: int) -> Part:
     took_ms: list[float] = []
     first = last = probe.look()
     ours = [first.own]
-    while (now := clock.monotonic()) - began < part_s:
+    while (now := clock.monotonic()) - began < part_s or not took_ms:
         read(probe, trips)
         took_ms.append((clock.monotonic() - now) * 1000)
         if now - looked_at >= LOOK_S:
