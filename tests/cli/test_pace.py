@@ -139,6 +139,18 @@ def test_a_value_that_is_too_old_to_count_is_not_shown() -> None:
     assert "  pressure  1.20: canary, ms not to be had" in drawn("app", row)
 
 
+def test_without_any_signal_the_pressure_is_not_known(paced: Shop) -> None:
+    """A file of DuckDB has no signals of its own: its pressure was told as 0."""
+    assert paced.run("check", "p").code == 0
+    (found,) = paced.run("pace", "--json").json["databases"]
+    told = {**found["told"], "signals": {}, "signal": "", "pressure": None}
+    row = PaceRow(
+        **{"database": "app", "u": 0.05, "statement_s": 0.02, "told": told, "override": Override(), "unknown": ()},
+        **{"override_by": "", "override_why": "", "override_left_s": None, "age_s": 0.5, "nodes": 1},  # type: ignore[arg-type]
+    )
+    assert "  pressure  not known: none of its signals is to be had" in drawn("app", row)
+
+
 def test_what_a_screen_is_too_narrow_for_goes_on_where_the_words_begin() -> None:
     line = "  effect    not known yet: 12 readings with ours in flight, 30 without"
     assert folded(["app: normal", line], 50) == [

@@ -201,7 +201,9 @@ def drawn(name: str, row: PaceRow | None) -> list[str]:
         + (f"; next change not before {_span(told['next_s'])}" if told["next_s"] >= 1 else "")
     )
     lines.append(f"  effect    {_effect(told)}")
-    if told["signal"]:
+    if told["pressure"] is None:
+        lines.append("  pressure  not known: none of its signals is to be had")
+    elif told["signal"]:
         value = _value(told["signals"].get(told["signal"]))
         lines.append(f"  pressure  {told['pressure']:.2f}: {told['signal']} {value}")
     lines.append(f"  credit    {told['credit_s'] * 1000:.0f} ms; {counted(row.nodes, 'node')} at work")

@@ -36,7 +36,7 @@ def told(
         "spent_s": bucket.spent_s,
         "granted_s": bucket.granted_s,
         "next_s": max(state.next_at - now, 0.0),
-        "pressure": health.pressure,
+        "pressure": health.pressure if health.known else None,
         "signal": health.signal,
         "signals": {
             name: {

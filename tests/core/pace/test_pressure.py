@@ -13,7 +13,17 @@ MARKS = {"busy": Mark(idle=1, soft=2, hard=4, required=True), "lag": Mark(idle=0
 def test_a_signal_that_is_not_available_is_not_zero_and_not_bad() -> None:
     signals = observed({}, MARKS, {"busy": 1.0, "lag": None}, 0.0)
     assert set(signals) == {"busy"}
-    assert worst(signals, MARKS, 1.0, 0.0).pressure == 0.0
+    health = worst(signals, MARKS, 1.0, 0.0)
+    assert (health.pressure, health.known) == (0.0, True)
+
+
+def test_where_no_signal_is_to_be_had_the_pressure_is_not_known() -> None:
+    some = {"lag": MARKS["lag"]}
+    signals = observed({}, some, {"lag": 0.1}, 0.0)
+    assert worst(signals, some, 1.0, 0.0).known
+    assert not worst(signals, some, 6.0, 0.0).known
+    assert not worst({}, some, 1.0, 0.0).known
+    assert worst({}, MARKS, 6.0, 0.0).known  # one is missed, and that is pressure
 
 
 def test_a_required_signal_that_stays_away_slows_down_then_blinds() -> None:

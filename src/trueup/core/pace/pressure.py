@@ -78,6 +78,8 @@ class Health:
     hard: bool = False
     #: Nothing required was seen for long.
     blind: bool = False
+    #: Is there a signal that tells, or one that is missed? Else there is no pressure for want of signals.
+    known: bool = False
     #: All signals, for people.
     signals: Mapping[str, Signal] = field(default_factory=dict)
 
@@ -118,18 +120,21 @@ def observed(
 
 def worst(signals: Mapping[str, Signal], marks: Mapping[str, Mark], now: float, begun: float) -> Health:
     """What all signals together say. `begun`: since when they are looked for."""
-    pressure, name, value, hard, blind = 0.0, "", None, False, False
+    pressure, name, value, hard, blind, known = 0.0, "", None, False, False, False
     for each, mark in sorted(marks.items()):
         signal = signals.get(each, Signal())
         seen = begun if signal.at is None else signal.at
         if now - seen > STALE_AFTER_S or signal.at is None:
             if mark.required and now - seen > STALE_AFTER_S:
-                blind = blind or now - seen > BLIND_AFTER_S
+                blind, known = blind or now - seen > BLIND_AFTER_S, True
                 if pressure < STALE:
                     pressure, name, value = STALE, each, None
             continue
+        known = True
         urgent = signal.hard >= HARD_SAMPLES or signal.raw >= CAP
         if signal.pressure > pressure or (urgent and not hard):
             pressure, name, value = max(pressure, signal.pressure), each, signal.value
         hard = hard or urgent
-    return Health(pressure=pressure, signal=name, value=value, hard=hard, blind=blind, signals=dict(signals))
+    return Health(
+        pressure=pressure, signal=name, value=value, hard=hard, blind=blind, known=known, signals=dict(signals)
+    )
