@@ -154,6 +154,20 @@ def test_errors_are_told_once(clock: SteppedClock, paces: Paces) -> None:
     assert told() == [0]
 
 
+def test_who_was_at_work_before_a_clock_was_set_back_is_not(clock: SteppedClock, paces: Paces) -> None:
+    """For an hour a killed node was told of as at work, and a trial of its database begun."""
+    paces.renew("app", Demand(who="killed", wants=1), Report(u=1.0, statement_s=0.02, state={}, told={}))
+
+    def at_work() -> int:
+        row = paces.find("app")
+        assert row is not None
+        return row.nodes
+
+    assert at_work() == 1
+    clock.pass_(-600)
+    assert at_work() == 0
+
+
 def test_all_nodes_rest_at_one_time(nodes: tuple[Node, Node], paces: Paces, clock: SteppedClock) -> None:
     """Only who looks knew the common clock; every other node rested by one of its own, and by its own share."""
     paces.set("app", Override(adaptive=False, fixed=0.8), by=ANN, why="", for_s=None)

@@ -219,8 +219,7 @@ class Paces:
         with self.ledger.reading() as c:
             now = self._now(c)
             row = c.execute(sa.select(paces).where(paces.c.database == database)).one_or_none()
-            live = sa.select(sa.func.count()).where(pace_nodes.c.database == database, pace_nodes.c.until > now)
-            nodes = int(c.execute(live).scalar_one())
+            nodes = sum(live(one.until, now) for one in c.execute(_NODES, {"of": database}))
         if row is None:
             return None
         left = None if row.override_until is None else max(row.override_until - now, 0.0)
