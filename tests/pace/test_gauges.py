@@ -287,6 +287,23 @@ def test_a_heartbeat_is_written_and_timed(postgres: str) -> None:
         gauges.end()
 
 
+@pytest.mark.parametrize("kind", ["sql", "write"])
+def test_who_asks_seldom_leaves_no_session_that_the_server_may_end_meanwhile(postgres: str, kind: str) -> None:
+    """Of those with a limit on idle sessions every other statement failed."""
+    with psycopg.connect(postgres, autocommit=True) as judge:
+        judge.execute("CREATE TABLE beats (at int)")
+        judge.execute("INSERT INTO beats VALUES (1)")
+        statement = {"sql": "SELECT at FROM beats", "write": "UPDATE beats SET at = at + 1"}[kind]
+        gauge = Gauge.model_validate({"name": "g", kind: statement, "every": "1h"})
+        gauges = Gauges([gauge], connect("app", Database(url=postgres)), time.monotonic)
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trueup:probe' AND datname = %s"
+        gauges.begin()
+        until(lambda: gauges.look(time.monotonic())["g"] is not None, "its number")
+        until(lambda: judge.execute(sessions, (judge.info.dbname,)).fetchone() == (0,), "its session to be gone")
+        assert gauges.lacking == {}
+        gauges.end()(5.0)
+
+
 def test_a_heartbeat_that_is_given_up_for_taking_too_long_is_as_slow_as_that(mariadb: str) -> None:
     app, taken = connect("app", Database(url=mariadb)), list[float]()
     made = app.probe("")

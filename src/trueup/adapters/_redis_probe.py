@@ -103,6 +103,7 @@ class RedisProbe:
     def give_up(self) -> None: ...  # it has its own limit
 
     def close(self) -> None:
+        self._connected = False
         self._sessions.close()
 
 

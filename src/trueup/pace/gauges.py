@@ -19,6 +19,9 @@ from trueup.python.found import find
 
 #: A write that fails after so long, seconds, has failed for that.
 GIVEN_UP_S = 0.4
+#: A session is kept from one statement to the next that comes within so many seconds. Servers, and what is in between,
+#: end those that stand idle for longer, and the next statement would be the one that finds out.
+KEPT_S = 5.0
 
 
 @dataclass(eq=False, slots=True)
@@ -120,9 +123,9 @@ class Gauges:
                 probe = self._adapter.probe("")
                 if probe is None:
                     return _Asked(gauge, partial(_none, "this database cannot be looked at"))
-                if gauge.write:
-                    return _Asked(gauge, partial(_written, probe, gauge, self._monotonic), probe)
-                return _Asked(gauge, lambda: number(probe.number(gauge.sql)), probe)
+                written = partial(_written, probe, gauge, self._monotonic)
+                ask = written if gauge.write else lambda: number(probe.number(gauge.sql))
+                return _Asked(gauge, ask if gauge.every <= KEPT_S else partial(_once, ask, probe), probe)
             case "http":
                 return _Asked(gauge, partial(_fetched, gauge))
             case "prometheus":
@@ -156,6 +159,12 @@ def _told(gauge: Gauge, error: Exception) -> str:
 
 def _none(why: str) -> float:
     raise ValueError(why)
+
+
+def _once(ask: Callable[[], float], probe: Probe) -> float:
+    """In a session of its own."""
+    with closing(probe):
+        return ask()
 
 
 def _written(probe: Probe, gauge: Gauge, monotonic: Callable[[], float]) -> float:
