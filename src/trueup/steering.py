@@ -80,7 +80,15 @@ class Steering(Backfilling):
             monotonic=self.clock.monotonic,
         )
         try:
-            as_it_is, other = alternate(probe, self.clock, switch.turn, rounds=rounds, part_s=part_s, trips=pace.trips)
+            as_it_is, other = alternate(
+                probe,
+                self.clock,
+                switch.turn,
+                rounds=rounds,
+                part_s=part_s,
+                trips=pace.trips,
+                at_work=lambda: (row := self.pace(name)) is not None and row.nodes > 0,
+            )
         finally:
             switch.back()
             probe.close()

@@ -79,6 +79,24 @@ def test_a_reading_is_as_many_round_trips_as_the_governors() -> None:
     assert three.quantile(0.5) == pytest.approx(3 * one.quantile(0.5), rel=0.05)  # it gets slower by itself
 
 
+def test_a_round_in_which_nobody_was_at_work_any_more_is_told() -> None:
+    """A run that ended meanwhile looked like one that costs nothing."""
+    clock = SteppedClock()
+    ends = clock.at_s + 40
+    here, there = alternate(
+        Probe(clock),  # type: ignore[arg-type]
+        clock,
+        lambda _: None,
+        rounds=3,
+        part_s=10,
+        at_work=lambda: clock.at_s < ends,
+    )
+    trial = Trial(database="app", instead="pause=true", part_s=10, as_it_is=here, other=there)
+    assert trial.to_dict()["at_work_by_round"] == [True, False, False]
+    assert "In 2 of 3 rounds nobody was at work any more" in drawn_trial(trial)[-1]
+    assert "nobody" not in drawn_trial(replace(trial, as_it_is=here[:1], other=there[:1]))[-1]
+
+
 def test_a_part_has_a_reading_however_short_it_is() -> None:
     clock = SteppedClock()
     probe = Probe(clock)

@@ -136,6 +136,11 @@ def drawn_trial(trial: Trial) -> list[str]:
             line += f"   x {median(rounds):.2f}, {min(rounds):.2f} to {max(rounds):.2f}"
         lines.append(line)
     lines.append(f"  The range of {told['rounds']} rounds holds the ratio with {told['certainty']:.0%} certainty.")
+    if idle := trial.at_work.count(False):
+        lines.append(
+            f"  In {idle} of {told['rounds']} rounds nobody was at work any more: they say nothing of what runs cost. "
+            f"Try again while one goes on."
+        )
     return lines
 
 

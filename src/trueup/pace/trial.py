@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -40,6 +40,8 @@ class Part:
     commits_per_s: float | None
     #: Statements of ours in flight, on average; None: not told.
     ours: float | None
+    #: Was there still somebody at work at its end?
+    at_work: bool = True
 
     def quantile(self, share: float) -> float:
         ordered = sorted(self.canary_ms)
@@ -61,6 +63,11 @@ class Trial:
     def certainty(self) -> float:
         """With which probability the range of the rounds holds the ratio: that not all of them err to the same side."""
         return float(1 - 2 ** (1 - len(self.other)))
+
+    @property
+    def at_work(self) -> list[bool]:
+        """Of each round: was somebody at work as it is? Else it says nothing of what that costs."""
+        return [part.at_work for part in self.as_it_is]
 
     def ratios(self, share: float) -> list[float]:
         """Times of the canary as it is against the other, round by round, at this quantile."""
@@ -92,6 +99,7 @@ class Trial:
             "slowed": {name: median(found) for name, found in ratios.items()},
             "slowed_by_round": ratios,
             "commits_by_round": self.commits(),
+            "at_work_by_round": self.at_work,
             "certainty": self.certainty,
         }
 
@@ -146,10 +154,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def alternate(
-    probe: Probe, clock: Clock, switch: Callable[[bool], None], *, rounds: int, part_s: float, trips: int = 1
+    probe: Probe,
+    clock: Clock,
+    switch: Callable[[bool], None],
+    *,
+    rounds: int,
+    part_s: float,
+    trips: int = 1,
+    at_work: Callable[[], bool] = lambda: True,
 ) -> tuple[list[Part], list[Part]]:
     """Parts as it is, and with the other settings. `switch(True)` lets these hold, `switch(False)` undoes it. `trips`:
-    round trips of a reading.
+    round trips of a reading. `at_work`: is somebody?
 
     Raises Interrupted where `clock` was interrupted, Transient where the database cannot be read.
     """
@@ -159,7 +174,7 @@ def alternate(
             switch(other)
             if clock.wait(FOLLOW_S):
                 raise Interrupted
-            seen[other].append(_part(probe, clock, part_s, trips))
+            seen[other].append(replace(_part(probe, clock, part_s, trips), at_work=at_work()))
     return seen
 
 
