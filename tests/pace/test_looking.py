@@ -123,8 +123,14 @@ def test_readings_of_the_run_before_are_no_work_of_others(clock: SteppedClock, p
 
 
 def test_what_is_not_answered_is_given_up(clock: SteppedClock, paces: Paces) -> None:
-    node, given_up = Node("one", clock, paces), []
-    node.seen.give_up = lambda: given_up.append(clock.at_s)  # type: ignore[method-assign]
+    node, given_up, lacking = Node("one", clock, paces), [], list[str]()
+    looking = node.governor.looking
+
+    def give_up() -> None:
+        given_up.append(clock.at_s)
+        lacking.append(looking.lacking["canary"])
+
+    node.seen.give_up = give_up  # type: ignore[method-assign]
     node.governor.begin()
     began = clock.at_s
 
@@ -138,7 +144,9 @@ def test_what_is_not_answered_is_given_up(clock: SteppedClock, paces: Paces) -> 
     node.step(1)
     limit_s = module.HUNG_S + node.governor.pace.trips * module.TRIP_S
     assert limit_s < given_up[0] - began <= limit_s + 1
-    assert node.governor.looking.health(clock.at_s).hard  # given up is as slow as that
+    assert lacking[0] == "no answer for 5 s"
+    assert looking.lacking["canary"] == "it was given up"
+    assert looking.health(clock.at_s).hard  # given up is as slow as that
 
 
 def test_a_reading_of_postgresql_that_is_given_up_ends(postgres: str, unhurried: None) -> None:

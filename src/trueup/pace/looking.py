@@ -177,11 +177,16 @@ class Looking:
 
     def watch(self) -> None:
         """Give up what is not answered."""
-        asker, since = self.asker, self.asker.since
-        limit_s = HUNG_S + self._pace.trips * TRIP_S
-        if asker.probe is not None and since is not None and self._clock.monotonic() - since > limit_s:
-            asker.probe.give_up()
+        if self.asker.probe is not None and self._silent_s:
+            self.asker.probe.give_up()
         self.gauges.watch(HUNG_S)
+
+    @property
+    def _silent_s(self) -> float:
+        """For how long no answer has come; 0: one may still come in time, or none is waited for."""
+        since = self.asker.since
+        waited_s = 0.0 if since is None else self._clock.monotonic() - since
+        return waited_s if waited_s > HUNG_S + self._pace.trips * TRIP_S else 0.0
 
     def _run(self, asker: Asker) -> None:
         try:
@@ -335,4 +340,5 @@ class Looking:
     @property
     def lacking(self) -> dict[str, str]:
         """What is not available, and why."""
-        return {**self._hidden, **self._failed, **self.gauges.lacking}
+        silent = {"canary": f"no answer for {silent_s:.0f} s"} if (silent_s := self._silent_s) else {}
+        return {**self._hidden, **silent, **self._failed, **self.gauges.lacking}
