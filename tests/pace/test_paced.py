@@ -93,8 +93,8 @@ def test_a_paced_repair_repairs_and_says_how_it_went(url: str, tmp_path: Path) -
     assert row.nodes == 0  # what it had was given back
 
 
-def test_a_batch_of_a_stream_is_no_transaction_by_itself(sqlite_url: str) -> None:
-    """Each was taken for one that we had committed, and so for one less of others."""
+def test_a_stream_is_one_transaction_however_many_batches_it_has(sqlite_url: str) -> None:
+    """Each batch was taken for one of ours, and so for one less of others."""
     fill(sqlite_url, "one", ROWS, {})
     app, clock = Database(url=sqlite_url), SteppedClock()
     side = Side(database="app", table="one")
@@ -106,9 +106,9 @@ def test_a_batch_of_a_stream_is_no_transaction_by_itself(sqlite_url: str) -> Non
         paced = Paced(pair.source, gate, Admission(clock), Worker(name="w"))
         assert sum(map(len, paced.stream(pair.binding, pair.binding.source, Range(), tokens=False))) == ROWS
         assert gate.begun > 2
-        assert gate.committed == 0
+        assert gate.committed == 1
         paced.tables()
-        assert gate.committed == 1  # the control
+        assert gate.committed == 2  # the control
 
 
 def test_two_paced_databases(postgres_pair: Any, tmp_path: Path) -> None:
