@@ -89,6 +89,15 @@ def test_one_key_with_all_members(cache: Cache) -> None:
     assert cache.redis.zrange("scores", 0, -1, withscores=True) == [(b"3", -2.5), (b"1", 0.1), (b"2", 1e300)]
 
 
+def test_one_key_whose_name_has_braces(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n DOUBLE", "1, 1")
+    cache.redis.zadd("{top}", {"1": 1, "9": 9})
+    app = cache.app({"pattern": "{{top}}", "type": "sorted_set", "member": "id"})
+    assert app.check("p").extra == 1
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert cache.redis.zrange("{top}", 0, -1) == [b"1"]
+
+
 def test_what_a_repair_sends_is_said(cache: Cache) -> None:
     cache.table("id INTEGER PRIMARY KEY, n BIGINT")
     app = cache.app({"pattern": "post:{id}:likes"})
@@ -109,6 +118,32 @@ def test_a_value_that_is_not_spelt_as_its_kind_is_found_and_shown_as_it_stands(c
     assert found == {1: "007", 3: "7.0", 4: "\\xff"}
     assert app.run("p").verdict is Verdict.REPAIRED
     assert [cache.redis.get(f"r:{id_}") for id_ in range(1, 5)] == [b"7"] * 4
+
+
+@pytest.mark.parametrize(
+    ("type_", "stored"), [("text", b"\xff\x00x"), ("boolean", b"yes"), ("integer", b"007"), ("decimal", b"1,5")]
+)
+def test_what_was_none_of_its_kind_is_put_back_as_it_stood(cache: Cache, type_: str, stored: bytes) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n TEXT" if type_ == "text" else "id INTEGER PRIMARY KEY, n", "1, 1")
+    cache.redis.set("r:1", stored)
+    app = cache.app({"pattern": "r:{id}", "types": {"n": type_}})
+    report = app.run("p")
+    assert (report.repaired, cache.redis.get("r:1")) == (1, b"1")
+    assert app.rollback(report.run).repaired == 1
+    assert cache.redis.get("r:1") == stored
+
+
+@pytest.mark.parametrize(
+    ("type_", "stored"),
+    [("integer", b"9" * 5000), ("decimal", b"1e99999999"), ("decimal", b"1e99999999999999999999999")],
+)
+def test_numbers_longer_than_any_database_has_are_told_as_they_stand(cache: Cache, type_: str, stored: bytes) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n", "1, 1")
+    cache.redis.set("r:1", stored)
+    cache.redis.hset("all", "1", stored)
+    for side in ({"pattern": "r:{id}"}, {"pattern": "all", "type": "hash", "member": "id"}):
+        (row,) = cache.app({**side, "types": {"n": type_}}).check("p").drift
+        assert row["observed"]["n"] == stored.decode()
 
 
 def test_keys_that_are_no_rows_make_the_answer_inconclusive_and_are_named(cache: Cache) -> None:
@@ -147,6 +182,15 @@ def test_a_key_that_no_name_can_stand_for_is_said_to_be_one(cache: Cache) -> Non
     assert cache.redis.keys("t:*") == [b"t:x:z"]
 
 
+def test_a_row_is_never_written_over_a_key_of_our_own(cache: Cache) -> None:
+    cache.table("id TEXT PRIMARY KEY, n BIGINT", "'trueup:fence:p', 1", "'a', 1")
+    app = cache.app({"pattern": "{id}"})
+    report = app.run("p")
+    assert (report.repaired, report.left, cache.redis.get("a")) == (1, 1, b"1")
+    assert "would be one of Trueup's own keys" in app.drift("p")[0].reason
+    assert cache.redis.type("trueup:fence:p") == b"hash"
+
+
 def test_null_is_no_value_of_redis(cache: Cache) -> None:
     cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, NULL", "2, 5")
     app = cache.app({"pattern": "r:{id}"})
@@ -168,6 +212,7 @@ def test_null_is_no_value_of_redis(cache: Cache) -> None:
         ({"pattern": "{id}", "member": "n"}, "`member` is about a hash or a sorted set"),
         ({"pattern": "{id}", "type": "hash", "member": "id"}, "in the pattern too"),
         ({"pattern": "{id}", "types": {"n": "int"}}, "'int' of 'n' is no type"),
+        ({"pattern": "trueup:{id}"}, "are of Trueup's own keys"),
         ({"pattern": "{other}"}, "name one of them|tells its rows apart by other"),
         ({"table": "likes"}, "has no such sides; give `pattern`"),
     ],

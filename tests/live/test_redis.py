@@ -19,7 +19,7 @@ from trueup import Projection, Side, Trueup
 from trueup.adapters._redis_unit import RedisUnit
 from trueup.core.guarantee import Guarantee
 from trueup.core.states import Outcome, Verdict
-from trueup.errors import Refused, TakenOver
+from trueup.errors import ConnectionFailed, Refused, TakenOver
 from trueup.writers import publish, retract
 
 VALUE_CAS = "if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('SET',KEYS[1],ARGV[2]) return 1 end return 0"
@@ -190,6 +190,19 @@ def test_a_time_to_live_is_kept(cache: Cache) -> None:
     assert cache.state(2) == (5, None)  # not in the cache: no drift
 
 
+def test_a_key_that_may_go_away_is_not_made_anew_by_a_rollback(cache: Cache) -> None:
+    cache.redis.set("likes:9", 3, ex=1000)
+    side = Side(database="cache", pattern="likes:{post}", expiring=True)
+    cache.source(1, 5)
+    with closing(cache.engine(target=side)) as engine:
+        report = engine.run("likes")
+        assert (report.repaired, report.extra, cache.held(9)) == (1, 1, None)
+        back = engine.rollback(report.run)
+        assert (back.verdict, back.left, cache.held(9)) == (Verdict.DRIFT, 1, None)
+        (outcome,) = engine.outcomes(back.run)
+    assert "no time to live" in outcome.evidence
+
+
 def test_keys_with_a_time_to_live_have_to_be_declared(cache: Cache) -> None:
     cache.source(1, 5)
     cache.redis.set("likes:1", 3, ex=1000)
@@ -273,6 +286,53 @@ def test_a_row_that_is_deleted_is_not_brought_back_by_a_late_message(cache: Cach
     assert cache.redis.hgetall("post:1") == {b"v": b"2"}
     retract(cache.redis, "post:1", 5)
     assert versioned.check("versions").verdict is Verdict.IN_SYNC  # a tombstone is no row
+
+
+def test_a_rollback_brings_a_deleted_row_back_in_place_of_its_own_tombstone_only(
+    cache: Cache, versioned: Trueup
+) -> None:
+    for post in (2, 3):
+        publish(cache.redis, f"post:{post}", 2, {"n": 4})
+    report = versioned.run("versions")
+    assert (report.verdict, report.extra) == (Verdict.REPAIRED, 2)
+    retract(cache.redis, "post:3", 7)
+    back = versioned.rollback(report.run)
+    assert (back.repaired, back.left) == (2, 1)
+    assert cache.redis.hgetall("post:2") == {b"n": b"4", b"v": b"2"}
+    assert cache.redis.hgetall("post:3") == {b"v": b"7"}
+    left = [outcome.evidence for outcome in versioned.outcomes(back.run) if outcome.outcome is Outcome.CAS_LOST]
+    assert left == ["it was deleted again since, by a newer version"]
+
+
+# --- what the server refuses ------------------------------------------------------------------------------------------
+
+
+def test_why_a_transaction_was_refused_is_said(wrong: Cache) -> None:
+    """EXEC says only that there was a reason."""
+    wrong.redis.execute_command("ACL", "SETUSER", "test-reads", "reset", "on", ">x", "~*", "+@all", "-set")
+    url = wrong.url
+    try:
+        wrong.url = url.replace("://", "://test-reads:x@")
+        with pytest.raises(ConnectionFailed, match="no permissions to run the 'set' command"):
+            wrong.run()
+    finally:
+        wrong.url = url
+        wrong.redis.execute_command("ACL", "DELUSER", "test-reads")
+    assert wrong.state() == (5, 3)
+
+
+def test_a_server_without_memory_is_tried_again(wrong: Cache) -> None:
+    def memory(most: int) -> None:
+        wrong.redis.config_set("maxmemory", most)
+
+    try:
+        with closing(wrong.engine()) as engine, around(RedisUnit, "write", before=lambda: memory(1)):
+            assert isinstance(engine.clock, QuickClock)
+            engine.clock.meanwhile += [lambda: memory(0)] * 20
+            assert engine.run("likes").verdict is Verdict.REPAIRED
+    finally:
+        memory(0)
+    assert wrong.state() == (5, 5)
 
 
 # --- the fence -------------------------------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ written.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import date
 from itertools import islice
 from typing import Protocol
@@ -36,6 +35,7 @@ from trueup.adapters import (
     Survey,
     Unit,
 )
+from trueup.adapters._alone import MOVING
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._discoverer import Discoverer
 from trueup.adapters._outcomes import Arrivals, HeldRow, decided, left, read_source, restored, withdrawn
@@ -57,8 +57,8 @@ from trueup.errors import ConfigError, DesignProblem
 KEYS_AT_ONCE = 1_000
 #: How often a unit reads and decides anew the rows that others kept it from writing.
 TRIES = 3
-#: Evidence of a row that was not written because somebody wrote in between.
-MOVING = "somebody wrote while the source was read"
+#: Why a row that may go away by itself is not made anew by a rollback.
+MAY_BE_GONE = "it may be gone by itself; made anew it would have no time to live, and stay for ever"
 
 
 class DocumentUnit(Protocol):
@@ -348,27 +348,10 @@ def _cut_at(binding: Binding) -> int:
     return named.index(column)
 
 
-def written_back(rows: Sequence[RowOutcome], lost: Collection[Key], now: Mapping[Key, HeldRow]) -> list[RowOutcome]:
-    """What became of rows that were written one by one, by what they hold `now`; those in `lost` had moved."""
-    judged = []
-    for row in rows:
-        there = now.get(row.key)
-        if row.key in lost or (row.after is None and there is not None):
-            judged.append(not_written(row, MOVING))
-        elif (None if there is None else there.values) != row.after:
-            judged.append(not_written(row, "it does not hold what was written a moment ago"))
-        else:
-            judged.append(replace(row, token=there.token if there else ""))
-    return judged
-
-
-def not_written(row: RowOutcome, why: str) -> RowOutcome:
-    """Left for another try."""
-    return RowOutcome(key=row.key, outcome=Outcome.CAS_LOST, before=row.before, evidence=why, busy=True)
-
-
 def settled(binding: Binding, unit: Unit, suspect: Suspect, now: HeldRow | None, expected: Values | None) -> RowOutcome:
     """What to do with a row: as the policy says, to put it back, or to take it back."""
+    if unit.restore and now is None and suspect.expected is not None and binding.target.side.expiring:
+        return left(suspect, now, Outcome.CAS_LOST, MAY_BE_GONE)
     if unit.restore:
         return restored(unit, suspect, now)
     if not unit.withdraw:

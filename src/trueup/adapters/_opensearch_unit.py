@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from trueup.adapters import RowOutcome
-from trueup.adapters._documents import MOVING, held
+from trueup.adapters._alone import MOVING
+from trueup.adapters._documents import held
 from trueup.adapters._opensearch_fields import put
 from trueup.adapters._opensearch_http import ANSWER_S, PASSING, Http, reason_of, spelled
 from trueup.adapters._opensearch_index import Index, Layout, check_versions
@@ -34,9 +36,12 @@ def documents(
 
     Raises BrokenRead if the answer is not about all of them.
     """
-    if not keys:
+    ids: dict[str, Key] = {}
+    for key in keys:
+        with suppress(DataProblem):  # one that no id can stand for has no document
+            ids[layout.id_of(key)] = key
+    if not ids:
         return {}
-    ids = {layout.id_of(key): key for key in keys}
     params = {"realtime": "true"}
     if paths is not None:
         params |= {"_source_includes": ",".join(paths)} if paths else {"_source": "false"}

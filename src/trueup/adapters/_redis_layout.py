@@ -74,6 +74,11 @@ def pattern_of(side: Side) -> Pattern:
         raise ConfigError(f"{side.member!r} is a member and in the pattern too")
     if not pattern.names and not side.member:
         raise ConfigError(f"{pattern.text!r} is one key: put the columns of the key in braces, like post:{{post_id}}")
+    if pattern.between[0].encode().startswith(OURS):
+        raise ConfigError(
+            f"{pattern.text!r}: names that begin with {OURS.decode()!r} are of Trueup's own keys, which are never "
+            f"rows; rename yours"
+        )
     return pattern
 
 
@@ -138,6 +143,8 @@ class Layout:
                 f"key {key} has no name of the pattern {self.pattern.text!r}: a part is empty, or holds the text that "
                 f"ends it"
             )
+        if name.encode().startswith(OURS):
+            raise DataProblem(f"key {key}: its name {name!r} would be one of Trueup's own keys")
         return name.encode(), texts.get(self.member, "").encode()
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -179,6 +186,14 @@ class Layout:
             return None
         stored = answers[-1] if self.type == "hash" and not self.member else answers
         return tuple(understood(kind, value) for kind, value in zip(self.values.values(), stored, strict=True))
+
+    def version_of(self, key: Key) -> Command:
+        """The command for the version in a row's key, a tombstone's too."""
+        return ("HGET", self.name_of(key)[0], self.version)
+
+    def version_in(self, key: Key, values: Values) -> bytes | None:
+        """The version among a row's values, as it is stored."""
+        return dict(zip(self.values, self._stored(key, values), strict=True))[self.version]
 
     def paging(self, name: bytes, cursor: int) -> Command:
         """The command for the next members of a key."""
@@ -235,10 +250,13 @@ class Layout:
 
 
 def _version(binding: Binding, side: BoundSide) -> str:
-    """The field of a hash that versioned writers keep the version in, where it is the declared one."""
-    if binding.version is None or side.side.type != "hash" or side.side.member or len(side.values) == 1:
+    """The field of a hash that versioned writers keep the version in, where it is the declared one. A rollback has no
+    source that issues versions, and meets their tombstones all the same; so the declaration is asked.
+    """
+    declared = binding.projection.version
+    if declared not in binding.columns or side.side.type != "hash" or side.side.member or len(side.values) == 1:
         return ""
-    name = side.values[binding.version].name
+    name = side.values[binding.columns.index(declared)].name
     return name if name == VERSION else ""
 
 

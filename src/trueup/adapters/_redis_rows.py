@@ -53,8 +53,8 @@ def shown(name: bytes) -> str:
 
 def scanned(session: Session, pattern: Pattern) -> Iterator[list[bytes]]:
     """Names of keys, page by page, perhaps some twice; to the end, which the server says by cursor 0."""
-    if not pattern.names:
-        yield [pattern.text.encode()]
+    if not pattern.names:  # one key, whose braces are written twice in the pattern
+        yield [pattern.between[0].encode()]
         return
     cursor = b"0"
     while True:

@@ -62,8 +62,26 @@ class RedisUnit:
             raise TakenOver(f"{fence}: another run has taken over; this one writes no more")
 
     def write(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
+        buried = self._buried(rows) if self._unit.restore and self._layout.version else []
+        lost = {row.key for row in buried}
+        rows = [row for row in rows if row.key not in lost]
+        if not rows:
+            return buried
         answers = self.commit(rows, {row.key: self._layout.writing(row.key, row.after) for row in rows})
-        return self._moved(rows) if answers is None else [judged(row, answers[row.key]) for row in rows]
+        written = self._moved(rows) if answers is None else [judged(row, answers[row.key]) for row in rows]
+        return [*buried, *written]
+
+    def _buried(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
+        """Rows that a rollback would bring back, and that are under another tombstone than the run left: they were
+        deleted again since. To be asked while their keys are watched.
+        """
+        back = [row for row in rows if row.before is None and row.after is not None]
+        answers = self._session.send([self._layout.version_of(row.key) for row in back])
+        return [
+            RowOutcome(key=row.key, outcome=Outcome.CAS_LOST, evidence="it was deleted again since, by a newer version")
+            for row, answer in zip(back, answers, strict=True)
+            if answer != self._layout.version_in(row.key, row.after or ())
+        ]
 
     def commit(self, rows: Sequence[RowOutcome], commands: Mapping[Key, Sequence[Command]]) -> Answers | None:
         """Carry out the commands of these rows and leave the marker: the answers by row, which may be errors.
@@ -73,8 +91,7 @@ class RedisUnit:
         images = json.dumps([outcome_to_json(row) for row in rows])
         marker: list[Command] = [("SET", marker_key(self._unit.id), images)] if self._markers else []
         sent = [command for row in rows for command in commands[row.key]]
-        *_, done = self._session.send([("MULTI",), *marker, *sent, ("EXEC",)])
-        answers = answered(self._session, done)
+        answers = answered(self._session, self._session.send([("MULTI",), *marker, *sent, ("EXEC",)]))
         if answers is None:
             return None
         rest = iter(answers[len(marker) :])
@@ -96,10 +113,14 @@ class RedisUnit:
         ]
 
 
-def answered(session: Session, done: Any) -> Any:
-    """The answers of a transaction; None if it did nothing because a watched key was touched."""
+def answered(session: Session, told: Sequence[Any]) -> Any:
+    """The answers of a transaction, of all that was answered; None if it did nothing because a watched key was touched.
+
+    A command that is refused when it is queued says why, and EXEC only that there was one.
+    """
+    *queued, done = told
     if isinstance(done, RedisError):
-        raise session.translated(done)
+        raise session.translated(next((answer for answer in queued if isinstance(answer, RedisError)), done))
     return done
 
 

@@ -7,26 +7,28 @@ writes were seen to be lost, if rarely (tests/campaign/groonga.py). So a repair 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from trueup.adapters import Capabilities, FoundTable, RowOutcome, Unit
-from trueup.adapters._documents import DocumentStore, held, kinds_of, written_back
+from trueup.adapters._alone import Alone, written_back
+from trueup.adapters._documents import DocumentStore, held, kinds_of
 from trueup.adapters._groonga_http import ANSWER_S, Groonga, rows_of
 from trueup.adapters._outcomes import HeldRow
 from trueup.adapters._sorting import Row
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.decide import Action
 from trueup.core.guarantee import Writing
-from trueup.core.kinds import Kind, Value
+from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.plan import Everything, Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Values, encode, fit
-from trueup.errors import BrokenRead, ConfigError, DataProblem
+from trueup.errors import BrokenRead, ConfigError, DataProblem, DesignProblem
 
 #: Records of one page.
 PAGE = 10_000
@@ -38,6 +40,8 @@ _KINDS: Mapping[str, Kind] = {
     "Float": Kind.FLOAT,
     "Time": Kind.INSTANT,
 }
+#: Why a text cannot be in a condition.
+_NUL = "a condition of Groonga cannot hold the character NUL"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: From here on a double has no microseconds left.
 _TIME_MAX = 2**33
@@ -125,17 +129,39 @@ class GroongaAdapter(DocumentStore):
                     f"{self.server.where}: {len(found):,} of {hits:,} records of {side.side.table!r} came, or not in "
                     f"the order of their keys; what was read counts for nothing"
                 )
+            self._spelt_alike(binding, side, keys)
             yield [_row(row, kinds, tokens=tokens) for row in found]
             if hits <= PAGE:
                 return
             last = keys[-1]
 
+    def _spelt_alike(self, binding: Binding, side: BoundSide, keys: Sequence[Value]) -> None:
+        """Raise DesignProblem for a key that is read as a UUID or a moment, and spelt otherwise than it is asked for:
+        its record could not be found again, and a second would be made beside it.
+        """
+        column, kind = side.key[0], binding.key_kinds[0]
+        if column.kind is not Kind.TEXT or kind is Kind.TEXT:
+            return
+        pairs = zip(keys, canonical(kind, keys), strict=True)
+        odd = next((key for key, meant in pairs if _stored(column, meant) != key), None)
+        if odd is not None:
+            raise DesignProblem(
+                f"{self.server.where}: the key {odd!r} in {side.side.table!r} is a {kind} in a spelling of its own, so "
+                f"the record could not be found by it. Nothing was compared; give it the key "
+                f"{_stored(column, canonical(kind, [odd])[0])!r}, or have the source give its keys as text"
+            )
+
     def fetch(self, binding: Binding, side: BoundSide, keys: Sequence[Key], *, tokens: bool) -> list[Row]:
         if not keys:
             return []
         kinds = kinds_of(binding, side)
-        names = ", ".join(_literal(_stored(side.key[0], key[0])) for key in keys)
-        hits, found = self._select(side, f"in_values({_KEY}, {names})", limit="-1")
+        names = []
+        for key in keys:
+            with suppress(ValueError):  # one that no record can have
+                names.append(_literal(_named(side.key[0], key[0])))
+        if not names:
+            return []
+        hits, found = self._select(side, f"in_values({_KEY}, {', '.join(names)})", limit="-1")
         if hits != len(found) or hits > len(keys):
             raise BrokenRead(f"{self.server.where}: {len(found)} records of {hits} came")
         return [_row(row, kinds, tokens=tokens) for row in found]
@@ -171,26 +197,30 @@ class GroongaUnit:
         self._adapter = adapter
         self._binding = binding
         self._side = binding.target
+        self._alone = Alone(binding)
 
     def read(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
         return held(self._binding, self._adapter.fetch(self._binding, self._side, keys, tokens=True))
 
     def write(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
         sent = [(row, self._record(row)) for row in rows]  # before the first is written: a value may not fit
-        lost = {row.key for row, record in sent if not self._written(row, record)}
-        return written_back(rows, lost, self.read([row.key for row in rows]))
+        records = {row.key: record for row, record in sent}
+        done = self._alone.write(rows, lambda row: self._written(row, records[row.key]))
+        return written_back(rows, done, self.read([row.key for row in rows]))
 
     def _written(self, row: RowOutcome, record: Mapping[str, Any]) -> bool:
         table = self._side.side.table or ""
         if row.after is not None:
             return self._adapter.server.load(table, record, self._same(row.before))
         condition = f"{_KEY} == {_literal(record[_KEY])} && {self._same(row.before)}"
+        if "\0" in condition:
+            raise DataProblem(f"key {row.key}: {_NUL}, so nothing can demand that the record is still as it was read")
         self._adapter.server.ask("delete", {"table": table, "filter": condition}, timeout_s=ANSWER_S)
         return True  # it does not say; the record is looked for afterwards
 
     def _record(self, row: RowOutcome) -> dict[str, Any]:
         try:
-            record = {_KEY: _stored(self._side.key[0], row.key[0])}
+            record = {_KEY: _named(self._side.key[0], row.key[0])}
             for column, value in zip(self._side.values, row.after or (), strict=False):
                 record[column.name] = _stored(column, value)
         except ValueError as lossy:
@@ -223,6 +253,14 @@ def _understood(kind: Kind, value: Any) -> Value:
     return value
 
 
+def _named(column: Column, value: Value) -> Any:
+    """A key as it is sent; ValueError for one that no record can have, or that cannot be asked for."""
+    stored = _stored(column, value)
+    if isinstance(stored, str) and "\0" in stored:
+        raise ValueError(f"{column.name!r}: {_NUL}")
+    return stored
+
+
 def _stored(column: Column, value: Value) -> Any:
     """A value as it is sent; ValueError for one that Groonga would change: it cuts and wraps what does not fit."""
     if value is None:
@@ -242,6 +280,10 @@ def _stored(column: Column, value: Value) -> Any:
             low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
             if not low <= value < high:
                 raise ValueError(f"{column.name!r}: {value} does not fit {column.type_name}")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"{column.name!r}: {value} is no number that can be sent")
+        case str() if column.kind is not Kind.TEXT:
+            raise ValueError(f"{column.name!r}: {value!r} is no {column.type_name}")
         case date():
             return value.isoformat()
     return value

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from trueup.adapters import Capabilities, RowOutcome, Unit
-from trueup.adapters._documents import DocumentStore, held, kinds_of, written_back
+from trueup.adapters._alone import Alone, written_back
+from trueup.adapters._documents import DocumentStore, held, kinds_of
 from trueup.adapters._outcomes import HeldRow
 from trueup.adapters._sorting import Row, in_key_order
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
@@ -187,13 +188,14 @@ class PythonUnit:
         self._binding = binding
         self._side = binding.target
         self._unit = unit
+        self._alone = Alone(binding)
 
     def read(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
         return held(self._binding, self._adapter.fetch(self._binding, self._side, keys, tokens=True))
 
     def write(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
-        lost = {row.key for row in rows if not self._written(row)}
-        return written_back(rows, lost, self.read([row.key for row in rows]))
+        done = self._alone.write(rows, self._written)
+        return written_back(rows, done, self.read([row.key for row in rows]))
 
     def _written(self, row: RowOutcome) -> bool:
         told = declared(self._adapter._function(self._side.side))
@@ -241,9 +243,9 @@ def _values_of(name: str, row: Any, columns: Sequence[str], order: Mapping[str, 
 
 def _row(name: str, row: Row, *, tokens: bool) -> Row:
     """A row of values that can be kept; what it holds stands for its version."""
-    plain = tuple(Json(json.dumps(value)) if isinstance(value, dict | list) else value for value in row)
     try:
+        plain = tuple(Json(json.dumps(value)) if isinstance(value, dict | list) else value for value in row)
         spelt = [encode(value) for value in plain]
-    except TypeError as odd:
+    except (TypeError, ValueError, RecursionError) as odd:
         raise DataProblem(f"{name}: a row holds what cannot be compared: {odd}") from None
     return (*plain, repr(spelt)) if tokens else plain

@@ -224,8 +224,7 @@ class RedisAdapter(DocumentStore):
             commands: list[Command] = [("MULTI",), ("HINCRBY", fence_key(fence), "token", 1)]
             if stop is not None:
                 commands.append(("HSET", fence_key(fence), "stop", int(stop)))
-            *_, done = session.send([*commands, ("EXEC",)])
-            return int(answered(session, done)[0])
+            return int(answered(session, session.send([*commands, ("EXEC",)]))[0])
 
     def claim(self, binding: Binding, unit: str) -> Marker | None:  # noqa: ARG002
         if not self.markers:

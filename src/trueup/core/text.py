@@ -18,7 +18,8 @@ from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.row import fit
 from trueup.core.values import plain
 
-_INTEGER = re.compile(rb"-?[1-9][0-9]*|0")
+#: No longer than Python reads; no database has integers of so many digits.
+_INTEGER = re.compile(rb"-?[1-9][0-9]{0,3999}|0")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _INFINITE = re.compile(rb"[+-]?(?:inf|nan)")
 _WORDS = {"1": True, "0": False, "true": True, "false": False}
@@ -46,16 +47,17 @@ def understood(kind: Kind, stored: bytes | None) -> Value:
         text = stored.decode()
     except UnicodeDecodeError:
         return stored
-    match kind:
-        case Kind.DECIMAL if _NUMBER.fullmatch(stored):
-            return Decimal(text)
-        case Kind.BOOLEAN:
-            return _WORDS.get(text, text)
+    if kind is Kind.BOOLEAN:
+        return _WORDS.get(text, text)
     return canonical(kind, [text])[0]
 
 
 def spelt(kind: Kind, value: Value) -> bytes:
     """A value as it is stored, so that `understood` gives it back; ValueError for one that would come back changed."""
+    if isinstance(value, str | bytes):
+        stored = value.encode() if isinstance(value, str) else value
+        if understood(kind, stored) == value:  # also what is none of its kind: it goes back as it stood
+            return stored
     value = fit(kind, value)
     match value:
         case bool():
