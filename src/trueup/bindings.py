@@ -134,6 +134,11 @@ class Bindings(Bound):
                 f"generation's number: increments that were on their way then count nowhere now. Mend the source, and "
                 f"let `trueup run {name}` count the rows anew"
             )
+        if declared.target.index and declared.version and declared.target.physical(declared.version) == "_version":
+            raise Refused(
+                f"run {run.id} cannot be undone: the documents of {name} have the versions that the source issued, and "
+                f"a search engine takes no older one. Mend the source, and let `trueup run {name}` write newer ones"
+            )
         sensitive = tuple(name for name in declared.sensitive if name in (*run.columns, *declared.key))
         plain: dict[str, Any] = {"absent": None, "on_extra": None, "tolerance": {}, "nulls": {}, "changes": None}
         plain |= {"source": declared.target, "columns": run.columns or None, "partition": Partition()}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.beside import Beside
 from tests.faults.between import Answer, between
-from tests.live.harness import around
+from tests.live.harness import Db, around
 from tests.searching import groonga_do
 from trueup import Side, Trueup, Verdict, diff
 from trueup.adapters import _documents, connect
@@ -85,6 +85,57 @@ def test_a_number_that_would_wrap_is_not_sent(engine: Engine, type_: str, value:
     report = engine.app().run("p")
     assert (report.repaired, report.left) == (1, 1)
     assert engine.held("_key", "n") == [[2, 5]]
+
+
+@pytest.mark.parametrize(
+    ("key", "type_", "value", "why"),
+    [
+        ("Int32", "BIGINT", "3000000000", "does not fit Int32"),
+        ("ShortText", "TEXT", "'a' || char(0) || 'b'", "cannot hold the character NUL"),
+        ("ShortText", "TEXT", "''", "was refused"),
+    ],
+)
+def test_a_key_that_no_record_can_have_is_one_row_that_is_told_of(
+    engine: Engine, key: str, type_: str, value: str, why: str
+) -> None:
+    engine.table(f"id {type_} PRIMARY KEY, n BIGINT", f"{value}, 5", "'7', 5")
+    engine.records(key, n="Int64")
+    app = engine.app()
+    assert app.check("p").missing == 2
+    report = app.run("p")
+    assert (report.repaired, report.left) == (1, 1)
+    assert why in app.drift("p")[0].reason
+    assert app.check("p").missing == 1
+
+
+def test_a_float_that_is_no_number_is_one_row_that_is_told_of(engine: Engine) -> None:
+    engine.table("id INTEGER PRIMARY KEY, n DOUBLE", "1, 9e999", "2, 5")
+    engine.records(n="Float")
+    app = engine.app()
+    report = app.run("p")
+    assert (report.repaired, report.left) == (1, 1)
+    assert "inf is no number that can be sent" in app.drift("p")[0].reason
+
+
+def test_a_record_that_is_refused_takes_nothing_from_those_that_were_written_before(engine: Engine) -> None:
+    engine.table("id TEXT PRIMARY KEY, n BIGINT", "'a', 5", f"'b{'x' * 5000}', 5", "'c', 5")
+    engine.records("ShortText", n="Int64")
+    app = engine.app()
+    report = app.run("p")
+    assert (report.repaired, report.left, engine.held("_key")) == (2, 1, [["a"], ["c"]])
+    assert app.rollback(report.run).repaired == 2
+    assert engine.held("_key") == []
+
+
+def test_a_key_in_a_spelling_of_its_own_gets_no_second_record(engine: Engine, postgres: str) -> None:
+    key = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+    engine.db = Db(postgres)
+    engine.table("id uuid PRIMARY KEY, n bigint", f"'{key}', 5")
+    engine.records("ShortText", n="Int64")
+    engine.load({"_key": key.upper(), "n": 4})
+    with pytest.raises(TrueupError, match=rf"'{key.upper()}' in 'Posts' is a uuid in a spelling of its own.*'{key}'"):
+        engine.app().run("p")
+    assert engine.held("_key", "n") == [[key.upper(), 4]]
 
 
 def test_control_it_wraps(engine: Engine) -> None:

@@ -167,6 +167,25 @@ def test_a_value_that_json_or_the_field_cannot_hold_is_not_sent(search: Search) 
     assert search.kept("2") == {"v": 5}
 
 
+def test_a_json_null_is_not_sent_for_it_would_be_no_field(search: Search) -> None:
+    search.table("id INTEGER PRIMARY KEY, v JSON", "1, 'null'", "2, '[null]'")
+    search.index({"v": {"type": "object", "enabled": False}})
+    app = search.app()
+    report = app.run("p")
+    assert (report.repaired, report.left, search.kept("2")) == (1, 1, {"v": [None]})
+    assert "give NULL in the source" in app.drift("p")[0].reason
+
+
+def test_a_key_that_no_id_can_stand_for_is_one_row_that_is_told_of(search: Search) -> None:
+    search.table("id TEXT PRIMARY KEY, v BIGINT", "'', 5", f"'{'x' * 600}', 5", "'a', 5")
+    search.index({"v": {"type": "long"}})
+    app = search.app()
+    assert app.check("p").missing == 3
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 1, 2)
+    assert all("has no id of the form" in row.reason for row in app.drift("p"))
+
+
 def test_declared_types(search: Search) -> None:
     search.table("id INTEGER PRIMARY KEY, price DECIMAL(9,2), tags JSON", "1, '12.50', '[\"a\",\"b\"]'")
     search.index(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from tests.conformance.worlds import UNLIMITED, EngineClock
 from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict, load
 from trueup.errors import BrokenRead, DesignProblem, StatementTimeout, Transient
-from trueup.python import DataProblem, End, Part, side
+from trueup.python import Change, DataProblem, End, Part, side
 
 ROWS = [{"id": 1, "n": 10}, {"id": 2, "n": 20}]
 #: What the function of a test does.
@@ -141,6 +142,10 @@ def test_a_row_that_cannot_be_handled_is_told_of(world: World) -> None:
     report = world.app(yields([{"id": 1, "n": object()}, ROWS[1]], End())).check("p")
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "cannot be compared" in report.reason
+    for document in ({"price": Decimal("1.5")}, {"price": float("nan")}):
+        report = world.app(yields([{"id": 1, "n": document}, ROWS[1]], End())).check("p")
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert "cannot be compared" in report.reason
     report = world.app(fails(*[DataProblem("bad")] * 30)).check("p")
     assert report.verdict is Verdict.INCONCLUSIVE
 
@@ -197,6 +202,53 @@ def test_a_side_without_a_writer_is_not_repaired(world: World) -> None:
     assert app.check("p").verdict is Verdict.IN_SYNC
     with pytest.raises(ConfigError, match="can be repaired"):
         app.run("p")
+
+
+KEPT: dict[int, int] = {}
+
+
+def _keeps(change: Change) -> bool:
+    if change.key["id"] == 2:
+        raise DataProblem("no room for 2")
+    if change.after is None:
+        del KEPT[change.key["id"]]
+    else:
+        KEPT[change.key["id"]] = change.after["n"]
+    return True
+
+
+@side(key="id", columns={"id": "integer", "n": "integer"}, writer=_keeps)
+def kept(part: Part) -> Iterator[Any]:
+    yield list(KEPT.items())
+    yield End(rows=len(KEPT))
+
+
+def test_a_row_that_is_refused_takes_nothing_from_those_that_were_written_before(tmp_path: Path) -> None:
+    KEPT.clear()
+    with closing(sqlite3.connect(tmp_path / "app.db")) as c, c:
+        c.execute("CREATE TABLE src (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
+        c.executemany("INSERT INTO src VALUES (?, 7)", [(1,), (2,), (3,)])
+    projection = Projection(
+        name="p",
+        source=Side(database="app", table="src"),
+        target=Side(python=f"{__name__}:kept"),
+        key="id",
+        writers="absolute",
+        settle=0,
+        limits=UNLIMITED,
+    )
+    app = Trueup(
+        databases={"app": Database(url=f"sqlite:///{tmp_path / 'app.db'}")},
+        projections=[projection],
+        ledger=f"sqlite:///{tmp_path / 'ledger.db'}",
+        clock=EngineClock(),
+    )
+    with closing(app):
+        report = app.run("p")
+        assert (report.repaired, report.left, KEPT) == (2, 1, {1: 7, 3: 7})
+        assert "no room for 2" in app.drift("p")[0].reason
+        assert app.rollback(report.run).repaired == 2
+    assert KEPT == {}
 
 
 def test_functions_are_found_from_the_folder_of_the_configuration(tmp_path: Path) -> None:

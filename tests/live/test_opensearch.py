@@ -243,6 +243,14 @@ def test_versions_are_kept_as_the_source_issues_them(versioned: Search) -> None:
     versioned.deliver(2, 8, version=8, version_type="external")  # the next message is not refused
 
 
+def test_a_rollback_by_versions_is_refused_for_none_goes_back(versioned: Search) -> None:
+    with closing(versioned.engine(**BY_VERSION)) as engine:
+        report = engine.run("posts")
+        with pytest.raises(Refused, match="takes no older one"):
+            engine.rollback(report.run)
+    assert versioned.state(2) == (5, 5)
+
+
 def test_control_a_repair_by_number_makes_the_next_message_be_refused(versioned: Search) -> None:
     token = versioned.client.get(index="posts", id="2")
     versioned.deliver(2, 5, if_seq_no=token["_seq_no"], if_primary_term=token["_primary_term"])

@@ -102,9 +102,9 @@ class Field:
         value = fit(self.kind, value)
         match value:
             case Json():
-                return json.loads(value.text, parse_float=Decimal)
+                return _document(value.text)
             case str() if self.kind is Kind.JSON:
-                return json.loads(value, parse_float=Decimal)
+                return _document(value)
             case datetime() if self.counts is not None and self.type == "counted":
                 count, rest = divmod(value.astimezone(UTC) - _EPOCH, self.counts)
                 if rest:
@@ -116,6 +116,14 @@ class Field:
                 return base64.b64encode(value).decode()
         spelled(value)  # a float that is no number
         return value
+
+
+def _document(text: str) -> Any:
+    """What JSON says; ValueError for `null`, which a document cannot tell from a field that is missing."""
+    document = json.loads(text, parse_float=Decimal)
+    if document is None:
+        raise ValueError("a JSON null reads like a field that is missing; give NULL in the source")
+    return document
 
 
 def fields_of(properties: Mapping[str, Any], within: str = "") -> Iterator[Field]:
