@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -33,6 +33,13 @@ _SECRET = re.compile(r"pass|secret|token|pwd|key", re.IGNORECASE)
 _PATHS = frozenset({"ssl_key", "sslkey", "tls_key"})
 #: The password of a URL, and what is before it, as SQLAlchemy takes them apart.
 _PASSWORD = re.compile(r"(://[^:/]*:)([^@]+)@")
+#: How a password is written that would end the part of a URL in which it stands.
+_ESCAPED = "a / in a password is written %2F, a # %23, a ? %3F, and an @ %40"
+#: What may stand behind the host of a Redis server.
+_LOGICAL = re.compile(r"/?|/[0-9]+")
+#: What its URL may say behind the ?, and with TLS.
+_REDIS = ("db", "username", "password", "socket_timeout", "socket_connect_timeout", "socket_keepalive")
+_REDIS_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -88,6 +95,35 @@ def parsed(url: str) -> URL:
     if "@" in (found.host or ""):  # the rest of a password, and it would be shown
         raise ValueError("an @ in a password is written %40")
     return found
+
+
+def address(url: str) -> SplitResult:
+    """A URL of a server that is no SQL database, taken apart. Raises ValueError, which shows nothing of it, if it is
+    none: what is taken for a port or a path may be the rest of a password.
+    """
+    found = urlsplit(url)
+    try:
+        _ = found.port
+    except ValueError:
+        raise ValueError(f"its port is no number; {_ESCAPED}") from None
+    if "@" not in found.netloc and "@" in f"{found.path}{found.query}{found.fragment}":
+        raise ValueError(_ESCAPED)
+    return found
+
+
+def for_redis(url: str) -> str:
+    """A URL as Redis's driver is to have it, which takes no offence at what it does not understand: `/cache` would be
+    database 0. Raises ValueError, which shows no secret.
+    """
+    parts = address(url)
+    safe = parts.scheme in ("rediss", "valkeys")
+    if not _LOGICAL.fullmatch(parts.path):
+        raise ValueError("behind the host stands the number of a logical database, like /0")
+    known = (*_REDIS, *(_REDIS_TLS if safe else ()))
+    for option in dict(parse_qsl(parts.query, keep_blank_values=True)):
+        if option not in known:
+            raise ValueError(f"{option!r} is no setting; known: {', '.join(known)}")
+    return f"{'rediss' if safe else 'redis'}://{url.partition('://')[2]}"
 
 
 def relative_file(url: str) -> tuple[str, str] | None:

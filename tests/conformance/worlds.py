@@ -354,7 +354,7 @@ def of_places(*places: str) -> list[str]:
     """Adapters of SQL databases that have such sides; nothing is connected."""
     found = []
     for name in known():
-        with closing(connect("any", Database(url=f"{name}:///nothing"))) as adapter:
+        with closing(connect("any", Database(url=f"{name}:///0"))) as adapter:
             told = adapter.capabilities
             found += [name] if told.dialect and set(places) & set(told.places) else []
     return found

@@ -9,12 +9,13 @@ import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode
 
 import msgpack
 
 from trueup.core.projection import Database
 from trueup.errors import BrokenRead, ConfigError, ConnectionFailed, DataProblem, DesignProblem, Transient
+from trueup.urls import address
 
 #: Longest wait for the answer to a write, seconds: so long `stop` may have to wait at most.
 ANSWER_S = 10.0
@@ -99,7 +100,10 @@ class Groonga:
         return code, str(head[3]) if len(head) > 3 else "", rest[0] if rest else None
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-        parts = urlsplit(self._url.get_secret_value())
+        try:
+            parts = address(self._url.get_secret_value())
+        except ValueError as wrong:
+            raise ConfigError(f"{self.where}.url: {wrong}") from None
         headers = {}
         if parts.username:
             told = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

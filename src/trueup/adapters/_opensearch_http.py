@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from opensearchpy import JSONSerializer, OpenSearch
 from opensearchpy.exceptions import (
@@ -28,6 +28,7 @@ from urllib3.exceptions import NewConnectionError
 
 from trueup.core.projection import Database
 from trueup.errors import BrokenRead, ConfigError, ConnectionFailed, DesignProblem, Transient, TrueupError
+from trueup.urls import address
 
 #: Longest wait for the answer to a write, seconds: so long `stop` may have to wait at most.
 ANSWER_S = 10.0
@@ -135,7 +136,10 @@ def spelled(document: Any) -> str:
 
 def _settings(url: str, where: str) -> dict[str, Any]:
     """What the driver is told."""
-    parts = urlsplit(url)
+    try:
+        parts = address(url)
+    except ValueError as wrong:
+        raise ConfigError(f"{where}.url: {wrong}") from None
     transport = parts.scheme.partition("+")[2] or "http"
     if transport not in ("http", "https"):
         raise ConfigError(f"{where}.url: {parts.scheme!r} is no scheme; write opensearch:// or opensearch+https://")

@@ -38,6 +38,7 @@ from redis.retry import Retry
 
 from trueup.core.projection import Database
 from trueup.errors import ConfigError, ConnectionFailed, DesignProblem, Transient, TrueupError
+from trueup.urls import for_redis
 
 #: A command and its arguments.
 Command = Sequence[str | bytes | int]
@@ -149,12 +150,10 @@ class Sessions:
     ) -> None:
         """`host`, `port`: of another node of the declared one's cluster. `answer_s`: longest wait for an answer."""
         self.where = f"databases.{name}"
-        scheme, _, rest = database.url.get_secret_value().partition("://")
-        safe = "rediss" if scheme in ("rediss", "valkeys") else "redis"
         other = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         try:
             self._pool = redis.ConnectionPool.from_url(
-                f"{safe}://{rest}",
+                for_redis(database.url.get_secret_value()),
                 protocol=2,  # doubles as the digits that the server writes
                 decode_responses=False,
                 client_name="trueup",

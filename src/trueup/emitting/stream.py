@@ -10,8 +10,9 @@ from redis.retry import Retry
 
 from trueup.core.handlers import Handler
 from trueup.emitting import body
-from trueup.errors import Transient
+from trueup.errors import ConfigError, Transient
 from trueup.python.handlers import Call
+from trueup.urls import for_redis
 
 #: Longest wait for an answer, seconds.
 ANSWER_S = 10.0
@@ -22,7 +23,10 @@ class Stream:
 
     def __init__(self, handler: Handler, place: str, url: str) -> None:
         self.place, self.name = place, handler.to
-        url = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
+        try:
+            url = for_redis(url)
+        except ValueError as wrong:
+            raise ConfigError(f"{place}.url: {wrong}") from None
         # Sent once: whether it is sent again is decided by who keeps the record of it.
         self.client = redis.Redis.from_url(
             url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)

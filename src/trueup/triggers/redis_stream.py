@@ -17,6 +17,7 @@ from trueup.core.events import Payload
 from trueup.core.triggers import RedisStream, consumer
 from trueup.errors import Unheard
 from trueup.triggers import Delivery, Place
+from trueup.urls import for_redis
 
 #: Longest wait for an answer, besides the wait for an entry, seconds.
 ANSWER_S = 10.0
@@ -34,10 +35,14 @@ class Stream:
         self.again: str | None = "0"
         #: When entries of others are looked through, and from where.
         self.claim_at, self.claim_from = place.clock.monotonic(), "0-0"
+        try:
+            url = for_redis(place.url)
+        except ValueError as wrong:
+            raise Unheard(f"{place.where}.url: {wrong}") from None
         with self._translated():
             # A command that is sent twice would take entries that nobody gets to see until they are claimed.
             self.client = redis.Redis.from_url(
-                place.url.replace("valkey", "redis", 1) if place.url.startswith("valkey") else place.url,
+                url,
                 socket_timeout=ANSWER_S,
                 socket_connect_timeout=ANSWER_S,
                 retry=Retry(NoBackoff(), 0),
