@@ -186,6 +186,14 @@ def test_a_key_that_no_id_can_stand_for_is_one_row_that_is_told_of(search: Searc
     assert all("has no id of the form" in row.reason for row in app.drift("p"))
 
 
+def test_a_document_that_was_made_for_another_row_is_not_deleted(search: Search) -> None:
+    search.table("a TEXT, b TEXT, v BIGINT, PRIMARY KEY (a, b)", "'x-y', 'z', 1", "'x', 'z', 1")
+    search.index({"v": {"type": "long"}}, {"x-y-z": '{"v": 1}', "q-r-s": '{"v": 1}'})
+    report = search.app(side={"id": "{a}-{b}"}, key=["a", "b"]).run("p")
+    assert (report.extra, report.repaired, report.left) == (2, 2, 2)
+    assert search.kept("x-y-z") == {"v": 1}
+
+
 def test_declared_types(search: Search) -> None:
     search.table("id INTEGER PRIMARY KEY, price DECIMAL(9,2), tags JSON", "1, '12.50', '[\"a\",\"b\"]'")
     search.index(

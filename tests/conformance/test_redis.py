@@ -182,6 +182,20 @@ def test_a_key_that_no_name_can_stand_for_is_said_to_be_one(cache: Cache) -> Non
     assert cache.redis.keys("t:*") == [b"t:x:z"]
 
 
+def test_a_key_that_was_made_for_another_row_is_not_deleted(cache: Cache) -> None:
+    """`t:x:y:z` is read as (x, y:z), and the application made it for (x:y, z), which is right."""
+    cache.table("a TEXT, b TEXT, n BIGINT, PRIMARY KEY (a, b)", "'x:y', 'z', 1", "'x', 'z', 1")
+    for name in ("t:x:y:z", "t:x:z", "t:q:r:s", "t:" + ":".join("abc" * 60)):
+        cache.redis.set(name, 1)
+    app = cache.app({"pattern": "t:{a}:{b}"}, key=["a", "b"])
+    report = app.run("p")
+    assert (report.extra, report.repaired, report.left) == (3, 1, 3)
+    assert sorted(map(len, cache.redis.keys("t:*"))) == [5, 7, 361]
+    told = {row.reason for row in app.drift("p")}
+    assert "not deleted: its name is that of the source row ('x:y', 'z') too, and nothing tells them apart" in told
+    assert any("in so many ways" in why for why in told)
+
+
 def test_a_row_is_never_written_over_a_key_of_our_own(cache: Cache) -> None:
     cache.table("id TEXT PRIMARY KEY, n BIGINT", "'trueup:fence:p', 1", "'a', 1")
     app = cache.app({"pattern": "{id}"})

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.core.kinds import Kind, canonical
-from trueup.core.text import Pattern, part_of_key, spelt, texts_of, understood
+from trueup.core.text import Pattern, namesakes, part_of_key, spelt, texts_of, understood
 
 
 @pytest.mark.parametrize(
@@ -137,3 +137,23 @@ def test_a_part_of_a_key_is_read_in_its_one_spelling_only() -> None:
     for kind, text in ((Kind.INTEGER, "007"), (Kind.INTEGER, "x"), (Kind.UUID, UUID(int=1).hex), (Kind.DATE, "2026")):
         with pytest.raises(ValueError, match=f"no {kind}, or in a spelling of its own"):
             part_of_key(kind, text)
+
+
+@given(st.text("ab:", min_size=1, max_size=9))
+def test_every_way_to_read_a_name_makes_that_name(text: str) -> None:
+    pattern = Pattern.parse("r:{x}:{y}:{z}!")
+    name = f"r:{text}!"
+    found = list(pattern.readings(name))
+    assert all("r:" + ":".join(parts) + "!" == name and all(parts) for parts in found)
+    assert len(set(found)) == len(found)
+    assert (pattern.parts(name) in found) if pattern.parts(name) else not found
+
+
+def test_names_that_two_rows_have() -> None:
+    pattern = Pattern.parse("t:{a}:{b}")
+    texts = {"b": Kind.TEXT, "a": Kind.TEXT}  # in the order of the key, which is not the name's
+    assert list(namesakes(pattern, texts, ("y:z", "x"))) == [("z", "x:y")]
+    assert list(namesakes(pattern, {"a": Kind.TEXT, "b": Kind.INTEGER}, ("x", 7))) == []
+    assert list(namesakes(Pattern.parse("t:{a}:n"), {"a": Kind.TEXT}, ("x:n",))) == []
+    with_member = {"a": Kind.TEXT, "b": Kind.TEXT, "m": Kind.TEXT}
+    assert list(namesakes(pattern, with_member, ("x", "y:z", ""))) == [("x:y", "z", "")]

@@ -38,6 +38,7 @@ from trueup.adapters import (
 from trueup.adapters._alone import MOVING
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._discoverer import Discoverer
+from trueup.adapters._namesakes import spared
 from trueup.adapters._outcomes import Arrivals, HeldRow, decided, left, read_source, restored, withdrawn
 from trueup.adapters._sorting import Row, in_key_order
 from trueup.adapters._unexamined import Unexamined
@@ -197,6 +198,10 @@ class DocumentStore(ABC):
     def row_hash(self, side: BoundSide, hashing: Hashing) -> Column:  # noqa: ARG002
         raise self._no_hashes()
 
+    def namesakes(self, binding: Binding, key: Key) -> Iterator[Key]:  # noqa: ARG002 - the default
+        """Other keys whose rows would have the very name of this row; none where rows have keys and no names."""
+        return iter(())
+
     def connections(self) -> int:
         return 1
 
@@ -235,6 +240,8 @@ class DocumentStore(ABC):
                     else settled(binding, unit, row, now.get(row.key), expected.get(row.key))
                     for row in waiting
                 ]
+                if not (unit.restore or unit.withdraw):
+                    judged = spared(self, binding, judged, source)
                 writing = [outcome for outcome in judged if outcome.outcome is Outcome.APPLIED]
                 written = steps.write(writing) if writing else []
                 others = [outcome for outcome in judged if outcome.outcome is not Outcome.APPLIED]

@@ -26,6 +26,7 @@ from trueup.core.guarantee import Writing
 from trueup.core.plan import Everything, Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key
+from trueup.core.text import namesakes
 from trueup.errors import BrokenRead, ConfigError, DataProblem, DesignProblem, TrueupError
 
 #: Documents of one page.
@@ -229,6 +230,10 @@ class OpensearchAdapter(DocumentStore):
     def unit(self, binding: Binding, unit: Unit) -> Iterator[OpensearchUnit]:  # noqa: ARG002
         index = self._index(binding.target)
         yield OpensearchUnit(self.http, index, binding)
+
+    def namesakes(self, binding: Binding, key: Key) -> Iterator[Key]:
+        layout = Layout.of(binding, binding.target, self._indexes[binding.target.side.index or ""])
+        return namesakes(layout.pattern, layout.key, key)
 
     def statement(self, binding: Binding, action: Action) -> str:
         side = binding.target.side

@@ -32,7 +32,7 @@ from trueup.core.guarantee import Protocol, Writing
 from trueup.core.plan import Everything, Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key
-from trueup.core.text import Pattern
+from trueup.core.text import Pattern, namesakes
 from trueup.errors import BrokenRead, ConfigError, DataProblem, DesignProblem
 
 #: Pages of a scan, and names in them, that are looked at for a time to live.
@@ -215,6 +215,10 @@ class RedisAdapter(DocumentStore):
             return super().repair(binding, unit, source)
         with self.unit(binding, unit) as steps:
             return rebase(steps, self._layout(binding, binding.target), binding, unit, source)
+
+    def namesakes(self, binding: Binding, key: Key) -> Iterator[Key]:
+        layout = self._layout(binding, binding.target)
+        return namesakes(layout.pattern, layout.key, key)
 
     def raise_fence(self, fence: str, *, stop: bool | None = None) -> int | None:
         with self.nodes.entry.session() as session:

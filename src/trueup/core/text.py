@@ -7,7 +7,8 @@ found and shown as it stands: `007` is no integer, and never taken for 7. (A dec
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
@@ -15,7 +16,7 @@ from functools import lru_cache
 from string import Formatter
 
 from trueup.core.kinds import Kind, Value, canonical
-from trueup.core.row import fit
+from trueup.core.row import Key, fit
 from trueup.core.values import plain
 
 #: No longer than Python reads; no database has integers of so many digits.
@@ -121,10 +122,29 @@ class Pattern:
         found = _compiled(self.between).fullmatch(name)
         return found.groups() if found else None
 
+    def readings(self, name: str) -> Iterator[tuple[str, ...]]:
+        """Every way to cut a name into the columns' texts; `parts` is one of them."""
+        if self.names and name.startswith(self.between[0]):
+            yield from _cuts(name[len(self.between[0]) :], self.between[1:])
+
     def name(self, parts: Sequence[str]) -> str | None:
         """The name that has these texts; None if one of them holds what would end it, so that there is none."""
         made = self.between[0] + "".join(a + b for a, b in zip(parts, self.between[1:], strict=True))
         return made if self.parts(made) == tuple(parts) else None
+
+
+def _cuts(text: str, ends: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Every way to cut a text into parts that end with these."""
+    end, *others = ends
+    if not others:
+        if text.endswith(end) and len(text) > len(end):
+            yield (text.removesuffix(end),)
+        return
+    at = text.find(end, 1)
+    while at > 0:
+        for rest in _cuts(text[at + len(end) :], others):
+            yield (text[:at], *rest)
+        at = text.find(end, at + 1)
 
 
 @lru_cache(maxsize=64)
@@ -140,6 +160,18 @@ def part_of_key(kind: Kind, text: str) -> Value:
     if isinstance(value, str) or (kind is not Kind.INTEGER and spelt(kind, value) != text.encode()):
         raise ValueError(f"no {kind}, or in a spelling of its own")
     return value
+
+
+def namesakes(pattern: Pattern, kinds: Mapping[str, Kind], key: Key) -> Iterator[Key]:
+    """Other keys of these columns whose rows would be taken for the row of `key`: their names are spelt alike."""
+    texts = dict(zip(kinds, texts_of(list(kinds.values()), key), strict=True))
+    name = pattern.name([texts[column] for column in pattern.names])
+    for parts in pattern.readings(name or ""):
+        with suppress(ValueError):  # no text of its kind
+            other = texts | dict(zip(pattern.names, parts, strict=True))
+            found = tuple([part_of_key(kind, other[column]) for column, kind in kinds.items()])
+            if found != key:
+                yield found
 
 
 def texts_of(kinds: Sequence[Kind], key: Sequence[Value]) -> tuple[str, ...]:
