@@ -12,6 +12,8 @@ import redis as driver
 from tests.conformance.beside import Beside
 from trueup import Verdict
 from trueup.adapters import connect
+from trueup.core.findings import State
+from trueup.core.guarantee import Guarantee
 from trueup.core.side import Database
 from trueup.errors import ConfigError
 from trueup.urls import address, for_redis
@@ -99,8 +101,39 @@ def test_the_documented_rights_are_enough(redis: str, tmp_path: Path, type_: str
                 app = world.between(side, columns=columns)
                 if repair:
                     assert app.run("p").verdict is Verdict.REPAIRED
+                    found = app._adapter("cache").examiner.sides(app.binding("p", writing=True), ("target",))
+                    assert {each.check: each.state for each in found if each.state is not State.OK} == {}
                 report = app.check("p")
                 assert (report.missing, report.different, report.extra) == ((0, 0, 0) if repair else (1, 1, 1))
         finally:
             world.close()
             admin.execute_command("ACL", "DELUSER", "test-reader", "test-trueup")
+
+
+@pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.parametrize(
+    ("lacks", "checks"),
+    [
+        ("@write", {"may write", "may delete", "markers"}),
+        ("@transaction", {"may write"}),
+        ("multi", {"may write"}),
+        ("hincrby", {"markers"}),
+    ],
+)
+def test_rights_that_lack_are_found_by_the_doctor_who_changes_nothing(
+    redis: str, tmp_path: Path, type_: str, lacks: str, checks: set[str]
+) -> None:
+    world = Beside(tmp_path, redis.replace("://", "://test-lacks:secret@"))
+    world.name = "cache"
+    world.table("id INTEGER PRIMARY KEY, n BIGINT", "1, 5")
+    with driver.Redis.from_url(redis) as admin:
+        admin.execute_command("ACL", "SETUSER", "test-lacks", "reset", "on", ">secret", "~*", "+@all", f"-{lacks}")
+        try:
+            app = world.between(TYPES[type_][0])
+            (told,) = app.doctor("p").diagnoses
+            assert {each.check for each in told.findings if each.state is State.FAIL} == checks
+            assert told.promise.guarantee is Guarantee.REPORT_ONLY
+            assert admin.dbsize() == 0
+        finally:
+            world.close()
+            admin.execute_command("ACL", "DELUSER", "test-lacks")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trueup.adapters import Server
-from trueup.adapters._redis_session import VERSION
+from trueup.adapters._redis_layout import Layout
+from trueup.adapters._redis_rights import rights
+from trueup.adapters._redis_session import VERSION, keeps_markers
 from trueup.adapters._unexamined import Unexamined
 from trueup.core.binding import Binding
 from trueup.core.findings import Finding, fact
@@ -18,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class RedisExaminer(Unexamined):
-    """Settings as INFO tells them; no key of the user's is looked at."""
+    """Settings as INFO tells them, and rights as they are tried; no key of the user's is read or written."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, markers: bool) -> None:
         super().__init__()
         self._sessions = sessions
+        self._markers = markers
 
     def server(self) -> Server:
         with self._sessions.session() as session:
@@ -32,6 +36,7 @@ class RedisExaminer(Unexamined):
     def sides(self, binding: Binding, roles: Sequence[str]) -> list[Finding]:
         found = []
         for role in roles:
+            place = f"projections.{binding.projection.name}.{role}"
             why = getattr(binding, role).shape.vanishing
             finding = fact(
                 "keys that go away",
@@ -41,8 +46,19 @@ class RedisExaminer(Unexamined):
                 remedy="declare expiring = true for the target",
                 cap=Guarantee.REPORT_ONLY,
             )
-            found.append(finding)
+            found.append(replace(finding, place=place))
+            if role == "target" and binding.projection.writers is not None:
+                found += [replace(each, place=place) for each in self._rights(binding)]
         return found
+
+    def _rights(self, binding: Binding) -> list[Finding]:
+        """Not in a cluster, where keys of several masters cannot be queued on one."""
+        with self._sessions.session() as session:
+            told = session.server()
+            if told.cluster:
+                return []
+            markers = self._markers and keeps_markers(told)
+            return rights(session, Layout.of(binding, binding.target), binding, markers=markers)
 
 
 def _settings(told: Told) -> tuple[Finding, ...]:

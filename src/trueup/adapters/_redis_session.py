@@ -107,13 +107,17 @@ class Session:
                 except ResponseError as refused:
                     answers.append(refused)
         except (RedisError, OSError) as error:
-            self._lost = True
-            self._connection.disconnect()
+            self.drop()
             raise translate(error, self._where) from error
         passing = next((answer for answer in answers if isinstance(answer, PASSING)), None)
         if passing is not None:  # refused before anything was done
             raise translate(passing, self._where)
         return answers
+
+    def drop(self) -> None:
+        """Close it, with all that is queued and not carried out."""
+        self._lost = True
+        self._connection.disconnect()
 
     def translated(self, error: RedisError) -> TrueupError:
         """An error that was the answer to a command."""
@@ -182,6 +186,11 @@ class Sessions:
 
     def close(self) -> None:
         self._pool.disconnect()
+
+
+def keeps_markers(server: Server) -> bool:
+    """A marker that may be evicted proves nothing; in a cluster it would be in another slot than the rows."""
+    return not server.evicts_all and not server.cluster
 
 
 def told_by(answer: bytes) -> dict[str, str]:

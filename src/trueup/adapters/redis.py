@@ -23,7 +23,7 @@ from trueup.adapters._redis_layout import GENERATIONS, Command, Layout, pattern_
 from trueup.adapters._redis_nodes import Nodes, slot_of
 from trueup.adapters._redis_probe import READING_S, RedisProbe
 from trueup.adapters._redis_rows import Odd, fetched, pages, scanned, shown
-from trueup.adapters._redis_session import VERSION, Server, Session, Sessions
+from trueup.adapters._redis_session import VERSION, Server, Session, Sessions, keeps_markers
 from trueup.adapters._redis_unit import RedisUnit, answered, fence_key, marker_key
 from trueup.adapters._sorting import Row
 from trueup.core.binding import Binding, BoundSide, Shape
@@ -72,7 +72,7 @@ class RedisAdapter(DocumentStore):
 
     @property
     def examiner(self) -> Examiner:
-        return RedisExaminer(self.nodes.entry)
+        return RedisExaminer(self.nodes.entry, markers=self.database.markers)
 
     def probe(self, canary: str) -> Probe | None:
         return RedisProbe(Sessions(self.name, self.database, answer_s=READING_S), self.database, canary)
@@ -90,7 +90,7 @@ class RedisAdapter(DocumentStore):
                 self._check(server)
                 if not side.expiring:
                     why = why or self._may_go(server) or self._some_expire(session, pattern_of(side))
-        self.markers = self.database.markers and all(map(_keeps_markers, self._servers.values()))
+        self.markers = self.database.markers and all(map(keeps_markers, self._servers.values()))
         return replace(shape, obstacle=why, vanishing=why)
 
     def _check(self, server: Server) -> None:
@@ -222,7 +222,7 @@ class RedisAdapter(DocumentStore):
 
     def raise_fence(self, fence: str, *, stop: bool | None = None) -> int | None:
         with self.nodes.entry.session() as session:
-            self.markers = self.database.markers and _keeps_markers(session.server())
+            self.markers = self.database.markers and keeps_markers(session.server())
             if not self.markers:
                 return None
             commands: list[Command] = [("MULTI",), ("HINCRBY", fence_key(fence), "token", 1)]
@@ -256,8 +256,3 @@ class RedisAdapter(DocumentStore):
             away |= {"hash": f"HDEL {name} {member}", "sorted_set": f"ZREM {name} {member}"}
         of_action = {Action.INSERT: command, Action.UPDATE: command, Action.DELETE: away}
         return f"WATCH {name}; MULTI; {of_action[action][layout.type]}; EXEC" if action in of_action else ""
-
-
-def _keeps_markers(server: Server) -> bool:
-    """A marker that may be evicted proves nothing; in a cluster it would be in another slot than the rows."""
-    return not server.evicts_all and not server.cluster
