@@ -235,6 +235,19 @@ def test_a_generation_that_was_issued_and_never_stored_is_made_good_by_the_next_
     assert likes.state() == (2, 2)
 
 
+def test_a_source_that_was_restored_has_its_numbers_raised_beyond_those_that_count(likes: Likes) -> None:
+    likes.like()()
+    likes.db.sql("INSERT INTO trueup_numbers VALUES ('post:1', 2) ON CONFLICT (name) DO UPDATE SET number = 2")
+    likes.redis.hset("post:1", mapping={"gen": "30", "base": "7"})
+    likes.like()()  # counts nowhere
+    assert likes.state() == (2, 7)
+    with closing(likes.engine()) as engine:
+        assert engine.run("likes").verdict is Verdict.REPAIRED
+    assert (likes.state(), int(likes.db.one("SELECT number FROM trueup_numbers"))) == ((2, 2), 31)
+    likes.like()()
+    assert likes.state() == (3, 3)
+
+
 def test_what_is_no_number_is_named(likes: Likes) -> None:
     likes.like()
     likes.redis.hset("post:1", mapping={"gen": 1, "base": "x"})

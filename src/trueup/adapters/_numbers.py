@@ -33,8 +33,13 @@ class Counted:
     values: Values | None
 
 
-def numbered(source: Reader, binding: Binding, names: Mapping[Key, str], *, wait: bool) -> dict[Key, Counted]:
+def numbered(
+    source: Reader, binding: Binding, names: Mapping[Key, str], *, beyond: Mapping[Key, int], wait: bool
+) -> dict[Key, Counted]:
     """Raise the numbers of keys by their names, and read the source under them; committed when this returns.
+
+    They are raised beyond those that the target has (`beyond`): a source that was restored has older ones, and all that
+    is counted under such a number counts nowhere.
 
     A number that the application holds is passed over, unless `wait`; its key is not in the answer.
     Raises DesignProblem where the source cannot issue numbers.
@@ -53,12 +58,15 @@ def numbered(source: Reader, binding: Binding, names: Mapping[Key, str], *, wait
         there = connection.execute(sa.select(numbers.c.name).where(numbers.c.name.in_(list(keys)))).scalars().all()
         for name in sorted(set(keys) - set(there)):
             inserted(connection, source.insert_if_absent(numbers, {"name": name, "number": 0}))
-        found = {row.name: int(row.number) + 1 for row in connection.execute(source.locking(held, wait=wait))}
+        locked = {row.name: int(row.number) for row in connection.execute(source.locking(held, wait=wait))}
+        found = {name: max(number, beyond.get(keys[name], 0)) + 1 for name, number in locked.items()}
         if not found:
             return {}
         connection.execute(
-            numbers.update().where(numbers.c.name == sa.bindparam("the_name")).values(number=numbers.c.number + 1),
-            [{"the_name": name} for name in found],
+            numbers.update()
+            .where(numbers.c.name == sa.bindparam("the_name"))
+            .values(number=sa.bindparam("the_number", type_=sa.BigInteger)),
+            [{"the_name": name, "the_number": number} for name, number in found.items()],
         )
         part = Keys(keys=tuple(keys[name] for name in found))
         statement = source.relations.rows(binding.source, part, tokens=False, order=False)

@@ -42,7 +42,8 @@ def rebase(steps: RedisUnit, layout: Layout, binding: Binding, unit: Unit, sourc
         for s in unit.drift
     }
     names = {key: layout.name_of(key)[0].decode() for key, row in outcomes.items() if row.outcome is Outcome.APPLIED}
-    counted = numbered(source, binding, names, wait=unit.wait) if names else {}
+    beyond = steps.generations(list(names))
+    counted = numbered(source, binding, names, beyond=beyond, wait=unit.wait) if names else {}
     for suspect in unit.drift:
         if suspect.key in names and suspect.key not in counted:
             why = "a transaction of the application holds its generation"

@@ -187,6 +187,10 @@ class Layout:
         stored = answers[-1] if self.type == "hash" and not self.member else answers
         return tuple(understood(kind, value) for kind, value in zip(self.values.values(), stored, strict=True))
 
+    def generation_of(self, key: Key) -> Command:
+        """The command for the generation that a key counts, in a list."""
+        return ("HMGET", self.name_of(key)[0], GENERATION)
+
     def version_of(self, key: Key) -> Command:
         """The command for the version in a row's key, a tombstone's too."""
         return ("HGET", self.name_of(key)[0], self.version)

@@ -15,8 +15,10 @@ from trueup.adapters._redis_layout import OURS, Command, Layout
 from trueup.adapters._redis_rows import fetched
 from trueup.adapters._redis_session import Session
 from trueup.core.binding import Binding
+from trueup.core.kinds import Kind
 from trueup.core.row import Key
 from trueup.core.states import Outcome
+from trueup.core.text import understood
 from trueup.errors import Refused, TakenOver
 
 Answers = Mapping[Key, Sequence[Any]]
@@ -52,6 +54,13 @@ class RedisUnit:
     def rows(self, keys: Sequence[Key]) -> dict[Key, HeldRow]:
         """The rows of these keys as they are now."""
         return held(self._binding, fetched(self._session, self._layout, keys, tokens=True))
+
+    def generations(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """The generations that count now, of those keys that have one."""
+        answers = self._session.send([self._layout.generation_of(key) for key in keys])
+        told = {key: answer[0] for key, answer in zip(keys, answers, strict=True) if isinstance(answer, list)}
+        found = {key: understood(Kind.INTEGER, number) for key, number in told.items()}
+        return {key: number for key, number in found.items() if isinstance(number, int)}
 
     def _hold_fence(self) -> None:
         fence = self._unit.fence
