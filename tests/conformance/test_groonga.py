@@ -138,6 +138,15 @@ def test_a_key_in_a_spelling_of_its_own_gets_no_second_record(engine: Engine, po
     assert engine.held("_key", "n") == [[key.upper(), 4]]
 
 
+def test_a_null_that_is_zero_is_written_as_such(engine: Engine) -> None:
+    engine.table("id INTEGER PRIMARY KEY, n BIGINT, t TEXT", "1, NULL, NULL", "2, NULL, 'x'")
+    engine.records(n="Int64", t="ShortText")
+    engine.load({"_key": 2, "n": 4, "t": "y"})
+    report = engine.app(nulls={"n": "zero", "t": "zero"}).run("p")
+    assert (report.verdict, report.repaired) == (Verdict.REPAIRED, 2)
+    assert engine.held("_key", "n", "t") == [[1, 0, ""], [2, 0, "x"]]
+
+
 def test_control_it_wraps(engine: Engine) -> None:
     engine.records(n="Int32")
     engine.load({"_key": 1, "n": 2**31})

@@ -205,6 +205,30 @@ def test_a_row_is_never_written_over_a_key_of_our_own(cache: Cache) -> None:
     assert cache.redis.type("trueup:fence:p") == b"hash"
 
 
+@pytest.mark.parametrize("of", [{"pattern": "r:{id}"}, {"pattern": "all", "type": "hash", "member": "id"}])
+def test_a_null_that_is_zero_is_written_as_such(cache: Cache, of: dict[str, Any]) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, NULL", "2, 5")
+    app = cache.app(of, nulls={"n": "zero"})
+    assert app.run("p").verdict is Verdict.REPAIRED
+    assert cache.redis.get("r:1") == b"0" or cache.redis.hget("all", "1") == b"0"
+    assert app.check("p").verdict is Verdict.IN_SYNC
+
+
+def test_a_key_of_another_type_is_no_row_where_only_rows_are_compared(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY", "1", "2")
+    cache.redis.hset("r:1", "n", 1)
+    cache.redis.set("r:2", 1)
+    with pytest.raises(TrueupError, match=r"'r:2' \(WRONGTYPE"):
+        cache.app({"pattern": "r:{id}", "type": "hash"}).check("p")
+
+
+def test_two_columns_are_not_one_field(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT, m BIGINT", "1, 5, 5")
+    side = {"pattern": "r:{id}", "type": "hash", "columns": {"n": "x", "m": "x"}}
+    with pytest.raises(ConfigError, match="two of them are the field 'x'"):
+        cache.app(side).check("p")
+
+
 def test_null_is_no_value_of_redis(cache: Cache) -> None:
     cache.table("id INTEGER PRIMARY KEY, n BIGINT", "1, NULL", "2, 5")
     app = cache.app({"pattern": "r:{id}"})

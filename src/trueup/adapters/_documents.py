@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date
 from itertools import islice
 from typing import Protocol
@@ -51,6 +52,7 @@ from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part
 from trueup.core.projection import Database, Side
 from trueup.core.quiet import Happened
 from trueup.core.row import Batch, Key, Value, Values, batch_of
+from trueup.core.rules import Nulls, Rule
 from trueup.core.states import Outcome
 from trueup.errors import ConfigError, DesignProblem
 
@@ -202,6 +204,10 @@ class DocumentStore(ABC):
         """Other keys whose rows would have the very name of this row; none where rows have keys and no names."""
         return iter(())
 
+    def has_nulls(self, side: BoundSide) -> bool:  # noqa: ARG002 - the default
+        """Can a row of this side say that it has no value in a column?"""
+        return True
+
     def connections(self) -> int:
         return 1
 
@@ -243,6 +249,8 @@ class DocumentStore(ABC):
                 if not (unit.restore or unit.withdraw):
                     judged = spared(self, binding, judged, source)
                 writing = [outcome for outcome in judged if outcome.outcome is Outcome.APPLIED]
+                if not (unit.restore or self.has_nulls(binding.target)):
+                    writing = [zeroed(binding, outcome) for outcome in writing]
                 written = steps.write(writing) if writing else []
                 others = [outcome for outcome in judged if outcome.outcome is not Outcome.APPLIED]
                 done.update((outcome.key, outcome) for outcome in [*others, *written])
@@ -316,6 +324,18 @@ def held(binding: Binding, rows: Iterable[Row]) -> dict[Key, HeldRow]:
         batch.key(at): HeldRow(values=tuple(column[at] for column in batch.values), token=token)
         for at, token in enumerate(tokens)
     }
+
+
+def zeroed(binding: Binding, row: RowOutcome) -> RowOutcome:
+    """With what a NULL stands for by `nulls = "zero"`, to be written where there is no NULL."""
+    if row.after is None or not binding.rules:
+        return row
+    values = zip(binding.rules, row.after, strict=True)
+    return replace(row, after=tuple(rule.zero if _is_zero(rule, value) else value for rule, value in values))
+
+
+def _is_zero(rule: Rule, value: Value) -> bool:
+    return value is None and rule.nulls is Nulls.ZERO
 
 
 def _within(binding: Binding, part: Everything | Range, page: Sequence[Row], width: int) -> list[Row]:

@@ -5,6 +5,7 @@ A layout says which commands read and write a row; it sends nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,12 @@ class Layout:
     @classmethod
     def of(cls, binding: Binding, side: BoundSide, *, together: bool = True) -> Layout:
         key_kinds, value_kinds = kinds_of(binding, side)
+        twice = [name for name, count in Counter(column.name for column in side.values).items() if count > 1]
+        if twice:
+            raise ConfigError(
+                f"projections.{binding.projection.name}.columns: two of them are the field {twice[0]!r} of databases."
+                f"{side.side.database}; compare one of them"
+            )
         return cls(
             pattern=pattern_of(side.side),
             type=side.side.type or "string",
@@ -162,8 +169,8 @@ class Layout:
         if self.type == GENERATIONS:
             return [("HGETALL", name)]
         if not self.member:
-            exists: Command = ("EXISTS", name)
-            return [exists, ("HMGET", name, *self.values)] if self.values else [exists]
+            fields: Command = ("HLEN", name)  # it refuses a key of another type, which EXISTS does not
+            return [fields, ("HMGET", name, *self.values)] if self.values else [fields]
         return [("HGET" if self.type == "hash" else "ZSCORE", name, member)]
 
     def row(self, answers: Sequence[Any]) -> Values | None:
@@ -227,7 +234,7 @@ class Layout:
         if not given:
             raise DataProblem(
                 f"key {key}: there is nothing to store: no column is compared, or all are NULL, and Redis has no NULL. "
-                f"Leave the row out, or use coalesce() in the query"
+                f'Leave the row out, use coalesce() in the query, or for a row of one value nulls = "zero"'
             )
         if self.type == "hash" and not self.member:
             gone = [field for field, value in stored.items() if value is None]

@@ -172,6 +172,9 @@ class GroongaAdapter(DocumentStore):
         told = self.server.ask("select", {**asked, **how})
         return rows_of(told, names, self.server.where)
 
+    def has_nulls(self, side: BoundSide) -> bool:  # noqa: ARG002
+        return False
+
     # --- repairing -------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -181,6 +181,10 @@ class RedisAdapter(DocumentStore):
         except DataProblem:
             return self.nodes.entry.session()
 
+    def has_nulls(self, side: BoundSide) -> bool:
+        """A field of a hash that is not there is one; a row of one value has none."""
+        return side.side.type == "hash" and not side.side.member
+
     # --- repairing -------------------------------------------------------------------------------------------------
 
     @contextmanager
