@@ -65,6 +65,8 @@ SAME = [
     ({"type": "date"}, "TIMESTAMP", "'2026-11-28 10:00:00.123456'", '"2026-11-28T11:00:00.123456+01:00"'),
     ({"type": "date"}, "TIMESTAMP", "'2026-11-28 10:00:00.123'", "1795860000123"),
     ({"type": "date", "format": "epoch_second"}, "TIMESTAMP", "'2026-11-28 10:00:00'", "1795860000"),
+    ({"type": "date"}, "TIMESTAMP", "'2026-11-28 10:00:00.123'", '"1795860000123"'),
+    ({"type": "date", "format": "epoch_second||epoch_millis"}, "TIMESTAMP", "'2026-11-28 10:00:00'", "1795860000"),
     ({"type": "date", "format": "yyyy-MM-dd"}, "DATE", "'2026-11-28'", '"2026-11-28"'),
     ({"type": "binary"}, "BLOB", "x'00ff10'", '"AP8Q"'),
     ({"type": "object", "enabled": False}, "JSON", """'{"a":[1,2.50]}'""", '{"a":[1,2.5]}'),
@@ -86,6 +88,9 @@ OTHER = [
     ({"type": "text"}, "TEXT", "'The Running Foxes'", '"the running foxes"'),
     ({"type": "date"}, "TIMESTAMP", "'2026-11-28 10:00:00.123456'", '"2026-11-28T10:00:00.1234567Z"'),
     ({"type": "date"}, "TIMESTAMP", "'2026-11-28 10:00:00'", '"2026-11-28T10:00:00+01:00"'),
+    ({"type": "date"}, "TIMESTAMP", "'2026-11-28 00:00:00'", '"20261128"'),  # a number of milliseconds
+    ({"type": "date"}, "TIMESTAMP", "'1970-01-01 00:00:02.026'", "2026"),  # a year
+    ({"type": "date", "format": "epoch_second||epoch_millis"}, "TIMESTAMP", "'2026-11-28 10:00:00'", "1795860000000"),
 ]
 
 

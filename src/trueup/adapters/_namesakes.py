@@ -38,7 +38,7 @@ def spared(named: Named, binding: Binding, outcomes: Sequence[RowOutcome], sourc
     asked = list(dict.fromkeys(key for keys in others.values() for key in keys[:KEYS_MAX]))
     there = read_source(source, binding, asked) if asked else {}
     owners = {row: [key for key in keys[:KEYS_MAX] if key in there] for row, keys in others.items()}
-    why = {row: _shared(binding, keys[0]) for row, keys in owners.items() if keys}
+    why = {row: _shared(keys[0]) for row, keys in owners.items() if keys}
     why |= {row: TOO_MANY for row, keys in others.items() if len(keys) > KEYS_MAX and row not in why}
     return [
         RowOutcome(key=row.key, outcome=Outcome.CAS_LOST, before=row.before, evidence=why[row.key])
@@ -48,6 +48,5 @@ def spared(named: Named, binding: Binding, outcomes: Sequence[RowOutcome], sourc
     ]
 
 
-def _shared(binding: Binding, owner: Key) -> str:
-    which = "another source row" if any(binding.hidden) else f"the source row {owner}"
-    return f"not deleted: its name is that of {which} too, and nothing tells them apart"
+def _shared(owner: Key) -> str:
+    return f"not deleted: its name is that of the source row {owner} too, and nothing tells them apart"

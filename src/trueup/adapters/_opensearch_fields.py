@@ -35,8 +35,12 @@ _KINDS: Mapping[str, Kind] = {
 _NO_VALUE = frozenset({"alias", "token_count", "murmur3", "percolator"})
 _DAYS = frozenset({"yyyy-MM-dd", "date", "strict_date", "uuuu-MM-dd"})
 _MOMENTS = frozenset({"strict_date_optional_time", "date_optional_time", "strict_date_time", "date_time"})
+#: Of which a year by itself is one.
+_WITH_YEARS = frozenset({"strict_date_optional_time", "date_optional_time"})
 _COUNTS = {"epoch_millis": timedelta(milliseconds=1), "epoch_second": timedelta(seconds=1)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A text that is taken for a number, and never for a day without hyphens.
+_DIGITS = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 #: More digits than a moment has here.
 _FINER = re.compile(r"[.,]\d{7}")
 
@@ -52,6 +56,8 @@ class Field:
     type: str = ""
     #: What a number in a date counts; None where it is none.
     counts: timedelta | None = None
+    #: Is a number of four digits in a date a year?
+    years: bool = False
     #: A text that spells values of a declared kind.
     declared: bool = False
 
@@ -77,6 +83,8 @@ class Field:
     def _text(self, raw: str) -> Value:
         if self.kind in (Kind.INSTANT, Kind.TIMESTAMP) and _FINER.search(raw):
             return Json(spelled(raw))
+        if self.kind is Kind.INSTANT and not self.declared and _DIGITS.fullmatch(raw):
+            return Json(spelled(raw)) if self.counts is None else self._moment(int(raw))
         if self.declared:
             return understood(self.kind, raw.encode("utf-8", "surrogatepass"))
         if self.kind is Kind.BYTES:
@@ -88,6 +96,8 @@ class Field:
 
     def _moment(self, raw: int | Decimal) -> Value:
         assert self.counts is not None
+        if self.years and 1000 <= raw <= 9999:
+            return Json(spelled(raw))
         try:
             return _EPOCH + self.counts * int(raw) if raw == int(raw) else raw
         except (OverflowError, ArithmeticError):
@@ -140,13 +150,16 @@ def fields_of(properties: Mapping[str, Any], within: str = "") -> Iterator[Field
 
 def _field(path: str, type_: str, format_: str) -> Field:
     if type_ == "date":
-        known = set(format_.split("||"))
-        counts = next((step for name, step in _COUNTS.items() if name in known), None)
+        formats = format_.split("||")  # tried in this order
+        known = set(formats)
+        counting = next((name for name in formats if name in _COUNTS), None)
+        counts = None if counting is None else _COUNTS[counting]
+        years = counting is not None and bool(_WITH_YEARS & set(formats[: formats.index(counting)]))
         if known <= _DAYS:
             return Field(path=path, kind=Kind.DATE, type=type_)
         if known <= {*_MOMENTS, *_COUNTS}:
             counted = "counted" if known <= set(_COUNTS) else type_
-            return Field(path=path, kind=Kind.INSTANT, type=counted, counts=counts)
+            return Field(path=path, kind=Kind.INSTANT, type=counted, counts=counts, years=years)
         return Field(path=path, kind=Kind.OPAQUE, type=f"date in the format {format_}")
     if type_ == "date_nanos":
         return Field(path=path, kind=Kind.OPAQUE, type=type_)
