@@ -288,6 +288,14 @@ def test_a_row_that_is_deleted_is_not_brought_back_by_a_late_message(cache: Cach
     assert versioned.check("versions").verdict is Verdict.IN_SYNC  # a tombstone is no row
 
 
+def test_a_row_whose_values_are_all_null_would_be_a_tombstone_and_is_left(cache: Cache, versioned: Trueup) -> None:
+    cache.db.sql("UPDATE versions SET n = NULL, v = 4")
+    report = versioned.run("versions")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 0, 1)
+    assert "all are NULL" in versioned.drift("versions")[0].reason
+    assert cache.redis.hgetall("post:1") == {b"n": b"3", b"v": b"1"}
+
+
 def test_a_rollback_brings_a_deleted_row_back_in_place_of_its_own_tombstone_only(
     cache: Cache, versioned: Trueup
 ) -> None:
@@ -359,6 +367,14 @@ def test_an_older_run_writes_nothing_once_another_took_over(wrong: Cache) -> Non
     with meanwhile(take_over), pytest.raises(TakenOver):
         wrong.run()
     assert wrong.state() == (5, 3)
+
+
+def test_a_fence_that_was_deleted_is_said_to_be_gone(wrong: Cache) -> None:
+    with around(RedisUnit, "read", before=wrong.redis.flushdb), pytest.raises(TakenOver, match="is gone"):
+        wrong.run()
+    assert wrong.state() == (5, None)
+    assert wrong.run()[0] is Verdict.REPAIRED
+    assert wrong.state() == (5, 5)
 
 
 def test_control_without_the_fence_it_would_have(wrong: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

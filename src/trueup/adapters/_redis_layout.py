@@ -231,7 +231,7 @@ class Layout:
             return [("HDEL" if self.type == "hash" else "ZREM", name, member)]
         stored = dict(zip(self.values, self._stored(key, after), strict=True))
         given = [part for field, value in stored.items() if value is not None for part in (field.encode(), value)]
-        if not given:
+        if all(value is None for field, value in stored.items() if field != self.version):
             raise DataProblem(
                 f"key {key}: there is nothing to store: no column is compared, or all are NULL, and Redis has no NULL. "
                 f'Leave the row out, use coalesce() in the query, or for a row of one value nulls = "zero"'

@@ -12,7 +12,7 @@ from trueup.adapters import RowOutcome, Unit
 from trueup.adapters._documents import held
 from trueup.adapters._outcomes import HeldRow, outcome_to_json
 from trueup.adapters._redis_layout import OURS, Command, Layout
-from trueup.adapters._redis_rows import fetched
+from trueup.adapters._redis_rows import fetched, shown
 from trueup.adapters._redis_session import Session
 from trueup.core.binding import Binding
 from trueup.core.kinds import Kind
@@ -67,7 +67,10 @@ class RedisUnit:
         token, stop = self._session.ask("HMGET", fence_key(fence), "token", "stop")
         if stop == b"1":
             raise Refused(f"{fence}: stopped by `trueup stop`; nothing more is written until `trueup resume`")
-        if token is None or int(token) != self._unit.token or self._session.ask("EXISTS", marker_key(self._unit.id)):
+        if token is None:
+            gone = shown(fence_key(fence))
+            raise TakenOver(f"{fence}: its key {gone} is gone (FLUSHDB?); nothing more is written, run again")
+        if int(token) != self._unit.token or self._session.ask("EXISTS", marker_key(self._unit.id)):
             raise TakenOver(f"{fence}: another run has taken over; this one writes no more")
 
     def write(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
