@@ -81,6 +81,20 @@ def test_a_row_for_each_member(cache: Cache, type_: str) -> None:
     assert app.check("p", keys=[{"day": "2026-11-27", "user_id": 5}]).target_rows == 1
 
 
+def test_a_row_of_nothing_but_null_is_there_while_its_hash_has_other_fields(cache: Cache) -> None:
+    cache.table("id INTEGER PRIMARY KEY, n BIGINT, m BIGINT", "1, NULL, NULL", "2, NULL, NULL")
+    cache.redis.hset("post:1", mapping={"n": 5, "title": "stays"})
+    cache.redis.hset("post:2", mapping={"n": 5})
+    app = cache.app({"pattern": "post:{id}", "type": "hash"})
+    report = app.run("p")
+    assert (report.repaired, report.left) == (1, 1)
+    assert cache.redis.hgetall("post:1") == {b"title": b"stays"}
+    assert cache.redis.hgetall("post:2") == {b"n": b"5"}
+    assert "there is nothing to store" in app.drift("p")[0].reason
+    assert app.rollback(report.run).repaired == 1
+    assert cache.redis.hgetall("post:1") == {b"title": b"stays", b"n": b"5"}
+
+
 def test_one_key_with_all_members(cache: Cache) -> None:
     cache.table("id INTEGER PRIMARY KEY, n DOUBLE", "1, 0.1", "2, 1e300", "3, -2.5")
     cache.redis.zadd("scores", {"1": 0.1, "2": 1})

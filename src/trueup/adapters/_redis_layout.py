@@ -191,8 +191,21 @@ class Layout:
             value is not None for field, value in zip(self.values, answers[-1], strict=True) if field != self.version
         ):
             return None
-        stored = answers[-1] if self.type == "hash" and not self.member else answers
+        stored = answers[-1] if self.of_fields else answers
         return tuple(understood(kind, value) for kind, value in zip(self.values.values(), stored, strict=True))
+
+    @property
+    def of_fields(self) -> bool:
+        """Is a row a hash whose fields are columns?"""
+        return self.type == "hash" and not self.member
+
+    def fields_of(self, key: Key) -> Command:
+        """The command for how many fields the hash of a row has."""
+        return ("HLEN", self.name_of(key)[0])
+
+    def emptying(self, key: Key) -> Command:
+        """The command that takes every compared field away."""
+        return ("HDEL", self.name_of(key)[0], *self.values)
 
     def generation_of(self, key: Key) -> Command:
         """The command for the generation that a key counts, in a list."""
@@ -236,7 +249,7 @@ class Layout:
                 f"key {key}: there is nothing to store: no column is compared, or all are NULL, and Redis has no NULL. "
                 f'Leave the row out, use coalesce() in the query, or for a row of one value nulls = "zero"'
             )
-        if self.type == "hash" and not self.member:
+        if self.of_fields:
             gone = [field for field, value in stored.items() if value is None]
             commands: list[Command] = [("HSET", name, *given)]
             return [*commands, ("HDEL", name, *gone)] if gone else commands

@@ -79,9 +79,17 @@ class RedisUnit:
         rows = [row for row in rows if row.key not in lost]
         if not rows:
             return buried
-        answers = self.commit(rows, {row.key: self._layout.writing(row.key, row.after) for row in rows})
+        answers = self.commit(rows, {row.key: self._commands(row) for row in rows})
         written = self._moved(rows) if answers is None else [judged(row, answers[row.key]) for row in rows]
         return [*buried, *written]
+
+    def _commands(self, row: RowOutcome) -> list[Command]:
+        """What gives a row its values. One of nothing but NULL is there while its hash has other fields."""
+        if row.before and row.after and not any(value is not None for value in row.after):
+            others = self._session.ask(*self._layout.fields_of(row.key)) if self._layout.of_fields else 0
+            if others > sum(value is not None for value in row.before):
+                return [self._layout.emptying(row.key)]
+        return self._layout.writing(row.key, row.after)
 
     def _buried(self, rows: Sequence[RowOutcome]) -> list[RowOutcome]:
         """Rows that a rollback would bring back, and that are under another tombstone than the run left: they were
