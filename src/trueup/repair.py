@@ -115,14 +115,15 @@ def in_units(
 
 def _alone(work: Work, segment: int, suspect: Suspect, *, delta: bool) -> list[RowOutcome]:
     """One row by itself, waiting for its lock while holding nothing else."""
-    pause_s = BUSY_PAUSE_S
+    pause_s, why = BUSY_PAUSE_S, ""
     for _ in range(BUSY_TRIES):
         done = unit_of(work, segment, [suspect], wait=True, delta=delta)
         if not any(outcome.busy for outcome in done):
             return done
+        why = next((outcome.evidence for outcome in done if outcome.busy), "")
         work.clock.wait(pause_s)
         pause_s *= 2
-    return [_note(work, segment, suspect, Outcome.NOT_APPLIED, "contended: locked at every try")]
+    return [_note(work, segment, suspect, Outcome.NOT_APPLIED, f"contended at every try: {why or 'it was locked'}")]
 
 
 def unit_of(

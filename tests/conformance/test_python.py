@@ -223,26 +223,57 @@ def kept(part: Part) -> Iterator[Any]:
     yield End(rows=len(KEPT))
 
 
-def test_a_row_that_is_refused_takes_nothing_from_those_that_were_written_before(tmp_path: Path) -> None:
-    KEPT.clear()
-    with closing(sqlite3.connect(tmp_path / "app.db")) as c, c:
+FORGOTTEN: list[object] = []
+
+
+@side(key="id", columns={"id": "integer", "n": "integer"}, writer=lambda change: FORGOTTEN.append(change.key))  # type: ignore[arg-type, return-value]
+def forgetful(part: Part) -> Iterator[Any]:
+    yield End(rows=0)
+
+
+@side(key="id", columns={"id": "integer", "n": "integer"}, writer=lambda change: True)
+def pretending(part: Part) -> Iterator[Any]:
+    yield End(rows=0)
+
+
+def _into(folder: Path, function: str) -> Trueup:
+    """A table of one row, and a function that is its copy."""
+    with closing(sqlite3.connect(folder / "app.db")) as c, c:
         c.execute("CREATE TABLE src (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
         c.executemany("INSERT INTO src VALUES (?, 7)", [(1,), (2,), (3,)])
     projection = Projection(
         name="p",
         source=Side(database="app", table="src"),
-        target=Side(python=f"{__name__}:kept"),
+        target=Side(python=f"{__name__}:{function}"),
         key="id",
         writers="absolute",
         settle=0,
         limits=UNLIMITED,
     )
-    app = Trueup(
-        databases={"app": Database(url=f"sqlite:///{tmp_path / 'app.db'}")},
+    return Trueup(
+        databases={"app": Database(url=f"sqlite:///{folder / 'app.db'}")},
         projections=[projection],
-        ledger=f"sqlite:///{tmp_path / 'ledger.db'}",
+        ledger=f"sqlite:///{folder / 'ledger.db'}",
         clock=EngineClock(),
     )
+
+
+def test_a_writer_that_does_not_say_whether_it_wrote_ends_the_run(tmp_path: Path) -> None:
+    with closing(_into(tmp_path, "forgetful")) as app, pytest.raises(DesignProblem, match="returned NoneType for"):
+        app.run("p")
+    assert FORGOTTEN == [{"id": 1}]
+
+
+def test_a_row_that_is_never_there_is_left_with_what_was_seen(tmp_path: Path) -> None:
+    with closing(_into(tmp_path, "pretending")) as app:
+        report = app.run("p")
+        told = {outcome.evidence for outcome in app.outcomes(report.run)}
+    assert told == {"contended at every try: it does not hold what was written a moment ago"}
+
+
+def test_a_row_that_is_refused_takes_nothing_from_those_that_were_written_before(tmp_path: Path) -> None:
+    KEPT.clear()
+    app = _into(tmp_path, "kept")
     with closing(app):
         report = app.run("p")
         assert (report.repaired, report.left, KEPT) == (2, 1, {1: 7, 3: 7})

@@ -27,7 +27,7 @@ from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Values, encode
 from trueup.core.text import TYPES
 from trueup.core.values import Json
-from trueup.errors import BrokenRead, ConfigError, DataProblem, StatementTimeout
+from trueup.errors import BrokenRead, ConfigError, DataProblem, DesignProblem, StatementTimeout
 from trueup.python.found import find, translated
 from trueup.python.sides import Change, Declared, End, Part, declared
 
@@ -207,9 +207,16 @@ class PythonUnit:
             unit=self._unit.id,
         )
         try:
-            return bool(told.writer(change))
+            done = told.writer(change)
         except Exception as error:
             raise translated(self._side.side.python or "", error, told.transient) from error
+        if not isinstance(done, int):  # what it wrote would count for somebody else's
+            raise DesignProblem(
+                f"{self._side.side.python}: its writer returned {type(done).__name__} for {change.key}; it has to "
+                f"return True where it wrote the row, and False where the row no longer was `before`. Nothing more was "
+                f"written"
+            )
+        return bool(done)
 
     def _values(self, values: Values | None) -> dict[str, Any] | None:
         return None if values is None else _named(self._side.values, values)
