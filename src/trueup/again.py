@@ -17,7 +17,6 @@ from trueup.core.again import (
     due,
     ends_of,
     gone_back,
-    in_the_future,
     longest_unread,
     other_keys,
 )
@@ -59,8 +58,7 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
         return "no run under this declaration has read everything yet"
     if altered := _altered(job, last):
         return altered
-    untrusted = gone_back(last.marks, now) or in_the_future(last.marks, job.clock.now())
-    if untrusted:
+    if untrusted := gone_back(last.marks, now):
         return untrusted
     changed = marks.changed(last.marks)
     if changed is None:

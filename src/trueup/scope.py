@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from trueup.again import Again, again, in_turn
 from trueup.by_partition import unknown
+from trueup.core.again import believed
 from trueup.core.partition import Slice
 from trueup.core.plan import Segment, by_keys
 from trueup.core.row import Key, Value
@@ -53,17 +54,18 @@ def scope_of(job: Job) -> Scope:
     changes = job.pair.binding.projection.changes
     if changes is None or job.partitions is not None:
         return _by_turns(job) or _everything(job)
-    marks = Marks(job, changes)
+    marks, at = Marks(job, changes), job.clock.now()
     now = marks.now()
+    kept = {role: believed(mark, at) for role, mark in now.items()}
     less = "that was asked for" if job.full else again(job, marks, now)
     if isinstance(less, Again):
-        return Scope(strategy=less.strategy, segments=less.segments, work=less.alike, base=less.base, marks=now)
+        return Scope(strategy=less.strategy, segments=less.segments, work=less.alike, base=less.base, marks=kept)
     if (turn := _by_turns(job)) is not None:
         return turn
     scope = _everything(job)
     # Marks are for a run that leaves nothing out: what is taken as unchanged has to have been read.
-    marks_now = now if scope.partitions is None else None
-    return replace(scope, strategy=f"{scope.strategy} (everything: {less})", marks=marks_now)
+    left = kept if scope.partitions is None else None
+    return replace(scope, strategy=f"{scope.strategy} (everything: {less})", marks=left)
 
 
 def _by_turns(job: Job) -> Scope | None:

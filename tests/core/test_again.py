@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from trueup.core.again import (
     Verified,
+    believed,
     bind_marks,
     due,
     ends_of,
     gone_back,
-    in_the_future,
     marked_side,
     not_of_kind,
     other_keys,
@@ -205,21 +205,26 @@ def test_a_side_that_went_back_is_named() -> None:
     )
 
 
+NAIVE = START.replace(tzinfo=None)
+
+
 @pytest.mark.parametrize(
-    ("mark", "ahead"),
+    ("mark", "kept"),
     [
-        (START + timedelta(days=3), True),
-        (START.replace(tzinfo=None) + timedelta(days=3), True),
-        (date(9999, 12, 31), True),
-        (START + timedelta(hours=20), False),
-        (START.replace(tzinfo=None) + timedelta(hours=14), False),
-        (date(2026, 1, 2), False),
-        (10**15, False),
-        (None, False),
+        (START - timedelta(microseconds=1), None),
+        (START + timedelta(microseconds=1), START),
+        (datetime(9999, 12, 31, tzinfo=UTC), START),
+        (NAIVE + timedelta(hours=14), None),
+        (NAIVE + timedelta(hours=14, seconds=1), NAIVE + timedelta(hours=14)),
+        (date(2026, 1, 1), None),
+        (date(9999, 12, 31), date(2026, 1, 1)),
+        (10**15, None),
+        (None, None),
     ],
 )
-def test_a_mark_that_no_clock_has_reached(mark: Any, ahead: bool) -> None:
-    assert bool(in_the_future({"source": mark}, START)) is ahead
+def test_a_mark_is_believed_up_to_the_present_moment(mark: Any, kept: Any) -> None:
+    """Without a zone the present is that of the zone that is furthest ahead. None: it is kept as it is."""
+    assert believed(mark, START) == (mark if kept is None else kept)
 
 
 # --- binding ---------------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from trueup.errors import ConfigError
 
 #: Keys that are looked at one by one at most; beyond it everything is read.
 CHANGED_MAX = 200_000
-#: A mark may be ahead of the engine's clock by a zone and a clock that is wrong; beyond it a row holds no real moment.
-AHEAD_MAX = timedelta(days=2)
+#: By so much the clocks of the zone that is furthest ahead differ from UTC.
+ZONE_AHEAD = timedelta(hours=14)
 #: Kinds of a column that can grow with each change.
 _GROWING = frozenset({Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP, Kind.INSTANT})
 
@@ -193,15 +193,15 @@ def gone_back(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
     return ""
 
 
-def in_the_future(marks: Mapping[str, Value], now: datetime) -> str:
-    """Why no later change could be told by these marks: one is ahead of every clock; empty if none is."""
-    for role, mark in marks.items():
-        if isinstance(mark, datetime):
-            ahead = (mark if mark.tzinfo else mark.replace(tzinfo=UTC)) - now > AHEAD_MAX
-        else:
-            ahead = isinstance(mark, date) and mark - now.date() > AHEAD_MAX
-        if ahead:
-            return (
-                f"the {role}'s mark {mark} lies in the future, so that later changes would not be seen; mend that row"
-            )
-    return ""
+def believed(mark: Value, now: datetime) -> Value:
+    """A mark up to the present moment, which is read from at the next time.
+
+    A row that a wrong clock has dated ahead would hide until then whatever is changed by a right one. It is read each
+    time instead. Where no zone is known the present is that of the zone that is furthest ahead.
+    """
+    if isinstance(mark, datetime) and mark.tzinfo:
+        return min(mark, now)
+    furthest = now.astimezone(UTC).replace(tzinfo=None) + ZONE_AHEAD
+    if isinstance(mark, datetime):
+        return min(mark, furthest)
+    return min(mark, furthest.date()) if isinstance(mark, date) else mark
