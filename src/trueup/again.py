@@ -18,6 +18,7 @@ from trueup.core.again import (
     ends_of,
     gone_back,
     longest_unread,
+    names_rows,
     other_keys,
 )
 from trueup.core.compare import Counts
@@ -63,11 +64,10 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     changed = marks.changed(last.marks)
     if changed is None:
         return f"more than {CHANGED_MAX:,} keys may have changed since {last.id}"
-    known = _known(job) + coverage.unsettled(last.id) + job.acceptances.keys_since(job.name, last.started_at)
     base = last.base or last.id
     verified = coverage.gathered(base)
-    ends = ends_of(one.span for one in verified)
-    if others := other_keys(job.pair.binding.key_kinds, [*known, *ends]):
+    known = _known(job, coverage, last)
+    if others := _other_keys(job, known, verified):
         return others
     turn = due(verified, job.clock.now(), marks.changes.verify_within)
     if job.in_turn:  # nothing else is to be done
@@ -109,7 +109,9 @@ def in_turn(job: Job) -> Again | None:
     verified = coverage.gathered(base.id)
     parts, many = looked_at(verified, declared, now), _at_a_time(last) if job.in_turn else None
     turn = due_by_age(verified, declared, now)[:many] if declared.verify else longest_unread(parts, many)
-    known = [*_known(job), *coverage.unsettled(last.id), *job.acceptances.keys_since(job.name, last.started_at)]
+    known = _known(job, coverage, last)
+    if _other_keys(job, known, verified):
+        return None
     named = dict.fromkeys(known)
     new = _new_partitions(job, verified)
     since = min((one.looked_at for one in parts), default=base.started_at)
@@ -191,8 +193,20 @@ def announced(job: Job, run: RunRow, keys: Collection[Key]) -> set[Key]:
     return found
 
 
-def _known(job: Job) -> list[Key]:
-    return [row.drift.key for row in job.standing.drift(job.name)]
+def _known(job: Job, coverage: Coverage, last: RunRow) -> list[Key]:
+    """Rows that are known to be wrong, were moving when `last` looked, or were accepted since then."""
+    kinds = job.pair.binding.key_kinds
+    accepted = job.acceptances.keys_since(job.name, last.started_at)  # under whatever key there was then
+    return [
+        *(row.drift.key for row in job.standing.drift(job.name)),
+        *coverage.unsettled(last.id),
+        *(key for key in accepted if names_rows(kinds, key)),
+    ]
+
+
+def _other_keys(job: Job, known: Sequence[Key], verified: Sequence[Verified]) -> str:
+    """Why what earlier runs found says nothing of the rows that are there now; empty if it does."""
+    return other_keys(job.pair.binding.key_kinds, [*known, *ends_of(one.span for one in verified)])
 
 
 def outrun(job: Job, run: RunRow) -> str:

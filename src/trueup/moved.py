@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+from trueup.core.again import names_rows
 from trueup.core.compare import Suspect
 from trueup.core.findings import Finding, State
 from trueup.core.plan import by_keys
@@ -24,12 +25,17 @@ def drift_moved(pair: Pair, known: Sequence[DriftRow]) -> list[Finding]:
     binding = pair.binding
     if binding.projection.writers not in (Writers.SAME_TRANSACTION, Writers.MUTEX) or not known:
         return []
-    then = {row.drift.key: row for row in known if len(row.drift.expected or ()) == len(binding.columns)}
+    then = {
+        row.drift.key: row
+        for row in known
+        if len(row.drift.expected or ()) == len(binding.columns) and names_rows(binding.key_kinds, row.drift.key)
+    }
     now = {
         suspect.key: suspect
         for segment in by_keys(list(then))
         for covered in narrow(pair, segment)
         for suspect in covered.suspects
+        if suspect.key in then  # what a text spells has another key than the number that it was
     }
     moved = [
         f"key {binding.named_key(key)}: {name} was off by {before:+} at {then[key].last_seen:%Y-%m-%d %H:%M} UTC, now "

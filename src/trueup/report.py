@@ -9,7 +9,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.compare import covered
-from trueup.core.row import present
+from trueup.core.row import named_parts, present
 from trueup.core.rules import differing as unequal_columns
 from trueup.core.states import EXIT_CODES, Verdict
 from trueup.core.values import Json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trueup.core.compare import Suspect
     from trueup.core.projection import Projection
     from trueup.core.quarantine import Quarantined
-    from trueup.core.row import Value, Values
+    from trueup.core.row import Key, Value, Values
     from trueup.core.rules import Rules
 
 #: Fields that are left out of the JSON where they say nothing.
@@ -128,7 +128,7 @@ class Report:
 def quarantined_row(projection: Projection, row: Quarantined) -> dict[str, Any]:
     """One row in quarantine, as reports and lists show it."""
     return {
-        "key": shown(projection.key, row.key),
+        "key": shown_key(projection.key, row.key),
         "trouble": str(row.trouble),
         "reason": row.reason,
         "since": row.first_seen.isoformat(),
@@ -181,3 +181,8 @@ def shown(names: Sequence[str], values: Values | None, sensitive: Sequence[str] 
     """Values with their names as reports show them, those of sensitive columns masked."""
     told = covered(values, [name in sensitive for name in names]) if sensitive else values
     return None if told is None else dict(zip(names, map(present, told), strict=True))
+
+
+def shown_key(names: Sequence[str], key: Key) -> dict[str, Any]:
+    """A key that was read at some time, by the names of its parts as they are declared now."""
+    return {name: present(part) for name, part in named_parts(names, key).items()}

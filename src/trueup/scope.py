@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from trueup.again import Again, again, in_turn
 from trueup.by_partition import unknown
-from trueup.core.again import believed
+from trueup.core.again import believed, names_rows
 from trueup.core.partition import Slice
 from trueup.core.plan import Segment, by_keys
 from trueup.core.row import Key, Value
@@ -97,10 +97,10 @@ def perhaps_settled(job: Job, run: RunRow) -> list[Key]:
 
     That they are right is not proven: a row may have moved to a partition that was not looked at.
     """
-    looked_at = partitions_of(job.ledger, run.id)
+    looked_at, kinds = partitions_of(job.ledger, run.id), job.pair.binding.key_kinds
     known: dict[str, list[Key]] = {}
     for row in job.standing.drift(job.name):
-        if row.run != run.id:
+        if row.run != run.id and names_rows(kinds, row.drift.key):
             known.setdefault(row.run, []).append(row.drift.key)
     found: list[Key] = []
     for earlier, keys in known.items():

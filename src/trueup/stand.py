@@ -7,6 +7,7 @@ from itertools import islice
 
 from trueup.adapters import DIFFERENCES_MAX
 from trueup.again import announced
+from trueup.core.again import names_rows
 from trueup.core.row import Key
 from trueup.core.states import Stage
 from trueup.job import Job
@@ -61,5 +62,12 @@ def _right(
     if run.partitions is not None:
         keys = perhaps_settled(job, run)
         still = look(work, keys)
-        return [key for key in keys if key not in still and key not in work.unread]
+        settled = [key for key in keys if key not in still and key not in work.unread]
+        return settled if run.partitions else [*settled, *_under_another_key(job)]
     return []
+
+
+def _under_another_key(job: Job) -> list[Key]:
+    """Rows that are known to be wrong by a key that none has now: one that read all of them has found them anew."""
+    kinds = job.pair.binding.key_kinds
+    return [row.drift.key for row in job.standing.drift(job.name) if not names_rows(kinds, row.drift.key)]

@@ -18,6 +18,7 @@ from trueup.access import hashing_of
 from trueup.adapters import DIFFERENCES_MAX
 from trueup.by_digest import asking_ahead
 from trueup.by_partition import retell
+from trueup.core.again import names_rows
 from trueup.core.compare import Counts
 from trueup.core.decide import action_for
 from trueup.core.plan import Keys, Range, Segment, describe, from_json, to_json
@@ -150,12 +151,13 @@ def _isolate(work: Sweep, segment: SegmentRow, problem: DataProblem) -> None:
 def _borders(job: Job) -> list[Key]:
     """Where earlier runs had to cut: between them lie the rows that cannot be read."""
     found: list[Key] = []
+    kinds = job.pair.binding.key_kinds
     for row in job.quarantine.held(job.name).values():
         if row.trouble is Trouble.UNREADABLE:
             span = from_json(row.evidence["segment"])
             found += [row.key] if isinstance(span, Keys) else []
             found += [cut for cut in (span.lower, span.upper) if cut] if isinstance(span, Range) else []
-    return found
+    return [key for key in found if names_rows(kinds, key)]
 
 
 def _commit(work: Sweep, segment: SegmentRow, reading: Reading) -> bool:

@@ -15,7 +15,7 @@ from trueup.core.quarantine import Quarantined, Trouble
 from trueup.core.row import decode_row
 from trueup.described import history, rules_then
 from trueup.listening import standing
-from trueup.report import differing, quarantined_row, shown
+from trueup.report import differing, quarantined_row, shown, shown_key
 from trueup.store.alerts import AlertLedger
 from trueup.store.nodes import heard, listed
 
@@ -154,7 +154,7 @@ def drift(engine: Trueup, name: str, limit: int = 100) -> list[View]:
     return [
         {
             "kind": str(row.drift.kind),
-            "key": shown(projection.key, row.drift.key),
+            "key": shown_key(projection.key, row.drift.key),
             "expected": shown(columns[row.run], row.drift.expected, projection.sensitive),
             "observed": shown(columns[row.run], row.drift.observed, projection.sensitive),
             "columns": list(differing(row.drift, columns[row.run], rules[row.run])),
@@ -211,7 +211,7 @@ def show(engine: Trueup, plan_or_run: str, limit: int = 100) -> View:
         seen = item.decision.drift
         row: View = {
             "kind": str(seen.kind),
-            "key": shown(projection.key, seen.key),
+            "key": shown_key(projection.key, seen.key),
             "before": shown(run.columns, seen.observed, projection.sensitive),
             "after": shown(run.columns, seen.expected, projection.sensitive),
             "action": str(item.decision.action),
@@ -295,7 +295,7 @@ def accepted_view(engine: Trueup, row: Accepted) -> View:
         "id": row.id,
         "projection": row.projection,
         "state": over,
-        "key": shown(projection.key, row.key),
+        "key": shown_key(projection.key, row.key),
         "expected": shown(row.columns, row.expected, projection.sensitive),
         "observed": shown(row.columns, row.observed, projection.sensitive),
         "reason": row.reason,

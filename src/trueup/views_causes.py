@@ -58,7 +58,8 @@ def causes_besides(engine: Trueup, name: str) -> tuple[list[View], str]:
 
 
 def _known(engine: Trueup, name: str) -> _Known:
-    rows = engine.drift(name, limit=0)
+    parts = len(engine.projection(name).key)
+    rows = [row for row in engine.drift(name, limit=0) if len(row.drift.key) == parts]
     if not rows:
         return _Known()
     columns = {run: engine.find_run(run).columns for run in {row.run for row in rows}}

@@ -10,10 +10,10 @@ from typing import Any
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.counted import counted
 from trueup.core.decide import Action, Decision
-from trueup.core.plan import Keys, Segment, describe, holds, to_json
+from trueup.core.plan import Keys, Segment, describe, holds, overlap, to_json
 from trueup.core.projection import Projection
 from trueup.core.quarantine import Quarantined, Repaired, Trouble, recurs, too_many
-from trueup.core.row import Key
+from trueup.core.row import Key, named_parts
 from trueup.errors import UsageError
 from trueup.job import Job
 from trueup.store.quarantine import Quarantine, history_json
@@ -87,7 +87,7 @@ class Withheld:
         """Tells whether a row was in what could not be compared."""
         spans = [span for span, _ in seen.aside]
         keys = {row.key for row in self.held.values() if self._unread_now(row)}
-        return lambda key: key in keys or any(holds(span, key) for span in spans)
+        return lambda key: key in keys or any(overlap(span, Keys(keys=(key,))) for span in spans)
 
     def among(self, wrong: Collection[Key]) -> list[Quarantined]:
         """Rows in quarantine that are wrong, or that this run could not read."""
@@ -180,7 +180,7 @@ def taken_out(
 
     Raises UsageError where one is not in it, or none is.
     """
-    held = [dict(zip(projection.key, key, strict=True)) for key in quarantine.held(projection.name)]
+    held = [named_parts(projection.key, key) for key in quarantine.held(projection.name)]
     chosen = held if keys is None else [_named(projection.name, held, key) for key in keys]
     if not chosen:
         raise UsageError(f"{projection.name}: nothing is in quarantine")

@@ -166,12 +166,15 @@ def not_of_kind(kind: Kind, value: Value) -> bool:
     return value is not None and not fits
 
 
+def names_rows(kinds: Sequence[Kind], key: Key) -> bool:
+    """Can rows have this key, which was read before? Other columns may be declared by now, or have other types."""
+    return len(key) == len(kinds) and not any(map(not_of_kind, kinds, key))
+
+
 def other_keys(kinds: Sequence[Kind], keys: Iterable[Key]) -> str:
-    """Why what is known of these keys is of no use: their columns have other types by now; empty if they have not."""
-    for key in keys:
-        if any(not_of_kind(kind, part) for kind, part in zip(kinds, key, strict=True)):
-            return f"keys are of another type than {present(key)}, which was read before"
-    return ""
+    """Why what is known of these keys is of no use: no row can have one of them by now; empty if it can be of use."""
+    other = next((key for key in keys if not names_rows(kinds, key)), None)
+    return "" if other is None else f"keys are of another type than {present(other)}, which was read before"
 
 
 def ends_of(spans: Iterable[Segment]) -> Iterator[Key]:

@@ -15,7 +15,7 @@ from trueup.core.hints import near
 from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
-from trueup.core.row import Key, Values
+from trueup.core.row import Key, Values, named_parts
 from trueup.core.rules import Rule
 from trueup.core.shape import Column, Shape
 from trueup.errors import ConfigError
@@ -143,8 +143,8 @@ class Binding:
             rules=self.rules[:most],
         )
 
-    def named_key(self, key: Key) -> dict[str, object]:
-        return dict(zip(self.projection.key, key, strict=True))
+    def named_key(self, key: Key) -> dict[str, Value]:
+        return named_parts(self.projection.key, key)
 
     def named_values(self, values: Values | None) -> dict[str, object] | None:
         return None if values is None else dict(zip(self.columns, values, strict=True))

@@ -213,6 +213,11 @@ def present(value: Value) -> Value:
     return show(value)
 
 
+def named_parts(names: Sequence[str], key: Key) -> dict[str, Value]:
+    """A key that was read at some time: its parts are numbered where they are not as many as are declared now."""
+    return dict(zip(names if len(names) == len(key) else map(str, range(1, len(key) + 1)), key, strict=True))
+
+
 def parse_value(kind: Kind, text: str) -> Value:
     """A key part as a person types it on the command line; ValueError if it is not of that kind."""
     if kind is Kind.INTEGER or (kind is Kind.ANY and re.fullmatch(r"-?[0-9]+", text)):
