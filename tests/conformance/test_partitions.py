@@ -360,6 +360,20 @@ def test_times_that_are_spelt_in_another_way_are_not_lost(world: World) -> None:
         assert app.check("p").source_rows == 2
 
 
+def test_partitions_by_a_boolean_can_be_asked_for(world: World) -> None:
+    world.tables(
+        "id {integer} PRIMARY KEY NOT NULL, tenant {boolean}, v {integer}",
+        [(1, True, 1), (2, True, 2), (3, False, 3), (4, None, 4)],
+        [(1, True, 0), (2, True, 2), (3, False, 0), (4, None, 0)],
+    )
+    app = world.app(columns=("v",), partition=BY_TENANT)
+    for part, drift in ((True, {1}), (False, {3}), (None, {4}), ("1", {1}), ("0", {3})):
+        report = app.check("p", partitions=[part])
+        assert {row["key"]["id"] for row in report.drift} == drift
+    shown = [row["partition"] for row in app.check("p").partitions]
+    assert [app.check("p", partitions=[part]).drifted for part in shown] == [1, 1, 1]
+
+
 # --- what was not looked at ------------------------------------------------------------------------------------------
 
 

@@ -290,6 +290,11 @@ def test_a_value_as_it_is_typed() -> None:
     assert holding(Kind.ANY, 7) == (Holding(value=7),)
     assert holding(Kind.ANY, 1.5) == (Holding(value=1.5),)
     assert holding(Kind.ANY, "a") == (Holding(value="a"),)
+    assert holding(Kind.BOOLEAN, "true") == holding(Kind.BOOLEAN, True) == holding(Kind.BOOLEAN, "1")
+    assert holding(Kind.BOOLEAN, "False") == (Holding(value=False),)
+    assert holding(Kind.INTEGER, False) == (Holding(value=0),), "a boolean to one database, and a number to another"
+    with pytest.raises(ValueError, match="'yes' is not a boolean; write 'true' or 'false'"):
+        holding(Kind.BOOLEAN, "yes")
     with pytest.raises(ValueError, match="not an integer"):
         holding(Kind.INTEGER, "seven")
 

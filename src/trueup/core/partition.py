@@ -46,7 +46,7 @@ class Holding:
         """As a person types it: a text that is empty or `NULL`, or begins with a quote, between quotes."""
         if self.value is None:
             return NULL
-        told = str(present(self.value))
+        told = str(self.value).lower() if isinstance(self.value, bool) else str(present(self.value))
         quoted = isinstance(self.value, str) and (told in ("", NULL) or told.startswith("'"))
         return f"'{told}'" if quoted else told
 
@@ -121,7 +121,8 @@ def holding(kind: Kind, given: Value) -> tuple[Holding, ...]:
     """
     if given is None or given == NULL:
         return (Holding(value=None),)
-    if kind is Kind.ANY and not isinstance(given, str):
+    as_it_is = kind is Kind.ANY and not isinstance(given, str)
+    if as_it_is or (isinstance(given, bool) and kind in (Kind.BOOLEAN, Kind.INTEGER)):
         return (Holding(value=canonical(kind, [given])[0]),)
     quoted = isinstance(given, str) and len(given) > 1 and given[0] == given[-1] == "'"
     text = str(given)[1:-1] if quoted else given if isinstance(given, str) else str(present(given))

@@ -225,10 +225,20 @@ def parse_value(kind: Kind, text: str) -> Value:
             return int(text)
         except ValueError:
             raise ValueError(f"{text!r} is not an integer") from None
+    if kind is Kind.BOOLEAN:
+        return _boolean(text)
     value = canonical(kind, [text])[0]
     if kind in KEY_KINDS - {Kind.TEXT, Kind.ANY} and isinstance(value, str):
         raise ValueError(f"{text!r} is not a {kind}")
     return value
+
+
+def _boolean(text: str) -> bool:
+    """Some databases show booleans as 0 and 1."""
+    meant = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    if meant is None:
+        raise ValueError(f"{text!r} is not a boolean; write 'true' or 'false'")
+    return meant
 
 
 def fit(kind: Kind, value: Value) -> Value:
