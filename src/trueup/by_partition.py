@@ -7,7 +7,7 @@ again by its key alone, in whatever partition it is, and is then what it is with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TypeVar
@@ -31,8 +31,8 @@ from trueup.core.row import Key, Value, canonical
 from trueup.errors import ConfigError, DataProblem, UsageError
 from trueup.side_by_side import Covered, Pair, both
 
-#: Those of the keys whose rows differ, in whatever partition they are.
-ByKey = Callable[[Sequence[Key]], dict[Key, Suspect]]
+#: What there is of these keys, in whatever partition the rows are.
+ByKey = Callable[[Sequence[Key]], Iterable[Covered]]
 
 Answer = TypeVar("Answer")
 
@@ -193,10 +193,14 @@ def exactly(pair: Pair, piece: Covered, by_key: ByKey) -> Covered:
     unsure = [suspect for suspect in piece.suspects if not (unique and _sure(suspect))]
     if not unsure:
         return piece
-    seen = by_key([suspect.key for suspect in unsure])
     sure = [suspect for suspect in piece.suspects if unique and _sure(suspect)]
+    here = [suspect.key for suspect in unsure if suspect.kind is DriftKind.MISSING]
+    others = [suspect.key for suspect in unsure if suspect.kind is not DriftKind.MISSING]
+    looked = [*by_key(here)]
+    seen = {suspect.key: suspect for found in [*looked, *by_key(others)] for suspect in found.suspects}
     counts = Counts()
-    counts += piece.counts
+    for some in [piece.counts, *(Counts(not_compared=found.counts.not_compared) for found in looked)]:
+        counts += some  # a NULL that says nothing is one of the partition that the source has the row in
     retell(counts, unsure, [*seen.values()], binding)
     return replace(piece, counts=counts, suspects=[*sure, *seen.values()])
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from trueup.access import finer, hashing_of, surveys_of
 from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, worth_hashing
-from trueup.core.compare import DriftKind, Suspect
+from trueup.core.compare import DriftKind
 from trueup.core.plan import (
     KEYS_AT_ONCE,
     Everything,
@@ -84,11 +84,10 @@ def narrow(pair: Pair, segment: Segment, *, first: bool = False, lots: bool = Fa
             yield exactly(pair, whole, partial(_by_key, pair))
 
 
-def _by_key(pair: Pair, keys: Sequence[Key]) -> dict[Key, Suspect]:
-    """Those of `keys` whose rows differ, in whatever partition they are."""
-    parts = by_keys(keys, KEYS_AT_ONCE)
-    found = (suspect for part in parts for piece in _compared(pair, part) for suspect in piece.suspects)
-    return {suspect.key: suspect for suspect in found}
+def _by_key(pair: Pair, keys: Sequence[Key]) -> Iterator[Covered]:
+    """The rows of `keys`, in whatever partition they are."""
+    for part in by_keys(keys, KEYS_AT_ONCE):
+        yield from _compared(pair, part)
 
 
 def _compared(pair: Pair, segment: Segment, *, first: bool = False) -> Iterator[Covered]:

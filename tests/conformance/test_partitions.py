@@ -360,6 +360,22 @@ def test_times_that_are_spelt_in_another_way_are_not_lost(world: World) -> None:
         assert app.check("p").source_rows == 2
 
 
+@pytest.mark.parametrize("columns", [("v",), ("tenant", "v")], ids=["not compared", "compared"])
+def test_a_null_that_says_nothing_is_counted_once_where_its_row_moved(world: World, columns: tuple[str, ...]) -> None:
+    """It is a row of the partition that the source has it in, and of no other."""
+    world.tables(
+        COLUMNS,
+        [(1, "a", None), (2, "a", None), (3, "a", 3), (4, "a", 4), (5, "a", 5), (6, "b", None), (7, "b", None)],
+        [(1, "a", 1), (2, "b", 2), (3, "b", 3), (4, "b", None), (5, "b", 0), (6, "a", None), (7, "c", 7)],
+    )
+    whole = world.app(columns=columns, nulls={"v": "unknown"}).check("p", rows=0)
+    app = world.app(columns=columns, nulls={"v": "unknown"}, partition=BY_TENANT)
+    report = app.check("p", rows=0)
+    assert found(report) == found(whole)
+    assert report.not_compared == whole.not_compared == {"v": 4}
+    assert [app.check("p", partitions=[part]).not_compared for part in "abc"] == [{"v": 3}, {"v": 1}, {}]
+
+
 def test_partitions_by_a_boolean_can_be_asked_for(world: World) -> None:
     world.tables(
         "id {integer} PRIMARY KEY NOT NULL, tenant {boolean}, v {integer}",
