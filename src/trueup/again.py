@@ -57,7 +57,7 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     last = coverage.last(job.name, job.definition)
     if last is None or last.marks is None:
         return "no run under this declaration has read everything yet"
-    if altered := _altered(job, last):
+    if altered := _altered(job, coverage, last):
         return altered
     if untrusted := gone_back(last.marks, now):
         return untrusted
@@ -83,9 +83,14 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
     )
 
 
-def _altered(job: Job, last: RunRow) -> str:
-    """Why what a run found equal says nothing of what is compared now; empty if it does. No mark tells of an ALTER."""
+def _altered(job: Job, coverage: Coverage, last: RunRow) -> str:
+    """Why what a run found equal, or wrong, says nothing of what is compared now; empty if it does.
+
+    No mark tells of an ALTER. And what is known to be wrong is known by the rules of the run that looked last.
+    """
     binding = job.pair.binding
+    if other := coverage.declared_otherwise(last):
+        return f"{other} was declared otherwise, after {last.id}"
     new = [name for name in binding.columns if name not in last.columns]
     if new:
         return f"{last.id} did not compare {', '.join(new)}"
@@ -104,7 +109,7 @@ def in_turn(job: Job) -> Again | None:
     if base is None:
         return None
     last, declared = coverage.listed(base.id), job.pair.binding.projection.partition
-    if _altered(job, base) or _altered(job, last):
+    if _altered(job, coverage, base) or _altered(job, coverage, last):
         return None
     verified = coverage.gathered(base.id)
     parts, many = looked_at(verified, declared, now), _at_a_time(last) if job.in_turn else None

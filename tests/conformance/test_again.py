@@ -559,6 +559,24 @@ def test_another_definition_begins_anew(world: World, read: Read) -> None:
     assert wrong(report) == {5}
 
 
+@pytest.mark.parametrize("asked", [{}, {"keys": [{"id": 5}]}], ids=["all", "the row"])
+def test_a_definition_that_comes_back_begins_anew(world: World, read: Read, asked: dict[str, Any]) -> None:
+    """What was wrong by it was right by the other, and is known no more: nothing announces that row."""
+    shop = Shop.filled(world, read)
+    shop.forget("source", 5, 999)
+    assert wrong(shop.check(full=True)) == {5}
+    shop.later()
+    shop.engine(tolerance={"v": 10_000})
+    other = shop.check(**asked)
+    assert other.verdict is Verdict.IN_SYNC
+    shop.later()
+    shop.engine()
+    report = shop.check()
+    everything(report, f"{other.run} was declared otherwise, after r-")
+    assert wrong(report) == {5}
+    assert "everything" not in shop.check().strategy
+
+
 def test_a_column_that_is_new_is_compared_in_all_rows(world: World, read: Read) -> None:
     """No mark tells of an ALTER TABLE: `made` was compared in the newest row, and taken as unchanged in the others."""
     shop = Shop.filled(world, read, columns=None)

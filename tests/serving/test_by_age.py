@@ -93,6 +93,20 @@ def test_how_often_it_is_read_is_no_other_declaration(small: World) -> None:
         assert read(engine) == {day(small, 1), day(small, 2)}
 
 
+def test_a_definition_that_comes_back_reads_everything_once(small: World) -> None:
+    """What was wrong by it was right by the other, and is known no more."""
+    declare(small)
+    small.db.sql("UPDATE t_p SET n = 9 WHERE id = 11")
+    for tolerance, verdict in (({}, Verdict.DRIFT), ({"n": "10"}, Verdict.IN_SYNC), ({}, Verdict.DRIFT)):
+        small.declared["p"] = small.declared["p"].model_copy(update={"tolerance": tolerance})
+        with small.engine() as engine:
+            assert engine.check("p").verdict is verdict
+            assert len(read(engine)) == DAYS
+            small.clock.fake.sleep(HOUR)
+            assert engine.check("p").verdict is verdict
+            assert len(read(engine)) == 2
+
+
 def test_a_node_reads_by_age_on_schedule(small: World) -> None:
     declare(small, schedule={"every": "1h"})
     node = small.node()

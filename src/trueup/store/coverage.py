@@ -49,6 +49,18 @@ class Coverage:
             row = c.execute(statement).one_or_none()
         return None if row is None else run_row(row)
 
+    def declared_otherwise(self, last: RunRow) -> str:
+        """A run after this one that was declared otherwise: it has told by its own rules what is wrong. Empty: none."""
+        c_ = t.runs.c
+        statement = (
+            sa.select(c_.id)
+            .where(c_.projection == last.projection, c_.definition != last.definition, c_.undoes.is_(None))
+            .where(c_.state.in_((RunState.DONE, RunState.REFUSED)), c_.started_at > last.started_at)
+            .limit(1)
+        )
+        with self.ledger.reading() as c:
+            return c.execute(statement).scalar() or ""
+
     def spans(self, run: str) -> Iterator[plan.Segment]:
         """What a run has narrowed, each part put together when it is asked for."""
         mine = (t.segments.c.run == run) & (t.segments.c.stage == Stage.NARROW)
