@@ -161,8 +161,9 @@ def _words(
     assert last.marks is not None
     oldest = min((segment.looked_at for segment in verified), default=last.started_at)
     and_known = f" and {known} known to be wrong or moving before" if known else ""
+    since = marks.words(last.marks) or "no row had a mark"
     return (
-        f"{keys:,} keys that may have changed ({marks.words(last.marks)}){and_known}, and {len(turn)} of "
+        f"{keys:,} keys that may have changed ({since}){and_known}, and {len(turn)} of "
         f"{len(verified)} segments in turn; the rest is taken as unchanged since {oldest:%Y-%m-%d %H:%M} UTC or later"
     )
 
