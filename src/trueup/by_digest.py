@@ -187,7 +187,8 @@ def _followed(pair: Pair, role: str, hashing: Hashing, spans: Sequence[Range]) -
         return one.prints_of(side, some, hashing)
 
     return Asked(
-        digests=Following(able, each.digests, digests_together, one.most),
+        # The first is asked alone: it tells whether the others will be asked for digests, and compiling is dear.
+        digests=Following(able[1:], each.digests, digests_together, one.most),
         prints=Following(able, each.prints, prints_together, one.most),
     )
 
