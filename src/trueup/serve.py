@@ -276,11 +276,13 @@ class Node:
     def _hand_over(self, request: Request) -> None:
         names = self._names(request)  # asked of the ledger, which may be away
         with self._changing:
-            if self.stopping:
-                return
             engine = self.idle.pop()
             fresh_stop(engine)
             self.busy[request.id] = request, engine
+            if self.stopping:  # asked last: a signal may interrupt this very thread, and ends what it finds busy
+                del self.busy[request.id]
+                self.idle.append(engine)
+                return
         done = self.executor.submit(carry_out, engine, request, names, self.id)
         done.add_done_callback(lambda future: self._done(request, engine, future))
 

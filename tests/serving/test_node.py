@@ -10,6 +10,7 @@ import pytest
 
 from tests.live.harness import around
 from tests.serving.worlds import World, ended, waiting
+from trueup import serve
 from trueup.core.queue import ATTEMPTS_MAX
 from trueup.core.states import RunState
 from trueup.errors import Busy, ConfigError, ConnectionFailed, LedgerFailed, UsageError
@@ -369,3 +370,21 @@ def test_a_request_that_another_holds_is_put_off_though_the_ledger_is_away(
     node.step()
     node.executor.work()  # type: ignore[attr-defined]
     assert ended(node) == [("done", "in_sync")]
+
+
+def test_a_signal_while_a_request_is_handed_over(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered by the thread that hands over, between any two steps: what it does not find busy is not begun."""
+    small.declare()
+    node = small.node(at_once=False)
+    node.ask("p", reason="asked", asked_by="api")
+    before = len(node.idle)
+    real = serve.fresh_stop
+
+    def interrupted(engine: Any) -> None:
+        real(engine)
+        node.stop()
+
+    monkeypatch.setattr(serve, "fresh_stop", interrupted)
+    node.step()
+    assert (node.busy, len(node.idle), node.executor.given) == ({}, before, [])  # type: ignore[attr-defined]
+    assert len(waiting(node)) == 1
