@@ -319,6 +319,7 @@ def explanation(told: Explanation) -> View:
         "segments": len(told.route.segments),
         "first_segments": [describe(segment) for segment in told.route.segments[:3]],
         "settle_seconds": told.settle_s,
+        "one_database": binding.one_database,
         **told.promise.to_dict(),
         "policies": {
             kind: policy if isinstance(policy, str) else policy.name for kind, policy in projection.policies.items()

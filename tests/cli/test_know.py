@@ -119,6 +119,14 @@ def test_drift_keeps_its_age(shop: Shop) -> None:
     assert all(str(row["since"]).endswith("d ago") or "2020" in str(row["since"]) for row in rows)
 
 
+def test_explain_speaks_of_one_snapshot_where_there_is_one(shop: Shop) -> None:
+    shop.fill(SOURCE, TARGET)
+    assert "one snapshot covers both sides" in shop.run("explain", "p").out
+    shop.databases["other"] = shop.databases["app"]
+    shop.declare(source={"database": "other", "table": "src"}, settle=0)
+    assert "a difference counts as soon as it is seen" in shop.run("explain", "p").out
+
+
 def test_explain_says_all_of_it_and_reads_nothing(shop: Shop) -> None:
     shop.declare(
         source={"database": "app", "query": "SELECT id, n, abs(-9223372036854775807 - 1) AS email FROM src"},

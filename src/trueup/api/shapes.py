@@ -233,6 +233,7 @@ class Explanation(Shape):
     segments: int
     first_segments: list[str]
     settle_seconds: float
+    one_database: bool
     guarantee: str
     protocol: str
     proof: str

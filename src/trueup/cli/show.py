@@ -67,9 +67,8 @@ def draw_explanation(told: dict[str, Any]) -> None:
     out = console()
     out.print(f"[bold]{told['projection']}[/bold]")
     settle = told["settle_seconds"]
-    twice = (
-        f"a difference counts once it is the same {settle:g} s later" if settle else "one snapshot covers both sides"
-    )
+    once = "one snapshot covers both sides" if told["one_database"] else "a difference counts as soon as it is seen"
+    confirm = f"a difference counts once it is the same {settle:g} s later" if settle else once
     by = "" if told["protocol"] == "none" else f" by {told['protocol'].replace('_', ' ')}"
     limits = "{rows:,} rows, {share:.0%} of all from {share_from} on, {deletes:,} deletes; collapse {collapse:.0%}"
     lines = [
@@ -81,7 +80,7 @@ def draw_explanation(told: dict[str, Any]) -> None:
             "segments",
             f"{told['segments']}: {'; '.join(told['first_segments'])}" + (" …" if told["segments"] > 3 else ""),
         ),
-        ("confirm", twice),
+        ("confirm", confirm),
         ("guarantee", f"{told['guarantee']}{by} ({told['proof']})"),
         *(("", reason) for reason in told["reasons"]),
         ("policies", ", ".join(f"{kind}: {policy}" for kind, policy in told["policies"].items())),
