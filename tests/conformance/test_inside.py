@@ -151,6 +151,30 @@ def test_one_pass_joins_nothing_where_nothing_differs(
     assert (look.counts.source_rows, look.counts.target_rows, look.counts.differing) == (ROWS, ROWS, 0)
 
 
+def test_lots_are_of_the_leaves_that_differ(
+    adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[Any] = []
+    real = PostgresqlPacker._joined
+
+    def noted(self: PostgresqlPacker, binding: Binding, segment: Any) -> Look | None:
+        joined.append(segment)
+        return real(self, binding, segment)
+
+    monkeypatch.setattr(PostgresqlPacker, "_joined", noted)
+    found = []
+    for changes in ("DELETE FROM dst WHERE id = 7", "UPDATE dst SET v = 0 WHERE id IN (500, 501)"):
+        run_sql(postgres, changes)
+        look = adapter.packer.compared(bound(adapter, table="src"), Everything())
+        exactly = adapter.packer.compared(bound(adapter, table="src", exact=True), Everything())
+        assert look is not None
+        assert exactly is not None
+        assert look.counts == exactly.counts
+        found.append([(str(lot.kind), lot.count) for lot in look.lots])
+    assert found == [[("missing", 1)], [("different", 2), ("missing", 1)]]
+    assert [type(part) for part in joined] == [Leaves, Everything] * 2
+
+
 def test_one_pass_joins_the_leaves_that_differ(
     adapter: PostgresqlAdapter, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ from trueup.core.plan import Segment
 from trueup.errors import DataProblem
 
 if TYPE_CHECKING:
+    from trueup.adapters._postgresql_inside import Inside
     from trueup.adapters._sql import SqlAdapter
 
 #: Types whose values JSON and a cast give back exactly, the limits of a column's own type left aside.
@@ -46,9 +47,10 @@ _TEXTS = sa.ARRAY(sa.Text())
 class PostgresqlPacker(RowPacker):
     """Compares and repairs by lots in one database."""
 
-    def __init__(self, adapter: SqlAdapter) -> None:
+    def __init__(self, adapter: SqlAdapter, inside: Inside) -> None:
         super().__init__(adapter)
         self.relations = adapter.relations
+        self._inside = inside
 
     def takes(self, binding: Binding) -> bool:
         """Nothing has to be known of a row by itself, and its values travel exactly."""
@@ -64,6 +66,9 @@ class PostgresqlPacker(RowPacker):
     # --- comparing -----------------------------------------------------------------------------------------------
 
     def compared(self, binding: Binding, segment: Segment) -> Look | None:
+        return self._inside.compared(binding, segment, partial(self._joined, binding))
+
+    def _joined(self, binding: Binding, segment: Segment) -> Look | None:
         """Figures first, then a row for each lot."""
         with self.adapter.reading() as connection:
             rows = self.adapter.answered(connection, self._comparison(binding, segment))

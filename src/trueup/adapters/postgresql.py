@@ -138,7 +138,7 @@ class PostgresqlAdapter(SqlAdapter):
     def packer(self) -> Packer:
         from trueup.adapters._postgresql_lots import PostgresqlPacker
 
-        return PostgresqlPacker(self)
+        return PostgresqlPacker(self, self._inside)
 
     @property
     def one_statement(self) -> OneStatement:
