@@ -7,13 +7,14 @@ everything is read, and the reason is said.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trueup.adapters import delivered
 from trueup.by_partition import cut
 from trueup.core.again import (
     CHANGED_MAX,
     Verified,
+    believed,
     due,
     ends_of,
     gone_back,
@@ -59,6 +60,9 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
         return "no run under this declaration has read everything yet"
     if altered := _altered(job, coverage, last):
         return altered
+    # Those of an older version may be ahead.
+    last = replace(last, marks={role: believed(mark, last.started_at) for role, mark in last.marks.items()})
+    assert last.marks is not None
     if untrusted := gone_back(last.marks, now):
         return untrusted
     changed = marks.changed(last.marks)

@@ -78,7 +78,8 @@ def _may_be_cut(segment: Range | Keys, pair: Pair) -> TypeGuard[Range]:
     """Is it less work to go through it by key range? It is not known of a partition, which may have an index."""
     if isinstance(segment, Keys) or segment.partition is not None:
         return False
-    return any(within(segment, cut) for cut in cuts_that_pay(pair))
+    with _closer(pair):
+        return any(within(segment, cut) for cut in cuts_that_pay(pair))
 
 
 def _by_range(pair: Pair, segment: Range, hashing: Hashing) -> Iterator[Covered]:

@@ -36,10 +36,29 @@ _PASSWORD = re.compile(r"(://[^:/]*:)([^@]+)@")
 #: How a password is written that would end the part of a URL in which it stands.
 _ESCAPED = "a / in a password is written %2F, a # %23, a ? %3F, and an @ %40"
 #: What may stand behind the host of a Redis server.
-_LOGICAL = re.compile(r"/?|/[0-9]+")
+_LOGICAL = re.compile(r"/?|/[0-9]+/?")
 #: What its URL may say behind the ?, and with TLS.
-_REDIS = ("db", "username", "password", "socket_timeout", "socket_connect_timeout", "socket_keepalive")
-_REDIS_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_REDIS = (
+    "db",
+    "username",
+    "password",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+)
+_REDIS_TLS = (
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_ca_data",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_password",
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+    "ssl_ciphers",
+    "ssl_min_version",
+)
 #: Hosts that are this machine.
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -106,7 +125,9 @@ def address(url: str) -> SplitResult:
         _ = found.port
     except ValueError:
         raise ValueError(f"its port is no number; {_ESCAPED}") from None
-    if "@" not in found.netloc and "@" in f"{found.path}{found.query}{found.fragment}":
+    named = [part.partition("=") for part in found.query.split("&")]  # `username=me@home` is a parameter
+    rest = [found.path, found.fragment, *(name if is_ else f"{name}{value}" for name, is_, value in named)]
+    if "@" not in found.netloc and any("@" in part for part in rest):
         raise ValueError(_ESCAPED)
     return found
 

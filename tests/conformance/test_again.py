@@ -519,6 +519,23 @@ def test_a_row_that_is_dated_ahead_hides_no_change(world: World, read: Read, ahe
         assert 4 in read.keys, "it is read each time"
 
 
+def test_a_mark_ahead_in_an_older_ledger_hides_no_change(
+    world: World, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions before kept it as it was."""
+    if "sqlite" in (world.pairing.source, world.pairing.target):
+        pytest.skip("has no mark that is a moment")
+    shop = _with_moments(world, read)
+    shop.later()
+    _change(shop, 4, 40, shop.clock.now() + timedelta(days=400))
+    with monkeypatch.context() as before:
+        before.setattr("trueup.scope.believed", lambda mark, _at: mark)
+        assert shop.check().verdict is Verdict.IN_SYNC
+    shop.later(60)
+    _change(shop, 5, 999, shop.clock.now())
+    assert wrong(shop.check()) == {5}
+
+
 def _change(shop: Shop, key: int, value: int, at: datetime) -> None:
     shop.sql("source", f"UPDATE {{table}} SET v = {value}, changed = '{at:%Y-%m-%d %H:%M:%S.%f}' WHERE id = {key}")
 

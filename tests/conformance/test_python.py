@@ -223,6 +223,23 @@ def kept(part: Part) -> Iterator[Any]:
     yield End(rows=len(KEPT))
 
 
+class Answer:
+    """What is neither True nor a number, and true."""
+
+
+def _said(change: Change) -> Any:
+    if change.key["id"] == 2:
+        return None
+    _keeps(change)
+    return Answer()
+
+
+@side(key="id", columns={"id": "integer", "n": "integer"}, writer=_said)
+def wordless(part: Part) -> Iterator[Any]:
+    yield list(KEPT.items())
+    yield End(rows=len(KEPT))
+
+
 FORGOTTEN: list[object] = []
 
 
@@ -259,7 +276,7 @@ def _into(folder: Path, function: str) -> Trueup:
 
 
 def test_a_writer_that_does_not_say_whether_it_wrote_ends_the_run(tmp_path: Path) -> None:
-    with closing(_into(tmp_path, "forgetful")) as app, pytest.raises(DesignProblem, match="returned NoneType for"):
+    with closing(_into(tmp_path, "forgetful")) as app, pytest.raises(DesignProblem, match="returned nothing for"):
         app.run("p")
     assert FORGOTTEN == [{"id": 1}]
 
@@ -279,6 +296,16 @@ def test_a_row_that_is_refused_takes_nothing_from_those_that_were_written_before
         assert (report.repaired, report.left, KEPT) == (2, 1, {1: 7, 3: 7})
         assert "no room for 2" in app.drift("p")[0].reason
         assert app.rollback(report.run).repaired == 2
+    assert KEPT == {}
+
+
+def test_a_writer_that_stops_saying_what_it_did_takes_nothing_from_what_it_has_said(tmp_path: Path) -> None:
+    KEPT.clear()
+    with closing(_into(tmp_path, "wordless")) as app:
+        report = app.run("p")
+        assert (report.repaired, report.left, KEPT) == (1, 2, {1: 7})
+        assert all("returned nothing for {'id': 2}" in row.reason for row in app.drift("p"))
+        assert app.rollback(report.run).repaired == 1
     assert KEPT == {}
 
 

@@ -45,6 +45,8 @@ def test_a_url_that_would_be_understood_as_another_is_refused_without_its_secret
 def test_urls_as_the_driver_has_them() -> None:
     assert for_redis("valkey://u:p%2Fq@h:1/3?socket_timeout=2") == "redis://u:p%2Fq@h:1/3?socket_timeout=2"
     assert for_redis("valkeys://h?ssl_ca_certs=x") == "rediss://h?ssl_ca_certs=x"
+    assert for_redis("rediss://h/0/?ssl_ca_path=/ca&ssl_password=x") == "rediss://h/0/?ssl_ca_path=/ca&ssl_password=x"
+    assert for_redis("redis://h/0?username=me@home") == "redis://h/0?username=me@home"
     assert address("groonga://u:a@b@h:1").hostname == "h"
 
 

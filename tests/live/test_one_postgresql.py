@@ -208,7 +208,7 @@ def test_a_row_that_stays_locked_is_left_and_said_so(
         assert report.verdict is Verdict.DRIFT
         assert (report.repaired, report.left) == (1, 1)
         assert [row.drift.key for row in engine.drift("counter")] == [(2,)]
-        assert "locked" in engine.drift("counter")[0].reason
+        assert "lock timeout" in engine.drift("counter")[0].reason
         # The ledger has a word on every decision, this one too.
         assert outcomes(engine, report.run) == {1: "applied", 2: "not_applied"}
         writer.execute("ROLLBACK")

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -269,12 +270,21 @@ def test_who_sleeps_in_a_transaction_of_the_ledger_is_thrown_out(
             assert c.execute(sa.text("SELECT 1")).scalar() == 1, "it goes on when it wakes"
 
 
+def test_who_takes_long_over_what_was_read_sleeps_in_no_transaction(postgres: str) -> None:
+    """To make rows of what was read may take longer than a transaction may be idle."""
+    with closing(Ledger(postgres)) as ledger, ledger.reading() as c:
+        mine = c.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with psycopg.connect(postgres) as other:
+            state = "SELECT state FROM pg_stat_activity WHERE pid = %s"
+            assert other.execute(state, (mine,)).fetchone() == ("idle",)
+
+
 def test_behind_a_pooler_each_transaction_sets_it_and_leaves_nothing(postgres: str) -> None:
     idle = "idle_in_transaction_session_timeout"
     with pooled(postgres) as (pooler, url), closing(Ledger(url)) as ledger:
         for _ in range(2 * len(pooler.sessions)):
             with ledger.begin() as c:
-                assert c.execute(sa.text(f"SHOW {idle}")).scalar() == "10s"
+                assert c.execute(sa.text(f"SHOW {idle}")).scalar() == "1min"
         assert pooler.shown(idle) == {"0"}
 
 

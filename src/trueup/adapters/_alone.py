@@ -10,7 +10,7 @@ from trueup.adapters._outcomes import HeldRow
 from trueup.core.binding import Binding
 from trueup.core.row import Key
 from trueup.core.states import Outcome
-from trueup.errors import DataProblem
+from trueup.errors import DataProblem, DesignProblem
 
 #: Evidence of a row that was not written because somebody wrote in between.
 MOVING = "somebody wrote while the source was read"
@@ -26,11 +26,12 @@ class Alone:
     def write(self, rows: Sequence[RowOutcome], one: Callable[[RowOutcome], bool]) -> Written:
         """Write each row by `one`, which says whether it was as it had been read.
 
-        A row that is refused is the unit's problem (DataProblem) only while none was written: after that nobody else
-        would know of what the others hold now, and that this run wrote it.
+        A row that is refused (DataProblem), or a writer that does not keep to what is agreed (DesignProblem), is the
+        unit's problem only while no row was written: after that nobody else would know of what the others hold now, and
+        that this run wrote it.
         """
         lost, refused = set[Key](), dict[Key, str]()
-        for row in rows:
+        for at, row in enumerate(rows):
             try:
                 if one(row):
                     self._written = True
@@ -41,6 +42,11 @@ class Alone:
                     raise
                 hidden = "the row was refused; what was said may hold sensitive values, and is not kept"
                 refused[row.key] = hidden if self._hidden else str(problem)
+            except DesignProblem as problem:
+                if not self._written:
+                    raise
+                refused |= dict.fromkeys((left.key for left in rows[at:]), str(problem))
+                break
         return Written(lost=lost, refused=refused)
 
 

@@ -38,9 +38,11 @@ class Inside:
         return [offer for offer in self._adapter.hashes() if not offer.portable]
 
     def hashing(self, binding: Binding) -> Hashing | None:
-        """How rows of both tables are hashed; None where they are joined at once."""
+        """How rows of both tables are hashed; None where they are joined at once: also where rows that only the target
+        has may be right, since leaves with such rows differ.
+        """
         nulls = binding.source.null_keys or binding.target.null_keys
-        if binding.projection.exact or nulls or not cheap_again(binding, Everything()):
+        if binding.projection.exact or binding.absent is not None or nulls or not cheap_again(binding, Everything()):
             return None
         hashing, _ = agree(binding, self._offers, self._offers)
         return hashing and replace(hashing, leaves=LEAVES_OF_ALL)

@@ -28,6 +28,8 @@ CUTS_MAX = 1000
 #: order: 2.5 where an index covers the query (ranges take half the time of one pass), 36 where it has the key only (two
 #: to three times), 44 without an index.
 RANGES_PAY_BELOW = 4.0
+#: Rows of a table that one statement surely digests in time. Of more, one pass costs what joining them does.
+DIGESTED_ROWS = 20_000_000
 #: An index serves a key range if it costs less than this share of one pass (or little more than its share of the keys).
 SERVED_BELOW = 0.25
 #: Intervals whose cost is asked first; where it is far too high the others are not worth asking.
@@ -60,7 +62,9 @@ class PostgresqlSurveying(Surveying):
         # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
         few = [cost(segment) for segment in intervals[:: max(len(intervals) // (FEW if joined else FEWER), 1)]]
         if digested:
-            whole = sum(float(self._plan(binding, [side], Everything(), ordered=False)["Total Cost"]) for side in of)
+            scans = [self._plan(binding, [side], Everything(), ordered=False) for side in of]
+            digested = all(float(scan["Plan Rows"]) <= DIGESTED_ROWS for scan in scans)
+            whole = sum(float(scan["Total Cost"]) for scan in scans) if digested else whole
         served = bool(cuts) and min(few) < whole * max(SERVED_BELOW, 1.5 / len(intervals))
         mean = sum(few) / len(few)
         work = [mean] * len(intervals) if not joined else [cost(s) for s in intervals] if served else []

@@ -210,11 +210,10 @@ class PythonUnit:
             done = told.writer(change)
         except Exception as error:
             raise translated(self._side.side.python or "", error, told.transient) from error
-        if not isinstance(done, int):  # what it wrote would count for somebody else's
+        if done is None:  # what it wrote would count for somebody else's
             raise DesignProblem(
-                f"{self._side.side.python}: its writer returned {type(done).__name__} for {change.key}; it has to "
-                f"return True where it wrote the row, and False where the row no longer was `before`. Nothing more was "
-                f"written"
+                f"{self._side.side.python}: its writer returned nothing for {change.key}; it has to return True where "
+                f"it wrote the row, and False where the row no longer was `before`. No other row was written after it"
             )
         return bool(done)
 

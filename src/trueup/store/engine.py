@@ -25,8 +25,8 @@ READS = "trueup_reads"
 #: Number of the advisory lock that a migration holds on PostgreSQL.
 MIGRATION_LOCK = 7_481_902_361
 #: PostgreSQL ends a transaction of ours in which nothing was asked for so long, milliseconds: who sleeps in one, or is
-#: gone without a word, would keep from all others what it has locked.
-IDLE_MS = 10_000
+#: gone without a word, would keep from all others what it has locked. To spell 100,000 wide rows takes some seconds.
+IDLE_MS = 60_000
 #: In what is known of a connection: each of its transactions has another session of the server, as behind a pooler.
 _LENT = "trueup_lent"
 
@@ -149,7 +149,7 @@ def _postgresql_settings(connection: Any, record: Any) -> None:
 
 
 def _postgresql_begin(connection: sa.Connection) -> None:
-    if connection.info.get(_LENT):
+    if connection.info.get(_LENT) and not connection.get_execution_options().get(READS):
         connection.exec_driver_sql(f"SELECT {_idle('true')}")
 
 

@@ -44,6 +44,10 @@ class Transactions:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection to read with; it does not see what is not committed yet. Raises LedgerFailed."""
+        """A connection to read with; it does not see what is not committed yet. Raises LedgerFailed.
+
+        In PostgreSQL each statement is by itself: who takes long over what was read is in no transaction meanwhile.
+        """
+        alone = {"isolation_level": "AUTOCOMMIT"} if self.engine.dialect.name == "postgresql" else {}
         with translating(self.engine), self.engine.connect() as connection:
-            yield connection.execution_options(**{READS: True})
+            yield connection.execution_options(**{READS: True}, **alone)
