@@ -192,6 +192,20 @@ def test_digests_need_no_order(sides: Sides, step: int, how: str) -> None:
     assert app.check("p").verdict is Verdict.IN_SYNC
 
 
+@pytest.mark.parametrize("sides", ["one"], indirect=True)
+@pytest.mark.parametrize(("most", "how"), [(ROWS, "one pass"), (ROWS // 2, "key ranges")])
+def test_many_rows_in_key_order_are_compared_by_range(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, most: int, how: str
+) -> None:
+    monkeypatch.setattr(_postgresql_survey, "DIGESTED_IN_ORDER_ROWS", most)
+    monkeypatch.setattr(_postgresql_survey, "IN_ORDER_BELOW", 3.0)  # to begin a range counts for more where it is small
+    for table in ("src", "dst"):
+        sides.source.table(table, "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(n, n) for n in range(ROWS)])
+        sides.source.analyze(table)
+    assert how in sides.app().explain("p").route.strategy
+    assert sides.app().check("p").verdict is Verdict.IN_SYNC
+
+
 def test_none_for_a_small_table(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_postgresql_survey, "SEGMENT_ROWS", 2 * ROWS)
     sides.tables("id {integer} NOT NULL, name {text}, v {integer}")

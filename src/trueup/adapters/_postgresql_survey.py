@@ -29,7 +29,10 @@ CUTS_MAX = 1000
 #: to three times), 44 without an index.
 RANGES_PAY_BELOW = 4.0
 #: Rows of a table that one statement surely digests in time. Of more, one pass costs what joining them does.
-DIGESTED_ROWS = 20_000_000
+DIGESTED_ROWS = 100_000_000
+#: The same where rows lie in key order, and ranges cost hardly more than the join: they can be paced, and gone on from.
+DIGESTED_IN_ORDER_ROWS = 10_000_000
+IN_ORDER_BELOW = 1.5
 #: An index serves a key range if it costs less than this share of one pass (or little more than its share of the keys).
 SERVED_BELOW = 0.25
 #: Intervals whose cost is asked first; where it is far too high the others are not worth asking.
@@ -61,12 +64,14 @@ class PostgresqlSurveying(Surveying):
         intervals = ranges(cuts)
         # Where no index serves, even the smallest interval costs a pass: the others need not be asked.
         few = [cost(segment) for segment in intervals[:: max(len(intervals) // (FEW if joined else FEWER), 1)]]
+        mean = sum(few) / len(few)
         if digested:
             scans = [self._plan(binding, [side], Everything(), ordered=False) for side in of]
-            digested = all(float(scan["Plan Rows"]) <= DIGESTED_ROWS for scan in scans)
+            in_order = mean * len(intervals) <= IN_ORDER_BELOW * whole
+            most = DIGESTED_IN_ORDER_ROWS if in_order else DIGESTED_ROWS
+            digested = all(float(scan["Plan Rows"]) <= most for scan in scans)
             whole = sum(float(scan["Total Cost"]) for scan in scans) if digested else whole
         served = bool(cuts) and min(few) < whole * max(SERVED_BELOW, 1.5 / len(intervals))
-        mean = sum(few) / len(few)
         work = [mean] * len(intervals) if not joined else [cost(s) for s in intervals] if served else []
         total = sum(work) or mean * len(intervals)
         pays = served and total <= whole * RANGES_PAY_BELOW
