@@ -47,13 +47,14 @@ def finer(*surveys: Survey) -> Survey:
     return max(surveys, key=lambda survey: len(survey.cuts))
 
 
-def cuts_that_pay(pair: Pair, surveys: Sequence[Survey] = ()) -> Sequence[Key]:
-    """The same, where reading range by range is less work than to hand out all rows in key order; asked once."""
+def cuts_that_pay(pair: Pair) -> Sequence[Key]:
+    """The same, where `paying` has some; asked once."""
     if pair.learned.cuts is None:
-        surveys = surveys or surveys_of(pair)
-        pair.learned.cuts = finer(*surveys).cuts if all(map(_may_be_cut, surveys)) else []
+        pair.learned.cuts = paying(*surveys_of(pair))
     return pair.learned.cuts
 
 
-def _may_be_cut(survey: Survey) -> bool:
-    return bool(survey.cuts and survey.work) and sum(survey.work) <= IN_ORDER * survey.whole
+def paying(*surveys: Survey) -> Sequence[Key]:
+    """Keys to cut at where reading range by range is less work than to hand out all rows in key order; else none."""
+    ranged = all(of.cuts and of.work and sum(of.work) <= IN_ORDER * of.whole for of in surveys)
+    return finer(*surveys).cuts if ranged else []

@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trueup.access import cuts_that_pay, finer, hashing_of, surveys_of
+from trueup.access import finer, hashing_of, paying, surveys_of
 from trueup.adapters import Look, Survey
 from trueup.by_digest import by_digest, worth_hashing
 from trueup.core.compare import DriftKind
@@ -145,7 +145,7 @@ def _route_of_two(pair: Pair) -> Route:
     """Key ranges where an index serves them on both sides, else one pass over each."""
     binding = pair.binding
     source, target = surveys_of(pair)
-    cuts_that_pay(pair, (source, target))
+    pair.learned.cuts = paying(source, target)
     seekable = source.seekable and target.seekable
     cuts = _cuts(finer(source, target)) if seekable else []
     null_keys: list[Segment] = [NullKeys()] if binding.source.null_keys or binding.target.null_keys else []

@@ -30,8 +30,9 @@ CUTS_MAX = 1000
 RANGES_PAY_BELOW = 4.0
 #: Rows of a table that one statement surely digests in time. Of more, one pass costs what joining them does.
 DIGESTED_ROWS = 100_000_000
-#: The same where rows lie in key order, and ranges cost hardly more than the join: they can be paced, and gone on from.
+#: The same where rows lie in key order: ranges of them can be paced, and gone on from.
 DIGESTED_IN_ORDER_ROWS = 10_000_000
+#: They do if all ranges together cost no more than so many times what joining everything does.
 IN_ORDER_BELOW = 1.5
 #: An index serves a key range if it costs less than this share of one pass (or little more than its share of the keys).
 SERVED_BELOW = 0.25

@@ -188,11 +188,10 @@ def _began(pid: int) -> str:
     empty: there is none, or it is only waiting to be buried.
     """
     try:
-        fields = (
-            (_PROCESSES / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        told = (_PROCESSES / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "?" if _there(pid) else ""
+    fields = told.rpartition(")")[2].split()
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 

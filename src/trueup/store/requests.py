@@ -224,11 +224,9 @@ class Requests:
 
     def prune(self, now: datetime, keep: timedelta = timedelta.max) -> int:
         """Forget what ended longer ago than KEPT, or than `keep` if that is shorter; how many rows."""
-        ended = (
-            KEYS.is_(None),
-            t.c.ended_at.is_not(None),
-        )  # of one that only waits NULL would be the newest, and keep all
-        newest = sa.select(sa.func.max(t.c.ended_at)).where(*ended).group_by(t.c.projection)
+        # Of a projection that only waits NULL would be the newest, and keep all.
+        ended = KEYS.is_(None) & t.c.ended_at.is_not(None)
+        newest = sa.select(sa.func.max(t.c.ended_at)).where(ended).group_by(t.c.projection)
         old = (t.c.ended_at < now - min(KEPT, keep)) & t.c.ended_at.not_in(newest)
         with self.ledger.begin() as c:
             return c.execute(t.delete().where(old)).rowcount
