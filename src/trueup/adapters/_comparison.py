@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from trueup.adapters._dialect import Expression
 from trueup.core.binding import Binding
-from trueup.core.plan import Everything, Range, Segment
+from trueup.core.plan import Everything, Part, Range
 from trueup.core.rules import Nulls
 
 
@@ -25,7 +25,7 @@ def materialized(select: sa.Select[Any], name: str = "trueup_j") -> sa.CTE:
     return select.cte(name, nesting=False).prefix_with("MATERIALIZED")
 
 
-def cheap_again(binding: Binding, segment: Segment) -> bool:
+def cheap_again(binding: Binding, segment: Part) -> bool:
     """May both sides be joined once more for a list of what differs? What a query gives may take long to be had again,
     and be another then; of some keys most may differ.
     """

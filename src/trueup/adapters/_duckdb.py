@@ -26,7 +26,7 @@ from trueup.adapters._results import message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import BoundSide, Column
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Segment
+from trueup.core.plan import Part
 from trueup.core.row import Key, Kind, Value
 from trueup.core.side import FILES
 from trueup.core.values import as_single, plain
@@ -73,7 +73,7 @@ class DuckdbRelations(Relations):
     def same(self, column: Column, part: Expression, value: Value) -> Expression:
         return super().same(*held.read_as(column, part, held.spelled_type(column, value)), value)
 
-    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+    def _side(self, side: BoundSide, segment: Part) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """A key that is found on one side only is handed out as that of the other would be: as it is read, or not."""
         keys, values, within = super()._side(side, segment)
         return [held.plain_moment(column, key) for column, key in zip(side.key, keys, strict=True)], values, within

@@ -17,7 +17,7 @@ from trueup.adapters._comparison import cheap_again
 from trueup.core.binding import Binding
 from trueup.core.compare import Counts
 from trueup.core.digest import LEAVES_OF_ALL, Hashing, RowHash, agree, differing, rows_in
-from trueup.core.plan import Everything, Leaves, Range, Segment
+from trueup.core.plan import Everything, Leaves, Part, Range
 
 if TYPE_CHECKING:
     from trueup.adapters._sql import SqlAdapter
@@ -47,9 +47,7 @@ class Inside:
         hashing, _ = agree(binding, self._offers, self._offers)
         return hashing and replace(hashing, leaves=LEAVES_OF_ALL)
 
-    def compared(
-        self, binding: Binding, segment: Segment, join: Callable[[Segment | Leaves], Look | None]
-    ) -> Look | None:
+    def compared(self, binding: Binding, segment: Part, join: Callable[[Part], Look | None]) -> Look | None:
         """Everything, compared by digests; `join`: what is compared by value. Other segments are joined at once."""
         hashing = self.hashing(binding) if segment == Everything() else None
         if hashing is None:

@@ -30,7 +30,7 @@ from trueup.core.compare import DriftKind
 from trueup.core.decide import Action
 from trueup.core.kinds import Kind
 from trueup.core.lot import Lot, LotOutcome
-from trueup.core.plan import Segment
+from trueup.core.plan import Part, Segment
 from trueup.errors import DataProblem
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PostgresqlPacker(RowPacker):
     def compared(self, binding: Binding, segment: Segment) -> Look | None:
         return self._inside.compared(binding, segment, partial(self._joined, binding))
 
-    def _joined(self, binding: Binding, segment: Segment) -> Look | None:
+    def _joined(self, binding: Binding, segment: Part) -> Look | None:
         """Figures first, then a row for each lot."""
         with self.adapter.reading() as connection:
             rows = self.adapter.answered(connection, self._comparison(binding, segment))
@@ -87,7 +87,7 @@ class PostgresqlPacker(RowPacker):
         ]
         return Look(counts=counts_of(binding, rows[0].figures), suspects=[], lots=found)
 
-    def _comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
+    def _comparison(self, binding: Binding, segment: Part) -> sa.CompoundSelect[Any]:
         compared = self.relations.compared(binding, segment, partial(unequal, self.adapter, binding))
         joined = compared.joined
         keys = [joined.c[f"k{at}"] for at in range(len(binding.key_kinds))]

@@ -16,7 +16,7 @@ from trueup.adapters._comparison import materialized
 from trueup.adapters._dialect import Expression
 from trueup.adapters._relations import Relations
 from trueup.core.binding import Binding, Column
-from trueup.core.plan import Segment
+from trueup.core.plan import Part
 from trueup.core.row import Kind, Value
 
 #: Encodings whose bytes have the order of UTF-8. What SQL_ASCII holds is sent as it is, and has to be UTF-8.
@@ -46,7 +46,7 @@ class PostgresqlRelations(Relations):
     #: As the server calls it; None until it was connected to.
     encoding: str | None = None
 
-    def once(self, binding: Binding, segment: Segment) -> Sequence[Expression]:
+    def once(self, binding: Binding, segment: Part) -> Sequence[Expression]:
         """Asked in the statement that compares: another one would see another moment, and one transaction that sees a
         single moment may see a table empty that was refilled (TRUNCATE) while it waited for it.
         """

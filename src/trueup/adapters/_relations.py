@@ -20,7 +20,7 @@ from trueup.adapters._dialect import Dialect, Expression
 from trueup.adapters._queued import without_queued
 from trueup.core.binding import Binding, BoundSide, Column
 from trueup.core.partition import PARTITIONS_MAX, Between, Holding, Slice
-from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Ranges, Segment
+from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, NullKeys, Part, Range, Ranges
 from trueup.core.query import bare
 from trueup.core.row import Key, Kind, Value
 from trueup.core.values import plain
@@ -95,7 +95,7 @@ class Relations:
             return value
         return sa.bindparam(None, self.dialect.spell(column, plain(value)), type_=type_)
 
-    def slotted(self, sides: Sequence[BoundSide], segment: Segment) -> tuple[Segment, dict[str, Value]]:
+    def slotted(self, sides: Sequence[BoundSide], segment: Part) -> tuple[Part, dict[str, Value]]:
         """`segment` with slots for the ends of a range, and what goes into them.
 
         As it is, and nothing, where the statement depends on the ends, or where the sides spell them differently.
@@ -293,7 +293,7 @@ class Relations:
             statement = statement.order_by(*(self.sorted_by(c, k) for c, k in zip(side.key, keys, strict=True)))
         return statement
 
-    def repeats(self, side: BoundSide, segment: Segment) -> sa.Select[Any]:
+    def repeats(self, side: BoundSide, segment: Part) -> sa.Select[Any]:
         """One row if some key of `segment` occurs more than once."""
         origin, columns = self.columns(side)
         keys = columns[: len(side.key)]
@@ -307,7 +307,7 @@ class Relations:
             .limit(1)
         )
 
-    def differences(self, binding: Binding, segment: Segment, differ: Differ, limit: int) -> sa.CompoundSelect[Any]:
+    def differences(self, binding: Binding, segment: Part, differ: Differ, limit: int) -> sa.CompoundSelect[Any]:
         """Both sides joined inside the database: one row of totals, then the rows that differ.
 
         Columns: `here` flags, key parts (from either side), expected and observed values, token. The totals stand in
@@ -315,7 +315,7 @@ class Relations:
         """
         return self.compared(binding, segment, differ).listed(limit)
 
-    def compared(self, binding: Binding, segment: Segment, differ: Differ) -> Comparison:
+    def compared(self, binding: Binding, segment: Part, differ: Differ) -> Comparison:
         """Both sides joined inside the database, and what differs there."""
         once = self.once(binding, segment)
         sides = self._joined(binding, segment, once) if self.dialect.full_join else self._grouped(binding, segment)
@@ -331,7 +331,7 @@ class Relations:
         """What was joined, and several things are taken from."""
         return materialized(sides)
 
-    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+    def _side(self, side: BoundSide, segment: Part) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """Key parts, values and predicates of one side, as the comparison needs them."""
         _, columns = self.columns(side)
         keys, values = columns[: len(side.key)], columns[len(side.key) :]
@@ -339,11 +339,11 @@ class Relations:
         read = [self.read_as(column, value) for column, value in zip(side.values, values, strict=True)]
         return ordered, read, self.within(side, keys, segment)
 
-    def once(self, binding: Binding, segment: Segment) -> Sequence[Expression]:  # noqa: ARG002 - the default
+    def once(self, binding: Binding, segment: Part) -> Sequence[Expression]:  # noqa: ARG002 - the default
         """Hold if no key occurs more than once, where the comparison has to say so itself."""
         return ()
 
-    def _joined(self, binding: Binding, segment: Segment, once: Sequence[Expression]) -> sa.Select[Any]:
+    def _joined(self, binding: Binding, segment: Part, once: Sequence[Expression]) -> sa.Select[Any]:
         """Both sides, key by key, by a full join; nothing unless `once` holds."""
         sides = []
         for name, side in (("s", binding.source), ("t", binding.target)):
@@ -365,7 +365,7 @@ class Relations:
         )
         return joined.select_from(source.join(target, on, full=True))
 
-    def _grouped(self, binding: Binding, segment: Segment) -> sa.Select[Any]:
+    def _grouped(self, binding: Binding, segment: Part) -> sa.Select[Any]:
         """The same by grouping, for a database whose full join of two sub-selects is a nested loop.
 
         Keys are unique on both sides here, so each group has at most one row of each, and max() takes the one there is.

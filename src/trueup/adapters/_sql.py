@@ -36,7 +36,7 @@ from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing, Prints, RowHash
 from trueup.core.partition import Slice
-from trueup.core.plan import Everything, Part, Range, Segment
+from trueup.core.plan import Everything, Part, Range
 from trueup.core.projection import Database, Side
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
@@ -258,7 +258,7 @@ class SqlAdapter(Repairing):
         statement = partial(self.relations.rows, side, segment, tokens=tokens, order=ordered)
         return self.stream_type(self, binding, side, statement, tokens=tokens)
 
-    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+    def differences(self, binding: Binding, segment: Part) -> Look | None:
         if not self.inside(binding):
             return None
         with self.reading_once() as connection:
@@ -266,20 +266,20 @@ class SqlAdapter(Repairing):
             rows = [] if repeated else self.compared(connection, binding, segment)
         return look_of(binding, rows) if rows else None
 
-    def repeated(self, connection: sa.Connection, binding: Binding, segment: Segment) -> bool:
+    def repeated(self, connection: sa.Connection, binding: Binding, segment: Part) -> bool:
         """Does some key of `segment` occur more than once? What is compared next would pair its rows wrongly."""
         sides = [side for side in (binding.source, binding.target) if not side.unique]
         return any(self.answered(connection, self.relations.repeats(side, segment)) for side in sides)
 
-    def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
+    def compared(self, connection: sa.Connection, binding: Binding, segment: Part) -> Sequence[sa.Row[Any]]:
         """The figures of a comparison, then the rows that differ; nothing if some key occurs more than once."""
         return self.answered(connection, *self.comparison_of_any(binding, segment))
 
-    def comparison(self, binding: Binding, segment: Segment) -> sa.CompoundSelect[Any]:
+    def comparison(self, binding: Binding, segment: Part) -> sa.CompoundSelect[Any]:
         """The statement that compares `segment` inside the database."""
         return self.relations.differences(binding, segment, partial(unequal, self, binding), DIFFERENCES_MAX)
 
-    def comparison_of_any(self, binding: Binding, segment: Segment) -> tuple[sa.CompoundSelect[Any], dict[str, Value]]:
+    def comparison_of_any(self, binding: Binding, segment: Part) -> tuple[sa.CompoundSelect[Any], dict[str, Value]]:
         """The same with slots for the ends of `segment`, built once, and what goes into them."""
         slotted, ends = self.relations.slotted((binding.source, binding.target), segment)
         if not ends:

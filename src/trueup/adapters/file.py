@@ -27,7 +27,7 @@ from trueup.adapters._duckdb_values import column_of
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
 from trueup.adapters._results import RowStream
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
-from trueup.core.plan import Part, Segment
+from trueup.core.plan import Part
 from trueup.core.projection import Database, Side
 from trueup.core.row import Batch, Kind, Value
 from trueup.errors import BrokenRead, ConfigError, DesignProblem, TrueupError
@@ -277,7 +277,7 @@ class FileAdapter(ReadOnly, DuckdbReader):
         assert isinstance(inner, RowStream)
         return FileStream(self, binding, queried, inner._statement, tokens=tokens, state=state, found=found)
 
-    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+    def differences(self, binding: Binding, segment: Part) -> Look | None:
         sides = (binding.source, binding.target)
         if any(a.kind is not b.kind for a, b in zip(*(side.columns for side in sides), strict=True)):
             return None  # texts and types: understood where rows are compared side by side

@@ -27,7 +27,7 @@ from trueup.adapters._dialect import Expression
 from trueup.adapters._read_only import NO_WRITING, ReadOnly
 from trueup.adapters._results import RowStream, message
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
-from trueup.core.plan import Part, Segment
+from trueup.core.plan import Part
 from trueup.core.projection import Database
 from trueup.core.row import TIMES, Kind, Value
 from trueup.errors import ConfigError, ConnectionFailed, DataProblem, DesignProblem, Transient, TrueupError
@@ -197,7 +197,7 @@ class GenericAdapter(ReadOnly):
                 f"say which), leave `partition` out, or read this data as a file (Parquet, CSV)"
             )
 
-    def differences(self, binding: Binding, segment: Segment) -> Look | None:  # noqa: ARG002
+    def differences(self, binding: Binding, segment: Part) -> Look | None:  # noqa: ARG002
         return None
 
     def _check_order(self, binding: Binding, side: BoundSide) -> None:

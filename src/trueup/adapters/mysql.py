@@ -42,7 +42,7 @@ from trueup.adapters._results import GRANT, message
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Segment
+from trueup.core.plan import Part
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value
 from trueup.errors import (
@@ -263,14 +263,14 @@ class MysqlAdapter(SqlAdapter):
 
     # --- comparing -----------------------------------------------------------------------------------------------
 
-    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+    def differences(self, binding: Binding, segment: Part) -> Look | None:
         pairs = zip(binding.source.columns, binding.target.columns, strict=True)
         if not all(held.comparable_inside(a, b) for a, b in pairs):
             return None
         look = super().differences(binding, segment)
         return look and held.shown(look, binding)
 
-    def compared(self, connection: sa.Connection, binding: Binding, segment: Segment) -> Sequence[sa.Row[Any]]:
+    def compared(self, connection: sa.Connection, binding: Binding, segment: Part) -> Sequence[sa.Row[Any]]:
         """Two statements on one snapshot, the second only where there are differences: a CTE that is named twice is
         computed twice here.
         """

@@ -39,7 +39,7 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing
 from trueup.core.guarantee import Writing
-from trueup.core.plan import KeyHashes, Part, Ranges, Segment
+from trueup.core.plan import KeyHashes, Part, Ranges
 from trueup.core.projection import Database
 from trueup.core.row import Kind, Value, present
 from trueup.core.rules import Rule
@@ -302,7 +302,7 @@ class PostgresqlAdapter(SqlAdapter):
     def _inside(self) -> Inside:
         return Inside(self)
 
-    def differences(self, binding: Binding, segment: Segment) -> Look | None:
+    def differences(self, binding: Binding, segment: Part) -> Look | None:
         return self._inside.compared(binding, segment, partial(super().differences, binding))
 
     def stream(self, binding: Binding, side: BoundSide, segment: Part, *, tokens: bool) -> Stream:
@@ -321,7 +321,7 @@ class PostgresqlAdapter(SqlAdapter):
         """What makes a range be read as is best to digest it with this hash."""
         return _BY_BITMAP if self.hashed.ways[hashing.name].as_they_come else _BY_INDEX
 
-    def repeated(self, connection: sa.Connection, binding: Binding, segment: Segment) -> bool:  # noqa: ARG002
+    def repeated(self, connection: sa.Connection, binding: Binding, segment: Part) -> bool:  # noqa: ARG002
         return False  # see `PostgresqlRelations.once`
 
     def reading_once(self, *before: str) -> AbstractContextManager[sa.Connection]:

@@ -30,7 +30,7 @@ from trueup.adapters._sql import SPELT, SqlAdapter
 from trueup.adapters._walk import walked
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing
-from trueup.core.plan import Range, Segment
+from trueup.core.plan import Part, Range
 from trueup.core.projection import Database
 from trueup.core.row import Key, Kind, Value, canonical
 from trueup.core.rules import Rule
@@ -91,7 +91,7 @@ class SqliteRelations(Relations):
         """Of a query's column the affinity is not known: '5' is what it is, and not what is asked for as 5."""
         return super().exact(column, held.bare(part) if column.kind is Kind.ANY else part)
 
-    def _side(self, side: BoundSide, segment: Segment) -> tuple[list[Expression], list[Expression], list[Expression]]:
+    def _side(self, side: BoundSide, segment: Part) -> tuple[list[Expression], list[Expression], list[Expression]]:
         """Both sides' keys are put into one column, which would make those of the target what the source's are."""
         keys, values, within = super()._side(side, segment)
         return [self.exact(column, key) for column, key in zip(side.key, keys, strict=True)], values, within
