@@ -13,6 +13,8 @@ import pytest
 from tests.conformance.hashed import HASHED, HASHED_IDS, HashedWorld, assert_differ, open_hashed
 from tests.conformance.worlds import Row
 from trueup import by_digest
+from trueup.adapters._hashing import Hashed
+from trueup.core.digest import Digests
 
 
 @pytest.fixture(params=HASHED, ids=HASHED_IDS)
@@ -22,7 +24,7 @@ def world(request: pytest.FixtureRequest, new_ledger: Path, tmp_path: Path) -> I
 
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, 123456)
 KEYS = {
-    "integer": [-(2**63), -513, -512, -1, 0, 1, 511, 512, 2**32, 2**63 - 1],
+    "integer": [-(2**63), -513, -509, -1, 0, 1, 509, 512, 2**32, 2**63 - 1],
     "text": ["", "a", "A", "a ", "ä", "~", "1:a", "漢", "z" * 50],
     "uuid": [UUID(int=n) for n in (0, 1, 2**64, 2**127, 2**128 - 1)],
     "timestamp": [
@@ -76,3 +78,38 @@ def test_leaves_that_are_empty_on_one_side(world: HashedWorld, source: list[Row]
     world.tables("id {integer} PRIMARY KEY NOT NULL, v {integer}", source, target)
     expected = {("missing", key) for key, _ in source} | {("extra", key) for key, _ in target}
     assert_differ(world, expected)
+
+
+DEALT: dict[str, tuple[str, str, list[tuple[Any, ...]]]] = {
+    "in steps": ("id {integer} PRIMARY KEY NOT NULL", "id", [(n * 4096 * 50,) for n in range(600)]),
+    "two that grow together": (
+        "a {integer} NOT NULL, b {integer} NOT NULL",
+        "a, b",
+        [(n * 4096, -n * 4096) for n in range(600)],
+    ),
+    "a number and a text": ("a {integer} NOT NULL, b {text} NOT NULL", "a, b", [(1, f"x{n}") for n in range(600)]),
+    "texts": ("id {text} PRIMARY KEY NOT NULL", "id", [(f"order-{n}",) for n in range(600)]),
+    "UUIDs": ("id {uuid} PRIMARY KEY NOT NULL", "id", [(UUID(int=n << 64 | 1 << 63),) for n in range(600)]),
+}
+
+
+@pytest.mark.parametrize("kind", DEALT)
+def test_keys_are_dealt_out_evenly(world: HashedWorld, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all keys fell to a few leaves, one row that differs would be sought among all."""
+    answers: list[Digests] = []
+    digests = Hashed.digests
+
+    def noting(*given: Any) -> Digests:
+        answers.append(digests(*given))
+        return answers[-1]
+
+    monkeypatch.setattr(Hashed, "digests", noting)
+    columns, key, keys = DEALT[kind]
+    rows = [(*parts, n) for n, parts in enumerate(keys)]
+    whole = f"{columns}, v {{integer}}" if "PRIMARY" in columns else f"{columns}, v {{integer}}, PRIMARY KEY ({key})"
+    world.tables(whole, rows, [*rows[:-1], (*keys[-1], -1)])
+    world.found(key=key.split(", "))
+    of_source, of_target = answers[:2]
+    assert of_source.keys() == of_target.keys()
+    assert max(leaf.rows for leaf in of_source.values()) <= 20
+    assert sum(of_source[leaf] != of_target[leaf] for leaf in of_source) == 1

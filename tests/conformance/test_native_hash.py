@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from trueup import Database
 from trueup.adapters import connect
-from trueup.adapters._hashing import Cell
 from trueup.adapters._postgresql_hashing import Native, _again, _xor
+from trueup.adapters._row_hash import Cell
 from trueup.adapters.postgresql import PostgresqlAdapter
 from trueup.core.binding import Column
 from trueup.core.kinds import Kind

@@ -1,15 +1,9 @@
-"""Row hashes inside a database: leaves, their digests, and the hashes of single rows.
-
-There are two ways. `Native` uses a hash function of the product on values as they are stored: cheap, and only for two
-servers that give the same answers to the same probes. `Portable` spells each value as a text that every product can
-make, and takes the MD5 of the text: dearer by several times, and the same everywhere.
-"""
+"""Row hashes inside a database: leaves, their digests, and the hashes of single rows."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +13,7 @@ from sqlalchemy import exc
 from trueup.adapters._built import Built
 from trueup.adapters._dialect import BINARY, Answered, Expression
 from trueup.adapters._relations import Relations, Slot
+from trueup.adapters._row_hash import Cell, Way
 from trueup.core.binding import BoundSide, Column
 from trueup.core.digest import PRINTS_MAX, Digest, Digests, Hashing, Prints, RowHash
 from trueup.core.plan import Everything, KeyHashes, Keys, Leaves, Part, Range, Ranges
@@ -31,74 +26,6 @@ _NOT_THERE = (exc.ProgrammingError, exc.DataError, exc.InternalError, exc.NotSup
 _CURSOR = "trueup_segments"
 #: Hashes come as bytes, and not as digits.
 _AS_BYTES = {BINARY: True}
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One column of a row, as it is hashed."""
-
-    column: Column
-    expression: Expression
-    #: The kind in which both sides hash it.
-    kind: Kind
-    #: Both sides have the same scale, so that it needs no canonical spelling.
-    as_it_is: bool = False
-
-
-class Way(ABC):
-    """One way to hash rows, as expressions."""
-
-    name: str
-    portable: bool
-    #: Bytes of a key's hash and a row's hash together.
-    width: int
-
-    @abstractmethod
-    def probe(self) -> Expression:
-        """What this way makes of a fixed set of values."""
-
-    @abstractmethod
-    def of(self, cells: Sequence[Cell]) -> Expression:
-        """The hash of these values together."""
-
-    def key(self, cells: Sequence[Cell]) -> Expression:
-        """The hash of a key: enough to tell keys apart, not to be added up."""
-        return self.of(cells)
-
-    def row(self, cells: Sequence[Cell]) -> Expression:
-        """What `content` wants of a row."""
-        return self.of(cells)
-
-    @abstractmethod
-    def bucket(self, key_hash: Expression, leaves: int) -> Expression:
-        """One of about `leaves` values, from the hash of a key."""
-
-    @abstractmethod
-    def content(self, row: Expression, order: Sequence[Expression]) -> Expression:
-        """What the rows of a leaf amount to, as an aggregate."""
-
-    def whole(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - the default
-        """Was nothing cut off in the statement that was just executed? Raises as `SqlAdapter.answered` does."""
-        return True
-
-    @abstractmethod
-    def packed(self, key: Expression, row: Expression) -> Expression:
-        """The hashes of all rows of a group in one value, as an aggregate."""
-
-    def headless(self, key: Expression, row: Expression) -> Expression | None:  # noqa: ARG002 - the default
-        """The same for less: that of a row before that of its key, without the first. None: it would not be less."""
-        return None
-
-    #: Rows of a key range are taken as they come: in the order of the key by themselves, or in any.
-    as_they_come = False
-
-    def keys_of(self, hashes: Iterable[bytes], hashing: Hashing) -> list[int] | None:  # noqa: ARG002 - the default
-        """The keys, integers, where their hashes tell them; more than these do no harm. None: they do not."""
-        return None
-
-    @abstractmethod
-    def hash_values(self, hashes: Iterable[bytes]) -> tuple[list[Value], sa.types.TypeEngine[Any]]:
-        """Hashes from `packed` as `of` has them, and their type."""
 
 
 class Hashed:
@@ -329,9 +256,16 @@ class Hashed:
 
     def _leaf(self, way: Way, side: BoundSide, keys: Sequence[Expression], hashing: Hashing) -> Expression:
         """Keys are dealt out evenly; integers without hashing them, by the remainder of a division."""
-        if hashing.key == (Kind.INTEGER,):
-            return sa.cast(keys[0], sa.BigInteger) % sa.literal_column(str(hashing.leaves))
-        return way.bucket(way.key(_cells(side, keys, hashing)), hashing.leaves)
+        cells = _cells(side, keys, hashing)
+        if any(cell.kind is not Kind.INTEGER for cell in cells):
+            return way.leaf(cells, hashing.leaves)
+        leaves: Expression = sa.literal_column(str(hashing.leaves))
+        first, *others = (_or_zero(cell) % leaves for cell in cells)
+        if not others:
+            return first
+        # Parts that grow together would always give one sum without a weight.
+        weighed = (part * sa.literal_column(str(2 * at + 3)) for at, part in enumerate(others))
+        return sum(weighed, start=first) % leaves
 
 
 def _bounds(part: Ranges) -> tuple[list[Value], list[Value]]:
@@ -383,6 +317,12 @@ def _digests(result: sa.Result[*tuple[Any, ...]], connection: sa.Connection, way
     found = result.all()
     whole = way.whole(connection)
     return {leaf: Digest(rows=rows, content=content if whole else None) for leaf, rows, content in found}
+
+
+def _or_zero(cell: Cell) -> Expression:
+    """An integer of 64 bits, and zero for NULL."""
+    number = sa.cast(cell.expression, sa.BigInteger)
+    return sa.func.coalesce(number, sa.literal_column("0"), type_=sa.BigInteger) if cell.column.nullable else number
 
 
 def _cells(side: BoundSide, parts: Sequence[Expression], hashing: Hashing) -> list[Cell]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Cell, Way
 from trueup.adapters._relations import Relations
+from trueup.adapters._row_hash import Cell, Way
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
 from trueup.core.row import Kind, Value
@@ -24,6 +24,8 @@ _OF_LENGTH = re.compile(r"(?:var)?char(?:acter(?: varying)?)?\((\d+)\)", re.IGNO
 #: Bytes that a value is spelt with at most, unless it is a text: of some kinds, and of any other.
 _MOST = {Kind.INTEGER: 24, Kind.BOOLEAN: 24, Kind.DECIMAL: 80}
 _MOST_OTHERWISE = 40
+#: Kinds that are spelt behind their length.
+_TEXTS = (Kind.TEXT, Kind.JSON, Kind.BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,34 +109,43 @@ class Portable(Way):
         """All values in one text, none of whose spellings can be another's."""
         values, texts = list[Field](), list[Field]()
         for cell in cells:
-            of = cell.expression if cell.column.nullable else None
-            text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
-            if cell.kind in (Kind.TEXT, Kind.JSON, Kind.BYTES):
-                measured = cell.expression if cell.kind is Kind.BYTES else text
-                values.append(Field(sa.func.octet_length(measured), of, _MOST[Kind.INTEGER]))
-                texts.append(self._short(cell, text, of))
+            field = self._field(cell)
+            if cell.kind in _TEXTS:
+                measured = cell.expression if cell.kind is Kind.BYTES else field.text
+                values.append(replace(field, text=sa.func.octet_length(measured), most=_MOST[Kind.INTEGER]))
+                texts.append(self._short(cell, field))
             else:
-                values.append(Field(text, of, _MOST.get(cell.kind, _MOST_OTHERWISE)))
+                values.append(field)
         # Without a text behind it the last value of a row would run into the first of the next.
         return self.spelling.listed([*values, *(texts or [Field(NOTHING, None, 0)])])
 
-    def _short(self, cell: Cell, text: Expression, of: Expression | None) -> Field:
+    def _field(self, cell: Cell) -> Field:
+        """A value as it is spelt; of a text, all of it."""
+        of = cell.expression if cell.column.nullable else None
+        text = self.spelling.spelled(cell.column, cell.kind, cell.expression, as_it_is=cell.as_it_is)
+        return Field(text, of, _MOST.get(cell.kind, _MOST_OTHERWISE))
+
+    def _short(self, cell: Cell, whole: Field) -> Field:
         """A text, or its MD5: which of them is told by its length."""
+        text = whole.text
         declared = _OF_LENGTH.match(cell.column.type_name)
         if cell.kind is not Kind.BYTES and declared and (longest := 4 * int(declared[1])) <= LONG:
-            return Field(self.spelling.bounded(text, longest), of, longest)
+            return replace(whole, text=self.spelling.bounded(text, longest), most=longest)
         hashed, most = (cell.expression, LONG // 2) if cell.kind is Kind.BYTES else (text, LONG)
         short = sa.func.octet_length(hashed) <= sa.literal_column(str(most))
         known = sa.case((short, self.spelling.bounded(text, LONG)), else_=sa.func.md5(hashed, type_=sa.Text))
-        return Field(known, of, LONG)
+        return replace(whole, text=known, most=LONG)
 
     def of(self, cells: Sequence[Cell]) -> Expression:
         hashed = sa.func.md5(self.row(cells))
         return sa.func.left(hashed, sa.literal_column(str(self.width // 2)), type_=sa.String)
 
-    def bucket(self, key_hash: Expression, leaves: int) -> Expression:
-        digits = (leaves - 1).bit_length() // 4  # hexadecimal
-        return sa.func.left(key_hash, sa.literal_column(str(digits)), type_=sa.String)
+    def leaf(self, key: Sequence[Cell], leaves: int) -> Expression:
+        """Some hexadecimal digits of its MD5; a text alone has to be told from nothing else."""
+        alone = [cell.kind for cell in key] == [Kind.TEXT]
+        text = self._field(key[0]).or_nothing() if alone else self.row(key)
+        digits = (leaves - 1).bit_length() // 4
+        return sa.func.left(sa.func.md5(text), sa.literal_column(str(digits)), type_=sa.String)
 
     def content(self, row: Expression, order: Sequence[Expression]) -> Expression:
         return sa.func.md5(self.spelling.joined(row, order))

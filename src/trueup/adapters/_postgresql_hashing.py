@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from trueup.adapters._dialect import BINARY, Expression
-from trueup.adapters._hashing import Cell, Way
 from trueup.adapters._portable import Field
 from trueup.adapters._relations import Relations
+from trueup.adapters._row_hash import Cell, Way
 from trueup.core.binding import Column
 from trueup.core.digest import Hashing
 from trueup.core.row import Kind, Value
@@ -158,8 +158,8 @@ class Native(Way):
         text = sa.cast(self.relations.read_as(cell.column, cell.expression), sa.Text)
         return _hash("hashtextextended", sa.collate(text, "C"), seed)
 
-    def bucket(self, key_hash: Expression, leaves: int) -> Expression:
-        return key_hash.op("&")(sa.literal_column(str(leaves - 1)))
+    def leaf(self, key: Sequence[Cell], leaves: int) -> Expression:
+        return self.of(key) % sa.literal_column(str(leaves))
 
     def content(self, row: Expression, order: Sequence[Expression]) -> Expression:  # noqa: ARG002 - sums have none
         return sa.func.sum(row)

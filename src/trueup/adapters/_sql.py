@@ -15,23 +15,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from trueup.adapters import (
-    DIFFERENCES_MAX,
-    Capabilities,
-    FoundTable,
-    Look,
-    OneStatement,
-    Packer,
-    Stream,
-)
+from trueup.adapters import DIFFERENCES_MAX, Capabilities, FoundTable, Look, OneStatement, Packer, Stream
 from trueup.adapters import _markers as markers
 from trueup.adapters._built import Built
 from trueup.adapters._copies import Sandboxing
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Hashed, Way, given
+from trueup.adapters._hashing import Hashed, given
 from trueup.adapters._relations import Relations, user_query
 from trueup.adapters._repairing import Repairing
 from trueup.adapters._results import RowStream, any_type, look_of, message, translating
+from trueup.adapters._row_hash import Way
 from trueup.adapters._unequal import by_meaning, unequal
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing, Prints, RowHash

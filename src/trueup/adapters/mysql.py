@@ -24,7 +24,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from trueup.adapters import Capabilities, Look, Survey
 from trueup.adapters import _mysql_values as held
 from trueup.adapters._dialect import Expression
-from trueup.adapters._hashing import Way
 from trueup.adapters._mysql_hashing import JOINED_MAX, WARNINGS_MAX, MysqlSpelling
 from trueup.adapters._mysql_relations import (
     COERCED,
@@ -39,6 +38,7 @@ from trueup.adapters._mysql_survey import MysqlSurveying
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._results import GRANT, message
+from trueup.adapters._row_hash import Way
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape, near
 from trueup.core.guarantee import Writing

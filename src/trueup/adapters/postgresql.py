@@ -25,7 +25,6 @@ from trueup.adapters import _postgresql_once as once
 from trueup.adapters import _postgresql_sessions as sessions
 from trueup.adapters import _postgresql_values as held
 from trueup.adapters._dialect import Expression, Verbatim, whole_single
-from trueup.adapters._hashing import Way
 from trueup.adapters._pool import try_idle
 from trueup.adapters._portable import Portable
 from trueup.adapters._postgresql_by_key import RowsByKey
@@ -35,6 +34,7 @@ from trueup.adapters._postgresql_relations import PostgresqlRelations
 from trueup.adapters._postgresql_shape import describe_query, describe_table
 from trueup.adapters._postgresql_survey import PostgresqlSurveying
 from trueup.adapters._results import GRANT, message, sqlstate
+from trueup.adapters._row_hash import Way
 from trueup.adapters._sql import SqlAdapter
 from trueup.core.binding import Binding, BoundSide, Column, Shape
 from trueup.core.digest import Digests, Hashing

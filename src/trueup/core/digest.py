@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from trueup.core.binding import Binding, Column
 from trueup.core.row import Kind
 
-#: Leaves of one segment. With some 100,000 rows in a segment a leaf has about 200.
-LEAVES = 512
-#: Leaves of a range that is everything there is, since no index serves smaller ones.
-LEAVES_OF_ALL = 4_096
+#: Leaves of one segment. With some 100,000 rows in a segment a leaf has about 200. It is a prime, since keys may go in
+#: steps of any power of two: what many numbers are made of ends in a dozen zeros.
+LEAVES = 509
+#: Leaves of a range that is everything there is, since no index serves smaller ones; a prime, too.
+LEAVES_OF_ALL = 4_093
 #: Leaves of one segment that are ranges of the key, each read along the index: one statement names them all. The fewer
 #: there are, the less they cost; the more, the less there is to be read again where some differ. So many any database
 #: takes, see `Capabilities`.
@@ -84,7 +85,7 @@ class Hashing:
     values: tuple[Kind, ...]
     #: Columns (key first) that need no canonical spelling, since both sides have the same scale.
     as_they_are: tuple[bool, ...]
-    #: Leaves that the keys of one segment are dealt to; a power of two.
+    #: Leaves that the keys of one segment are dealt to, about.
     leaves: int = LEAVES
     #: Leaves of a segment between two keys are ranges: nothing is grouped or sorted, and a closer look reads little.
     ranged: bool = False
