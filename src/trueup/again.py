@@ -60,6 +60,8 @@ def again(job: Job, marks: Marks, now: Mapping[str, Value]) -> Again | str:
         return "no run under this declaration has read everything yet"
     if altered := _altered(job, coverage, last):
         return altered
+    if short := coverage.fell_short(last):
+        return f"{short} read everything, and could not compare or keep all of it"
     # Those of an older version may be ahead.
     last = replace(last, marks={role: believed(mark, last.started_at) for role, mark in last.marks.items()})
     assert last.marks is not None
@@ -204,12 +206,12 @@ def announced(job: Job, run: RunRow, keys: Collection[Key]) -> set[Key]:
 
 
 def _known(job: Job, coverage: Coverage, last: RunRow) -> list[Key]:
-    """Rows that are known to be wrong, were moving when `last` looked, or were accepted since then."""
+    """Rows that are known to be wrong, were moving when `last` or a later run looked, or were accepted since then."""
     kinds = job.pair.binding.key_kinds
     accepted = job.acceptances.keys_since(job.name, last.started_at)  # under whatever key there was then
     return [
         *(row.drift.key for row in job.standing.drift(job.name)),
-        *coverage.unsettled(last.id),
+        *coverage.unsettled(last),
         *(key for key in accepted if names_rows(kinds, key)),
     ]
 

@@ -370,7 +370,7 @@ class _Run:
             reason=why,
             source_rows=self.seen.counts.keyed_source_rows if self.row.whole and not self.seen.aside else None,
             # Marks are for a run that knows all that is wrong.
-            **({"marks": None} if self.seen.aside or too_many(self.seen) else {}),
+            **({"marks": None} if self.withheld.not_compared(self.seen) or too_many(self.seen) else {}),
             report=report.to_json_text(),
         )
         return report

@@ -39,7 +39,7 @@ def stand(
     if run.whole and not withheld.not_compared(seen):
         job.standing.only(run)
     else:
-        job.standing.settled(job.name, _right(work, job, run, decisions, seen, withheld))
+        job.standing.settled(job.name, _right(work, job, run, decisions, seen, withheld), seen_by=run)
     asked = None if run.whole else job.keys or (tuple(wrong) if job.plan else ())
     withheld.settled(asked, {row.drift.key for row in job.standing.drift(job.name)} | set(moving), seen)
 

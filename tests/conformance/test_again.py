@@ -22,6 +22,7 @@ from trueup import Limits, Projection, Report, Side, Trueup, Verdict, again, in_
 from trueup import narrow as narrowing_module
 from trueup.adapters import Stream
 from trueup.adapters._sql import SqlAdapter
+from trueup.core.compare import DriftKind, Suspect
 from trueup.core.plan import Keys, NullKeys, Range, Segment, partition_of, ranges
 from trueup.core.row import Batch
 from trueup.errors import BrokenRead, ConfigError, DesignProblem, Interrupted, StatementTimeout, TrueupError
@@ -365,6 +366,54 @@ def test_a_row_that_was_still_moving_is_looked_at_again(world: World, read: Read
     assert wrong(report) == {30}
     assert read.in_turn == []
     assert report.reason == ""
+
+
+def moves(shop: Shop, key: int) -> None:
+    """A row is written at each look, and nothing announces it."""
+    for looks in range(60):
+        shop.clock.fake.after(5 * looks, lambda value=looks: shop.forget("target", key, value))
+
+
+@pytest.mark.parametrize("asked", ["key", "refused", "refused full"])
+def test_a_row_that_moved_in_a_run_without_marks_is_looked_at_again(world: World, read: Read, asked: str) -> None:
+    """Such a run takes off what it found moving, and is not the one that the next begins from."""
+    shop = Shop.filled(world, read, settle=10, limits=Limits(rows=0))
+    shop.forget("target", 30, 1)
+    shop.forget("target", 50, 1)
+    assert wrong(shop.check(full=True)) == {30, 50}
+    shop.later()
+    moves(shop, 30)
+    if asked == "key":
+        report = shop.check(keys=[{"id": 30}])
+    else:
+        report = shop.run(full=asked == "refused full")
+        assert report.verdict is Verdict.REFUSED
+    assert report.in_flight == 1
+    shop.later()
+    report = shop.check()
+    assert wrong(report) == {30, 50}
+    assert read.in_turn == []
+
+
+def test_what_a_complete_run_finds_meanwhile_is_no_run_over_keys_to_take_off(world: World, read: Read) -> None:
+    """It saw the row when it was right still, and ends later for another one that has to settle."""
+    shop = Shop.filled(world, read, settle=10)
+    shop.forget("target", 50, 1)
+    shop.later()
+
+    def meanwhile() -> None:
+        shop.forget("target", 30, 1)
+        shop.app.standing.found(other, [(row(30), "")], shop.clock.now())
+
+    other = shop.app.find_run(shop.check().run)
+    shop.clock.fake.after(5, meanwhile)
+    assert wrong(shop.check(keys=[{"id": 30}, {"id": 50}])) == {50}
+    shop.later()
+    assert wrong(shop.check()) == {30, 50}
+
+
+def row(key: int) -> Suspect:
+    return Suspect(kind=DriftKind.DIFFERENT, key=(key,), expected=(key * 10,), observed=(1,))
 
 
 def test_an_unfinished_run_does_not_settle_what_it_never_looked_at(
@@ -811,6 +860,25 @@ def test_a_run_that_could_not_keep_all_differences_leaves_no_marks(
     shop.check()
     monkeypatch.undo()
     assert wrong(shop.check()) == {5, 30, 40, 50}
+
+
+def test_after_a_run_over_all_that_could_not_keep_all_differences_everything_is_read(
+    world: World, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it did not keep nothing announces."""
+    shop = Shop.filled(world, read)
+    shop.later()
+    for key in (5, 30, 40, 50):
+        shop.forget("source", key, 999)
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "DIFFERENCES_MAX", 2)
+        patch.setattr(judging, "DIFFERENCES_MAX", 2)
+        short = shop.check(full=True)
+    report = shop.check()
+    assert wrong(report) == {5, 30, 40, 50}
+    everything(report, f"{short.run} read everything, and could not compare or keep all of it")
+    shop.later()
+    assert "everything" not in shop.check().strategy
 
 
 # --- repairing -------------------------------------------------------------------------------------------------------

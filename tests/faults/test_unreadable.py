@@ -180,6 +180,34 @@ def test_a_row_that_becomes_unreadable_between_two_looks(postgres_pair: Pair, tm
         assert [row.key for row in app.quarantine("p")] == [(BAD,)]
 
 
+@pytest.mark.parametrize("look", ["first", "second"])
+def test_a_check_of_what_changed_does_not_take_it_for_unchanged(look: str, sqlite_pair: Pair, tmp_path: Path) -> None:
+    """Nothing announces the row, and a run that read everything could not compare it."""
+    source, target = Sqlite(sqlite_pair.source), Sqlite(sqlite_pair.target)
+    for place, table in ((source, "src"), (target, "dst")):
+        columns = "id {integer} PRIMARY KEY NOT NULL, v {text}, seen {integer} NOT NULL DEFAULT 0"
+        place.table(table, columns, [(n, str(n), n) for n in range(ROWS)])
+    trouble = Trouble(source=source, target=target, side=Side(database="here", table="src"), mend="")
+    bad = f"UPDATE src SET v = CAST(x'ff' AS TEXT) WHERE id = {BAD}"
+    changes = {"source": {"column": "seen"}, "overlap": 0}
+    with trouble.app(tmp_path, settle="10s", changes=changes) as app:
+        clock: Any = app.clock
+
+        def check(**asked: Any) -> Report:
+            clock.fake.sleep(60)
+            return app.check("p", **asked)
+
+        assert check().verdict is Verdict.IN_SYNC
+        source.sql(f"UPDATE src SET v = '' WHERE id = {BAD}" if look == "second" else bad)
+        clock.fake.after(65, lambda: source.sql(bad))
+        assert check(full=True).verdict is Verdict.INCONCLUSIVE
+        assert check().verdict is Verdict.INCONCLUSIVE
+        source.sql(f"UPDATE src SET v = '{BAD}' WHERE id = {BAD}")
+        assert check().verdict is Verdict.IN_SYNC
+        assert app.quarantine("p") == []
+        assert "taken as unchanged" in check().strategy
+
+
 def test_where_no_key_can_be_told_a_range_is_what_was_not_compared(sqlite_pair: Pair, tmp_path: Path) -> None:
     """The bad value is in the key itself, so that keys cannot be read either."""
     source, target = Sqlite(sqlite_pair.source), Sqlite(sqlite_pair.target)

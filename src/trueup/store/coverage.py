@@ -140,10 +140,27 @@ class Coverage:
                 found += Counts(**json.loads(counts))
         return found
 
-    def unsettled(self, run: str) -> list[Key]:
-        """Keys that a run looked at closer and, some of them, left while they were still moving."""
-        statement = sa.select(t.segments.c.span, t.segments.c.counts).where(
-            t.segments.c.run == run, t.segments.c.stage != Stage.NARROW, t.segments.c.counts.is_not(None)
+    def fell_short(self, last: RunRow) -> str:
+        """A run after this one that read everything, and does not know all that is wrong. Empty: none."""
+        c_ = t.runs.c
+        statement = (
+            sa.select(c_.id)
+            .where(c_.projection == last.projection, c_.definition == last.definition, c_.marks.is_(None))
+            .where(*(c_[name].is_(None) for name in t.WHOLE), c_.partitions.is_(None))
+            .where(c_.state.in_((RunState.DONE, RunState.REFUSED)), c_.started_at > last.started_at)
+            .limit(1)
+        )
+        with self.ledger.reading() as c:
+            return c.execute(statement).scalar() or ""
+
+    def unsettled(self, last: RunRow) -> list[Key]:
+        """Keys that this run or a later one looked at closer and, some of them, left while they were still moving."""
+        c_ = t.runs.c
+        statement = (
+            sa.select(t.segments.c.span, t.segments.c.counts)
+            .join(t.runs, c_.id == t.segments.c.run)
+            .where(c_.projection == last.projection, c_.started_at >= last.started_at)
+            .where(t.segments.c.stage != Stage.NARROW, t.segments.c.counts.is_not(None))
         )
         found: list[Key] = []
         with self.ledger.reading() as c:

@@ -81,9 +81,11 @@ class Standing:
         with self.ledger.begin() as c:
             c.execute(new.on_conflict_do_update(index_elements=["projection", "key"], set_=changed), rows)
 
-    def settled(self, projection: str, keys: Collection[Key]) -> None:
-        """These rows are right now."""
+    def settled(self, projection: str, keys: Collection[Key], *, seen_by: RunRow | None = None) -> None:
+        """These rows are right now; with `seen_by` but for those that another run found wrong since that one began."""
         mine = t.drift.c.projection == projection
+        if seen_by is not None:
+            mine &= (t.drift.c.run == seen_by.id) | (t.drift.c.last_seen <= seen_by.started_at)
         with self.ledger.begin() as c:
             known = c.execute(sa.select(t.drift.c.key).where(mine).limit(len(keys) + 1)).scalars().all()
             if len(known) <= len(keys):  # that is all that is known to be wrong, and most often nothing is
