@@ -141,6 +141,16 @@ def test_the_culprit_is_alone_and_the_rest_is_repaired(trouble: Trouble, tmp_pat
         assert app.quarantine("p") == []
 
 
+def test_the_first_row_of_a_table_is_a_row_like_others(sqlite_pair: Pair, tmp_path: Path) -> None:
+    """By its values SQLite's columns are told how dates are spelt in them."""
+    trouble = text_that_is_none(Sqlite(sqlite_pair.source), Sqlite(sqlite_pair.target))
+    trouble.source.sql("UPDATE src SET v = CAST(x'ff' AS TEXT) WHERE id = 0", trouble.mend)
+    with trouble.app(tmp_path) as app:
+        report = app.check("p")
+        assert (report.verdict, report.quarantined) == (Verdict.INCONCLUSIVE, 1)
+        assert "'id': 0" in report.reason
+
+
 def test_where_a_row_is_known_it_is_cut_out_at_once(trouble: Trouble, tmp_path: Path) -> None:
     with trouble.app(tmp_path, exact=True) as app, counted() as cuts:
         app.check("p")

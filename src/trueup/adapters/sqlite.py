@@ -316,7 +316,12 @@ class SqliteAdapter(SqlAdapter):
         column: sa.ColumnClause[Any] = sa.column(name)
         first = sa.select(column).select_from(sa.table(bare, schema=schema or None)).limit(SAMPLE_ROWS).subquery("f")
         held = sa.select(first.c[name]).where(first.c[name].is_not(None)).limit(1)
-        return str(connection.execute(held).scalar() or "")
+        try:
+            return str(connection.execute(held).scalar() or "")
+        except SQLAlchemyError as error:
+            if isinstance(self.translate(error), DataProblem):
+                return ""  # bytes that are no text: that row is found when it is compared
+            raise
 
     # --- access path ---------------------------------------------------------------------------------------------
 
