@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -229,6 +230,51 @@ def test_swapped_rows() -> None:
             rows += [different(sparse(2 * at), a, b), different(sparse(2 * at + 1), b, a)]
     assert found(rows)["swapped"].rows == 40
     assert "swapped" not in found([different(sparse(at), at % 2, 1 - at % 2) for at in range(40)])
+
+
+@pytest.mark.parametrize("many", [31, 50])
+def test_values_of_which_there_are_few_are_not_swapped(many: int) -> None:
+    """Among a thousand rows each pair of 31 days meets its reverse by chance."""
+    rng = random.Random(7)
+    rows = [different(sparse(at), *rng.sample(range(many), 2)) for at in range(1_000)]
+    assert "swapped" not in found(rows)
+
+
+def test_one_row_is_swapped_with_one_other() -> None:
+    """Many rows that became `open` are no swap because a few became `paid`."""
+    rows = [different(sparse(at), "paid", "open") for at in range(40)]
+    assert "swapped" not in found([*rows, different(sparse(40), "open", "paid")])
+
+
+@pytest.mark.parametrize("amounts", [(1, 7), (1, -1), (1, 2, 3)])
+def test_two_amounts_are_two_causes(amounts: tuple[int, ...]) -> None:
+    rng = random.Random(8)
+    rows = []
+    for at in range(120):
+        expected = number(rng)
+        rows.append(different(sparse(at), expected, expected + amounts[at % len(amounts)]))
+    told = causes(rows, key=["id"], columns=["n"])
+    assert [(cause.kind, cause.rows) for cause in told] == [("offset", 120 // len(amounts))] * len(amounts)
+
+
+def test_a_local_time_is_shifted_otherwise_in_summer() -> None:
+    rng = random.Random(9)
+    berlin = ZoneInfo("Europe/Berlin")
+    rows = []
+    for at in range(200):
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(365 * 86_400))
+        naive, local = moment.replace(tzinfo=None), moment.astimezone(berlin).replace(tzinfo=None)
+        rows.append(different(sparse(at), naive, local))
+    told = causes(rows, key=["id"], columns=["n"])
+    assert {cause.kind for cause in told} == {"time_zone"}
+    assert sum(cause.rows for cause in told) == len(rows)
+    assert {"+1 h" in cause.sentence for cause in told} == {True, False}
+
+
+def test_few_values_are_the_same_amount_apart_by_chance() -> None:
+    rng = random.Random(10)
+    rows = [different(sparse(at), *rng.sample(range(3), 2)) for at in range(200)]
+    assert "offset" not in found(rows)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ rows. Nothing is claimed of a handful of rows, and what no cause explains is sai
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from trueup.core.compare import DriftKind, Suspect
-from trueup.core.marks import SPELLINGS, Mark, loosely, marks_of, spelling
+from trueup.core.marks import SPELLINGS, Mark, apart_by_chance, loosely, marks_of, spelling
 from trueup.core.row import Key, Value
 from trueup.core.rules import Rules, differing
-from trueup.core.where import ALMOST_ALL, ROWS_MIN, Ask, Known, nobody, stands_out, told_places
+from trueup.core.where import ALMOST_ALL, ROWS_MIN, Ask, Known, far_more, nobody, stands_out, told_places
 
 if TYPE_CHECKING:
     from trueup.core.binding import Binding
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 EXPLAINED_MIN = 0.05
 #: Share of a column's differing rows that a relation between two numbers needs: small numbers meet it by chance.
 CHANCE_SHARE = 0.25
-#: Kinds that have a mark for each amount: one amount has to stand out among them.
+#: Kinds that have a mark for each amount: one amount has to stand out among them, or be more than values that came
+#: together at random would have.
 AMOUNTS = ("offset", "time_zone")
 #: Rows that must all err to one side, and the share of them that does.
 ONE_SIDED_ROWS, ONE_SIDED = 12, 0.95
@@ -193,8 +194,11 @@ def _column(pairs: dict[int, tuple[Value, Value]], column: str, total: int) -> I
         numbers = marked[mark]
         fresh = sum(number in unexplained for number in numbers)
         enough = max(ROWS_MIN, EXPLAINED_MIN * total, CHANCE_SHARE * len(pairs) if mark.chance else 0)
-        distinct = mark.kind not in AMOUNTS or stands_out(len(numbers), members[mark.kind], alike[mark.kind])
-        if fresh >= enough and distinct:
+        if fresh >= enough and (
+            mark.kind not in AMOUNTS
+            or stands_out(len(numbers), members[mark.kind], alike[mark.kind])
+            or far_more(len(numbers), apart_by_chance([*pairs.values()], pairs[numbers[0]]))
+        ):
             yield Found(kind=mark.kind, words=mark.words.format(column=f"`{column}`"), rows=frozenset(numbers))
             unexplained.difference_update(numbers)
     yield from _one_sided({number: side for number, side in sides.items() if number in unexplained}, column, total)
@@ -222,13 +226,24 @@ def _swapped(
                 pairs[at][spelling(expected), spelling(observed)].append(number)
     for at, seen in pairs.items():
         differing_rows = sum(map(len, seen.values()))
-        back = [numbers for (a, b), numbers in seen.items() if (b, a) in seen]
-        swapped = [number for numbers in back for number in numbers]
-        # Few values trade places by chance; these are as many as the rows.
-        various = 2 * len(back) >= len(swapped)
-        if various and len(swapped) >= max(ROWS_MIN, CHANCE_SHARE * differing_rows, EXPLAINED_MIN * len(rows)):
+        swapped = [number for (a, b), numbers in seen.items() for number in numbers[: len(seen.get((b, a), ()))]]
+        enough = max(ROWS_MIN, CHANCE_SHARE * differing_rows, EXPLAINED_MIN * len(rows))
+        if len(swapped) >= enough and far_more(len(swapped), _swapped_by_chance(seen)):
             words = f"`{columns[at]}` is what another of these rows should have, and the other way round"
             yield Found(kind="swapped", words=words, rows=frozenset(swapped))
+
+
+def _swapped_by_chance(seen: Mapping[tuple[str, str], Sequence[int]]) -> float:
+    """How many rows would find another with their two values turned round, if values came together at random: of few
+    values nearly all.
+    """
+    wanted: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for (expected, observed), numbers in seen.items():
+        wanted[expected] += len(numbers)
+        held[observed] += len(numbers)
+    total = wanted.total()
+    return sum(len(numbers) * min(wanted[b] * held[a] / total, 1) for (a, b), numbers in seen.items())
 
 
 # --- where the rows are ---------------------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, localcontext
 from itertools import islice
+from typing import Any
 
 from trueup.core.row import Value, present
 
@@ -137,6 +140,26 @@ def _moments(expected: date, observed: date) -> tuple[list[Mark], str]:
         return [Mark("time_zone", f"{{column}} is shifted by {sign}{hours} h, as by a time zone")], side
     words = f"{{column}} is off by exactly {sign}{abs(apart)}"
     return [Mark("offset", words.replace(", 0:00:00", ""), rank=1, chance=True)], side
+
+
+def apart_by_chance(pairs: Sequence[tuple[Value, Value]], example: tuple[Value, Value]) -> float:
+    """How many pairs would be as far apart as `example`, had their values come together at random: of small numbers
+    many, of large ones hardly any.
+    """
+    expected, observed = (Counter(map(_reckoned, values)) for values in zip(*pairs, strict=True))
+    first, second = map(_reckoned, example)
+    met = 0
+    with localcontext(EXACT):
+        apart = second - first
+        for value, count in expected.items():
+            with suppress(ArithmeticError, TypeError):  # of another type, or beyond the last moment
+                met += count * observed[value + apart]
+    return met / len(pairs)
+
+
+def _reckoned(value: Value) -> Any:
+    """What differences are taken of."""
+    return _exact(value) if _number(value) else value
 
 
 def _number(value: Value) -> bool:

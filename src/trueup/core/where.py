@@ -83,8 +83,12 @@ def nobody(places: Sequence[Place]) -> Sequence[float | None]:
 
 def stands_out(count: int, total: int, distinct: int) -> bool:
     """Does one value occur far more often than the others, taken together, would have it?"""
-    others = (total - count) / (distinct - 1) if distinct > 1 else 0.0
-    return count >= ROWS_MIN and count >= TIMES_OTHERS * others + ROWS_MIN / 2
+    return far_more(count, (total - count) / (distinct - 1) if distinct > 1 else 0.0)
+
+
+def far_more(count: int, usual: float) -> bool:
+    """Are so many rows far more than `usual`, which is what chance or the others have?"""
+    return count >= ROWS_MIN and count >= TIMES_OTHERS * usual + ROWS_MIN / 2
 
 
 def unusual(rows: int, total: int, usual: float) -> bool:
