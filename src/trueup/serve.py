@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trueup._version import __version__
 from trueup.alerting.watch import Watch
 from trueup.core.lanes import holds, lane, partners
-from trueup.core.queue import AskedKeys, Request, choose, gives_way
+from trueup.core.queue import AskedKeys, Request, able, choose, gives_way
 from trueup.core.schedule import begins, due
 from trueup.errors import ConfigError, ConnectionFailed, LedgerFailed, Refused
 from trueup.files import file_system, on_network
@@ -220,8 +220,7 @@ class Node:
 
     def _in_turn(self, opened: Sequence[Request], now: datetime) -> bool:
         """Where nothing waits, ask for what has been unverified for longest; else what was asked for so gives way."""
-        known = [request for request in opened if request.projection in self.known]
-        waiting = [request for request in urgent(known, now) if self._allowed(request, now)]
+        waiting = urgent(self._able(opened, now), now)
         if not waiting:
             asked_for = sum(request.in_turn and request.state == "waiting" for request in opened)
             kept_free = int(len(self.idle) + len(self.busy) > 1)  # what is urgent does not wait for a turn's border
@@ -255,17 +254,14 @@ class Node:
 
     def _dispatch(self, opened: Sequence[Request], now: datetime) -> None:
         handed: set[str] = set()  # at this look: what was quick has ended by now, and `opened` does not know
+        waiting = self._able(opened, now)
         while self.idle and not self.stopping:
             running = [request for request in opened if request.state == "running"]
             running += [request for request, _ in self.busy.values()]
-            waiting = [
-                request
-                for request in opened
-                if request.state == "waiting"
-                and request.id not in handed | self.busy.keys()
-                and self._allowed(request, now)
-            ]
-            free = choose(waiting, running, self.known, lambda name: self.apart[name], now)
+            with self._changing:
+                done = handed - self._later.keys() | self.busy.keys()  # what another held waits on
+            left = [request for request in waiting if request.id not in done]
+            free = choose(left, running, self.known, lambda name: self.apart[name], now)
             tried = self.engine.clock.monotonic()  # what another held waits as well, and what comes after it
             chosen = next((each for each in free if self._later.get(each.id, 0.0) <= tried), None)
             if chosen is None:
@@ -298,6 +294,11 @@ class Node:
                 return
         self.woken.set()
         self.watch.woken.set()
+
+    def _able(self, opened: Sequence[Request], now: datetime) -> list[Request]:
+        """What waits, and is not held up."""
+        waiting = [request for request in opened if request.state == "waiting"]
+        return able(waiting, self.known, lambda request: self._allowed(request, now), now)
 
     def _allowed(self, request: Request, now: datetime) -> bool:
         """Not while a switch holds it up: it would only wait at its first border, and keep a worker."""

@@ -80,7 +80,7 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
         else:
             engine.queue.again(begun, not_before=now(), answer=str(asked))
     except TrueupError as error:
-        at = _again_at(engine, begun, error, now())
+        at = _again_at(engine, request, error, now())
         if at is None:
             engine.queue.end(begun, "failed", now(), run=None, answer=str(error))
         else:
@@ -96,15 +96,19 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
 
 
 def _again_at(engine: Trueup, request: Request, error: TrueupError, now: datetime) -> datetime | None:
-    """When a request is tried again that nobody would make again: when the database is there, when the engine's own
-    pause is over, when who has stopped the projection meanwhile allows it; None: never.
+    """When a request is tried again that nobody would make again: when no switch holds up its projection, or when the
+    database is there, asked twice as seldom each time that it says the same; None: never. `request`: as it waited.
     """
     if not request.once:
         return None
-    control = engine.standing.control(request.projection)
-    if not control.allows(request.command, now):
-        return control.until or now
-    return now + timedelta(seconds=engine.patience.retry.pause) if isinstance(error, ConnectionFailed) else None
+    if not engine.standing.control(request.projection).allows(request.command, now):
+        return now  # it waits for as long as that lasts, and not longer
+    if not isinstance(error, ConnectionFailed):
+        return None
+    retry = engine.patience.retry
+    again = request.begun_at is not None and request.answer == str(error)
+    waited = request.not_before - request.begun_at if again and request.begun_at else timedelta(0)
+    return now + min(max(2 * waited, timedelta(seconds=retry.pause)), timedelta(seconds=retry.pause_longest))
 
 
 def _run(engine: Trueup, request: Request) -> Report:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trueup.core.lanes import holds, lane, lanes, partners
 from trueup.core.projection import Projection, Side
-from trueup.core.queue import KEYS_MAX, Arrival, Request, arriving, choose, merged_keys
+from trueup.core.queue import KEYS_MAX, Arrival, Request, able, arriving, begins_at, choose, merged_keys
 from trueup.store.requests import asked
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,6 +106,37 @@ def test_what_comes_after_waits_for_waiting_and_running_ones() -> None:
     assert chosen([b], b={"after": ["a"]}) == [b.id]
     later = replace(a, not_before=NOW + timedelta(seconds=5))
     assert chosen([later, b], b={"after": ["a"]}) == [b.id], "what is not due yet is not waited for"
+    spread = replace(later, tick=NOW)
+    assert chosen([spread, b], b={"after": ["a"]}) == [], "a tick is due, its beginning is only spread over `jitter`"
+
+
+def test_what_comes_after_one_that_is_held_up_waits_as_long() -> None:
+    a, b, c = request("a"), request("b"), request("c")
+    known = {"a": projection("a"), "b": projection("b", after=["a"]), "c": projection("c", after=["b"])}
+
+    def left(waiting: list[Request], held: str) -> list[str]:
+        return [each.id for each in able(waiting, known, lambda request: request.projection != held, NOW)]
+
+    assert left([a, b, c, request("elsewhere")], "a") == []
+    assert left([a, b, c], "b") == [a.id]
+    assert left([b, c], "a") == [b.id, c.id], "only what waits is waited for"
+    assert left([replace(a, not_before=NOW + timedelta(seconds=5)), b], "a") == [b.id]
+
+
+def test_a_pause_after_a_failure_is_cut_short_by_people_only() -> None:
+    pause, soon = NOW + timedelta(hours=1), NOW + timedelta(seconds=1)
+    failed = request("a", not_before=pause, answer="databases.app: it refused us")
+    event, person = request("a", not_before=soon), request("a", not_before=soon)
+    event = replace(event, asked_by="outbox")
+    assert begins_at(failed, event) == pause
+    assert begins_at(failed, person) == soon
+    assert begins_at(replace(failed, answer=""), event) == soon, "a window that is over"
+
+
+def test_what_an_event_was_merged_into_is_asked_for_by_nobody_again() -> None:
+    assert not request("a").once
+    assert request("a", merged=2).once
+    assert request("a", keys=[{"id": 1}]).once
 
 
 def test_what_is_not_due_or_not_declared_here_is_left() -> None:

@@ -37,12 +37,17 @@ def test_keys_are_not_given_up_while_their_database_is_away(
         proxy.down = True
         proxy.drop()
         node.ask("p", keys=[{"id": 1}], reason="an event", asked_by="outbox")
+        waits: list[float] = []
         for _ in range(ATTEMPTS_MAX + 1):
             node.step()
             assert waiting(node) == ["p"]
+            node.ask("p", keys=[{"id": 1}], reason="another event", asked_by="outbox")
+            node.step()
             (request,) = node.engine.queue.open()
-            world.clock.fake.sleep((request.not_before - node.now()) / timedelta(seconds=1))
-        assert request.not_before > request.requested_at, "it was tried"
+            until = node.engine.standing.control("p").until or request.not_before
+            waits.append((until - node.now()) / timedelta(seconds=1))
+            world.clock.fake.sleep(waits[-1])
+        assert waits == [60, 120, 240, 480, 960, 1920], "it was tried, and less and less often"
         proxy.down = False
         node.step()
         assert ended(node)[-1] == ("done", "repaired")

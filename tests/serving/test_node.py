@@ -276,6 +276,46 @@ def test_what_comes_after_one_that_another_holds_waits_too(small: World) -> None
         assert ended(node, name) == [("done", "in_sync")]
 
 
+def test_what_comes_after_one_that_somebody_paused_waits_too(small: World) -> None:
+    small.declare("first")
+    small.declare("second", after=["first"])
+    small.declare("third", schedule={"continuous": True})
+    node = small.node()
+    node.engine.pause("first", reason="a release")
+    for name in ("first", "second"):
+        node.ask(name, reason="asked", asked_by="api")
+    for _ in range(2):
+        node.step()
+    assert sorted(waiting(node)) == ["first", "second"]
+    assert ended(node, "third") != [], "what is held up keeps nothing else from its turn"
+    node.engine.resume("first")
+    for _ in range(2):
+        node.step()
+    assert waiting(node) == []
+    first, second = (node.engine.queue.newest(name)[0] for name in ("first", "second"))
+    assert first.ended_at <= second.begun_at
+
+
+def test_what_comes_after_one_that_another_has_begun_waits_at_the_first_look_too(small: World) -> None:
+    small.declare("first")
+    small.declare("second", after=["first"])
+    node = small.node()
+    for name in ("first", "second"):
+        node.ask(name, reason="asked", asked_by="api")
+    with lock.hold(node.engine.ledger.engine, "first"), ThreadPoolExecutor(1) as another:
+        node.executor.at_once = False  # type: ignore[attr-defined]
+        given = node.executor.submit
+
+        def refused_at_once(fn: Any, /, *args: Any) -> Any:
+            future = given(fn, *args)
+            another.submit(node.executor.work).result()  # type: ignore[attr-defined]
+            return future
+
+        node.executor.submit = refused_at_once  # type: ignore[method-assign]
+        node.step()
+        assert sorted(waiting(node)) == ["first", "second"]
+
+
 def test_a_key_that_is_none_does_not_cost_the_others(small: World) -> None:
     small.declare()
     small.drift(1, 2)

@@ -72,7 +72,7 @@ def test_too_many_keys_become_one_run_over_all_and_say_so(queue: Requests) -> No
     queue.submit(request([{"id": n} for n in range(KEYS_MAX)]), "skip")
     queue.submit(request([{"id": -1}], reason="the straw"), "skip")
     (only,) = queue.open()
-    assert only.over_all
+    assert (only.over_all, only.merged) == (True, 2)
     assert "more than 5,000 keys were waiting, so all are looked at; the last: the straw" in only.reason
 
 
@@ -108,3 +108,26 @@ def test_a_projection_of_which_nothing_has_ended_keeps_nothing_of_the_others(que
         queue.end(begun, "done", NOW + timedelta(days=day), run=None, answer="")
     queue.submit(request(projection="paused"), "skip")
     assert queue.prune(NOW + KEPT + timedelta(days=30)) == 1
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue", "cancel"])
+def test_a_run_is_due_while_a_plan_that_somebody_asked_for_is_made(queue: Requests, overlap: str) -> None:
+    """The plan is no run, so it does not do for the tick; and it is not taken from who asked for it."""
+    plan = queue.begin(queue.submit(request(command="plan"), overlap), "n", NOW)
+    assert plan is not None
+    assert queue.register("p", NOW) == NOW
+    tick = NOW + MINUTE
+    assert queue.settle(request(asked_by="schedule"), Due(run=(tick,)), NOW, overlap, {tick: tick})
+    assert {(each.command, each.state, each.cancelled) for each in queue.open()} == {
+        ("plan", "running", False),
+        ("run", "waiting", False),
+    }
+
+
+def test_however_many_wait_all_are_seen(queue: Requests) -> None:
+    """Of what is not seen nothing would begin, however urgent it is."""
+    for number in range(1001):
+        queue.submit(request(about=f"pl-{number}", command="apply"), "skip")
+    last = queue.submit(request(priority=0), "skip")
+    assert len(queue.open()) == 1002
+    assert last in {each.id for each in queue.open()}

@@ -65,8 +65,12 @@ class Request:
 
     @property
     def once(self) -> bool:
-        """Nobody asks for it again: an event was settled when this was in the queue."""
-        return not self.over_all or self.asked_by not in _SEES_TO_IT
+        """Nobody asks for it again: an event was settled when this was in the queue, or when it was merged into it."""
+        return not self.over_all or self.merged > 1 or self.asked_by not in _SEES_TO_IT
+
+    def is_due(self, now: datetime) -> bool:
+        """Is it waited for? One of a tick is, while its beginning is put off by `jitter`."""
+        return self.tick is not None or self.not_before <= now
 
     @property
     def in_turn(self) -> bool:
@@ -106,6 +110,35 @@ def merged_keys(before: AskedKeys, more: AskedKeys) -> list[Mapping[str, Any]] |
     return None if len(found) > KEYS_MAX else list(found.values())
 
 
+def begins_at(waits: Request, more: Request) -> datetime:
+    """When a waiting request begins that another was merged into: as soon as one of them may. A pause after a failure
+    is only cut short by people, or a storm of events would ask a database again and again that refuses us.
+    """
+    failed = bool(waits.answer) and more.asked_by not in PEOPLE
+    return waits.not_before if failed else min(waits.not_before, more.not_before)
+
+
+def able(
+    waiting: Iterable[Request],
+    projections: Mapping[str, Projection],
+    allowed: Callable[[Request], bool],
+    now: datetime,
+) -> list[Request]:
+    """Waiting requests that no switch holds up: none of their own projection, and none of one that they come after and
+    that waits as well. `allowed`: as far as their own projection goes.
+    """
+    free: list[Request] = []
+    held: list[Request] = []
+    for request in waiting:
+        if request.projection in projections:
+            (free if allowed(request) else held).append(request)
+    while held:
+        names = {request.projection for request in held if request.is_due(now)}
+        held = [request for request in free if names & set(projections[request.projection].after)]
+        free = [request for request in free if request not in held]
+    return free
+
+
 def choose(
     waiting: Iterable[Request],
     running: Collection[Request],
@@ -121,7 +154,7 @@ def choose(
     queued = [request for request in waiting if request.projection in projections]
     lanes = {_lane(projections, request) for request in running if request.projection in projections}
     names = {request.projection for request in running}
-    alive = names | {request.projection for request in queued if request.not_before <= now}
+    alive = names | {request.projection for request in queued if request.is_due(now)}
     free = []
     for request in sorted(queued, key=lambda r: (r.priority, r.over_all, r.requested_at, r.id)):
         before = set(projections[request.projection].after) & alive

@@ -13,7 +13,17 @@ import sqlalchemy as sa
 
 from trueup.core.pace.sharing import PRIORITIES
 from trueup.core.projection import Projection
-from trueup.core.queue import ATTEMPTS_MAX, CONTINUOUS, KEYS_MAX, Arrival, AskedKeys, Request, arriving, merged_keys
+from trueup.core.queue import (
+    ATTEMPTS_MAX,
+    CONTINUOUS,
+    KEYS_MAX,
+    Arrival,
+    AskedKeys,
+    Request,
+    arriving,
+    begins_at,
+    merged_keys,
+)
 from trueup.core.schedule import Due
 from trueup.store.ledger import Ledger
 from trueup.store.records import certainly_utc, utc
@@ -25,8 +35,6 @@ KEYS = t.c["keys"]
 _IN_TURN = t.c.asked_by == CONTINUOUS
 #: Requests that ended are kept this long; the newest of each projection always.
 KEPT = timedelta(days=7)
-#: Most rows that are listed.
-LISTED_MAX = 1000
 
 
 class Requests:
@@ -103,12 +111,13 @@ class Requests:
             why = f"more than {KEYS_MAX:,} keys were waiting, so all are looked at; the last: {base.reason}"
             if found:
                 c.execute(t.delete().where(t.c.id == found.id))
+                merged += found.merged
             return self._submit_all(c, replace(base, keys=None, reason=why), overlap, merged)
         if found is None:
             return self._insert(c, replace(base, keys=keys), None, merged=merged)
         values: dict[str, Any] = {"keys": _text(keys), "merged": t.c.merged + merged}
         values["priority"] = min(found.priority, base.priority)
-        values["not_before"] = min(found.not_before, base.not_before)
+        values["not_before"] = begins_at(found, base)
         c.execute(t.update().where(t.c.id == found.id).values(**values))
         return found.id
 
@@ -116,14 +125,15 @@ class Requests:
         found = self._waiting(c, base, over_all=True)
         if found is not None:
             values = {"merged": t.c.merged + merged, "priority": min(found.priority, base.priority)}
-            values["not_before"] = min(found.not_before, base.not_before)
+            values["not_before"] = begins_at(found, base)
             c.execute(t.update().where(t.c.id == found.id).values(**values))
             return found.id
         self._arrival(c, base, overlap, asked=True)
         return self._insert(c, base, None, merged=merged)
 
     def _arrival(self, c: sa.Connection, base: Request, overlap: str, *, asked: bool) -> Arrival:
-        going = t.c.projection == base.projection, t.c.state == "running", KEYS.is_(None), ~_IN_TURN, t.c.about == ""
+        mine = t.c.projection == base.projection, t.c.command == base.command  # another command's does not do for it
+        going = *mine, t.c.state == "running", KEYS.is_(None), ~_IN_TURN, t.c.about == ""
         running = c.execute(sa.select(t.c.id).where(*going).limit(1)).first() is not None
         waiting = self._waiting(c, base, over_all=True) is not None
         arrival = arriving(overlap, waiting=waiting, running=running, asked=asked)
@@ -205,7 +215,7 @@ class Requests:
         mine = t.c.ended_at.is_not(None) & ((t.c.projection == projection) if projection else sa.true())
         return self._listed(mine, t.c.ended_at.desc(), t.c.begun_at.desc(), limit=limit or None)
 
-    def _listed(self, which: sa.ColumnElement[bool], *order: Any, limit: int | None = LISTED_MAX) -> list[Request]:
+    def _listed(self, which: sa.ColumnElement[bool], *order: Any, limit: int | None = None) -> list[Request]:
         statement = sa.select(t).where(which).order_by(*order, t.c.id).limit(limit)
         with self.ledger.reading() as c:
             return [request_of(row) for row in c.execute(statement)]
