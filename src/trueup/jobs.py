@@ -107,6 +107,7 @@ class Engine(Bindings):
         self.patience = Patience(clock=self.clock, retry=checked(Retry, retry or {}, "retry"), chance=chance)
         #: Set `stop.asked` (from a signal handler, another thread) to end the running call after the segment at hand.
         self.stop_after_segment = Stop()
+        self.pacing.check(self._adapter)
 
     # --- what a repair promises -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from trueup.backfilling import Backfilling
 from trueup.core.binding import near
-from trueup.core.pace.settings import Override, Pace
+from trueup.core.pace.settings import Override, Pace, Profile
 from trueup.declarations import checked
 from trueup.errors import NotThere, Refused, UsageError
 from trueup.pace.trial import FOLLOW_S, Switch, Trial, alternate
@@ -39,7 +39,9 @@ class Steering(Backfilling):
         pace = self.databases[self._paced(database)].pace or Pace()
         override = checked(Override, settings, f"databases.{database}.pace", UsageError)
         try:
-            pace.profile(override.profile) if override.profile else None
+            profile = pace.profile(override.profile) if override.profile else Profile()
+            set_beside = override.model_dump(exclude_none=True, include={"least", "most"})
+            pace.check_least(profile.model_copy(update=set_beside))
         except ValueError as error:
             raise UsageError(f"databases.{database}.pace: {error}") from None
         return override

@@ -57,6 +57,25 @@ def test_profiles_are_set_by_name_and_hours_are_shown(paced: Shop) -> None:
     assert (ran.code, "no profile 'nite'; declared are: night" in ran.err) == (2, True), ran.err
 
 
+def test_what_was_set_is_told_as_json(paced: Shop) -> None:
+    assert paced.run("pace", "app", "set", "most=900", "--reason", "release", "--json").json["databases"][0][
+        "override"
+    ] == {"most": 900.0}
+    assert paced.run("pace", "app", "clear", "--json").json["databases"][0]["override"] == {}
+
+
+def test_who_sets_something_within_closed_hours_is_told_of_them(paced: Shop) -> None:
+    """It was said that nodes follow, and nothing ran."""
+    windows = [{"when": "00:00-24:00", "closed": True}]
+    paced.databases["app"]["pace"]["windows"] = windows
+    paced.write()
+    said = paced.run("pace", "app", "set", "pause=false").out
+    assert "00:00-24:00 (UTC): closed: nothing runs until they are over, whatever is set" in said
+    windows.append({"when": "00:00-24:00", "most": 900})
+    paced.write()
+    assert "closed" not in paced.run("pace", "app", "set", "pause=false").out, "the later one wins"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -65,6 +84,8 @@ def test_profiles_are_set_by_name_and_hours_are_shown(paced: Shop) -> None:
         (["app", "set", "most"], "NAME=VALUE"),
         (["app", "set", "most=much"], "most"),
         (["app", "set", "least=-1"], "least"),
+        (["app", "set", "least=2", "most=1"], "`least` = 2 is more than `most` = 1"),
+        (["app", "set", "least=1001"], "`least` = 1001 is more than `most` = 1000"),
         (["app", "set", "most=inf"], "most: Input should be a finite number"),
         (["app", "set", "most=1", "--for", "0s"], "say how long"),
         (["app", "clear", "--for", "5m"], "--for belongs to `set` and `trial`"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from tests.live.harness import Background, until
 from tests.pace.stepped import SteppedClock
 from tests.pace.test_governor import ANN, Node
+from trueup import Trueup
 from trueup.adapters import _mysql_probe, connect
 from trueup.core.pace.gauges import Gauge
 from trueup.core.pace.governor import Mode
@@ -210,14 +212,19 @@ def test_a_gauge_that_is_not_answered_ends_with_the_work(
     assert hanging.given_up.is_set()
 
 
-def test_a_gauge_has_a_name_of_its_own(clock: SteppedClock, paces: Paces) -> None:
-    """What the database tells under that name was taken, and the gauge's number for nothing."""
-    node, closed = Node("one", clock, paces, gauges=(Gauge(name="lag", sql="SELECT 1"),)), []
-    node.seen.close = lambda: closed.append(True)  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match=r"databases\.app\.pace\.gauges: lag: .* give the gauge another name"):
-        node.governor.begin()
-    assert closed == [True]
-    node.governor.end()()
+@pytest.mark.parametrize("name", ["log, MB", "canary, ms", "waits for disk", "active a core"])
+def test_a_gauge_has_a_name_of_its_own(sqlite_url: str, name: str) -> None:
+    """What the database tells under that name was taken, and the gauge's number for nothing. It is refused before
+    anything is asked for.
+    """
+    database = Database.model_validate({"url": sqlite_url, "pace": {"gauges": [{"name": name, "sql": "SELECT 1"}]}})
+    with pytest.raises(ConfigError, match=rf"databases\.app\.pace\.gauges: {name}: .* give the gauge another name"):
+        Trueup(databases={"app": database}, projections=[])
+
+
+def test_a_gauge_may_be_named_like_a_signal_of_another_database(sqlite_url: str) -> None:
+    database = {"url": sqlite_url, "pace": {"gauges": [{"name": "lock waits", "sql": "SELECT 1"}]}}
+    Trueup(databases={"app": Database.model_validate(database)}, projections=[]).close()
 
 
 def test_a_reading_of_sqlite_that_is_given_up_ends(sqlite_url: str) -> None:
@@ -395,3 +402,18 @@ def test_what_our_threads_take_between_two_statements_is_not_taken_by_others(
         node.governor.gate.between_s += ours_s
         node.step(0.5, works=False)
     assert looking.means.taken == pytest.approx(others, abs=0.05)
+
+
+def test_one_number_is_one_sample_however_often_it_is_looked_at(clock: SteppedClock, paces: Paces) -> None:
+    """Two looks at one number that was told once were an emergency."""
+    node, asked_at = Node("one", clock, paces), [0.0]
+    seen_so = node.seen.look
+    node.seen.look = lambda: replace(seen_so(), had={"lag": asked_at[0]})  # type: ignore[method-assign]
+    node.governor.begin()
+    node.seen.lag = 5  # beyond an emergency, and not far beyond
+    node.step(4)
+    assert node.governor.looking.signals["lag"].hard == 1
+    asked_at[0] = 1.0
+    node.step(2)
+    assert node.governor.looking.signals["lag"].hard == 2
+    node.governor.end()()

@@ -186,3 +186,5 @@ class Looked:
     transactions: float | None = None
     #: What is not available, and why.
     lacking: Mapping[str, str] = field(default_factory=dict)
+    #: When those values were had that are asked for more seldom than this; by the probe's own clock.
+    had: Mapping[str, float] = field(default_factory=dict)

@@ -45,9 +45,9 @@ class MysqlProbe(SqlProbe):
         sa.event.listen(adapter.engine, "do_connect", _with_limits)
         self._waited: float | None = None
         self._mariadb = True
-        #: How far replication is behind, why that is not told, and when it is asked for next.
+        #: How far replication is behind, why that is not told, when it is asked for next, and was last.
         self._behind_s: float | None = None
-        self._not_told, self._asks_at = "", 0.0
+        self._not_told, self._asks_at, self._asked_at = "", 0.0, 0.0
 
     def autocommit(self, connection: Any) -> None:
         connection.autocommit(True)
@@ -79,6 +79,7 @@ class MysqlProbe(SqlProbe):
             running=None if running is None else running - 1,  # without the one that asks
             transactions=status.get("Handler_commit"),
             lacking={"behind the primary, s": self._not_told} if self._not_told else {},
+            had={"behind the primary, s": self._asked_at},
         )
 
     def _behind_primary(self) -> float | None:
@@ -86,7 +87,7 @@ class MysqlProbe(SqlProbe):
         now = time.monotonic()
         if now < self._asks_at:
             return self._behind_s
-        self._asks_at = now + BEHIND_EVERY_S
+        self._asked_at, self._asks_at = now, now + BEHIND_EVERY_S
         try:
             channels = self._named("SHOW ALL SLAVES STATUS" if self._mariadb else "SHOW REPLICA STATUS")
         except Transient as refused:

@@ -71,7 +71,7 @@ def pace(
                 raise UsageError("--for belongs to `set` and `trial`: what is declared holds until something is set")
             if action == "trial":
                 return _try(engine, database, settings, reason, for_, rounds, as_json=as_json)
-            return _change(engine, database, settings, reason, for_)
+            return _change(engine, database, settings, reason, for_, as_json=as_json)
         if not names:
             raise UsageError('no database is paced: declare how much others may be slowed, `protect = "10%"`')
         if as_json:
@@ -144,10 +144,20 @@ def drawn_trial(trial: Trial) -> list[str]:
     return lines
 
 
-def _change(engine: Trueup, database: str, settings: tuple[str, ...], reason: str, for_: str) -> int:
+def _change(engine: Trueup, database: str, settings: tuple[str, ...], reason: str, for_: str, *, as_json: bool) -> int:
+    from trueup import views_serving
+
     engine.set_pace(database, reason=reason, for_s=_seconds(for_), **_pairs(settings))
+    if as_json:
+        from trueup.cli.tables import print_json
+
+        print_json({"databases": [views_serving.pace(engine, database)]})
+        return 0
     what = ", ".join(settings) if settings else "as declared"
     print(f"{database}: {what}{f' for {for_}' if for_ else ''}; nodes that work follow within seconds")
+    for window in views_serving.windows(engine, database)[-1:]:
+        if window.get("closed"):
+            print(f"  hours     {_hours(window)}: nothing runs until they are over, whatever is set")
     return 0
 
 

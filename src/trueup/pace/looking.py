@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from trueup.adapters import Adapter, Looked, Probe
@@ -43,6 +43,33 @@ CANARY = "canary, ms"
 #: What their values mean.
 CANARY_MARK = Mark(idle=50, soft=200, hard=450, required=True)
 ACTIVE_MARK = Mark(idle=1.0, soft=3.0, hard=8.0)
+
+
+def cores_of(probe: Probe, pace: Pace) -> int | None:
+    """Those of the database's server; None: not known."""
+    return pace.cores or (cores() if probe.here else None)
+
+
+def marks_of(probe: Probe | None, pace: Pace) -> Mapping[str, Mark]:
+    """What the values mean of all that is looked at besides declared gauges."""
+    if probe is None:
+        return {}
+    marks = {CANARY: CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
+    return marks if cores_of(probe, pace) is None else {**marks, ACTIVE: ACTIVE_MARK}
+
+
+def check_gauges(name: str, pace: Pace, adapter: Callable[[], Adapter]) -> None:
+    """A gauge has a name of its own: else the number of one of the two would count for nothing. Raises ConfigError."""
+    probe = None
+    with suppress(ConfigError):  # who cannot work on it, for want of its driver, may look on
+        probe = adapter().probe(pace.canary) if pace.gauges else None
+    if probe is not None:
+        probe.close()
+    if taken := marks_of(probe, pace).keys() & {gauge.name for gauge in pace.gauges}:
+        raise ConfigError(
+            f"databases.{name}.pace.gauges: {', '.join(sorted(taken))}: a signal that is looked at anyhow is called "
+            f"so; give the gauge another name"
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -125,19 +152,10 @@ class Looking:
     def begin(self) -> None:
         """Work begins: from now on there is a thread that asks, while it is to."""
         probe = self._adapter.probe(self._pace.canary)
-        marks: dict[str, Mark] = {}
         if probe is not None:
             probe.tables = self.tables
-            self.cores = self._pace.cores or (cores() if probe.here else None)
-            marks = {CANARY: CANARY_MARK, **probe.marks, **(HOST_MARKS if probe.here else {})}
-            marks |= {} if self.cores is None else {ACTIVE: ACTIVE_MARK}
-            if taken := marks.keys() & self.gauges.marks.keys():
-                probe.close()
-                raise ConfigError(
-                    f"databases.{self._gate.name}.pace.gauges: {', '.join(sorted(taken))}: a signal that is looked at "
-                    f"anyhow is called so; give the gauge another name"
-                )
-        self.marks, self.asker = {**self.gauges.marks, **marks}, Asker(probe)
+            self.cores = cores_of(probe, self._pace)
+        self.marks, self.asker = {**self.gauges.marks, **marks_of(probe, self._pace)}, Asker(probe)
         self._anew()
         self.means.begins()
         self.gauges.begin()
@@ -279,12 +297,13 @@ class Looking:
                 self._told(asker, "health", failed)
             if failed:
                 self.means.unseen()
-            had = self.gauges.had  # before the numbers: of one that comes meanwhile, the next look counts
+            had = {**self.gauges.had}  # before the numbers: of one that comes meanwhile, the next look counts
             values = self.gauges.look(now)
             if probe is not None:
                 values[CANARY], self._slowest_ms = self._slowest_ms, None
             if probe is not None and looked is not None:
                 values |= self._at_database(probe, looked, now)
+                had |= looked.had
             self.signals = observed(self.signals, self.marks, values, now, had)
             self._failed.pop("looking", None)
         self.news.set()

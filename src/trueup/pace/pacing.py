@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from trueup.adapters import Adapter
 from trueup.clock import Clock
@@ -21,6 +21,7 @@ from trueup.core.projection import Database
 from trueup.errors import LedgerFailed
 from trueup.pace.admission import Admission, Caused, Worker
 from trueup.pace.governor import Governor
+from trueup.pace.looking import check_gauges
 from trueup.pace.paced import Paced
 from trueup.side_by_side import Pair
 from trueup.store.paces import Paces
@@ -75,6 +76,11 @@ class Pacing:
         """Does Trueup hold back on this database?"""
         declared = self._databases[database]
         return declared.protect is not None or declared.pace is not None
+
+    def check(self, adapter: Callable[[str], Adapter]) -> None:
+        """Do the declared gauges fit the databases? None of them is asked. Raises ConfigError."""
+        for name, declared in self._databases.items():
+            check_gauges(name, declared.pace or Pace(), partial(adapter, name))
 
     def statement_s(self, *databases: str) -> float | None:
         """How long a statement against these may take at most; None: none of them is paced."""

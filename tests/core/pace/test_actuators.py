@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -305,3 +306,23 @@ def test_what_is_not_known_permits_no_more_than_the_minimum(override: Override) 
     assert (limits.least, limits.most) == (min(0.05, override.most or 1),) * 2
     assert limits.fixed == (0.05 if override.adaptive is False else None)
     assert effective(Pace(), 0.1, Override(pause=True), noon, unknown=("burst",)).limits.paused
+
+
+@pytest.mark.parametrize(
+    ("declared", "where"),
+    [
+        ({"least": 3, "most": 2}, ""),
+        ({"most": 2, "profiles": {"fast": {"least": 3}}}, "profiles.fast: "),
+        ({"profiles": {"fast": {"least": 3, "most": 2}}}, "profiles.fast: "),
+    ],
+)
+def test_a_minimum_is_within_the_ceiling_beside_it(declared: dict[str, Any], where: str) -> None:
+    """It was the ceiling, and nobody was told."""
+    with pytest.raises(ValidationError, match=f"{where}`least` = 3 is more than `most` = 2"):
+        Pace.model_validate(declared)
+
+
+def test_a_low_ceiling_lowers_a_minimum_that_nobody_declared_beside_it() -> None:
+    declared = {"most": 0.01, "profiles": {"low": {"most": 0.001}, "own": {"least": 3, "most": 4}}}
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert effective(Pace.model_validate(declared), 0.1, Override(), moment).limits.least == 0.01

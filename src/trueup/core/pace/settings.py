@@ -84,11 +84,21 @@ class Pace(Declared):
         return name
 
     @model_validator(mode="after")
-    def _profiles_known(self) -> Self:
+    def _whole(self) -> Self:
         for window in self.windows:
             if window.profile:
                 self.profile(window.profile)
+        if "least" in self.model_fields_set:
+            self.check_least(Profile(least=self.least))
+        for name, profile in self.profiles.items():
+            self.check_least(profile, f"profiles.{name}: ")
         return self
+
+    def check_least(self, given: Profile, where: str = "") -> None:
+        """What is called the guaranteed minimum has to be within the ceiling beside it. Raises ValueError."""
+        most = self.most if given.most is None else given.most
+        if given.least is not None and most is not None and given.least > most:
+            raise ValueError(f"{where}`least` = {given.least:g} is more than `most` = {most:g}; change one of them")
 
     def profile(self, name: str) -> Profile:
         """A declared one. Raises ValueError."""
