@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from trueup import Database, Trueup, TrueupError, bound
+from trueup import Database, Trueup, TrueupError, bound, diff
 from trueup.adapters import connect
 from trueup.errors import ConfigError, UsageError
 from trueup.sides import declared, parse_side, relative_to, without_password
@@ -78,6 +80,28 @@ def test_settings_behind_a_file(tmp_path: Path) -> None:
     there = tmp_path / "day =1 n=2.csv"
     there.touch()
     assert parse_side(str(there), "source", {}).place == {"file": str(there)}  # a file that is there is what is meant
+
+
+def test_words_of_settings_in_a_name_are_no_settings_of_what_is_there(tmp_path: Path) -> None:
+    there = tmp_path / "orders id=5.csv"
+    there.touch()
+    side = parse_side(f"{there} delimiter=;", "source", {})
+    assert (side.place, side.settings) == ({"file": str(there)}, {"delimiter": ";"})
+    away = tmp_path / "orders id=6.csv"
+    with pytest.raises(
+        UsageError, match=r"there is no file '.*id=6\.csv', and 'id' is no setting of a file; known: format"
+    ):
+        parse_side(str(away), "source", {})
+
+
+@pytest.mark.parametrize("name", ["orders id=5", "orders id={x}", "of{id}", "of{id} type=hash"])
+def test_a_table_may_be_named_like_a_pattern_or_an_index(tmp_path: Path, name: str) -> None:
+    """Of a database that has neither; "database has no such sides" was said."""
+    with closing(sqlite3.connect(tmp_path / "a.db")) as c, c:
+        c.execute(f'CREATE TABLE "{name}" (id integer PRIMARY KEY, n integer)')
+        c.execute("CREATE TABLE plain (id integer PRIMARY KEY, n integer)")
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    assert diff(f"{url}#{name}", f"{url}#plain").verdict == "in_sync"
 
 
 @pytest.mark.parametrize("words", ["hash", "=hash", "type="])

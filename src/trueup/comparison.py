@@ -72,6 +72,10 @@ class OneLook(Bound):
             self._shapes[role] = super().shape(name, role, side)
         return self._shapes[role]
 
+    def meant(self, side: NamedSide, database: str) -> NamedSide:
+        """A side as its database understands its name."""
+        return side.among(self._adapter(database).capabilities.places) if side.url else side
+
     def declare(self, projection: Projection) -> None:
         """What is to be compared, when it is known."""
         self.projections[projection.name] = projection
@@ -225,10 +229,11 @@ def comparing(
         names[role]: checked(Database, {"url": side.url}, role, UsageError) for role, side in sides.items() if side.url
     }
     mapped: dict[str, dict[str, str]] = {"source": {}, "target": dict(renamed or {})}
-    declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
     with _worded(), ExitStack() as after:
         look_once = OneLook(databases, progress)
         after.callback(look_once.close_adapters)
+        sides = {role: look_once.meant(side, names[role]) for role, side in sides.items()}
+        declarations = {role: declared(side, names[role], mapped[role]) for role, side in sides.items()}
         chosen, key_from, compared = _chosen(look_once, declarations, key, columns, exclude)
         values = {
             "name": NAME,

@@ -74,7 +74,16 @@ class Marks:
         binding, side = self._bound[role]
         kind = binding.key_kinds[0]
         reader, _ = self._pair.side(role)
-        (found,) = canonical(kind, [reader.greatest(side)])
+        try:
+            greatest = reader.greatest(side)
+        except DataProblem as unread:  # what else it says is of columns that are compared
+            words = str(unread).partition(". ")[0]
+            holds = self._holds(role, side.key[0].name)
+            raise DataProblem(
+                f"{holds} what cannot be read as a mark ({words}); mend that row, or leave it out with a view that has "
+                f"NULL there"
+            ) from unread
+        (found,) = canonical(kind, [greatest])
         self._demand(role, side.key[0].name, kind, [found])
         return found
 
@@ -86,12 +95,14 @@ class Marks:
         each = dict(zip(map(type, values), values, strict=True))  # the type decides
         wrong = next((value for value in each.values() if not_of_kind(kind, value)), None)
         if wrong is not None:
-            declared = self.changes.marks[role]
             raise DesignProblem(
-                f"projections.{self.name}.changes.{role}: column {column!r} of "
-                f"{declared.table or f'the {role}'} holds {wrong!r}, which is no {kind}; mend that row, or leave it "
-                f"out with a view that casts the column"
+                f"{self._holds(role, column)} {wrong!r}, which is no {kind}; mend that row, or leave it out "
+                f"with a view that casts the column"
             )
+
+    def _holds(self, role: str, column: str) -> str:
+        where = self.changes.marks[role].table or f"the {role}"
+        return f"projections.{self.name}.changes.{role}: column {column!r} of {where} holds"
 
     def changed(self, marks: Mapping[str, Value]) -> Changed | None:
         """Keys of rows that may have changed since these marks; None if they are too many to look at one by one."""

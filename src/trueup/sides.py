@@ -18,11 +18,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trueup.core.side import settings_of
 from trueup.errors import UsageError
 from trueup.urls import expanded, without_secrets
 
@@ -60,10 +61,19 @@ class NamedSide:
     place: Mapping[str, str]
     #: What else is declared of it.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: All that stands behind the #, where that reads like a pattern or an index.
+    behind: str = ""
 
     @property
     def table(self) -> str:
         return self.place.get("table", "")
+
+    def among(self, places: Collection[str]) -> NamedSide:
+        """The same in a database that has such places: of one without patterns and indexes a table is named so."""
+        if not self.behind or "table" not in places or self.place.keys() & set(places):
+            return self
+        label = f"{self.label.partition('#')[0]}#{self.behind}"
+        return replace(self, label=label, place={"table": self.behind}, settings={}, behind="")
 
     def __repr__(self) -> str:
         return f"NamedSide({self.label!r})"
@@ -104,6 +114,7 @@ def parse_side(text: str, role: str, environ: Mapping[str, str] = os.environ) ->
             url=url,
             place={origin: place},
             settings=_settings(words, role),
+            behind=what,
         )
     return NamedSide(label=f"{shown}#{what}", written=written, url=url, place={"table": what})
 
@@ -151,14 +162,21 @@ def _file(text: str, role: str) -> NamedSide:
         raise UsageError(f"{role}: it is empty; {HOW}")
     words = text.split(" ")
     end = len(words)
-    while end > 1 and "=" in words[end - 1] and not Path(text).exists():
+    while end > 1 and "=" in words[end - 1] and not Path(" ".join(words[:end])).exists():
         end -= 1
     name = " ".join(words[:end])
     if not Path(name).suffix and end == len(words):
         if Path(name).is_file() or glob.has_magic(name):
             raise UsageError(f"{role}: {name!r} does not say what it is: write format=csv (json, parquet) behind it")
         raise UsageError(f"{role}: {name!r} is neither a database URL nor the name of a file; {HOW}")
-    return NamedSide(label=name, place={"file": name}, settings=_settings(words[end:], role))
+    settings, known = _settings(words[end:], role), settings_of("file")
+    unknown = [word for word in settings if word not in known]
+    if unknown and not (Path(name).exists() or glob.has_magic(name)):
+        raise UsageError(
+            f"{role}: there is no file {text!r}, and {unknown[0]!r} is no setting of a file; known: "
+            f"{', '.join(known)}. A database is named by its URL: {HOW}"
+        )
+    return NamedSide(label=name, place={"file": name}, settings=settings)
 
 
 def relative_to(folder: Path, value: str) -> str:

@@ -25,7 +25,15 @@ from trueup.adapters._sql import SqlAdapter
 from trueup.core.compare import DriftKind, Suspect
 from trueup.core.plan import Keys, NullKeys, Range, Segment, partition_of, ranges
 from trueup.core.row import Batch
-from trueup.errors import BrokenRead, ConfigError, DesignProblem, Interrupted, StatementTimeout, TrueupError
+from trueup.errors import (
+    BrokenRead,
+    ConfigError,
+    DataProblem,
+    DesignProblem,
+    Interrupted,
+    StatementTimeout,
+    TrueupError,
+)
 from trueup.narrow import Route
 from trueup.side_by_side import Covered, Pair
 from trueup.store.records import OpenWork
@@ -1091,6 +1099,21 @@ def test_a_value_that_is_not_of_its_columns_kind_is_refused(world: World, read: 
     assert shop.check().verdict is Verdict.IN_SYNC, "positive control"
     world.source.sql(f"UPDATE ob SET {column} = 'n/a'")
     with pytest.raises(DesignProblem, match=rf"changes\.source: column '{column}' of ob holds 'n/a'.*no integer"):
+        shop.check()
+
+
+def test_a_moment_that_is_none_is_told_as_a_mark(world: World, read: Read) -> None:
+    """It was told as a value that is compared, of no projection and no column, with what to do about that."""
+    if world.pairing.source != "postgresql":
+        return
+    world.tables(COLUMNS, [(1, 1, 1)], [(1, 1, 1)])
+    world.source.table("ob", "id {integer}, seen {timestamp}", [(1, datetime(2026, 1, 1))])
+    shop = Shop(world, read, changes={"source": {"table": "ob", "column": "seen"}})
+    assert shop.check().verdict is Verdict.IN_SYNC, "positive control"
+    world.source.sql("UPDATE ob SET seen = 'infinity'")
+    with pytest.raises(
+        DataProblem, match=r"p\.changes\.source: column 'seen' of ob holds .*'infinity'\); mend that row"
+    ):
         shop.check()
 
 

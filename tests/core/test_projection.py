@@ -84,6 +84,14 @@ def test_names_are_mapped_where_they_differ() -> None:
     assert side.physical("id") == "id"
 
 
+#: Two columns that are one in the target.
+TWICE: dict[str, Any] = {
+    "columns": ["a", "b"],
+    "target": Side(database="app", table="t", columns={"a": "n", "b": "n"}),
+    "writers": "same_transaction",
+}
+
+
 # --- projections -----------------------------------------------------------------------------------------------------
 
 
@@ -107,11 +115,25 @@ def test_names_are_mapped_where_they_differ() -> None:
         ({"name": "a/b"}, "pattern"),
         ({"name": "x" * 64}, "pattern"),
         ({"surprise": 1}, "not permitted"),
+        (TWICE, "'a' and 'b' are one column there, 'n', which cannot hold two values"),
+        (TWICE | {"columns": None}, "'a' and 'b' are one column there"),
+        (TWICE | {"target": Side(database="app", table="t", columns={"a": "id"})}, "'id' and 'a' are one column"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         projection(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"writers": None},
+        {"target": Side(database="app", query="SELECT id, n FROM t", columns={"a": "n", "b": "n"})},
+    ],
+)
+def test_what_is_only_compared_may_be_compared_with_one_column_twice(changes: dict[str, Any]) -> None:
+    assert projection(**(TWICE | changes)).target.physical("a") == "n"
 
 
 def test_one_name_may_stand_without_brackets() -> None:

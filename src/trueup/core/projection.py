@@ -265,9 +265,22 @@ class Projection(Unattended):
                 "`fresh` and `verify` of `partition` exclude each other: by age, a bucket is late when it was not read "
                 "for two of its periods"
             )
+        self._target_consistent()
         self._writers_consistent()
         self._triggers_consistent()
         return self
+
+    def _target_consistent(self) -> None:
+        if self.writers is None or not self.written or self.target.query is not None:
+            return
+        names: dict[str, str] = {}
+        for name in dict.fromkeys((*self.key, *(self.columns or ()), *self.target.columns)):
+            other = names.setdefault(self.target.physical(name), name)
+            if other != name:
+                raise ValueError(
+                    f"`target.columns`: {other!r} and {name!r} are one column there, {self.target.physical(name)!r}, "
+                    f"which cannot hold two values; name another one, or leave one of the two out"
+                )
 
     def _triggers_consistent(self) -> None:
         for at, trigger in enumerate(self.triggers):

@@ -64,6 +64,11 @@ _ABOUT: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def settings_of(place: str) -> list[str]:
+    """Settings that say something about such a place, and not about every one."""
+    return [name for name, places in _ABOUT.items() if place in places]
+
+
 def _delimiter(text: str) -> str:
     """One character; a tab may be written as in Python."""
     text = "\t" if text == "\\t" else text
