@@ -27,6 +27,7 @@ from trueup.core.note import Head, last_in, note_of, notes_in, read_verifier
 from trueup.core.row import Key
 from trueup.errors import ConfigError, DesignProblem, LedgerFailed, NotThere, Refused, TrueupError, UsageError
 from trueup.observe import Progress
+from trueup.replacing import replacing
 from trueup.signing import SigningKey, key_from, new_key, signed_by
 from trueup.store.audit_check import Found, check_records
 from trueup.store.erase import erase
@@ -234,8 +235,7 @@ class Auditing:
         self.seal()
         first, size, frontier = self._part(since)
         count = 0
-        partial = path.with_name(path.name + ".part")
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             if form == "csv":
                 rows.writerow(CSV_COLUMNS)
@@ -252,7 +252,6 @@ class Auditing:
                     file.write(line.decode() + "\n")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
         return count
 
     def _part(self, since: datetime | None) -> tuple[int, int, list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -335,6 +337,51 @@ def test_a_file_is_there_whole_or_as_it_was(shop: Shop, name: str) -> None:
     assert (broken.code, broken.out) == (3, "")
     assert (shop.folder / name).read_bytes() == before
     assert [path.name for path in shop.folder.iterdir() if ".part" in path.name] == []
+
+
+@pytest.mark.parametrize("arguments", [("--format", "csv"), ("--format", "parquet"), ("--json",)])
+def test_a_device_or_a_pipe_stays_what_it_is(shop: Shop, arguments: tuple[str, ...]) -> None:
+    """Whoever may write to /dev would have lost /dev/null."""
+    os.mkfifo(shop.folder / "pipe")
+    ran = shop.run("diff", *BOTH, "--output", "pipe", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "pipe is a device or a pipe" in ran.err
+    ran = shop.run("audit", "export", "pipe")
+    assert (ran.code, "pipe is a device or a pipe" in ran.err) == (2, True)
+    assert stat.S_ISFIFO((shop.folder / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.parquet"])
+def test_a_link_stays_one_and_a_file_keeps_its_permissions(shop: Shop, name: str) -> None:
+    shop.fill([(1, 1)], [(1, 2)])
+    there = shop.folder / f"there-{name}"
+    there.write_bytes(b"")
+    there.chmod(0o600)
+    (shop.folder / name).symlink_to(there.name)
+    assert shop.run("diff", *BOTH, "--output", name).code == 1
+    assert (shop.folder / name).is_symlink()
+    assert there.stat().st_size > 0
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("arguments", [(), ("--format", "csv"), ("--json",)])
+def test_where_there_is_no_room_it_is_said(shop: Shop, arguments: tuple[str, ...]) -> None:
+    shop.fill([(1, 1)], [(1, 2)])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trueup", "diff", *BOTH, *arguments],
+            cwd=shop.folder,
+            env=shop.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "trueup: the answer could not be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_document_or_a_table_in_a_file(shop: Shop) -> None:

@@ -5,11 +5,15 @@ stdout carries the result, stderr the progress.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
 
 from trueup.cli import garbage
+
+#: There is no room for what is written.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -35,8 +39,11 @@ def main() -> None:
         code = 3
     except BrokenPipeError:
         code = 3
-    except Exception:  # a fault of ours: 1, which is Python's own code for it, would read as drift
-        traceback.print_exc()
+    except Exception as error:  # a fault of ours: 1, which is Python's own code for it, would read as drift
+        if isinstance(error, OSError) and error.errno in _FULL:
+            print(f"trueup: the answer could not be written: {error.strerror}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         code = 3
     garbage.ends()
     sys.exit(code if isinstance(code, int) else 0)

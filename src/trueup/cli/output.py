@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from trueup.core.row import JSON_SAFE_INTEGER, present
 from trueup.core.values import Json
 from trueup.errors import UsageError
+from trueup.replacing import replacing
 
 if TYPE_CHECKING:
     from trueup.comparison import Comparison, Difference
@@ -65,24 +65,6 @@ def text_file(path: Path) -> Iterator[TextIO]:
     """A text file that is there when it is complete, and not before."""
     with replacing(path) as part, part.open("w", _BUFFER, encoding="utf-8", newline="") as file:
         yield file
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Another name to write to in the same folder; it becomes `path` if the block succeeds, else it is removed.
-
-    Raises UsageError where nothing can be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.touch()
-    except OSError as error:
-        raise UsageError(f"--output {path}: {error.strerror}") from None
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

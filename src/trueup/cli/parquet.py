@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from trueup.cli.output import as_text, csv_line, flat_row, header, replacing
+from trueup.cli.output import as_text, csv_line, flat_row, header
 from trueup.core.row import Kind
 from trueup.errors import UsageError
+from trueup.replacing import replacing
 
 if TYPE_CHECKING:
     from trueup.comparison import Difference

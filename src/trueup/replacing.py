@@ -1,0 +1,49 @@
+"""Files that are there when they are complete, and not before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trueup.errors import UsageError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name to write to in the same folder; it becomes `path` if the block succeeds, else it is removed.
+
+    Where `path` is a link, it goes on to be one; a file that was there leaves its permissions to the new one.
+
+    Raises UsageError where nothing can be written.
+    """
+    replaceable(path)
+    place = path.resolve()
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        part.touch()
+        _same_permissions(place, part)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        yield part
+        _same_permissions(place, part)  # what wrote to it may have made it anew
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _same_permissions(place: Path, part: Path) -> None:
+    if place.exists():
+        shutil.copymode(place, part)
+
+
+def replaceable(path: Path) -> None:
+    """A device or a pipe is not: a file would take its place.
+
+    Raises UsageError.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
