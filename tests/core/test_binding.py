@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -229,6 +231,68 @@ def test_absent_names_a_column_that_is_not_compared() -> None:
 def test_absent_gives_every_compared_column() -> None:
     both = shape({"id": K.INTEGER, "a": K.INTEGER, "b": K.TEXT}, unique=[{"id"}])
     assert "missing: b" in refusal(source=both, target=both, absent={"a": 0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (K.INTEGER, "zero"),
+        (K.INTEGER, "0"),
+        (K.INTEGER, 0.5),
+        (K.DECIMAL, "none"),
+        (K.FLOAT, "0"),
+        (K.BOOLEAN, 2),
+        (K.BOOLEAN, "no"),
+        (K.TEXT, 0),
+        (K.TEXT, False),
+        (K.BYTES, ""),
+        (K.UUID, "x"),
+        (K.DATE, "soon"),
+        (K.DATE, datetime(2026, 1, 1)),
+        (K.TIME, 5),
+        (K.TIMESTAMP, datetime(2026, 1, 1, tzinfo=UTC)),
+        (K.INSTANT, date(2026, 1, 1)),
+        (K.JSON, "{"),
+        (K.INTERVAL, "a day"),
+        (K.ARRAY, "{}"),
+    ],
+)
+def test_a_value_of_absent_that_the_column_cannot_hold_is_refused(kind: K, value: Any) -> None:
+    both = shape({"id": K.INTEGER, "v": kind}, unique=[{"id"}], v={"element": K.INTEGER})
+    words = refusal(source=both, target=both, absent={"v": value})
+    assert f"projections.p.absent.v: {value!r} cannot be in the target's column 'v'" in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (K.INTEGER, 0.0),
+        (K.INTEGER, False),
+        (K.INTEGER, None),
+        (K.DECIMAL, "0.00"),
+        (K.DECIMAL, math.nan),
+        (K.FLOAT, 0),
+        (K.FLOAT, math.inf),
+        (K.BOOLEAN, 0),
+        (K.UUID, "00000000-0000-0000-0000-000000000000"),
+        (K.DATE, "2026-01-01"),
+        (K.DATE, "0000-00-00"),
+        (K.TIMESTAMP, date(2026, 1, 1)),
+        (K.INSTANT, "2026-01-01T00:00:00Z"),
+        (K.JSON, {}),
+        (K.ARRAY, []),
+        (K.ANY, "whatever"),
+    ],
+)
+def test_a_value_of_absent_is_one_that_the_column_can_hold(kind: K, value: Any) -> None:
+    both = shape({"id": K.INTEGER, "v": kind}, unique=[{"id"}], v={"element": K.INTEGER})
+    bound(source=both, target=both, absent={"v": value})
+
+
+def test_a_value_of_absent_fits_the_target_where_the_source_holds_more() -> None:
+    source = shape({"id": K.INTEGER, "v": K.DECIMAL})
+    target = shape({"id": K.INTEGER, "v": K.INTEGER}, unique=[{"id"}])
+    assert "0.5 cannot be in the target's column" in refusal(source=source, target=target, absent={"v": 0.5})
 
 
 # --- sensitive -------------------------------------------------------------------------------------------------------

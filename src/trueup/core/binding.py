@@ -15,7 +15,7 @@ from trueup.core.hints import near
 from trueup.core.kinds import Kind, Value, canonical
 from trueup.core.partition import kinds_as_cut
 from trueup.core.projection import Projection, Side, absent_value
-from trueup.core.row import Key, Values, named_parts
+from trueup.core.row import Key, Values, named_parts, possible
 from trueup.core.rules import Rule
 from trueup.core.shape import Column, Shape
 from trueup.errors import ConfigError
@@ -189,7 +189,7 @@ def bind(projection: Projection, source: Shape, target: Shape, *, writing: bool)
         value_kinds=value_kinds,
         source=bound_source,
         target=bound_target,
-        absent=_absent(projection, columns, value_kinds, place),
+        absent=_absent(projection, value_kinds, bound_target.values, columns, place),
         rules=allowed(projection, columns, bound_source.values, bound_target.values, value_kinds),
         cut_kind=cut_kind,
     )
@@ -313,7 +313,13 @@ def _hidden(projection: Projection, known: Collection[str], place: str) -> None:
             raise ConfigError(f"{place}.sensitive: there is no column {name!r} to hide; {near(name, known)}")
 
 
-def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind, ...], place: str) -> Values | None:
+def _absent(
+    projection: Projection,
+    kinds: tuple[Kind, ...],
+    target: tuple[Column, ...],
+    columns: tuple[str, ...],
+    place: str,
+) -> Values | None:
     given = projection.absent
     if given is None:
         return None
@@ -325,7 +331,14 @@ def _absent(projection: Projection, columns: tuple[str, ...], kinds: tuple[Kind,
         raise ConfigError(f"{place}.absent: give a value for every compared column; missing: {', '.join(lacking)}")
     named = list(zip(columns, kinds, strict=True))
     values = [given[name] if kind is Kind.FLOAT else absent_value(given[name]) for name, kind in named]
-    return tuple(canonical(kind, [value])[0] for kind, value in zip(kinds, values, strict=True))
+    values = [canonical(kind, [value])[0] for kind, value in zip(kinds, values, strict=True)]
+    for name, kind, column, value in zip(columns, kinds, target, values, strict=True):
+        if not possible(kind, column.kind, value):
+            raise ConfigError(
+                f"{place}.absent.{name}: {given[name]!r} cannot be in the target's column {column.name!r}, which holds "
+                f"{column.type_name or kind} and is compared as {kind}; write a value that it can hold"
+            )
+    return tuple(values)
 
 
 def not_writable(projection: Projection, target: BoundSide) -> str:

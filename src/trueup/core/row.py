@@ -233,6 +233,49 @@ def parse_value(kind: Kind, text: str) -> Value:
     return value
 
 
+#: Kind -> types that its values have once they are canonical.
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.INTEGER: (int, Decimal),
+    Kind.DECIMAL: (int, Decimal),
+    Kind.FLOAT: (int, float, Decimal),
+    Kind.BOOLEAN: (int, Decimal),
+    Kind.TEXT: (str,),
+    Kind.BYTES: (bytes,),
+    Kind.UUID: (UUID,),
+    Kind.DATE: (date,),
+    Kind.TIME: (time,),
+    Kind.TIMESTAMP: (datetime,),
+    Kind.INSTANT: (datetime,),
+    Kind.INTERVAL: (Interval,),
+    Kind.JSON: (Json,),
+    Kind.ARRAY: (tuple,),
+}
+#: Numbers and times that are texts here: Python has none such (`0000-00-00`, a year before Christ).
+_SPELT = {
+    **dict.fromkeys((Kind.DECIMAL, Kind.FLOAT), re.compile(r"nan|-?inf")),
+    **dict.fromkeys(TIMES, re.compile(r"-?infinity|\d.*", re.ASCII)),
+}
+
+
+def possible(kind: Kind, column: Kind, value: Value) -> bool:
+    """Can `value`, which is canonical, be in a column of kind `column` that is compared as `kind`?
+
+    One that cannot is equal to nothing that is ever there.
+    """
+    if value is None or kind not in _TYPES:
+        return True
+    if isinstance(value, str) and kind in _SPELT:
+        return _SPELT[kind].fullmatch(value) is not None
+    has_time, zoned = isinstance(value, datetime), isinstance(value, datetime) and value.tzinfo is not None
+    if not isinstance(value, _TYPES[kind]) or (kind is Kind.DATE and has_time) or (kind is Kind.TIMESTAMP and zoned):
+        return False
+    try:
+        fit(column, value)
+    except ValueError:
+        return False
+    return True
+
+
 def _boolean(text: str) -> bool:
     """Some databases show booleans as 0 and 1."""
     meant = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
