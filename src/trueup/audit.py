@@ -251,7 +251,8 @@ class Auditing:
                 else:
                     file.write(line.decode() + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            if partial != path:  # a device or a pipe keeps nothing
+                os.fsync(file.fileno())
         return count
 
     def _part(self, since: datetime | None) -> tuple[int, int, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def content_of(projection: Projection, at: Mapping[str, str], file: Path | None)
     if modules := dict(_modules(declared)):
         code["modules"] = modules
     if file is not None:
-        code["file"] = str(file.resolve())
+        code["file"] = os.fsencode(file.resolve()).decode(errors="backslashreplace")
         if commit := commit_of(file.resolve()):
             code["git"] = commit
     kind = "backfill" if projection.itself else "projection"

@@ -15,11 +15,14 @@ from trueup.errors import UsageError
 def replacing(path: Path) -> Iterator[Path]:
     """Another name to write to in the same folder; it becomes `path` if the block succeeds, else it is removed.
 
-    Where `path` is a link, it goes on to be one; a file that was there leaves its permissions to the new one.
+    Where `path` is a link, it goes on to be one; a file that was there leaves its permissions to the new one. A device
+    or a pipe is written to: nothing may take its name.
 
     Raises UsageError where nothing can be written.
     """
-    replaceable(path)
+    if path.exists() and not path.is_file():
+        yield path
+        return
     place = path.resolve()
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
@@ -38,12 +41,3 @@ def replacing(path: Path) -> Iterator[Path]:
 def _same_permissions(place: Path, part: Path) -> None:
     if place.exists():
         shutil.copymode(place, part)
-
-
-def replaceable(path: Path) -> None:
-    """A device or a pipe is not: a file would take its place.
-
-    Raises UsageError.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")

@@ -5,20 +5,17 @@ stdout carries the result, stderr the progress.
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 import traceback
 
-from trueup.cli import garbage
-
-#: There is no room for what is written.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from trueup.cli import garbage, streams
 
 
 def main() -> None:
     """Entry point of the `trueup` command."""
     garbage.starts()
+    streams.prepare()
     # Of a connection that ends it tells at length; what is raised says what happened, in a line.
     logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
     if sys.argv[1:] == ["--version"]:  # who asks for it need not wait for what reads and draws the rest
@@ -31,6 +28,7 @@ def main() -> None:
 
     try:
         code = app_for(sys.argv[1:])(result_action="return_value")
+        sys.stdout.flush()
     except TrueupError as error:
         print(f"trueup: {error}", file=sys.stderr)
         code = error.exit_code
@@ -39,11 +37,20 @@ def main() -> None:
         code = 3
     except BrokenPipeError:
         code = 3
-    except Exception as error:  # a fault of ours: 1, which is Python's own code for it, would read as drift
-        if isinstance(error, OSError) and error.errno in _FULL:
+        streams.give_up()
+    except SystemExit as left:
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        code = 3  # rich leaves with 1 where nobody reads any more, which would read as drift
+    except OSError as error:
+        code = 3
+        if streams.is_full(error):
             print(f"trueup: the answer could not be written: {error.strerror}", file=sys.stderr)
+            streams.give_up()
         else:
             traceback.print_exc()
+    except Exception:  # a fault of ours: 1, which is Python's own code for it, would read as drift
+        traceback.print_exc()
         code = 3
     garbage.ends()
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -66,12 +65,11 @@ def parse_key(text: str) -> dict[str, str]:
 
 def print_answers(answers: Sequence[Report | Failure], *, as_json: bool) -> int:
     worst = max(answers, key=lambda each: SEVERITY.index(each.exit_code))
-    if as_json:
-        document = {"verdict": str(worst.verdict), "projections": [each.to_dict() for each in answers]}
-        print(json.dumps(document, ensure_ascii=False))
-    else:
-        from trueup.cli import tables
+    from trueup.cli import tables
 
+    if as_json:
+        tables.print_json({"verdict": str(worst.verdict), "projections": [each.to_dict() for each in answers]})
+    else:
         for each in answers:
             if isinstance(each, Failure):
                 print(f"trueup: {each.error}", file=sys.stderr)

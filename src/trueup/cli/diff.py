@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from trueup.cli import garbage, output, tables
 from trueup.cli.signals import interruptible
 from trueup.errors import UsageError
-from trueup.replacing import replaceable
 
 if TYPE_CHECKING:
     from trueup import Report
@@ -110,8 +109,6 @@ def _can_be_written(form: str, path: Path | None) -> None:
         raise UsageError(f"--output {path}: there is no directory {path.parent}")
     if path is not None and path.is_dir():
         raise UsageError(f"--output {path}: it is a directory; name a file in it, {path / f'differences.{form}'}")
-    if path is not None:
-        replaceable(path)
     if form == "parquet":
         from trueup.cli import parquet
 

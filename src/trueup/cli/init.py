@@ -54,7 +54,7 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; --force replaces it")
     garbage.works()
-    tables = tables_at(url) if url else []
+    tables = [] if url is None else tables_at(url)
     written, variables = with_variables(seen_from(path, url or "postgresql://app:${APP_PASSWORD}@localhost/app"), "APP")
     text = _HEAD % written
     if tables:

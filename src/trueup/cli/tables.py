@@ -99,7 +99,9 @@ def put(rows: Sequence[dict[str, Any]], *, as_json: bool, title: str, empty: str
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One document on stdout; moments in ISO 8601, UTC."""
+    """One document on stdout, in UTF-8 whatever the terminal's settings; moments in ISO 8601, UTC."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
     print(json.dumps(data, ensure_ascii=False, default=lambda moment: moment.isoformat()))
 
 
