@@ -82,6 +82,12 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         load(path)
 
 
+def test_a_file_may_begin_with_the_mark_that_some_editors_write(folder: Path) -> None:
+    path = folder / "trueup.toml"
+    path.write_text(APP + PROJECTION, encoding="utf-8-sig", newline="\r\n")
+    assert list(load(path).projections) == ["p"]
+
+
 def test_an_empty_file_declares_nothing(tmp_path: Path) -> None:
     (tmp_path / "trueup.toml").write_text("")
     config = load(tmp_path / "trueup.toml")

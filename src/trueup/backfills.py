@@ -43,7 +43,7 @@ def load(path: Path, databases: Collection[str], dialect: Callable[[str], str]) 
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     code = hashlib.sha256(content).hexdigest()
     if path.suffix == ".sql":
-        return _sql(path, content.decode(), code, databases, dialect)
+        return _sql(path, _text(path, content), code, databases, dialect)
     if path.suffix != ".py":
         raise ConfigError(f"{path}: a backfill is a FILE.py with a function, or a FILE.sql with an UPDATE")
     names = _executed(path)
@@ -59,6 +59,13 @@ def load(path: Path, databases: Collection[str], dialect: Callable[[str], str]) 
     fix = row_by_row(functions[ONE]) if ONE in functions else all_at_once(functions[MANY])
     used = _select(path, given, dialect)
     return Loaded(path=path, declared=backfill(given, code=code, also=used), fix=fix, given=given.reads)
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}") from None
 
 
 def _sql(path: Path, text: str, code: str, databases: Collection[str], dialect: Callable[[str], str]) -> Loaded:

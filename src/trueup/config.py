@@ -86,7 +86,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     Raises ConfigError.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}; `trueup init` writes one, `--config` names another") from None
     except (OSError, UnicodeDecodeError) as error:

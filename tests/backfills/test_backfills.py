@@ -338,6 +338,17 @@ def test_what_is_wrong_with_a_file_is_said(small: Shop, more: str, words: str) -
         engine.backfill(small.names(more=more))
 
 
+def test_a_file_of_sql_is_utf8_with_or_without_a_mark(small: Shop) -> None:
+    file = small.money()
+    text = file.read_text()
+    file.write_text(text, encoding="utf-8-sig")
+    with small.engine() as engine:
+        assert engine.backfill(file) == "money"
+        file.write_text(f"{text}-- é", encoding="latin-1")
+        with pytest.raises(ConfigError, match="is not UTF-8"):
+            engine.backfill(file)
+
+
 def test_definitions_are_kept_and_can_be_had_again(small: Shop) -> None:
     with small.engine() as engine:
         first = engine.run(engine.backfill(small.money())).run

@@ -219,7 +219,7 @@ def test_init_does_not_write_a_password_or_make_a_database(shop: Shop) -> None:
     assert not (shop.folder / "nowhere.db").exists()
 
 
-@pytest.mark.parametrize("url", ["canary-77", "nosuch://u:canary-77@h/d", "postgresql://u:canary-77@h:port/d"])
+@pytest.mark.parametrize("url", ["", "canary-77", "nosuch://u:canary-77@h/d", "postgresql://u:canary-77@h:port/d"])
 def test_init_with_a_url_that_cannot_be(shop: Shop, url: str) -> None:
     ran = shop.run("init", url, "--config", "other.toml")
     assert ran.code == 2
