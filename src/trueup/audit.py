@@ -251,7 +251,7 @@ class Auditing:
                 else:
                     file.write(line.decode() + "\n")
             file.flush()
-            if partial != path:  # a device or a pipe keeps nothing
+            if partial.is_file():
                 os.fsync(file.fileno())
         return count
 

@@ -115,7 +115,7 @@ def _one(work: Work, segment: int, suspect: Suspect, seen: Suspect | None) -> Ou
         calls.begin(call, segment)
         try:
             said = hand.do(_told(work, call, seen))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problem = translated(hand.declared.name, error)
             if isinstance(problem, DataProblem):
                 return _refused(work, call, seen, problem)

@@ -1,4 +1,4 @@
-"""Files that are there when they are complete, and not before."""
+"""Files that are written for people: each is there when it is complete, and not before."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from trueup.errors import UsageError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, option: str = "") -> Iterator[Path]:
     """Another name to write to in the same folder; it becomes `path` if the block succeeds, else it is removed.
 
-    Where `path` is a link, it goes on to be one; a file that was there leaves its permissions to the new one. A device
-    or a pipe is written to: nothing may take its name.
+    A link stays one, and what it leads to is replaced; a file that was there leaves its permissions to the new one. A
+    device or a pipe is written to: nothing may take its name.
 
-    Raises UsageError where nothing can be written.
+    Raises UsageError where nothing can be written; `option`: how the path was given.
     """
+    named = f"{option} {path}".strip()
+    if path.is_dir():
+        raise UsageError(f"{named}: it is a directory; name a file in it")
     if path.exists() and not path.is_file():
         yield path
         return
-    place = path.resolve()
+    place = Path(os.path.realpath(path))
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         part.touch()
         _same_permissions(place, part)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{named}: {error.strerror}") from None
     try:
         yield part
         _same_permissions(place, part)  # what wrote to it may have made it anew

@@ -338,6 +338,16 @@ def test_what_is_wrong_with_a_file_is_said(small: Shop, more: str, words: str) -
         engine.backfill(small.names(more=more))
 
 
+def test_what_ends_python_is_a_failure(small: Shop) -> None:
+    script = small.folder / "script.py"
+    script.write_text("import sys\nsys.exit(0)\n")
+    with small.engine() as engine:
+        with pytest.raises(ConfigError, match=r"script\.py cannot be loaded: SystemExit"):
+            engine.backfill(script)
+        report = engine.check(engine.backfill(small.names(body="if row['id'] == 3: raise SystemExit")))
+    assert [row["key"] for row in report.drift if "SystemExit" in row.get("reason", "")] == [{"id": 3}]
+
+
 def test_a_file_of_sql_is_utf8_with_or_without_a_mark(small: Shop) -> None:
     file = small.money()
     text = file.read_text()

@@ -227,6 +227,15 @@ def test_init_with_a_url_that_cannot_be(shop: Shop, url: str) -> None:
     assert not (shop.folder / "other.toml").exists()
 
 
+@pytest.mark.parametrize("command", ["init --force --config", "audit export", "audit verify --export"])
+@pytest.mark.parametrize("path", ["nowhere/x", "."])
+def test_a_file_that_cannot_be_is_told(shop: Shop, command: str, path: str) -> None:
+    shop.run("check")
+    ran = shop.run(*command.split(), path)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"trueup: {path}" in ran.err
+
+
 def test_a_limit_of_nothing_is_none(shop: Shop) -> None:
     shop.fill([(1, 10)], [(1, 10)])
     for _ in range(2):

@@ -38,6 +38,9 @@ class SqliteExaminer(SqlExaminer):
 
     never_wait = "PRAGMA busy_timeout = 0"
 
+    def grant(self, privilege: str, table: str) -> str:  # noqa: ARG002 - who may write the file may do all
+        return f"chmod u+w {self.adapter.engine.url.database}, and its folder, as the user that Trueup runs as"
+
     def ask(self, connection: sa.Connection) -> Server:
         seen = connection.execute(_SETTINGS).one()
         return Server(version=f"SQLite {seen.version}", findings=tuple(_settings(seen)))

@@ -162,7 +162,7 @@ class PythonAdapter(DocumentStore):
                 yield item
         except (StatementTimeout, GeneratorExit):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise translated(name, error, told.transient) from error
 
     # --- repairing -------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class PythonUnit:
         )
         try:
             done = told.writer(change)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise translated(self._side.side.python or "", error, told.transient) from error
         if done is None:  # what it wrote would count for somebody else's
             raise DesignProblem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from cyclopts import App, Parameter
 
 from trueup.cli.answers import opened, parse_key
 from trueup.cli.options import FILE, AsJson, Config, KeyTexts, Limit
+from trueup.errors import UsageError
 
 audit = App(name="audit", help="The tamper-evident log of all that was done: see it, check it, give it out, sign it.")
 
@@ -76,6 +78,8 @@ def verify(
     from trueup import views_audit
     from trueup.cli import tables
 
+    if export is not None and not (export.is_file() and os.access(export, os.R_OK)):
+        raise UsageError(f"{export} is no file that can be read")
     with opened(config, as_json=as_json) as engine:
         found = engine.audit.verify(heads=heads, export=export, verifier=verifier)
     told = views_audit.audit_check(found)
@@ -112,6 +116,8 @@ def export(
     """
     from trueup.audit import moment
 
+    if salts is not None and not os.access(salts.parent, os.W_OK):
+        raise UsageError(f"{salts} cannot be written")
     with opened(config) as engine:
         count = engine.audit.export(file, form=form, since=moment(since), projection=projection)
         opens = None if salts is None else engine.audit.salts(salts)

@@ -48,7 +48,7 @@ _PROJECTION = '''
 
 
 def write(url: str | None, path: Path, *, force: bool) -> int:
-    """Write the file. Raises UsageError if it is there already."""
+    """Write the file. Raises UsageError if it is there already, or cannot be written."""
     from trueup.app import tables_at
 
     if path.exists() and not force:
@@ -62,7 +62,10 @@ def write(url: str | None, path: Path, *, force: bool) -> int:
         text += "".join(f"#   {line(table)}\n" for table in tables[:TABLES_MAX])
         if len(tables) > TABLES_MAX:
             text += f"#   … and {len(tables) - TABLES_MAX} more\n"
-    path.write_text(text + _PROJECTION, encoding="utf-8")
+    try:
+        path.write_text(text + _PROJECTION, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     out = console()
     out.print(f"wrote {path}" + (f" with the {len(tables)} tables found" if url else ""))
     for table in tables[:TABLES_MAX]:

@@ -63,7 +63,7 @@ def write_lines(form: str, differences: Iterable[Difference], comparison: Compar
 @contextmanager
 def text_file(path: Path) -> Iterator[TextIO]:
     """A text file that is there when it is complete, and not before."""
-    with replacing(path) as part, part.open("w", _BUFFER, encoding="utf-8", newline="") as file:
+    with replacing(path, "--output") as part, part.open("w", _BUFFER, encoding="utf-8", newline="") as file:
         yield file
 
 

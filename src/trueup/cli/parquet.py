@@ -69,7 +69,7 @@ def write(differences: Iterable[Difference], binding: Binding, path: Path) -> in
     """
     columns = _columns(binding)
     written = 0
-    with replacing(path) as part, tempfile.TemporaryDirectory(prefix="trueup-parquet-") as folder:
+    with replacing(path, "--output") as part, tempfile.TemporaryDirectory(prefix="trueup-parquet-") as folder:
         spool = Path(folder) / "rows.csv"
         with spool.open("w", encoding="utf-8", newline="") as file:
             for written, found in enumerate(differences, 1):  # noqa: B007

@@ -74,11 +74,14 @@ def declared_in(path: Path) -> dict[str, Any]:
 
 
 def append(path: Path, what: str) -> None:
-    """Write behind what is there, with a blank line between."""
+    """Write behind what is there, with a blank line between. Raises UsageError if that cannot be."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(gap + what)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(gap + what)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -39,7 +39,7 @@ _AS_THEY_ARE = frozenset({Kind.INTEGER, Kind.BOOLEAN, Kind.TEXT, Kind.DECIMAL, K
 class Failed:
     """A row on which the function failed."""
 
-    error: Exception
+    error: Exception | SystemExit
 
 
 #: What a function makes of rows: each of them whole or in part, None where it stays as it is, or why it failed.
@@ -283,7 +283,7 @@ def row_by_row(fix: Callable[[Row], Row | None]) -> Fix:
                 return found
             except TrueupError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 found.append(Failed(error))
 
     return of_rows
@@ -297,7 +297,7 @@ def all_at_once(fix: Callable[[list[Row]], Sequence[Row | None]]) -> Fix:
             return list(fix([dict(row) for row in rows]))
         except TrueupError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if len(rows) == 1:
                 return [Failed(error)]
         middle = len(rows) // 2
@@ -310,7 +310,7 @@ def _storable(values: Iterable[Any]) -> bool:
     return _TYPES.issuperset(map(type, values))
 
 
-def _told(error: Exception, *, hide: bool) -> str:
+def _told(error: Exception | SystemExit, *, hide: bool) -> str:
     name = type(error).__name__
     if hide:
         return f"{name}: what it says may hold values of sensitive columns, and is not kept"

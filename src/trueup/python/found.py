@@ -24,7 +24,7 @@ def find(reference: str, folder: str) -> Callable[..., Any]:
         sys.path.append(folder)
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}"
         raise ConfigError(
             f"{reference}: {module} cannot be imported ({told}); it is looked for among what is installed, and in "
@@ -39,7 +39,7 @@ def find(reference: str, folder: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def translated(reference: str, error: Exception, passing: tuple[type[Exception], ...] = ()) -> TrueupError:
+def translated(reference: str, error: Exception | SystemExit, passing: tuple[type[Exception], ...] = ()) -> TrueupError:
     """What a user's function raised, by what the engine has to do about it."""
     if isinstance(error, TrueupError):
         kept = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ def connect(url: str) -> sa.Engine:
         folder = Path(at.database or "").parent
         if not folder.is_dir():
             raise ConfigError(f"trueup.ledger: there is no directory {folder}")
+        if not Path(at.database or "").exists() and not os.access(folder, os.W_OK):
+            raise ConfigError(f"trueup.ledger: nothing can be written to {folder}; name another place, or permit it")
         sa.event.listen(engine, "connect", _sqlite_settings)
         sa.event.listen(engine, "begin", _sqlite_begin)
     else:
