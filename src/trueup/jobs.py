@@ -23,7 +23,7 @@ from trueup.core.binding import Binding
 from trueup.core.declared import KEEP_S, THREADS
 from trueup.core.freshness import Freshness
 from trueup.core.guarantee import Promise
-from trueup.core.keys import spellings
+from trueup.core.keys import looked_up, spellings
 from trueup.core.lanes import lanes
 from trueup.core.pace.governor import State as PaceState
 from trueup.core.projection import Canary, Database, Projection
@@ -159,7 +159,9 @@ class Engine(Bindings):
         binding = self.patience.read(partial(self.binding, name, writing=command != "check"))
         if keys is not None and partitions is not None:
             raise UsageError(f"{name}: a key is found in whatever partition it is: give keys or partitions, not both")
-        spelt = [spelling for key in keys or () for spelling in spellings(binding, key)]
+        if keys is not None and not keys:
+            raise UsageError(f"{name}: no key is given, so nothing would be looked at; without `keys` all rows are")
+        spelt = [spelling for key in keys or () for spelling in looked_up(binding, key)]
         promise = self.patience.read(partial(self._promise, binding))
         with self._working(command, self.pair(binding)) as paced:
             pair = self.computed(paced, _canary(binding.projection, canary))

@@ -123,7 +123,7 @@ class Bars(Lines):
 
     def say(self, text: str, *, always: bool = False) -> None:
         if always:
-            self.bars.console.print(f"[dim]{text}[/dim]")
+            self.bars.console.print(text, markup=False, highlight=False, style="dim")
 
     def _show(self, label: str, done: int, total: int, rate: str = "") -> None:
         if label != self.label:
