@@ -54,6 +54,8 @@ LISTENING_S = 15.0
 SENDING_S = 25.0
 #: How long a batch of what is forgotten may take when a node ends, seconds.
 FORGETTING_S = 15.0
+#: What was settled so far ahead of now was so before the clock was set back.
+SET_BACK = timedelta(minutes=1)
 #: How often other nodes are told that this one is there.
 SEEN_EVERY = timedelta(seconds=10)
 #: The loop goes on as long as it looks again within three times its period and this, seconds.
@@ -197,12 +199,19 @@ class Node:
     def _ticks(self, projection: Projection, opened: Sequence[Request], now: datetime) -> None:
         schedule, queue = projection.schedule, self.engine.queue
         assert schedule is not None
-        since, ended = queue.settled(projection.name) or queue.register(projection.name, now), None
+        since, ended = queue.settled(projection.name), None
+        if since is None or since > now + SET_BACK:
+            if since is not None:
+                log.warning(
+                    "%s: its ticks were settled up to %s, and it is %s: they count anew", projection.name, since, now
+                )
+            since = queue.register(projection.name, now, instead_of=since)
         if schedule.delay:
             mine = (request for request in opened if request.projection == projection.name)
             if any(request.over_all and not request.in_turn for request in mine):
                 return  # its end is what the next is counted from
             ended = queue.last_ended(projection.name)
+            ended = None if ended is not None and ended > now + SET_BACK else ended
         found = due(schedule, self.engine.timezone, since=since, ended=ended, now=now)
         if found.last is None:
             return

@@ -17,6 +17,7 @@ from trueup.errors import Busy, ConfigError, ConnectionFailed, LedgerFailed, Usa
 from trueup.serve import Node
 from trueup.store import lock
 from trueup.store.ledger import Ledger
+from trueup.store.requests import Requests
 from trueup.who import Actor
 
 MINUTE = 60
@@ -29,8 +30,6 @@ def later(world: World, seconds: float) -> None:
 @pytest.fixture
 def ours(world: World) -> World:
     """The control database's clock is the test's as well."""
-    from trueup.store.requests import Requests
-
     patch = pytest.MonkeyPatch()
     patch.setattr(Requests, "now", lambda _self, otherwise: otherwise)
     yield world  # type: ignore[misc]
@@ -52,6 +51,29 @@ def test_a_tick_is_a_run_once_whatever_the_number_of_nodes(ours: World) -> None:
     assert ours.right()
     moments = [request.tick for request in nodes[0].engine.queue.newest("p")]
     assert len(set(moments)) == 3
+
+
+@pytest.mark.parametrize("schedule", [{"every": "1m"}, {"cron": "* * * * *"}, {"delay": "1m"}])
+def test_a_clock_that_is_set_back_stops_no_schedule(
+    ours: World, schedule: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was settled while it was a year ahead was so for that year, and nothing ran."""
+    ahead = [timedelta(0)]
+    monkeypatch.setattr(Requests, "now", lambda _self, otherwise: otherwise + ahead[0])
+    ours.declare(schedule=schedule)
+    node, other = ours.node(), ours.node(at_once=False)
+    node.step()
+    ahead[0] = timedelta(days=365)
+    node.step()
+    later(ours, 2 * MINUTE)
+    other.step()  # one of that time waits
+    assert waiting(node) == ["p"]
+    ahead[0] = timedelta(0)
+    ran = len(node.engine.runs("p", limit=0))
+    for _ in range(6):
+        node.step()
+        later(ours, MINUTE)
+    assert len(node.engine.runs("p", limit=0)) >= ran + 3
 
 
 def test_nobody_was_there_for_a_while(small: World) -> None:

@@ -50,11 +50,18 @@ class Requests:
         with self.ledger.reading() as c:
             return utc(c.execute(sa.select(schedules.c.settled).where(schedules.c.projection == projection)).scalar())
 
-    def register(self, projection: str, now: datetime) -> datetime:
-        """Settle the ticks of a projection from now on, if no node has done so; up to when they are."""
+    def register(self, projection: str, now: datetime, *, instead_of: datetime | None = None) -> datetime:
+        """Settle the ticks of a projection from now on, if no node has done so; up to when they are. `instead_of`: if
+        they are settled up to then, by a clock that was set back since; what waits begins by the clock as it is now.
+        """
         with self.ledger.begin() as c:
             insert = self.ledger.upsert(schedules).values(projection=projection, settled=now)
             c.execute(insert.on_conflict_do_nothing())
+            if instead_of is not None:
+                ahead = (schedules.c.projection == projection) & (schedules.c.settled == instead_of)
+                c.execute(schedules.update().where(ahead).values(settled=now))
+                late = (t.c.projection == projection) & (t.c.state == "waiting") & (t.c.not_before > now)
+                c.execute(t.update().where(late).values(not_before=now))
         return self.settled(projection) or now
 
     def settle(
