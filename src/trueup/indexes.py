@@ -36,7 +36,7 @@ def _in_one(pair: Pair) -> list[str]:
     covering = "an index that covers the query lets key ranges be read, in about half the time"
     unique = "a unique index on the key spares a look for keys that repeat, about a third of the time"
     return [
-        *(f"{covering}: {index}" for side in sides.values() if (index := _covering(pair.source, side))),
+        *(f"{covering}: {index}" for side in sides.values() if survey.cuts and (index := _covering(pair.source, side))),
         *(f"{unique}: {index}" for side in sides.values() if (index := _unique(side))),
     ]
 
@@ -71,10 +71,12 @@ def _with_unique_keys(binding: Binding) -> Binding:
 
 
 def _unique(side: BoundSide) -> str:
-    """What makes the key of a table unique; empty where it is known to be, or there is no table."""
+    """What makes the key of a table unique; empty where it is known to be, or no such index can be made."""
     if side.unique or side.side.table is None or not side.shape.table:
         return ""
     key = tuple(column.name for column in side.key)
+    if not {*side.shape.divided_by} <= {*key}:
+        return ""
     return query.Index(table=side.side.table, key=key, unique=True).statement(side.shape.dialect)
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.worlds import Mysql, Place, Postgresql
 from tests.conftest import Pair as Databases
 from trueup import Database, Projection, Side, Trueup, Verdict
+from trueup.access import surveys_of
 from trueup.adapters import _mysql_survey, _postgresql_survey
 from trueup.indexes import that_pay
 
@@ -105,12 +106,60 @@ def test_one_that_is_there_and_not_taken_is_not_named(sides: Sides, monkeypatch:
         "likes", "id {integer} PRIMARY KEY, post_id {integer}, state {text}", [(n, n % 500, "on") for n in range(ROWS)]
     )
     sides.source.table("dst", "post_id {integer} PRIMARY KEY NOT NULL, likes {integer}")
-    sides.source.analyze("likes")
+    sides.source.sql(f"INSERT INTO dst {COUNTED}")
+    for table in ("likes", "dst"):
+        sides.source.analyze(table)
     declared = {"source": Side(database="a", query=COUNTED), "key": ["post_id"]}
     monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 0.0)  # the planner takes none
     (sentence,) = sides.told(**declared)
     make(sides.source, sentence)
     assert sides.told(**declared) == []
+
+
+@pytest.mark.parametrize("sides", ["one"], indirect=True)
+def test_none_for_ranges_where_keys_are_not_cut(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A little more than one segment is one pass, with the index or without; and of a query no keys are known."""
+    sides.source.table(
+        "likes", "id {integer} PRIMARY KEY, post_id {integer}, state {text}", [(n, n % 500, "on") for n in range(ROWS)]
+    )
+    sides.source.table("dst", "post_id {integer} PRIMARY KEY NOT NULL, likes {integer}")
+    sides.source.sql(f"INSERT INTO dst {COUNTED}")
+    for table in ("likes", "dst"):
+        sides.source.analyze(table)
+    declared = {"source": Side(database="a", query=COUNTED), "key": ["post_id"]}
+    assert len(sides.told(**declared)) == 1
+    assert sides.told(**declared, target=Side(database="a", query="SELECT * FROM dst")) == []
+    app = sides.app(**declared)
+    (survey,) = surveys_of(app.pair(app.binding("p", writing=False)))
+    monkeypatch.setattr(_postgresql_survey, "COST_PER_SEGMENT", survey.whole / 1.2)
+    assert sides.told(**declared) == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "again", "told"),
+    [("id", "", 2), ("v", "", 0), ("(id + 1)", "", 0), ("id", "PARTITION BY RANGE (v)", 0)],
+)
+def test_a_unique_one_that_partitions_do_not_allow_is_not_named(sides: Sides, cut: str, again: str, told: int) -> None:
+    sides.tables("id {integer} NOT NULL, name {text}, v {integer}")
+    sides.source.sql("ALTER TABLE src RENAME TO plain")
+    sides.source.sql(f"CREATE TABLE src (LIKE plain) PARTITION BY RANGE ({cut})")
+    sides.source.sql(f"CREATE TABLE part PARTITION OF src DEFAULT {again}")
+    if again:
+        sides.source.sql("CREATE TABLE part_of_it PARTITION OF part DEFAULT")
+    sides.source.sql("INSERT INTO src SELECT * FROM plain")
+    sides.source.analyze("src")
+    sentences = sides.told()
+    assert len(sentences) == told
+    for place, sentence in zip((sides.source, sides.target), sentences, strict=False):
+        make(place, sentence)
+
+
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_a_unique_one_is_not_named_for_partitions_of_mysql(sides: Sides) -> None:
+    sides.tables("id {integer} NOT NULL, name {text}, v {integer}")
+    assert len(sides.told()) == 2
+    sides.target.sql("ALTER TABLE dst PARTITION BY HASH (v) PARTITIONS 2")
+    assert sides.told() == []
 
 
 @pytest.mark.parametrize("sides", ["one"], indirect=True)

@@ -23,7 +23,8 @@ _COLUMNS = sa.text("""
     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
     ORDER BY ORDINAL_POSITION""")
 _TABLE = sa.text("""
-    SELECT TABLE_TYPE AS type, ENGINE AS engine FROM information_schema.TABLES
+    SELECT TABLE_TYPE AS type, ENGINE AS engine, CREATE_OPTIONS LIKE '%partitioned%' AS parted
+    FROM information_schema.TABLES
     WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name""")
 #: Columns of indexes; a part of a column (prefix) or an expression is not unique on the column.
 _INDEXES = sa.text("""
@@ -71,6 +72,7 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
         columns={row.name: _column(row, json=types.get(row.name) == "json", holds=holds) for row in rows},
         unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
         indexes=tuple((*names, *indexes.get("PRIMARY", ())) for names in indexes.values()),  # InnoDB's hold it
+        divided_by=("",) if found.parted or not holds else (),
         primary=tuple(unique.get("PRIMARY", ())),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),

@@ -18,13 +18,19 @@ from trueup.adapters._results import GRANT
 from trueup.core.binding import Column, Shape, near
 from trueup.errors import ConfigError
 
-#: A relation, whether all of it may be read, and whether what is declared of it holds for all rows that it gives.
+#: A relation, whether all of it may be read, whether what is declared of it holds for all rows that it gives, and what
+#: puts them into partitions: columns, or an expression ('').
 _RELATION = sa.text("""
     SELECT c.oid, c.relkind::text AS kind, has_table_privilege(c.oid, 'SELECT') AS readable, CASE c.relkind
              WHEN 'r' THEN NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
              WHEN 'p' THEN NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class k ON k.oid = p.relid
                                        WHERE k.relkind = 'f')
-             ELSE c.relkind <> 'f' END AS holds
+             ELSE c.relkind <> 'f' END AS holds, CASE c.relkind
+             WHEN 'p' THEN (SELECT array_agg(DISTINCT coalesce(a.attname, '')::text) FROM pg_partition_tree(c.oid) p
+                            JOIN pg_partitioned_table t ON t.partrelid = p.relid
+                            CROSS JOIN unnest(t.partattrs::int2[]) AS n
+                            LEFT JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = nullif(n, 0))
+             END AS divided_by
     FROM pg_class c WHERE c.oid = to_regclass(:name)""")
 #: Columns of a relation with what decides whether they can be read, written and looked up.
 _COLUMNS = sa.text("""
@@ -110,6 +116,7 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
         columns=columns,
         unique=tuple(frozenset(index.columns[: index.width]) for index in unique),
         indexes=tuple(tuple(index.columns) for index in indexes),
+        divided_by=tuple(relation.divided_by or ()) if relation.holds else ("",),
         primary=next((tuple(index.columns[: index.width]) for index in unique if index.is_primary), ()),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, of)},
         dependents=tuple(connection.execute(_DEPENDENTS, of).scalars()),

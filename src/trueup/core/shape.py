@@ -47,6 +47,8 @@ class Shape:
     unique: tuple[frozenset[str], ...] = ()
     #: Columns of each index that holds all rows, in their order; only where advice about indexes is given.
     indexes: tuple[tuple[str, ...], ...] = ()
+    #: Columns that a unique index has to have, as its rows are put into partitions by them; "": none is to be had.
+    divided_by: tuple[str, ...] = ()
     #: Columns of its primary key, in their order; empty if it has none.
     primary: tuple[str, ...] = ()
     #: Triggers of the table, and what each does, in any spelling that changes with it.
