@@ -42,6 +42,15 @@ def test_one_round_trip_tells_the_same_errors(postgres: str, what: str) -> None:
             assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 2
 
 
+def test_a_session_that_ends_behind_an_error_does_not_hide_it(adapter: Any) -> None:
+    """As a standby does: it cancels a statement that keeps replaying waiting, and the session if that is not enough."""
+    statement = "SELECT 1 / (length(pg_terminate_backend(pg_backend_pid())::text) - 4)"  # dies once it has failed
+    for _ in range(3):
+        assert "division by zero" in str(told(adapter.reading_once, statement))
+    with adapter.reading_once() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 2
+
+
 def test_one_round_trip_reads_only(adapter: Any) -> None:
     change = "UPDATE t SET n = 3 WHERE id = 1 RETURNING n"
     assert isinstance(told(adapter.reading_once, change), DesignProblem)

@@ -37,10 +37,21 @@ def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
             except psycopg.Error as error:  # what comes behind it is passed over, and says so at the end
                 failed = error
     except psycopg.Error as error:
-        failed = failed or error
+        failed = failed or _first(error)
     if failed is not None:
+        if connection.pgconn.pipeline_status:  # nothing can be sent by it any more, not even ROLLBACK
+            connection.close()
         raise failed
     return True
+
+
+def _first(error: psycopg.Error) -> psycopg.Error:
+    """What went wrong, and not what followed from it: a server may fail the statement and then end the session, as a
+    standby does where replaying cannot wait, and then the driver tells that it cannot leave its pipeline.
+    """
+    while isinstance(error.__context__, psycopg.Error):
+        error = error.__context__
+    return error
 
 
 def _together(connection: Any) -> Any:
