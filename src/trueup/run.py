@@ -56,7 +56,7 @@ from trueup.store.records import Narrowed, OpenWork, RunRow, SegmentRow
 from trueup.sweep import Sweep, sweep
 from trueup.undo import Undone, examine_back, examine_lot_back, undone_by
 from trueup.withheld import Withheld
-from trueup.work import Work
+from trueup.work import PROOF_S, Work
 from trueup.writing import Writing, shut_out, take_over
 
 #: An interrupted run older than this is not resumed: what it had looked at is too old to vouch for.
@@ -156,7 +156,8 @@ class _Run:
             if why:
                 return self._refuse(why)
             self.schema.check()
-            self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id))
+            since = self.job.clock.now() - timedelta(seconds=PROOF_S)
+            self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id, proof_since=since))
         if self.row.stage is Stage.CONFIRM:
             self._confirm()
             if self.job.command == "check":

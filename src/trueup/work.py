@@ -23,6 +23,9 @@ from trueup.patience import Patience
 from trueup.side_by_side import Covered, Pair
 from trueup.store.ledger import Ledger
 
+#: So long after a look that was proof nothing is looked at again; later the row may have been put right.
+PROOF_S = 60.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
@@ -174,7 +177,7 @@ def confirmed(
         if work.clock.wait(wait_s):
             raise Interrupted(f"{work.pair.name}: stopped while waiting for suspects to settle; run again to go on")
         seen = confirm(moving, look(work, [suspect.key for suspect in moving]))
-        drift += seen.drift
+        drift += [*seen.drift, *(suspect for suspect in seen.moving if work.proven(suspect))]
         resolved += [key for key in seen.resolved if key not in work.unread]
-        moving, wait_s = seen.moving, work.settle_s
+        moving, wait_s = [suspect for suspect in seen.moving if not work.proven(suspect)], work.settle_s
     return drift, resolved, moving

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.live.harness import (
     Background,
     Counters,
     Docs,
+    QuickClock,
     around,
     blocked,
     instead,
@@ -52,6 +54,35 @@ def dies(owner: object, step: str, *, before: bool = False, nth: int = 1, last: 
 
     with around(owner, step, nth=nth, **{"before" if before else "after": die}), pytest.raises(Died):
         yield
+
+
+class TomorrowsClock(QuickClock):
+    """Of a process that begins much later."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=20)
+
+
+@pytest.mark.parametrize("step", ["commit_narrowed", "set_stage"])
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_what_was_proof_before_a_crash_is_looked_at_again(
+    command: str, step: str, postgres: str, tmp_path: Path
+) -> None:
+    """In one database one look is enough; many hours later the row may have been put right, or moved on."""
+    app = Counters(postgres)
+    app.fill({1: (5, 7), 2: (5, 7), 3: (5, 7)})
+    with app.engine(tmp_path) as engine, dies(Ledger, step):
+        getattr(engine, command)("counter")
+    with closing(app.db.connect()) as c:
+        app.put(c, 1, 5)
+    app.write(2)
+    with app.engine(tmp_path, clock=TomorrowsClock()) as engine:
+        report = getattr(engine, command)("counter")
+        known = [row.drift.key for row in engine.drift("counter")]
+    assert report.resumed
+    assert {row["key"]["post"]: row["observed"] for row in report.drift} == {2: {"n": 8}, 3: {"n": 7}}
+    assert known == ([] if command == "run" else [(2,), (3,)])
+    assert app.wrong() == ({} if command == "run" else {2: 2, 3: 2})
 
 
 def test_an_insert_whose_source_went_away_during_the_crash_is_withdrawn(postgres_pair: Pair, tmp_path: Path) -> None:

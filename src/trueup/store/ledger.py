@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -229,16 +229,22 @@ class Ledger(Transactions):
         with self.begin() as c:
             c.execute(t.segments.update().where(t.segments.c.id == segment.id).values(state="aside", reason=reason))
 
-    def suspects(self, run: str) -> list[OpenWork]:
-        """What the narrowing of a run found, in segments for a closer look."""
+    def suspects(self, run: str, proof_since: datetime | None = None) -> list[OpenWork]:
+        """What the narrowing of a run found, in segments for a closer look; before `proof_since` no look is proof."""
         statement = (
             sa.select(t.segments)
             .where(t.segments.c.run == run, t.segments.c.stage == Stage.NARROW, t.segments.c.suspects.is_not(None))
             .order_by(t.segments.c.id)
         )
+
+        def young(at: datetime | None) -> bool:
+            return proof_since is None or at is None or at >= proof_since
+
         with self.reading() as c:
             seen = [
-                (suspect, row.looked_at) for row in map(segment_row, c.execute(statement)) for suspect in row.suspects
+                (replace(suspect, instant=suspect.instant and young(row.looked_at)), row.looked_at)
+                for row in map(segment_row, c.execute(statement))
+                for suspect in row.suspects
             ]
         size = plan.KEYS_PER_SEGMENT
         parts = [seen[at : at + size] for at in range(0, len(seen), size)]
