@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -210,7 +210,7 @@ class _Run:
             work = (run.command, run.keys, run.plan, run.undoes, run.partitions or None)
             if work != (self.job.command, self.job.keys, self.job.plan_id, self.job.undoes, self.job.partitions):
                 continue
-            late = outrun(self.job, run)
+            late = outrun(self.job, run) or self._outdated(run, now)
             if run.definition == self.job.definition and now - run.started_at < RESUME_WITHIN and not late:
                 self.ledger.set_state(run, RunState.RUNNING, pid=os.getpid(), host=socket.gethostname(), reason="")
                 self.resumed = True
@@ -220,6 +220,12 @@ class _Run:
             self.ledger.set_state(run, RunState.ABANDONED, ended_at=now, reason=why)
             self.job.progress.abandoned(run.id, why)
         return None
+
+    def _outdated(self, run: RunRow, now: datetime) -> str:
+        """Why what it had judged is not to be reported: nothing is written under a lock, which would look again."""
+        judged = run.stage is Stage.CONFIRM and run.command in ("check", "plan") and run.undoes is None
+        judged = judged and now - (run.ended_at or run.started_at) > timedelta(seconds=PROOF_S)
+        return "rows that it had judged may be others by now" if judged and self.ledger.decision_rows(run.id) else ""
 
     def _begin(self) -> RunRow:
         """A new run. One that writes settles first what others left open: it may be refused itself."""

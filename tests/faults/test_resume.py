@@ -85,6 +85,23 @@ def test_what_was_proof_before_a_crash_is_looked_at_again(
     assert app.wrong() == ({} if command == "run" else {2: 2, 3: 2})
 
 
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_what_was_judged_before_a_crash_is_not_reported_long_after_it(
+    command: str, sqlite_pair: Pair, tmp_path: Path
+) -> None:
+    docs = Docs(*sqlite_pair)
+    for key in range(1, 5):
+        docs.put(docs.source, key, 5)
+    with keys_per_segment(2):
+        with docs.engine(tmp_path, settle="10s") as engine, dies(Ledger, "commit_confirmed"):
+            getattr(engine, command)("doc")
+        docs.put(docs.target, 1, 5)
+        with docs.engine(tmp_path, settle="10s", clock=TomorrowsClock()) as engine:
+            report = getattr(engine, command)("doc")
+    assert sorted(row["key"]["id"] for row in report.drift) == [2, 3, 4]
+    assert not report.resumed
+
+
 def test_an_insert_whose_source_went_away_during_the_crash_is_withdrawn(postgres_pair: Pair, tmp_path: Path) -> None:
     """Only what the ledger says tells the resumed run that the row is its own."""
     docs = Docs(*postgres_pair)
