@@ -12,6 +12,7 @@ from uuid import UUID
 import duckdb
 import pytest
 from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from tests.conformance.worlds import UNLIMITED, Duckdb, EngineClock, Place, Sqlite
 from trueup import ConfigError, Database, Projection, Side, Trueup, Verdict
@@ -77,6 +78,23 @@ def test_a_query_is_one_too(elsewhere: Elsewhere) -> None:
         elsewhere.app(source=Side(database="a", query="SELECT id FROM nowhere")).check("p")
     with pytest.raises(ConfigError, match=r"no table 'sr'; did you mean 'src'\?"):
         elsewhere.app(source=Side(database="a", table="sr")).check("p")
+
+
+class Unheard(SQLiteDialect_pysqlite):
+    """A dialect of a name of its own."""
+
+    name = "unheard"
+    supports_statement_cache = True
+
+
+def test_a_query_in_a_dialect_that_nobody_parses(elsewhere: Elsewhere) -> None:
+    registry.register("unheard", __name__, "Unheard")
+    elsewhere.url = elsewhere.source.url.replace("sqlite:", "unheard:")
+    query = "SELECT id, max(name) AS name, max(v) AS v FROM src GROUP BY id;  -- all of them"
+    report = elsewhere.app(source=Side(database="a", query=query)).check("p")
+    assert (report.verdict, report.source_rows) == (Verdict.IN_SYNC, 59)
+    with pytest.raises(ConfigError, match="the query is a DELETE"):
+        elsewhere.app(source=Side(database="a", query="DELETE FROM src")).check("p")
 
 
 def test_it_is_never_written(elsewhere: Elsewhere) -> None:

@@ -54,7 +54,14 @@ _MIDNIGHT = time()
 #: Place of the number of digits in a driver's description of a column.
 _SCALE = 5
 #: SQLAlchemy's name of a dialect -> SQLGlot's, where they differ.
-_SQLGLOT = {"mssql": "tsql", "awsathena": "athena"}
+_SQLGLOT = {
+    "mssql": "tsql",
+    "awsathena": "athena",
+    "chdb": "clickhouse",
+    "clickhousedb": "clickhouse",
+    "exa": "exasol",
+    "teradatasql": "teradata",
+}
 
 
 def connect(name: str, database: Database) -> GenericAdapter:
@@ -130,9 +137,7 @@ class GenericAdapter(ReadOnly):
                 f"databases.{self.name}: the driver {missing.name!r} of SQLAlchemy's dialect for {scheme_of(url)!r} is "
                 f"not installed; pip install {missing.name}"
             ) from missing
-        self.capabilities = Capabilities(
-            dialect=_SQLGLOT.get(engine.dialect.name, engine.dialect.name), writing=NO_WRITING
-        )
+        self.capabilities = Capabilities(dialect=_sqlglot(engine.dialect.name), writing=NO_WRITING)
         return engine
 
     # --- types ---------------------------------------------------------------------------------------------------
@@ -221,6 +226,14 @@ class GenericAdapter(ReadOnly):
             if "DataError" in kinds:
                 return DataProblem(words)
         return DesignProblem(words)
+
+
+def _sqlglot(dialect: str) -> str:
+    """SQLGlot's name of a dialect; where it has none (Firebird, Db2, HANA) empty: what dialects have in common."""
+    from sqlglot import Dialect
+
+    name = _SQLGLOT.get(dialect, dialect)
+    return name if Dialect.get(name) is not None else ""
 
 
 def _where(database: str, column: Column) -> str:
