@@ -358,6 +358,15 @@ def test_a_generated_column_cannot_be_written() -> None:
     assert "'n'" in refusal(writing=True, writers=WRITERS, target=target)
 
 
+@pytest.mark.parametrize("by", ["generated", "numbered"])
+def test_no_row_is_inserted_with_a_key_that_the_database_makes(by: str) -> None:
+    target = shape({"id": K.INTEGER, "n": K.INTEGER}, unique=[{"id"}], id={by: True})
+    words = refusal(writing=True, writers=WRITERS, target=target)
+    assert "projections.p.on_missing" in words
+    assert "id of its key is generated" in words
+    bound(writing=True, writers=WRITERS, target=target, on_missing="report")
+
+
 def test_an_insert_must_be_able_to_give_every_required_column() -> None:
     target = shape({"id": K.INTEGER, "n": K.INTEGER, "at": K.TIMESTAMP}, unique=[{"id"}], at={"required": True})
     words = refusal(writing=True, writers=WRITERS, target=target)

@@ -42,7 +42,8 @@ _COLUMNS = sa.text("""
            format_type(b.type, b.typmod) AS type, a.attnotnull AS not_null,
            a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
                                         AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated) AS validated,
-           a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated
+           a.atthasdef OR a.attidentity <> '' AS has_default, a.attgenerated <> '' AS generated,
+           a.attidentity = 'a' AS numbered
     FROM pg_attribute a JOIN base b USING (attnum) JOIN pg_type t ON t.oid = b.type
     WHERE a.attrelid = :relation AND t.typtype <> 'd' ORDER BY a.attnum""")
 #: Types by number. What a query gives is of no domain.
@@ -106,6 +107,7 @@ def describe_table(connection: sa.Connection, database: str, table: str, dialect
             nullable=not (row.validated and relation.holds),
             required=row.not_null and not row.has_default and not row.generated,
             generated=row.generated,
+            numbered=row.numbered,
             number=row.number,
         )
         for row in rows

@@ -138,6 +138,7 @@ def column_of(
     nullable: bool = True,
     required: bool = False,
     generated: bool = False,
+    numbered: bool = False,
     number: int = 0,
 ) -> Column:
     kind = KINDS.get(row.base, Kind.OPAQUE)
@@ -159,6 +160,7 @@ def column_of(
         nullable=nullable,
         required=required,
         generated=generated,
+        numbered=numbered,
         element=element,
         number=number,
     )

@@ -21,6 +21,8 @@ class Column:
     required: bool = False
     #: Computed by the database: cannot be written.
     generated: bool = False
+    #: Numbered by the database, whatever is given (`GENERATED ALWAYS AS IDENTITY`): cannot be written.
+    numbered: bool = False
     #: A value it holds, where the database has no type for what the column spells; shows the spelling.
     sample: str = ""
     #: Kind of an array's elements.
