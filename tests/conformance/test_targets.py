@@ -199,6 +199,23 @@ def test_an_identity_that_is_always_generated(world: World) -> None:
         world.app().run("p")
 
 
+def test_a_unique_constraint_that_is_deferrable(world: World) -> None:
+    """PostgreSQL takes no ON CONFLICT for such a table; what it finds at the commit is that row's trouble."""
+    if world.target.engine != "postgresql":
+        pytest.skip("no such constraints")
+    world.source.table("src", COLUMNS, SOURCE)
+    world.target.sql(
+        "CREATE TABLE dst (id bigint PRIMARY KEY, v bigint UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO dst VALUES (0, 0), (1, 2), (2, 1), (-1, 13)",
+    )
+    app = world.app()
+    report = app.run("p")
+    assert (report.verdict, report.repaired, report.left) == (Verdict.DRIFT, 38, 2)
+    assert world.target.rows("dst") == ({*SOURCE} - {(13, 13)}) | {(-1, 13)}
+    (failed,) = [o for o in app.outcomes(report.run) if o.outcome is Outcome.FAILED]
+    assert (failed.key, "dst_v_key" in failed.evidence) == ((13,), True)
+
+
 def test_partitioned_targets(world: World) -> None:
     if world.target.engine != "postgresql":
         pytest.skip("no partitions")

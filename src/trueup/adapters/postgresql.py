@@ -92,6 +92,8 @@ _ERRORS: Sequence[tuple[tuple[str, ...], type[TrueupError]]] = (
 )
 #: Bytes that are no text of the encoding that is sent.
 _NO_TEXT = "22021"
+#: A table with a deferrable unique constraint takes no ON CONFLICT; another row in a unique index is in the way of one.
+_DEFERRABLE, _IN_THE_WAY = "55000", "23505"
 #: What a server says to who connects while it is full, starts or stops.
 _NOT_NOW = (
     *("too many clients", "too many connections", "connection slots"),
@@ -279,11 +281,27 @@ class PostgresqlAdapter(SqlAdapter):
     def insert_absent(self, connection: sa.Connection, table: sa.TableClause, rows: Sequence[Any]) -> list[bool]:
         """All in one statement where none is there, which is the rule; else which of them was has to be found out."""
         statement = postgresql_insert(table).values(list(rows)).on_conflict_do_nothing()
-        with connection.begin_nested() as attempt:
-            if connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == len(rows):
-                return [True] * len(rows)
-            attempt.rollback()
-        return super().insert_absent(connection, table, rows)
+        try:
+            with connection.begin_nested() as attempt:
+                if connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == len(rows):
+                    return [True] * len(rows)
+                attempt.rollback()
+            return super().insert_absent(connection, table, rows)
+        except DBAPIError as error:
+            if sqlstate(error) != _DEFERRABLE:
+                raise
+        return [self._inserted(connection, table, row) for row in rows]
+
+    def _inserted(self, connection: sa.Connection, table: sa.TableClause, row: dict[str, Any]) -> bool:
+        """Whether this inserted the row. What is deferrable may be in its way at the commit, which is then undone."""
+        try:
+            with connection.begin_nested():
+                connection.execute(table.insert().values(row))
+        except DBAPIError as error:
+            if sqlstate(error) != _IN_THE_WAY:
+                raise
+            return False
+        return True
 
     def begin_writing(self, connection: sa.Connection) -> None:
         self._limit(connection, self.database.lock_timeout)
