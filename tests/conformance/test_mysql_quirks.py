@@ -1035,6 +1035,19 @@ def test_a_unique_index_over_the_beginning_of_a_column_is_none(into: World) -> N
         into.app().run("p")
 
 
+def test_a_table_that_keeps_its_history_has_the_key_that_was_declared(into: World) -> None:
+    """MariaDB puts the end of a row's period into each unique index."""
+    into.source.table("src", "id {integer} PRIMARY KEY NOT NULL, v {integer}", [(1, 1), (2, 2), (3, 3)])
+    into.target.sql(
+        f"CREATE TABLE dst ({ID}, v bigint, since timestamp(6) GENERATED ALWAYS AS ROW START, until"
+        " timestamp(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (since, until)) WITH SYSTEM VERSIONING",
+        "INSERT INTO dst (id, v) VALUES (2, 0), (3, 3), (4, 4)",
+        "UPDATE dst SET v = 5 WHERE id = 2",
+    )
+    assert into.app(columns=["v"], on_extra="delete").run("p").verdict is Verdict.REPAIRED
+    assert set(into.target.sql("SELECT id, v FROM dst")) == {(1, 1), (2, 2), (3, 3)}
+
+
 def test_keys_of_a_merge_table_are_not_believed(mariadb_pair: Pair) -> None:
     """Each of the tables that it reads holds its own key, and nobody the whole one."""
     merged = "(id bigint PRIMARY KEY, v bigint)"

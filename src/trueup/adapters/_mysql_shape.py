@@ -19,7 +19,8 @@ DIALECT = "mysql"
 
 _COLUMNS = sa.text("""
     SELECT COLUMN_NAME AS name, DATA_TYPE AS base, COLUMN_TYPE AS type, COLLATION_NAME AS collation,
-           IS_NULLABLE AS nullable, COLUMN_DEFAULT AS fallback, EXTRA AS extra
+           IS_NULLABLE AS nullable, COLUMN_DEFAULT AS fallback, EXTRA AS extra,
+           coalesce(GENERATION_EXPRESSION, '') = 'ROW END' AS row_end
     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = coalesce(:schema, DATABASE()) AND TABLE_NAME = :name
     ORDER BY ORDINAL_POSITION""")
 _TABLE = sa.text("""
@@ -65,15 +66,17 @@ def describe_table(connection: sa.Connection, database: str, table: str) -> Shap
         if row.is_unique and holds:
             unique[row.name] = names
     rows = connection.execute(_COLUMNS, where).all()
+    # In each unique index of a table that keeps its history, so that it takes what was; of what is, it is one moment.
+    ends = {row.name for row in rows if row.row_end}
     texts = [row.name for row in rows if row.base == "longtext"]  # others may not be for us to read
     read = f"SELECT {', '.join(map(_quoted, texts))} FROM {'.'.join(_quoted(part) for part in (schema, name) if part)}"
     types = _types_of_texts(connection, read, texts)
     return Shape(
         columns={row.name: _column(row, json=types.get(row.name) == "json", holds=holds) for row in rows},
-        unique=tuple(frozenset(names) for names in unique.values() if "" not in names),
+        unique=tuple(frozenset(names) - ends for names in unique.values() if "" not in names),
         indexes=tuple((*names, *indexes.get("PRIMARY", ())) for names in indexes.values()),  # InnoDB's hold it
         divided_by=("",) if found.parted or not holds else (),
-        primary=tuple(unique.get("PRIMARY", ())),
+        primary=tuple(name for name in unique.get("PRIMARY", ()) if name not in ends),
         triggers={row.name: row.told for row in connection.execute(_TRIGGERS, where)},
         dependents=tuple(connection.execute(_DEPENDENTS, where).scalars()),
         table=found.type != "VIEW",
