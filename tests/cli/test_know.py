@@ -345,6 +345,21 @@ def test_what_could_not_be_compared_is_three_and_never_in_sync(shop: Shop) -> No
     assert shop.run("status", "--json").json["projections"][0]["verdict"] != "in_sync"
 
 
+@pytest.mark.parametrize("library", ["sqlalchemy", "psycopg"])
+def test_what_a_library_tells_of_an_error_that_is_told_is_not_printed(shop: Shop, library: str) -> None:
+    warns = f"atexit.register(logging.getLogger('{library}.pool').warning, 'error ignored terminating')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import atexit, logging\nfrom trueup.cli import main\n{warns}\nmain()", "status"],
+        cwd=shop.folder,
+        env=shop.environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_crash_of_ours_is_not_drift(shop: Shop) -> None:
     """Exit code 1 means drift; a program that fell over has found nothing."""
     crash = "import trueup.app\ntrueup.app.Trueup.check = lambda *a, **k: 1 / 0\nfrom trueup.cli import main\nmain()"

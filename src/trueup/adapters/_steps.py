@@ -158,8 +158,9 @@ class UnitTransaction(Fenced):
     def _one_row_each(self, changed: int, keys: int) -> None:
         if changed != keys:
             raise BrokenRead(
-                f"{self.unit.fence}: writing {keys} keys changed {changed} rows; the unit was rolled back. Is the "
-                f"key's unique index what it seems (collation, partition)?"
+                f"{self.unit.fence}: writing {keys} keys changed {changed} rows; the unit was rolled back. Does a "
+                f"trigger or a rule of the target swallow writes or move keys, or is the key's unique index not what "
+                f"it seems (collation, partition)?"
             )
 
 

@@ -16,8 +16,9 @@ def main() -> None:
     """Entry point of the `trueup` command."""
     garbage.starts()
     streams.prepare()
-    # Of a connection that ends it tells at length; what is raised says what happened, in a line.
-    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
+    # Of a connection that ends, or a statement that fails, they tell at length; what is raised says it, in a line.
+    for library in ("sqlalchemy", "psycopg"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
     if sys.argv[1:] == ["--version"]:  # who asks for it need not wait for what reads and draws the rest
         from trueup import __version__
 
