@@ -29,7 +29,7 @@ from trueup.core.row import Key
 from trueup.core.states import Outcome
 from trueup.repair import in_units, repair, unit_of
 from trueup.store.records import DecisionRow, OutcomeRow, SegmentRow
-from trueup.work import PROOF_S, Work, confirmed, look, measured_twice
+from trueup.work import Work, confirmed, look, measured_twice
 
 #: Outcomes of rows that were handed over, and are right.
 RIGHT = (Outcome.APPLIED, Outcome.CONVERGED, Outcome.SUPERSEDED)
@@ -74,7 +74,7 @@ def examine(work: Work, segment: SegmentRow) -> Examined:
     suspects = segment.suspects
     seen_at = segment.looked_at or work.clock.now()
     age_s = (work.clock.now() - seen_at) / timedelta(seconds=1)
-    if age_s > PROOF_S:  # as where an earlier process saw them
+    if work.proof_since is not None and seen_at < work.proof_since:  # as where an earlier process saw them
         suspects = [replace(suspect, instant=False) for suspect in suspects]
     measured = [suspect for suspect in suspects if work.promise.delta and off_by(suspect) is not None]
     same, growing, right = measured_twice(work, measured, first_wait_s=work.settle_s - age_s)

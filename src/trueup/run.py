@@ -156,8 +156,7 @@ class _Run:
             if why:
                 return self._refuse(why)
             self.schema.check()
-            since = self.job.clock.now() - timedelta(seconds=PROOF_S)
-            self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id, proof_since=since))
+            self._enter(Stage.CONFIRM, self.ledger.suspects(self.row.id, proof_since=self._work().proof_since))
         if self.row.stage is Stage.CONFIRM:
             self._confirm()
             if self.job.command == "check":

@@ -263,7 +263,7 @@ class Node:
 
     def _dispatch(self, opened: Sequence[Request], now: datetime) -> None:
         handed: set[str] = set()  # at this look: what was quick has ended by now, and `opened` does not know
-        waiting = self._able(opened, now)
+        waiting = self._able(opened, now) if self.idle else []
         while self.idle and not self.stopping:
             running = [request for request in opened if request.state == "running"]
             running += [request for request, _ in self.busy.values()]
@@ -282,6 +282,7 @@ class Node:
         names = self._names(request)  # asked of the ledger, which may be away
         with self._changing:
             engine = self.idle.pop()
+            self._later.pop(request.id, None)
             fresh_stop(engine)
             self.busy[request.id] = request, engine
             if self.stopping:  # asked last: a signal may interrupt this very thread, and ends what it finds busy

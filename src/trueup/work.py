@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 
 from trueup.adapters import Adapter, delivered
@@ -65,6 +66,11 @@ class Work:
     def proven(self, suspect: Suspect) -> bool:
         """One look is proof: both sides were read at the same instant, and writers commit both together."""
         return suspect.instant and self.settle_s == 0
+
+    @property
+    def proof_since(self) -> datetime | None:
+        """What was seen before then may have been put right. None: all is measured again anyhow, each at one moment."""
+        return None if self.promise.delta else self.clock.now() - timedelta(seconds=PROOF_S)
 
     def vouched(self, suspect: Suspect) -> bool:
         """The row's version, if it is unchanged, proves that its source is: what was read with it still holds.

@@ -78,13 +78,13 @@ def _under_lock(engine: Trueup, request: Request, names: Sequence[str], node: st
         elif begun.in_turn:  # it is asked for again when there is time
             engine.queue.end(begun, "skipped", now(), run=None, answer=str(asked))
         else:
-            engine.queue.again(begun, not_before=now(), answer=str(asked))
+            engine.queue.again(begun, now(), not_before=now(), answer=str(asked))
     except TrueupError as error:
         at = _again_at(engine, request, error, now())
         if at is None:
             engine.queue.end(begun, "failed", now(), run=None, answer=str(error))
         else:
-            engine.queue.again(begun, not_before=at, answer=str(error))
+            engine.queue.again(begun, now(), not_before=at, answer=str(error))
         log.log(logging.WARNING if at or isinstance(error, Transient) else logging.ERROR, "%s", error)
     except Exception as fault:
         engine.queue.end(begun, "failed", now(), run=None, answer=f"a fault of Trueup's: {type(fault).__name__}")

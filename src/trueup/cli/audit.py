@@ -116,7 +116,7 @@ def export(
     """
     from trueup.audit import moment
 
-    if salts is not None and not os.access(salts.parent, os.W_OK):
+    if salts is not None and not os.access(salts if salts.exists() else salts.parent, os.W_OK):
         raise UsageError(f"{salts} cannot be written")
     with opened(config) as engine:
         count = engine.audit.export(file, form=form, since=moment(since), projection=projection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,7 +17,8 @@ def prepare() -> None:
             # It stays open as long as the process, so that no database gets its number.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # one that was read from as well, and cannot be sought in
+                stream.reconfigure(errors="backslashreplace")
 
 
 def is_full(error: OSError) -> bool:

@@ -101,7 +101,7 @@ def put(rows: Sequence[dict[str, Any]], *, as_json: bool, title: str, empty: str
 def print_json(data: dict[str, Any]) -> None:
     """One document on stdout, in UTF-8 whatever the terminal's settings; moments in ISO 8601, UTC."""
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     print(json.dumps(data, ensure_ascii=False, default=lambda moment: moment.isoformat()))
 
 

@@ -135,7 +135,8 @@ def able(
     while held:
         names = {request.projection for request in held if request.is_due(now)}
         held = [request for request in free if names & set(projections[request.projection].after)]
-        free = [request for request in free if request not in held]
+        behind = {request.id for request in held}
+        free = [request for request in free if request.id not in behind]
     return free
 
 

@@ -182,9 +182,10 @@ class Requests:
         with self.ledger.begin() as c:
             c.execute(t.update().where(mine).values(state=state, ended_at=now, run=run, answer=answer))
 
-    def again(self, request: Request, *, not_before: datetime, answer: str) -> None:
-        """It waits once more. What kept it from its end is no fault of its own, so this try does not count."""
-        self._waits(request, not_before=not_before, answer=answer, attempts=t.c.attempts - 1)
+    def again(self, request: Request, now: datetime, *, not_before: datetime, answer: str) -> None:
+        """It waits once more, since now. What kept it from its end is no fault of its own: this try does not count."""
+        waits = {"begun_at": now, "not_before": not_before}
+        self._waits(request, **waits, answer=answer, attempts=t.c.attempts - 1)
 
     def orphaned(self, projection: str, over_all: bool | None, now: datetime) -> None:
         """While holding the lane (`over_all` None: the only one): what is said to be running there is not. It waits
