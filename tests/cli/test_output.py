@@ -356,6 +356,17 @@ def test_a_device_or_a_pipe_is_written_to(shop: Shop, arguments: tuple[str, ...]
             reader.kill()
 
 
+def test_a_file_that_is_open_loses_nothing(shop: Shop) -> None:
+    """`--output /dev/stdout >> log`: to replace the log would lose what it has."""
+    log = shop.folder / "log"
+    log.write_text("before\n")
+    with log.open("a") as kept:
+        (shop.folder / "link").symlink_to(f"/proc/{os.getpid()}/fd/{kept.fileno()}")
+        ran = shop.run("diff", *BOTH, "--output", "link", "--format", "csv")
+    assert (ran.code, "it is a file that is open" in ran.err) == (2, True)
+    assert log.read_text() == "before\n"
+
+
 @pytest.mark.parametrize("name", ["d.csv", "d.parquet"])
 def test_a_link_stays_one_and_a_file_keeps_its_permissions(shop: Shop, name: str) -> None:
     shop.fill([(1, 1)], [(1, 2)])

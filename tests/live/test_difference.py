@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.harness import Counters, QuickClock, around, instead
 from tests.live.mariadb import MariaCounters
-from trueup import Report, Trueup, Verdict, repair
+from trueup import Report, Trueup, Verdict, repair, work
 from trueup.adapters._sql import SqlAdapter
 from trueup.adapters._steps import UnitTransaction
 from trueup.core.compare import Suspect
@@ -84,6 +84,14 @@ def test_drift_that_grows_is_reported_and_not_repaired(app: Counters, tmp_path: 
     (row,) = [row for row in report.drift if row["key"] == {"post": 1}]
     assert row["reason"] == "the drift is growing: off by +2, then by +5; find who makes it"
     assert app.wrong() == {1: 5}
+
+
+def test_what_was_seen_long_ago_is_measured_twice_as_well(
+    app: Counters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an interruption: each look is old at once here."""
+    monkeypatch.setattr(work, "PROOF_S", -1.0)
+    test_drift_that_grows_is_reported_and_not_repaired(app, tmp_path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,9 @@ from tests.faults.proxy import proxied
 from tests.live.harness import around
 from tests.servers import Pair
 from tests.serving.worlds import World, ended, waiting
-from trueup import Trueup
+from trueup import Trueup, worker
 from trueup.core.queue import ATTEMPTS_MAX
+from trueup.errors import ConnectionFailed
 from trueup.serve import Node
 from trueup.store.ledger import Ledger
 from trueup.store.requests import Requests
@@ -52,6 +54,28 @@ def test_keys_are_not_given_up_while_their_database_is_away(
         node.step()
         assert ended(node)[-1] == ("done", "repaired")
         world.close()
+
+
+def test_how_long_the_work_took_before_it_failed_is_no_part_of_the_pause(
+    small: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Requests, "now", lambda _self, otherwise: otherwise)
+    small.declare()
+    node = small.node(workers=1)
+
+    def lost(*_: Any) -> None:
+        small.clock.fake.sleep(2400)
+        raise ConnectionFailed("the server went away")
+
+    monkeypatch.setattr(worker, "_run", lost)
+    node.ask("p", keys=[{"id": 1}], reason="an event", asked_by="outbox")
+    waits: list[float] = []
+    for _ in range(3):
+        node.step()
+        (request,) = node.engine.queue.open()
+        waits.append((request.not_before - node.now()) / timedelta(seconds=1))
+        small.clock.fake.sleep(waits[-1])
+    assert waits == [60, 120, 240]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.live.harness import around
 from tests.serving.worlds import World, ended, waiting
 from trueup import serve
-from trueup.core.queue import ATTEMPTS_MAX
+from trueup.core.queue import ATTEMPTS_MAX, Request
 from trueup.core.states import RunState
 from trueup.errors import Busy, ConfigError, ConnectionFailed, LedgerFailed, UsageError
 from trueup.serve import Node
@@ -336,6 +336,24 @@ def test_what_comes_after_one_that_another_has_begun_waits_at_the_first_look_too
         node.executor.submit = refused_at_once  # type: ignore[method-assign]
         node.step()
         assert sorted(waiting(node)) == ["first", "second"]
+
+
+def test_what_another_held_once_is_handed_over_once_a_look(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.declare()
+    node = small.node()
+    node.ask("p", reason="asked", asked_by="api")
+    (request,) = node.engine.queue.open()
+    node._later[request.id] = node.engine.clock.monotonic() - 100
+    handed: list[str] = []
+
+    def ends_at_once(_engine: Any, one: Request, *_others: Any) -> bool:
+        handed.append(one.id)
+        assert len(handed) < 5
+        return True
+
+    monkeypatch.setattr(serve, "carry_out", ends_at_once)
+    node.step()
+    assert handed == [request.id]
 
 
 def test_a_key_that_is_none_does_not_cost_the_others(small: World) -> None:
