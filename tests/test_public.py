@@ -109,7 +109,9 @@ def test_the_version_is_told_without_what_reads_a_command_line() -> None:
 def test_a_command_is_imported_without_the_others() -> None:
     called = "import trueup.cli.commands; trueup.cli.commands.app_for(['diff', 'a', 'b'])['diff']"
     found = {name for name in imported_by(called) if name.startswith("trueup.cli.")}
-    assert found == {f"trueup.cli.{name}" for name in ("answers", "commands", "garbage", "loop", "options", "signals")}
+    assert found == {
+        f"trueup.cli.{name}" for name in ("answers", "commands", "garbage", "loop", "options", "signals", "streams")
+    }
 
 
 def threshold_after(statement: str) -> int:
