@@ -100,8 +100,8 @@ def test_one_that_covers_a_query_lets_key_ranges_be_read(sides: Sides) -> None:
     assert sides.app(**declared).check("p").verdict is Verdict.IN_SYNC
 
 
-@pytest.mark.parametrize("sides", ["one"], indirect=True)
-def test_one_that_is_there_and_not_taken_is_not_named(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+def counted(sides: Sides) -> dict[str, Any]:
+    """Likes, and what they come to in a table beside them: what is declared of both."""
     sides.source.table(
         "likes", "id {integer} PRIMARY KEY, post_id {integer}, state {text}", [(n, n % 500, "on") for n in range(ROWS)]
     )
@@ -109,7 +109,12 @@ def test_one_that_is_there_and_not_taken_is_not_named(sides: Sides, monkeypatch:
     sides.source.sql(f"INSERT INTO dst {COUNTED}")
     for table in ("likes", "dst"):
         sides.source.analyze(table)
-    declared = {"source": Side(database="a", query=COUNTED), "key": ["post_id"]}
+    return {"source": Side(database="a", query=COUNTED), "key": ["post_id"]}
+
+
+@pytest.mark.parametrize("sides", ["one"], indirect=True)
+def test_one_that_is_there_and_not_taken_is_not_named(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = counted(sides)
     monkeypatch.setattr(_postgresql_survey, "RANGES_PAY_BELOW", 0.0)  # the planner takes none
     (sentence,) = sides.told(**declared)
     make(sides.source, sentence)
@@ -119,14 +124,7 @@ def test_one_that_is_there_and_not_taken_is_not_named(sides: Sides, monkeypatch:
 @pytest.mark.parametrize("sides", ["one"], indirect=True)
 def test_none_for_ranges_where_keys_are_not_cut(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     """A little more than one segment is one pass, with the index or without; and of a query no keys are known."""
-    sides.source.table(
-        "likes", "id {integer} PRIMARY KEY, post_id {integer}, state {text}", [(n, n % 500, "on") for n in range(ROWS)]
-    )
-    sides.source.table("dst", "post_id {integer} PRIMARY KEY NOT NULL, likes {integer}")
-    sides.source.sql(f"INSERT INTO dst {COUNTED}")
-    for table in ("likes", "dst"):
-        sides.source.analyze(table)
-    declared = {"source": Side(database="a", query=COUNTED), "key": ["post_id"]}
+    declared = counted(sides)
     assert len(sides.told(**declared)) == 1
     assert sides.told(**declared, target=Side(database="a", query="SELECT * FROM dst")) == []
     app = sides.app(**declared)
